@@ -1,0 +1,7 @@
+"""`python -m datacat` is the console script `datacat`."""
+import sys
+
+from datacat.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

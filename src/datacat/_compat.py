@@ -1,0 +1,203 @@
+"""Every difference between Pythons and platforms that `six` does not cover.
+
+What may live here: a name that means the same on 2.7 and 3, and the clocks.  What may not:
+anything that knows what datacat is.
+"""
+from __future__ import absolute_import, division
+
+import os
+import sys
+import threading
+import time
+
+import six
+from six.moves import _thread
+
+if six.PY3:
+    from time import monotonic
+else:
+    from monotonic import monotonic
+
+get_ident = _thread.get_ident
+
+SUPPORTS_FORK_HOOKS = hasattr(os, "register_at_fork")
+CAN_FORK = hasattr(os, "fork")
+CAN_UNLINK_OPEN_FILES = os.name == "posix"
+
+_POLL_SHORTEST = 0.0005
+_POLL_LONGEST = 0.05
+_CLOCK_BOOTTIME = 7
+
+
+def acquire_within(lock, seconds):
+    """Acquire `lock` (a Lock or RLock), waiting `seconds` at most; return whether it was got.
+
+    Python 2.7 has no timed acquire and polls.
+    """
+    if six.PY3:
+        return lock.acquire(True, max(0.0, min(seconds, threading.TIMEOUT_MAX)))
+    until = monotonic() + seconds
+    pause = _POLL_SHORTEST
+    while not lock.acquire(False):
+        left = until - monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, _POLL_LONGEST)
+    return True
+
+
+class ReentrantLock(object):
+    """`threading.RLock` for 2.7, whose own is not safe where a signal handler takes it too.
+
+    There it is written in Python, and a handler between two of its lines leaves it released
+    twice.  Here every step is undone by who interrupts it.  A handler that comes between taking
+    the inner lock and noting its owner finds it busy, no more.
+    """
+
+    def __init__(self):
+        self._inner = threading.Lock()
+        self._owner = None
+        self._depth = 0
+
+    def acquire(self, blocking=True):
+        """Take the lock, again where this thread has it; return whether it was got."""
+        if self._owner == get_ident():
+            self._depth += 1
+            return True
+        if not self._inner.acquire(blocking):
+            return False
+        self._owner = get_ident()
+        return True
+
+    def release(self):
+        """Give back what one `acquire` took."""
+        if self._depth:
+            self._depth -= 1
+            return
+        self._owner = None
+        self._inner.release()
+
+    def __enter__(self):
+        self.acquire()
+
+    def __exit__(self, *_):
+        self.release()
+
+    def _is_owned(self):
+        return self._owner == get_ident()
+
+
+# On Python 3 it is written in C and whole.
+RLock = threading.RLock if six.PY3 else ReentrantLock
+
+
+class Bell(object):
+    """Wakes one sleeping thread; safe to ring in a signal handler and in a finalizer.
+
+    `threading.Event` is neither: its condition's lock is held while it is set, and a handler
+    that sets it again in the same thread waits for itself for ever.
+    """
+
+    def __init__(self):
+        self._closed_door = threading.Lock()
+        self._closed_door.acquire()
+        self.awaited = False
+
+    def wait(self, seconds):
+        """Sleep until the bell rings, `seconds` at most (None: for ever)."""
+        if seconds is None:
+            self._closed_door.acquire()
+        else:
+            acquire_within(self._closed_door, seconds)
+
+    def ring(self):
+        """Wake the sleeper, or let its next `wait` return at once."""
+        try:
+            self._closed_door.release()
+        except (RuntimeError, _thread.error):
+            pass
+
+
+def boot_clock():
+    """Return a clock in seconds that counts the time a machine sleeps, or None without one.
+
+    Linux: CLOCK_BOOTTIME (clock_gettime(2)).  Elsewhere Python offers none that differs from
+    the monotonic one in a known direction.
+    """
+    if not sys.platform.startswith("linux") or not hasattr(time, "clock_gettime"):
+        return None
+    try:
+        return time.clock_gettime(_CLOCK_BOOTTIME)
+    except OSError:
+        return None
+
+
+def process_cpu_seconds():
+    """Return the CPU time that this process has used, user and system, in seconds."""
+    if hasattr(time, "process_time"):
+        return time.process_time()
+    times = os.times()
+    return times[0] + times[1]
+
+
+def boot_identity():
+    """Return a text that changes when the machine boots, or "" where it cannot be known."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as stream:
+            return stream.read().strip()
+    except (IOError, OSError):
+        return ""
+
+
+def keep_for_ever(thing):
+    """Take a reference to `thing` that nothing gives back, so that it is never finalized."""
+    import ctypes  # late, as everything that `import datacat` itself does not need
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def blob(data):
+    """Return bytes as sqlite3 wants them for a BLOB column."""
+    return data if six.PY3 else buffer(data)  # noqa: F821
+
+
+def start_thread(thread):
+    """Start a thread; return False where the interpreter starts none any more (3.12 at exit)."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def is_main_interpreter_exiting():
+    """Return whether the interpreter is being torn down."""
+    return bool(getattr(sys, "is_finalizing", bool)())
+
+
+def let_go(thing):
+    """Give back the reference that `keep_for_ever` took."""
+    import ctypes
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(thing))
+
+
+def disk_space(folder):
+    """Return (size, what this user may use) of a folder's disk in bytes, None where unknown."""
+    try:
+        if hasattr(os, "statvfs"):
+            found = os.statvfs(folder)
+            return found.f_frsize * found.f_blocks, found.f_frsize * found.f_bavail
+        if six.PY3:
+            import shutil
+            found = shutil.disk_usage(folder)
+            return found.total, found.free
+    except OSError:
+        pass
+    return None
+
+
+try:
+    from enum import Enum
+except ImportError:
+    class Enum(object):
+        """Stands for enum34's where that is not installed: nothing is an instance of it."""

@@ -1,0 +1,210 @@
+"""Direct calls: each is answered by the server before it returns, or raises. No queue, no thread.
+
+What may live here: the server's operations as methods, and repeating what is safe to repeat.
+What may not: anything that keeps records or decides later (that is the sender's).
+"""
+from __future__ import absolute_import, division
+
+import random
+import sys
+import time
+
+from . import dialects, records, retry
+from . import settings as settings_module
+from ._compat import monotonic
+from .errors import DatacatError, NotSent, OperationUnknown, ServerBusy, ServerFault
+
+_ATTEMPTS = 4
+_LONGEST_SHORT_ANSWER = 64 * 1024
+_LONGEST_SESSION = 64 * 1024 * 1024
+_MICROSECONDS = 10 ** 6
+
+
+class DatacatClient(object):
+    """The server's operations, one call each. Safe to use from many threads.
+
+    What surely was not applied is tried again with backoff, and so is any failure that may
+    pass of a call that is safe to repeat (reading, updating state); all within the settings'
+    `deadline`. The server's generation, classic or v1, is found out when first needed.
+
+    A record that the settings' `before_record` drops is not sent; the call returns None.
+
+    Every method raises a `DatacatError` of the kind that tells what happened (see `errors`),
+    and `InvalidRecord` for arguments that cannot be recorded.
+
+    :param base_url: where the server is; by default DATACAT_URL, else http://localhost:8080.
+        Or ready `Settings`.
+    :param options: the other fields of `settings.Settings`.
+    :ivar settings: the `Settings` in use.
+    :ivar on_write: called with the session's id after each attempt to write to a session;
+        None: nothing is called.
+    """
+
+    def __init__(self, base_url=None, **options):
+        ready = isinstance(base_url, settings_module.Settings)
+        self.settings = base_url if ready else settings_module.resolve(base_url, **options)
+        self.on_write = None
+        # Imported late: `import datacat` must not cost its users the import of requests.
+        from .transport import Transport
+        self._transport = Transport(self.settings)
+        self._dialect = None
+
+    def __repr__(self):
+        return "<DatacatClient %s>" % self.settings.base_url
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Close the idle connections. A later call opens new ones."""
+        self._transport.close()
+
+    def create_session(self, product=None, version=None):
+        """Create a session and return its id (text).
+
+        :param product: by default the settings' product, the main program's name.
+        :param version: by default the settings' version.
+        """
+        settings = self.settings
+        fields = records.opening(
+            settings.product if product is None else product,
+            settings.version if version is None else version,
+            hostname=settings.hostname, machine_id=settings.machine_id)
+        return self._exchange(dialects.CLASSIC.open(records.encode(fields)))["session_id"]
+
+    register_session = create_session
+
+    def get_session(self, session_id, timeout=None):
+        """Return all that the server holds of a session (dict).
+
+        :param timeout: seconds for all of it, by default the settings' `deadline`.
+        """
+        return self._exchange(
+            dialects.CLASSIC.read(session_id), limit=_LONGEST_SESSION, seconds=timeout)
+
+    def get_all_sessions(self):
+        """Return all sessions that the server holds (list of dicts)."""
+        likely, other = dialects.CLASSIC, dialects.V1
+        if self._is_known_as_v1():
+            likely, other = other, likely
+        try:
+            return self._exchange(likely.listing(), limit=_LONGEST_SESSION)
+        except OperationUnknown:
+            return self._exchange(other.listing(), limit=_LONGEST_SESSION)
+
+    def update_state(self, session_id, state):
+        """Merge `state` (dict) into the session's state and return the server's answer."""
+        return self._write(session_id, records.STATE, records.state(state))
+
+    def log_event(self, session_id, name, data=None, category=None, group=None, labels=None,
+                  message=None):
+        """Log an event and return the server's answer. Arguments as in `Session.log_event`."""
+        fields = records.event(name, data, category=category, group=group, labels=labels,
+                               message=message)
+        return self._write(session_id, records.EVENT, fields)
+
+    def log_metric(self, session_id, name, value, tags=None, type=None, unit=None, count=None,
+                   metadata=None):
+        """Log a metric and return the server's answer. Arguments as in `Session.log_metric`."""
+        fields = records.metric(name, value, tags, type=type, unit=unit, count=count,
+                                metadata=metadata)
+        return self._write(session_id, records.METRIC, fields)
+
+    def log_exception(self, session_id, extra_data=None, exc_info=None):
+        """Log an exception, by default the one being handled, and return the server's answer.
+
+        :param extra_data: merged into the event's data (dict or None).
+        :param exc_info: what `sys.exc_info()` gave.
+        """
+        fields = records.exception(exc_info or sys.exc_info(), extra_data)
+        return self._write(session_id, records.EXCEPTION, fields)
+
+    def end_session(self, session_id):
+        """End a session and return the server's answer."""
+        return self._write(session_id, records.END, {})
+
+    def _write(self, session_id, kind, fields):
+        if self.settings.before_record is not None and kind != records.END:
+            fields = self.settings.before_record(kind, fields)
+            if fields is None:
+                return None
+        encode = records.encode_cut if kind == records.EXCEPTION else records.encode
+        captured = int(time.time() * _MICROSECONDS)
+        record = records.Record(None, None, kind, encode(fields), captured)
+        dialect = self._dialect_for(session_id)
+        request = dialect.send(record, session_id, late=False)
+        try:
+            return self._exchange(request)
+        finally:
+            if self.on_write is not None:
+                self.on_write(session_id)
+
+    def _dialect_for(self, session_id):
+        """Return the server's dialect, which `/health` tells, or else a session's fields."""
+        if self.settings.disabled:
+            return dialects.V1
+        dialect = self._dialect
+        if dialect is None:
+            dialect = dialects.V1 if self._is_known_as_v1() else (
+                dialects.recognise_session(self.get_session(session_id)))
+            self._dialect = dialect
+        return dialect
+
+    def _is_known_as_v1(self):
+        if self._dialect is None and self._exchange(dialects.health(), meaning=_is_v1s_health):
+            self._dialect = dialects.V1
+        return self._dialect is dialects.V1
+
+    def _exchange(self, request, meaning=dialects.answer, limit=_LONGEST_SHORT_ANSWER,
+                  seconds=None):
+        if self.settings.disabled:
+            return _answer_of_nobody(request)
+        if seconds is None:
+            seconds = self.settings.deadline + self._transport.allowance(request.body)
+        until = monotonic() + seconds
+        attempt = 0
+        while True:
+            attempt += 1
+            left = until - monotonic()
+            try:
+                return meaning(request, self._transport.call(request, deadline=left, limit=limit))
+            except DatacatError as error:
+                if isinstance(error, NotSent):
+                    self._dialect = None
+                pause = _pause(error, attempt)
+                if (attempt == _ATTEMPTS or not _is_worth_repeating(request, error)
+                        or monotonic() + pause >= until):
+                    raise
+            time.sleep(pause)
+
+
+def _is_worth_repeating(request, error):
+    return error.retriable and (request.repeatable or isinstance(error, NotSent))
+
+
+def _pause(error, attempt):
+    if error.retry_after is not None:
+        return error.retry_after
+    return retry.backoff(attempt, random.random)
+
+
+def _is_v1s_health(request, response):
+    try:
+        return bool(dialects.answer(request, response))
+    except (ServerBusy, ServerFault):
+        raise
+    except DatacatError:
+        return False
+
+
+def _answer_of_nobody(request):
+    """Return what a call gets where datacat is disabled: nothing is sent, nothing fails."""
+    listings = (dialects.CLASSIC.listing(), dialects.V1.listing())
+    if request in listings:
+        return []
+    if request.method == "GET":
+        return {"id": request.path.rsplit("/", 1)[1]}
+    return {"status": "ok", "session_id": "disabled"}

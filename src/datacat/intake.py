@@ -1,0 +1,249 @@
+"""How a record gets in: the lock over the one store, and calls that find it busy.
+
+What may live here: `append` and what keeps it short: waiting, setting aside, taking in, numbers
+and capture times.  What may not: SQL, trouble with the disk, sessions, delivery.
+"""
+from __future__ import absolute_import, division
+
+import collections
+import contextlib
+import itertools
+
+from . import _compat, records
+from ._compat import monotonic
+from .memory import MEMORY_BYTES, ROW_OVERHEAD, SACRIFICED
+
+BUSY_SECONDS = 0.05
+CROWDED_SECONDS = 0.001
+CROWDED_BYTES = MEMORY_BYTES // 4
+CLOCK_SET_BACK = 1000000
+_TAKEN_AT_ONCE = 500
+# After the last one, what is still being set aside is left to those who do it, and to the keeper.
+_LOOKS = 2
+
+Aside = collections.namedtuple("Aside", "kind body captured")
+
+
+class Intake(object):
+    """The accepting side of an outbox.
+
+    A subclass has `_entries`, {number: Entry}, and two methods, called with the lock held:
+    `_make_room()` when the bound is passed, `_count_dropped(entry, count)` when records are lost.
+
+    :param disk: the Disk that records go to.
+    :param wall: a callable that returns seconds since the epoch.
+    """
+
+    def __init__(self, disk, wall):
+        self.closed = False
+        self._disk = disk
+        # An estimate, and the one at which it is to be compared with the file and the bound.
+        self._look_at = 0
+        self._bytes = disk.store.size()
+        self._wall = wall
+        self._lock = _compat.RLock()
+        self._inside = False
+        self._asiders = {}
+        self._aside_bytes = 0
+        self._asides = itertools.count(1)
+        self._last_aside = 0
+        self._youngest = 0
+
+    def append(self, session, kind, body):
+        """Keep a record; it is on disk when this returns, but for the exceptions in the README.
+
+        :param session: the session's number in this outbox.
+        :param body: the record's JSON, bytes.
+        :returns: False where the outbox is closed and nothing was kept.
+        """
+        lock = self._lock
+        if not self._disk.is_slow and (lock.acquire(False) or self._wait_for(lock)):
+            try:
+                if not self._inside:
+                    return self._append_held(session, kind, body)
+            finally:
+                lock.release()
+                if self._asiders:
+                    self._take_in_if_free()
+        return self._set_aside(session, kind, body)
+
+    def _relieve(self):
+        """Write a little of what is set aside: full memory would cost records, this costs time."""
+        if not _compat.acquire_within(self._lock, BUSY_SECONDS):
+            return
+        try:
+            if not self._inside and not self.closed:
+                self._inside = True
+                try:
+                    self._take_in_some()
+                finally:
+                    self._inside = False
+        finally:
+            self._lock.release()
+
+    def _take_in_some(self):
+        for entry in list(self._asiders.values())[:1]:
+            self._take_in_of(entry, _TAKEN_AT_ONCE)
+
+    def _wait_for(self, lock):
+        # Where records are set aside already the bound was spent once; a little is waited all the
+        # same, or else a tight loop of log calls adds as fast as the holder takes in.
+        return _compat.acquire_within(lock, CROWDED_SECONDS if self._asiders else BUSY_SECONDS)
+
+    def _append_held(self, session, kind, body):
+        self._inside = True
+        try:
+            entry = self._entries.get(session)
+            if self.closed or entry is None:
+                return not self.closed
+            if self._asiders or entry.aside:
+                self._take_in()
+            self._accept(entry, kind, body)
+            if self._asiders:
+                self._take_in()
+        finally:
+            self._inside = False
+        return True
+
+    def _set_aside(self, session, kind, body):
+        """Keep a call that must not wait, for whoever has the lock next."""
+        entry = self._entries.get(session)
+        if self.closed or entry is None:
+            return not self.closed
+        if self._aside_bytes > CROWDED_BYTES:
+            self._relieve()
+        aside = Aside(kind, body, self._now())
+        if self._aside_bytes > MEMORY_BYTES and kind in SACRIFICED:
+            aside = aside._replace(body=None)
+        elif not self._asiders:
+            # Threads that add at once may miscount a little; an empty queue sets it right.
+            self._aside_bytes = 0
+        self._aside_bytes += len(aside.body or b"") + ROW_OVERHEAD
+        entry.aside.append(aside)
+        self._asiders[entry.number] = entry
+        self._last_aside = next(self._asides)
+        if not self._disk.is_slow:
+            self._take_in_if_free()
+        return not self.closed or not _removed(entry.aside, aside)
+
+    def _take_in(self, most=None):
+        # At most what is there now: who holds the lock has work of its own.
+        for entry in list(self._asiders.values()):
+            self._take_in_of(entry, most or len(entry.aside))
+
+    def _take_in_of(self, entry, most):
+        # Taken off the list first: who adds to it meanwhile puts it there again.
+        self._asiders.pop(entry.number, None)
+        try:
+            self._write_asides(entry, min(len(entry.aside), most))
+        finally:
+            if entry.aside:
+                self._asiders[entry.number] = entry
+
+    def _write_asides(self, entry, left):
+        while left > 0:
+            # By index: a signal handler that adds meanwhile would break an iteration.
+            some = [entry.aside[index] for index in range(min(left, _TAKEN_AT_ONCE))]
+            left -= len(some)
+            kept = [aside for aside in some if aside.body is not None]
+            self._aside_bytes -= sum(len(aside.body) + ROW_OVERHEAD for aside in kept)
+            if entry.number in self._entries:
+                self._accept_all(entry, kept)
+                if len(kept) < len(some):
+                    entry.accepted += len(some) - len(kept)
+                    self._count_dropped(entry, len(some) - len(kept))
+            for _ in some:
+                entry.aside.popleft()
+
+    def _take_in_if_free(self):
+        for _ in range(_LOOKS):
+            if not self._asiders or self.closed or not self._lock.acquire(False):
+                return
+            try:
+                if self._inside:
+                    return
+                self._inside = True
+                try:
+                    self._take_in(_TAKEN_AT_ONCE)
+                finally:
+                    self._inside = False
+            finally:
+                self._lock.release()
+
+    def take_in(self):
+        """Keep what was set aside while the outbox was busy or the disk slow."""
+        if self._asiders:
+            with self._held():
+                self._take_in()
+        if self._disk.is_slow and self._disk.is_calm(monotonic()):
+            self._disk.is_slow = False
+
+    @contextlib.contextmanager
+    def _held(self):
+        with self._lock:
+            was_inside, self._inside = self._inside, True
+            try:
+                if not was_inside and not self.closed:
+                    self._take_in(_TAKEN_AT_ONCE)
+                yield
+            finally:
+                self._inside = was_inside
+        if self._asiders:
+            self._take_in_if_free()
+
+    def _now(self):
+        return int(self._wall() * 1000000)
+
+    def _capture(self, captured):
+        """Make the capture time unique, because on v1 it is what a record is known by."""
+        youngest = self._youngest
+        if captured <= youngest and youngest - captured < CLOCK_SET_BACK:
+            captured = youngest + 1
+        self._youngest = captured
+        return captured
+
+    def _accept(self, entry, kind, body, saving=False):
+        record = records.Record(
+            entry.number, entry.accepted + 1, kind, body, self._capture(self._now()))
+        record = self._disk.insert(record, entry if saving else None)
+        entry.accepted = record.number
+        self._bytes += _most_on_disk(body)
+        if self._bytes > self._look_at or self._disk.memory.is_full:
+            self._make_room()
+
+    def _accept_all(self, entry, asides):
+        written = self._disk.insert_all([
+            records.Record(
+                entry.number, entry.accepted + place, kind, body, self._capture(captured))
+            for place, (kind, body, captured) in enumerate(asides, 1)])
+        for record in written:
+            entry.accepted = record.number
+            self._bytes += _most_on_disk(record.body)
+        if self._bytes > self._look_at or self._disk.memory.is_full:
+            self._make_room()
+
+    def freeze(self, seconds):
+        """Hold the lock, so that a fork finds no thread inside sqlite; return whether it is held.
+
+        :param seconds: how long to wait for it.
+        """
+        return _compat.acquire_within(self._lock, seconds)
+
+    def thaw(self):
+        """Let the lock go after a fork, in the parent."""
+        self._lock.release()
+
+
+def _most_on_disk(body):
+    # Half of each page stays empty where two records just do not fit into one.  What is counted
+    # too much is set right by a look at the file before anything goes.
+    return 2 * len(body) + ROW_OVERHEAD
+
+
+def _removed(queue, item):
+    """Remove an item by value; return whether it was still there."""
+    try:
+        queue.remove(item)
+        return True
+    except ValueError:
+        return False

@@ -1,0 +1,169 @@
+"""What the rows of an outbox mean: sessions, records, dead letters, and how damage shows.
+
+What may live here: plain values, made from rows and made into rows.  What may not: SQL, files.
+"""
+from __future__ import absolute_import, division
+
+import collections
+import struct
+import zlib
+
+import six
+
+from . import records
+from ._compat import blob
+
+NUMBER_BITS = 40
+NUMBER_MASK = (1 << NUMBER_BITS) - 1
+
+KINDS = (
+    records.OPEN, records.STATE, records.EVENT, records.METRIC,
+    records.EXCEPTION, records.END, records.CRASH,
+)
+KIND_CODES = dict((kind, code) for code, kind in enumerate(KINDS))
+
+_COUNTS = (
+    "shared", "restoring", "accepted", "sent", "events", "metrics", "dead", "dropped", "merged",
+    "possibly_twice", "unreported",
+)
+SAVED = ("server_id", "goodbye", "hung") + _COUNTS
+COLUMNS = ("number", "local_id", "opening", "opened", "inherited") + SAVED
+
+_pack = struct.Struct(">qqq").pack
+
+DeadLetter = collections.namedtuple("DeadLetter", "record status words buried")
+
+
+class Entry(object):
+    """A row of the sessions table, kept in memory as long as its file is open.
+
+    Two things are not stored: `refusal`, the error with which the server refused to open the
+    session, and `aside`, calls that found the outbox busy and are not numbered yet.
+    """
+
+    def __init__(self, **columns):
+        self.refusal = None
+        self.aside = collections.deque()
+        self.hung = self.server_id = self.goodbye = None
+        self.inherited = self.shared = self.restoring = 0
+        self.accepted = self.sent = self.events = self.metrics = 0
+        self.dead = self.dropped = self.merged = self.possibly_twice = self.unreported = 0
+        for name, value in columns.items():
+            setattr(self, name, value)
+        self.opening = bytes(self.opening)
+
+    @property
+    def waiting(self):
+        """How many records are accepted and neither sent nor given up."""
+        return self.numbered + len(self.aside)
+
+    @property
+    def numbered(self):
+        """How many of those that wait have their number already."""
+        return self.accepted - self.sent - self.dead - self.dropped - self.merged
+
+
+def _content(body):
+    """Return the bytes of a BLOB; in a damaged row anything may stand in its place."""
+    if body is None or isinstance(body, (six.text_type, float) + six.integer_types):
+        raise TypeError("not a BLOB")
+    return bytes(body)
+
+
+def identity(session, number):
+    """Return a record's id: its session's number and, below it, its own number.
+
+    So one b-tree keeps each session's records together and in order without an index.
+    """
+    return session << NUMBER_BITS | number
+
+
+def checksum(identity, kind, captured, body):
+    """Return the CRC-32 that a row must carry; sqlite does not notice flipped bytes itself."""
+    return zlib.crc32(body, zlib.crc32(_pack(identity, captured, kind))) & 0xFFFFFFFF
+
+
+def row_of(record):
+    """Return a record as a row of the records table."""
+    session, number, kind, body, captured = record
+    identity = session << NUMBER_BITS | number
+    code = KIND_CODES[kind]
+    return identity, code, captured, checksum(identity, code, captured, body), blob(body)
+
+
+def record_of(row):
+    """Return a row of the records table as a record, or None where it is damaged."""
+    identity, code, captured, stored, body = row
+    try:
+        body = _content(body)
+        if checksum(identity, code, captured, body) == stored:
+            return _named(identity, code, captured, body)
+    except (TypeError, IndexError, ValueError, struct.error):
+        pass
+    return None
+
+
+def _named(identity, code, captured, body):
+    return records.Record(
+        identity >> NUMBER_BITS, identity & NUMBER_MASK, KINDS[code], body, captured)
+
+
+def letter_row(letter):
+    """Return a dead letter as a row of the dead table."""
+    words = letter.words
+    if isinstance(words, bytes):
+        words = words.decode("utf-8", "replace")
+    elif words is not None:
+        words = words.encode("utf-8", "replace").decode("utf-8", "replace")
+    return row_of(letter.record) + (letter.status, words, letter.buried)
+
+
+def letter_of(row):
+    """Return a row of the dead table as a dead letter, or None where it is damaged."""
+    record = record_of(row[:5])
+    status, words, buried = row[5:]
+    if record is None or not isinstance(buried, six.integer_types):
+        return None
+    return DeadLetter(record, status, words, buried)
+
+
+def state_row(session, state):
+    """Return a merged state as a row of the states table."""
+    return session, zlib.crc32(state, session) & 0xFFFFFFFF, blob(state)
+
+
+def state_of(row):
+    """Return the bytes of a row of the states table, or None where it is damaged."""
+    session, stored, body = row
+    try:
+        body = _content(body)
+        return body if zlib.crc32(body, session) & 0xFFFFFFFF == stored else None
+    except (TypeError, ValueError):
+        return None
+
+
+def entry_row(entry):
+    """Return a session as a row of the sessions table."""
+    return tuple(
+        blob(entry.opening) if name == "opening" else getattr(entry, name) for name in COLUMNS)
+
+
+def entry_of(row):
+    """Return a row of the sessions table as an Entry, or None where it is damaged."""
+    columns = dict(zip(COLUMNS, row))
+    counts = [columns[name] for name in _COUNTS + ("number", "opened", "inherited")]
+    texts = [columns[name] for name in ("server_id", "goodbye")]
+    sound = (
+        all(isinstance(count, six.integer_types) and count >= 0 for count in counts)
+        and all(text is None or isinstance(text, six.text_type) for text in texts)
+        and isinstance(columns["local_id"], six.text_type))
+    try:
+        columns["opening"] = _content(columns["opening"])
+    except TypeError:
+        return None
+    return Entry(**columns) if sound else None
+
+
+def saved_values(entry):
+    """Return what of a session changes, and its number, in the order of SAVED."""
+    return tuple([getattr(entry, name) for name in SAVED]) + (entry.number,)

@@ -1,0 +1,327 @@
+"""Settings: validated once, immutable from then on.
+
+Only values live here, and how they are read from arguments and environment; what they mean
+is decided where they are used. Nothing is read at import.
+"""
+from __future__ import absolute_import, division
+
+import math
+import numbers
+import os
+import re
+import sys
+
+import six
+from six.moves.urllib import parse
+
+from .errors import InvalidSettings
+
+_DEFAULTS = (
+    ("base_url", u"http://localhost:8080"),
+    ("product", None),
+    ("version", u"unknown"),
+    ("api_key", None),
+    ("hostname", None),
+    ("machine_id", None),
+    ("spool_dir", None),
+    ("durability", u"process"),
+    ("connect_wait", 2.0),
+    ("timeout", 10.0),
+    ("deadline", 30.0),
+    ("verify", True),
+    ("cert", None),
+    ("proxies", None),
+    ("trust_env", True),
+    ("stamp_late", True),
+    ("max_bytes", 256 * 1024 * 1024),
+    ("before_record", None),
+    ("end_on_signals", ()),
+    ("disabled", False),
+)
+_FIELDS = tuple(name for name, _ in _DEFAULTS)
+_ENVIRONMENT = (
+    ("base_url", "DATACAT_URL"),
+    ("api_key", "DATACAT_API_KEY"),
+    ("product", "DATACAT_PRODUCT"),
+    ("version", "DATACAT_VERSION"),
+    ("spool_dir", "DATACAT_SPOOL_DIR"),
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_CONTROL = re.compile(u"[\u0000-\u001f\u007f-\u009f]")
+_NOT_IN_A_URL = re.compile(u"[\\s\\\\\u0000-\u001f\u007f-\u009f]", re.UNICODE)
+_SAFE_IN_A_PATH = "/%:@!$&'()*+,;=~-._"
+
+
+class Settings(object):
+    """What one client or session works with. Made by `resolve`, never changed.
+
+    Equal and hashable by value; `repr` shows neither the API key nor proxy credentials.
+    `proxies` is kept as a tuple of sorted pairs. Safe to share between threads.
+    """
+
+    __slots__ = _FIELDS
+
+    def __init__(self, **fields):
+        for name in _FIELDS:
+            object.__setattr__(self, name, fields[name])
+
+    def __setattr__(self, name, value):
+        raise AttributeError("settings cannot be changed; resolve new ones with %s=..." % name)
+
+    def __delattr__(self, name):
+        raise AttributeError("settings cannot be changed")
+
+    def _values(self):
+        return tuple(getattr(self, name) for name in _FIELDS)
+
+    def __eq__(self, other):
+        if not isinstance(other, Settings):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __ne__(self, other):
+        return not self == other
+
+    def __hash__(self):
+        return hash(self._values())
+
+    def __repr__(self):
+        shown = []
+        for name, value in zip(_FIELDS, self._values()):
+            secret = value is not None and name in ("api_key", "proxies")
+            shown.append("%s=%s" % (name, "'***'" if secret else repr(value)))
+        return "Settings(%s)" % ", ".join(shown)
+
+    def scope(self):
+        """Return 12 hexadecimal characters that tell this server, product and host apart.
+
+        Only processes of the same scope may adopt each other's outboxes.
+        """
+        # Imported late: together they take a third of `import datacat`.
+        import hashlib
+        import socket
+        host = six.ensure_text(socket.gethostname(), errors="replace")
+        whole = u"\n".join((self.base_url, self.product, host))
+        return hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def resolve(base_url=None, **options):
+    """Build `Settings` from arguments, then the environment, then defaults.
+
+    An argument of None counts as not given, and so does an empty environment variable.
+
+    :param base_url: where the server is, as `http://host[:port][/prefix]`.
+    :param options: any other field of `Settings`.
+    :raises InvalidSettings: a value that cannot work; the message names it and never
+        shows a key.
+    :raises TypeError: an option that does not exist.
+    """
+    for name in sorted(options):
+        if name not in _FIELDS:
+            raise TypeError("unknown option %r; the options are %s" % (name, ", ".join(_FIELDS)))
+    fields = dict(_DEFAULTS)
+    fields.update(_from_environment())
+    options["base_url"] = base_url
+    fields.update((name, value) for name, value in options.items() if value is not None)
+    if fields["product"] is None:
+        fields["product"] = _main_program()
+    return Settings(**dict((name, _CHECKS[name](name, fields[name])) for name in _FIELDS))
+
+
+def _from_environment():
+    found = {}
+    for name, variable in _ENVIRONMENT:
+        if os.environ.get(variable):
+            found[name] = os.environ[variable]
+    if os.environ.get("DATACAT_DISABLED", "").strip().lower() in ("1", "true", "yes", "on"):
+        found["disabled"] = True
+    return found
+
+
+def _main_program():
+    started_as = (getattr(sys, "argv", None) or [""])[0]
+    name = os.path.basename(started_as)
+    if name == "__main__.py":
+        name = os.path.basename(os.path.dirname(os.path.abspath(started_as)))
+    stem, extension = os.path.splitext(name)
+    if extension.lower() in (".py", ".pyw", ".pyc", ".exe"):
+        name = stem
+    if name in ("", "-", "-c", "-m"):
+        return u"python"
+    if isinstance(name, six.text_type):
+        # A file name that is no text on this system carries lone surrogates.
+        return name.encode("utf-8", "replace").decode("utf-8")
+    return name.decode("utf-8", "replace")
+
+
+def _base_url(name, value):
+    url = _text(name, value)
+    if u"@" in url:
+        raise InvalidSettings(
+            "base_url holds a user name or password; give the server's key as api_key= instead")
+    if u"?" in url or u"#" in url:
+        raise InvalidSettings("base_url must end after the path: no query, no fragment")
+    if _NOT_IN_A_URL.search(url):
+        raise InvalidSettings(
+            "base_url must not hold spaces, backslashes, line breaks or control characters: %r"
+            % str(url.encode("unicode_escape").decode("ascii")))
+    try:
+        parts = parse.urlsplit(url)
+        port = parts.port
+        host = (parts.hostname or u"").encode("idna").decode("ascii")
+    except ValueError as error:  # UnicodeError is one
+        raise InvalidSettings("base_url %r cannot be read: %s" % (url, error))
+    scheme = parts.scheme.lower()
+    if scheme not in _DEFAULT_PORTS or not host:
+        raise InvalidSettings(
+            "base_url must look like http://host:port or https://host, not %r" % url)
+    if _port_text(parts.netloc) and not (port and 0 < port < 65536):
+        raise InvalidSettings("base_url %r has a port that is not in 1..65535" % url)
+    netloc = u"[%s]" % host if u":" in host else host
+    if port and port != _DEFAULT_PORTS[scheme]:
+        netloc += u":%d" % port
+    path = parse.quote(parts.path.encode("utf-8"), safe=_SAFE_IN_A_PATH).rstrip("/")
+    return u"%s://%s%s" % (scheme, netloc, six.ensure_text(path))
+
+
+def _port_text(netloc):
+    return netloc.rpartition(u"]")[2].partition(u":")[2]
+
+
+def _text(name, value):
+    if isinstance(value, six.binary_type) and six.PY2:
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InvalidSettings("%s must be text; these bytes are not UTF-8" % name)
+    if not isinstance(value, six.text_type):
+        raise InvalidSettings("%s must be text, not %s" % (name, type(value).__name__))
+    if not value.strip():
+        raise InvalidSettings("%s must not be empty" % name)
+    return value
+
+
+def _optional_text(name, value):
+    return None if value is None else _text(name, value)
+
+
+def _api_key(name, value):
+    if value is None or value == "":
+        return None
+    try:
+        key = _text(name, value)
+        key.encode("latin-1")
+    except UnicodeEncodeError:
+        raise InvalidSettings("api_key holds characters that no HTTP header can carry")
+    if _CONTROL.search(key):
+        raise InvalidSettings(
+            "api_key holds a line break or a control character; was it read with its newline?")
+    return key
+
+
+def _path(name, value):
+    if hasattr(value, "__fspath__"):
+        value = value.__fspath__()
+    if not isinstance(value, (six.text_type, six.binary_type)) or not value:
+        raise InvalidSettings("%s must be a path, not %r" % (name, value))
+    return value
+
+
+def _optional_path(name, value):
+    return None if value is None else _path(name, value)
+
+
+def _verify(name, value):
+    return value if isinstance(value, bool) else _path(name, value)
+
+
+def _cert(name, value):
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise InvalidSettings("cert must be one path or a pair (certificate, key)")
+        return tuple(_path(name, part) for part in value)
+    return _optional_path(name, value)
+
+
+def _proxies(name, value):
+    if value is None:
+        return None
+    try:
+        return tuple(sorted((_text(name, key), _text(name, url)) for key, url in value.items()))
+    except AttributeError:
+        raise InvalidSettings(
+            "proxies must be a dict such as {'https': 'http://proxy:3128'}, not %s"
+            % type(value).__name__)
+
+
+def _durability(name, value):
+    if value not in (u"process", u"power"):
+        raise InvalidSettings("durability must be 'process' or 'power', not %r" % (value,))
+    return six.ensure_text(value)
+
+
+def _is_number(value):
+    return (isinstance(value, numbers.Real) and not isinstance(value, bool)
+            and not math.isnan(value) and not math.isinf(value))
+
+
+def _seconds(name, value):
+    if not _is_number(value) or value <= 0:
+        raise InvalidSettings("%s must be a number of seconds over 0, not %r" % (name, value))
+    return float(value)
+
+
+def _seconds_or_zero(name, value):
+    if not _is_number(value) or value < 0:
+        raise InvalidSettings("%s must be a number of seconds, 0 or more, not %r" % (name, value))
+    return float(value)
+
+
+def _size(name, value):
+    if not isinstance(value, six.integer_types) or isinstance(value, bool) or value <= 0:
+        raise InvalidSettings("%s must be a whole number of bytes over 0, not %r" % (name, value))
+    return value
+
+
+def _flag(name, value):
+    if not isinstance(value, bool):
+        raise InvalidSettings("%s must be True or False, not %r" % (name, value))
+    return value
+
+
+def _optional_callable(name, value):
+    if value is not None and not callable(value):
+        raise InvalidSettings("%s must be a function, not %r" % (name, value))
+    return value
+
+
+def _signals(name, value):
+    if not isinstance(value, (tuple, list)) or not all(
+            isinstance(number, six.integer_types) and not isinstance(number, bool)
+            for number in value):
+        raise InvalidSettings("%s must be a tuple of signal numbers, not %r" % (name, value))
+    return tuple(int(number) for number in value)
+
+
+_CHECKS = {
+    "base_url": _base_url,
+    "product": _text,
+    "version": _text,
+    "api_key": _api_key,
+    "hostname": _optional_text,
+    "machine_id": _optional_text,
+    "spool_dir": _optional_path,
+    "durability": _durability,
+    "connect_wait": _seconds_or_zero,
+    "timeout": _seconds,
+    "deadline": _seconds,
+    "verify": _verify,
+    "cert": _cert,
+    "proxies": _proxies,
+    "trust_env": _flag,
+    "stamp_late": _flag,
+    "max_bytes": _size,
+    "before_record": _optional_callable,
+    "end_on_signals": _signals,
+    "disabled": _flag,
+}

@@ -1,0 +1,165 @@
+"""Fixtures for all tests: a clean environment, a folder for outboxes, real collectors.
+
+What a fixture started it ends, whatever happened to the test.
+"""
+from __future__ import absolute_import, division
+
+import os
+import sys
+
+import pytest
+import requests
+from tools.application import Application
+from tools.collector_process import CollectorProcess
+from tools.fault_proxy import FaultProxy
+
+import datacat
+
+collect_ignore = []
+if sys.version_info < (3, 9):
+    collect_ignore.append("collector")
+
+
+def pytest_configure(config):
+    """The fault suite takes minutes more and runs where it is named: `pytest tests/faults`."""
+    if not any("faults" in str(argument) for argument in config.args):
+        collect_ignore.append("faults")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    """No test sees the settings of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith("DATACAT_") and name not in ("DATACAT_COLLECTOR_PYTHON",
+                                                        "DATACAT_TEST_URL"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def spool(clean_environment, monkeypatch, tmp_path):
+    """A folder for this test's outboxes, named by DATACAT_SPOOL_DIR."""
+    folder = tmp_path / "spool"
+    monkeypatch.setenv("DATACAT_SPOOL_DIR", str(folder))
+    return folder
+
+
+def _shared(tmp_path_factory, classic):
+    db = tmp_path_factory.mktemp("collector") / "collector.db"
+    return CollectorProcess(db, classic=classic)
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory):
+    """A running v1 collector, shared by a module: use sessions of your own, leave it running."""
+    with _shared(tmp_path_factory, classic=False) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def classic_collector(tmp_path_factory):
+    """A running classic collector, shared by a module as `collector` is."""
+    with _shared(tmp_path_factory, classic=True) as process:
+        yield process
+
+
+@pytest.fixture(scope="module", params=["v1", "classic"])
+def any_collector(request):
+    """Both shared collectors, one after the other."""
+    name = {"v1": "collector", "classic": "classic_collector"}[request.param]
+    return request.getfixturevalue(name)
+
+
+@pytest.fixture
+def http():
+    """A requests.Session that minds neither proxies nor .netrc of whoever runs the tests."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+@pytest.fixture
+def make_collector(tmp_path):
+    """Makes collectors of this test alone, not started: to be stopped, killed and paused."""
+    made = []
+
+    def make(classic=False, api_key=None):
+        process = CollectorProcess(tmp_path / ("collector-%d.db" % len(made)), classic=classic,
+                                   api_key=api_key)
+        made.append(process)
+        return process
+
+    yield make
+    _end_all(made)
+
+
+@pytest.fixture
+def own_collector(make_collector):
+    """A running v1 collector of this test alone."""
+    return make_collector().start()
+
+
+@pytest.fixture(params=["v1", "classic"])
+def any_own_collector(request, make_collector):
+    """A running collector of this test alone, of either generation."""
+    return make_collector(classic=request.param == "classic").start()
+
+
+@pytest.fixture
+def open_session(spool):
+    """Opens sessions in this process, in outboxes of this test alone, and closes them."""
+    opened = []
+
+    def open_one(url, **options):
+        options.setdefault("product", "tests")
+        options.setdefault("version", "1")
+        session = datacat.create_session(url, **options)
+        opened.append(session)
+        return session
+
+    yield open_one
+    for session in opened:
+        session.close(timeout=1)
+
+
+@pytest.fixture
+def run_program(spool, tmp_path):
+    """Starts programs given as text, of one product and with one folder of outboxes."""
+    started = []
+
+    def run(source, url=None, **env):
+        changes = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_PRODUCT": "tests"}
+        if url is not None:
+            changes["DATACAT_URL"] = url
+        changes.update(env)
+        program = Application(source, tmp_path, env=changes)
+        started.append(program)
+        return program.start()
+
+    yield run
+    for program in started:
+        program.__exit__()
+
+
+@pytest.fixture
+def before():
+    """Makes fault proxies that stand before a collector: before(collector)."""
+    made = []
+
+    def make(collector):
+        made.append(FaultProxy(collector.port).start())
+        return made[-1]
+
+    yield make
+    for proxy in made:
+        proxy.stop()
+
+
+def _end_all(processes):
+    failures = []
+    for process in processes:
+        try:
+            process.stop()
+        except Exception as failure:  # the others must be ended too
+            failures.append(failure)
+    if failures:
+        raise failures[0]

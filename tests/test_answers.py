@@ -1,0 +1,160 @@
+"""What comes back decides: wait, give up one record, or tell the application."""
+from __future__ import absolute_import, division
+
+import logging
+import os
+
+import pytest
+from tools import faults, held
+from tools.waiting import wait_until
+
+import datacat
+from datacat._compat import monotonic
+
+TEXT = [("Content-Type", "text/plain; charset=utf-8")]
+
+
+def is_event(seen):
+    return seen.path.endswith("/events")
+
+
+def poison(seen):
+    return is_event(seen) and b"poison" in seen.body
+
+
+def test_a_wrong_key_is_told_at_once_with_the_servers_words_and_what_to_pass(
+        make_collector, open_session, spool):
+    collector = make_collector(api_key="right").start()
+    with pytest.raises(datacat.NotAuthorized) as caught:
+        open_session(collector.url, api_key="wrong")
+    assert (caught.value.status, caught.value.words) == (401, "Unauthorized")
+    assert "api_key=" in str(caught.value) and "DATACAT_API_KEY" in str(caught.value)
+    assert "wrong" not in str(caught.value)
+    assert [name for name in os.listdir(str(spool)) if name.endswith(".outbox")] == []
+    session = open_session(collector.url, api_key="right")
+    session.log_event("e")
+    assert held.names(session.get_details()) == ["e"]
+    assert len(collector.sessions()) == 1
+
+
+def test_a_key_that_is_refused_later_loses_nothing_and_warns_once(
+        make_collector, open_session, caplog):
+    collector = make_collector(api_key="right").start()
+    session = open_session(collector.url, api_key="right")
+    session.flush()
+    collector.stop()
+    collector.api_key = "another"
+    collector.start()
+    with caplog.at_level(logging.WARNING, "datacat"):
+        for number in range(5):
+            session.log_event("step", {"number": number})
+        wait_until(lambda: "401" in (session.stats()["last_error"] or ""))
+        assert session.flush(timeout=1) is False
+    warnings = [record for record in caplog.records if "Unauthorized" in record.getMessage()]
+    assert len(warnings) == 1
+    session.close()
+    collector.stop()
+    collector.api_key = "right"
+    collector.start()
+    again = open_session(collector.url, api_key="right", timeout=9)
+    again.log_event("again")
+    assert again.flush()
+    first = session.session_id
+    wait_until(lambda: held.numbers(collector.session(first)) == list(range(5)))
+
+
+def test_a_refused_opening_is_told_with_the_servers_words(collector, open_session, before):
+    proxy = before(collector)
+    proxy.rule(faults.Answer(400, b"Product and version are required fields\n", TEXT),
+               lambda seen: seen.path == "/api/sessions")
+    with pytest.raises(datacat.RequestRefused) as caught:
+        open_session(proxy.url)
+    assert caught.value.words == "Product and version are required fields"
+    assert "product=" in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", [
+    faults.html_filter(403), faults.html_filter(400), faults.html_filter(451),
+    faults.captive_portal(), faults.redirect("http://login.example/"),
+    faults.Answer(404, b"404 page not found\n", TEXT).named("other service"),
+    faults.Answer(405, b"Method not allowed\n", TEXT).named("static server"),
+    faults.busy(), faults.gateway_error(502, applied=False),
+], ids=lambda fault: "%s-%s" % (fault.name, fault.status))
+def test_whatever_else_answers_an_opening_it_waits_and_nothing_raises(
+        fault, collector, open_session, before):
+    proxy = before(collector)
+    proxy.rule(fault)
+    session = open_session(proxy.url, connect_wait=1)
+    session.log_event("e")
+    assert session.session_id == session.local_id
+    assert proxy.struck[fault.name] > 0
+    assert (session.stats()["waiting"], session.stats()["dead"]) == (2, 0)
+    proxy.clear()
+    assert held.names(delivered(session)) == ["e"]
+
+
+def delivered(session):
+    """Return what the server holds, when it holds all."""
+    wait_until(session.flush, 20)
+    return session.get_details()
+
+
+def test_what_is_refused_with_400_becomes_a_dead_letter_and_the_next_goes_on(
+        any_collector, open_session, before, caplog):
+    proxy = before(any_collector)
+    proxy.rule(faults.Answer(400, b"Invalid request body\n", TEXT).named("poison"), poison)
+    session = open_session(proxy.url)
+    for name in ("first", "poison", "second"):
+        session.log_event(name)
+    assert held.names(delivered(session)) == ["first", "second"]
+    assert proxy.struck["poison"] == 1
+    stats = session.stats()
+    assert (stats["dead"], stats["waiting"], stats["sent"]) == (1, 0, 3)
+    assert "Invalid request body" in stats["last_error"]
+    assert "Invalid request body" in caplog.text
+
+
+def test_503_waits_as_long_as_the_server_asks_and_flush_does_not_cut_it_short(
+        any_collector, open_session, before):
+    proxy = before(any_collector)
+    session = open_session(proxy.url)
+    session.flush()
+    proxy.rule(faults.busy(retry_after=2), is_event, times=1)
+    session.log_event("e")
+    wait_until(lambda: proxy.struck["busy"] == 1)
+    began = monotonic()
+    assert session.flush() is False
+    assert monotonic() - began < 0.6
+    wait_until(lambda: session.stats()["waiting"] == 0)
+    assert 1.5 < monotonic() - began < 3.5
+    assert held.names(session.get_details()) == ["e"]
+    assert session.stats()["possibly_twice"] == 0
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_200_with_html_is_not_a_delivery_and_what_was_applied_is_not_sent_again(
+        applied, any_collector, open_session, before):
+    proxy = before(any_collector)
+    session = open_session(proxy.url)
+    session.flush()
+    page = faults.captive_portal()
+    page.applied = applied
+    proxy.rule(page, is_event, times=1)
+    for number in range(3):
+        session.log_event("step", {"number": number})
+    assert held.numbers(delivered(session)) == [0, 1, 2]
+    assert proxy.struck["captive_portal"] == 1
+    assert session.stats()["possibly_twice"] == 0
+
+
+def test_404_of_a_record_waits_unless_it_says_that_the_session_is_unknown(
+        collector, open_session, before):
+    proxy = before(collector)
+    session = open_session(proxy.url)
+    session.flush()
+    proxy.rule(faults.Answer(404, b"404 page not found\n", TEXT).named("other"), is_event)
+    session.log_event("e")
+    wait_until(lambda: proxy.struck["other"] > 0)
+    assert (session.stats()["waiting"], session.stats()["dead"]) == (1, 0)
+    proxy.clear()
+    assert held.names(delivered(session)) == ["e"]

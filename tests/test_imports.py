@@ -1,0 +1,261 @@
+"""The direction of imports in src/datacat, read from the sources, and what importing may do.
+
+The table is DESIGN's, with the modules that grew out of a row standing beside it.
+"""
+from __future__ import absolute_import, division
+
+import ast
+import io
+import os
+import sys
+import textwrap
+
+import pytest
+from tools.process import SOURCES, ChildProcess, environment
+
+PACKAGE = "datacat"
+FACE = "__init__"
+
+# Each may import the ones named, and everyone the BASE. "*": all that stand above it here.
+BASE = ("_version", "_compat", "errors", "settings")
+DIRECTION = (
+    ("_version", ""),
+    ("_compat", ""),
+    ("errors", "_compat"),
+    ("settings", "_compat errors"),
+    ("notices", ""),
+    ("jsonable", ""),
+    ("records", "jsonable"),
+    ("merging", "records"),
+    ("redaction", "records"),
+    ("rows", "records"),
+    ("schema", "rows"),
+    ("salvage", "records rows schema"),
+    ("store", "rows schema salvage"),
+    ("memory", "merging records"),
+    ("bounds", "merging records memory"),
+    ("disk", "bounds memory store"),
+    ("intake", "records memory"),
+    ("outbox", "bounds records disk intake memory rows"),
+    ("spool", "bounds store"),
+    ("_sockets", ""),
+    ("transport", "_sockets"),
+    ("dialects", "records"),
+    ("retry", ""),
+    ("readback", "records dialects merging"),
+    ("watchdog", ""),
+    ("lanes", "retry"),
+    ("server", "dialects readback retry lanes"),
+    ("adoption", "records outbox spool"),
+    ("delivery", "dialects readback records retry lanes"),
+    ("sender", "*"),
+    ("progress", ""),
+    ("keeper", "records watchdog"),
+    ("loop", "notices"),
+    ("hooks", "notices"),
+    ("forking", "spool"),
+    ("pipeline", "*"),
+    ("client", "transport dialects records retry redaction"),
+    ("session", "pipeline hooks client records"),
+    (FACE, "session client"),
+    ("collector", ""),
+    ("cli", FACE + " spool collector"),
+    ("__main__", "cli"),
+)
+ALONE = {"_version", "_compat", "errors", "settings", "collector"}  # not even the whole BASE
+
+# What only some may touch, by the first part of its name.
+RESERVED = {
+    "requests": {"transport"},
+    "urllib3": {"transport", "_sockets"},
+    "sqlite3": {"store"},
+    "platformdirs": {"spool", "collector"},
+    "monotonic": {"_compat"},
+    "flask": {"collector"},
+    "sqlalchemy": {"collector"},
+    "waitress": {"collector"},
+    "tqdm": {"cli"},
+    "psutil": {"cli"},
+}
+
+
+def allowed():
+    """Return {unit: set of units it may import} of the whole table."""
+    table, above = {}, set()
+    for unit, named in DIRECTION:
+        table[unit] = (set(above) if named == "*" else set(named.split())) | {unit}
+        if unit not in ALONE:
+            table[unit].update(BASE)
+        above.add(unit)
+    return table
+
+
+def unit_of(module):
+    """Return the row of the table that a module stands in: datacat.cli.demo is cli."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else FACE
+
+
+def imports_of(source, module, is_package, known):
+    """Return the modules that a source imports anywhere in it, by full names.
+
+    `known`: the modules of our package, so that `from datacat import retry` is told from
+    `from datacat import create_session`.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _origin(node, module, is_package)
+            names = [base + "." + alias.name for alias in node.names]
+            found.update(name if name in known else base for name in names)
+        elif isinstance(node, ast.Call) and _imports_by_name(node):
+            found.add(ast.literal_eval(node.args[0]))
+    return found - {"__future__"}
+
+
+def _origin(node, module, is_package):
+    if not node.level:
+        return node.module
+    parts = module.split(".")
+    parts = parts[:len(parts) - node.level + is_package]
+    return ".".join(parts + ([node.module] if node.module else []))
+
+
+def _imports_by_name(call):
+    name = getattr(call.func, "id", None) or getattr(call.func, "attr", None)
+    return name in ("__import__", "import_module")
+
+
+def complaints(imports):
+    """Return what is wrong with {module: modules it imports}, a line each."""
+    table, wrong = allowed(), []
+    for module, imported in sorted(imports.items()):
+        unit = unit_of(module)
+        if unit not in table:
+            wrong.append("%s stands in no row of DIRECTION: give it one" % module)
+            continue
+        for other in sorted(imported):
+            if other.split(".")[0] != PACKAGE:
+                if unit not in RESERVED.get(other.split(".")[0], {unit}):
+                    wrong.append("%s must not import %s" % (module, other))
+            elif unit_of(other) not in table[unit]:
+                wrong.append("%s must not import %s" % (module, other))
+    return wrong
+
+
+def circles(imports):
+    """Return the modules that can be reached from themselves by imports."""
+    def reachable(module):
+        seen, waiting = set(), [module]
+        while waiting:
+            for other in imports.get(waiting.pop(), ()):
+                if other not in seen:
+                    seen.add(other)
+                    waiting.append(other)
+        return seen
+    return sorted(module for module in imports if module in reachable(module))
+
+
+@pytest.fixture(scope="module")
+def imports():
+    """{module: modules it imports} of the sources as they are."""
+    files = {}
+    for folder, _, names in os.walk(os.path.join(SOURCES, PACKAGE)):
+        for name in names:
+            path = os.path.join(folder, name)
+            parts = os.path.relpath(path, SOURCES)[:-len(".py")].split(os.sep)
+            if name.endswith(".py") and _readable(parts):
+                files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    result = {}
+    for module, path in files.items():
+        with io.open(path, "rb") as source:
+            result[module] = imports_of(source.read(), module, path.endswith("__init__.py"), files)
+    return result
+
+
+def _readable(parts):
+    """The inside of the collector is written in the Python that it needs."""
+    return sys.version_info >= (3, 9) or parts[1] != "collector" or parts[2:] == ["__init__"]
+
+
+def test_every_module_imports_in_the_direction_of_the_design_only(imports):
+    assert complaints(imports) == []
+
+
+def test_no_import_goes_in_a_circle(imports):
+    assert circles(imports) == []
+
+
+def test_the_sources_were_really_read(imports):
+    """Guards the two tests above: an empty picture has nothing wrong in it."""
+    assert "datacat.records" in imports["datacat.dialects"]
+    assert "requests" in imports["datacat.transport"]
+    assert "sqlite3" in imports["datacat.store"]
+    assert {"datacat", "datacat.cli", "datacat.cli.demo", "datacat.collector"} <= set(imports)
+
+
+@pytest.mark.parametrize("module, line", [
+    ("datacat.records", "from . import outbox"),
+    ("datacat.records", "import requests"),
+    ("datacat.outbox", "import sqlite3"),
+    ("datacat.sender", "import urllib3.exceptions"),
+    ("datacat.retry", "from datacat.records import Record"),
+    ("datacat.transport", "from datacat import session"),
+    ("datacat.session", "from datacat import create_session"),
+    ("datacat.client", "def late():\n    from .pipeline import Pipeline"),
+    ("datacat.watchdog", "import importlib\nimportlib.import_module('datacat.sender')"),
+    ("datacat.collector.app", "from datacat.errors import DatacatError"),
+    ("datacat.collector.app", "from ..settings import resolve"),
+    ("datacat.cli.demo", "from ..sender import Sender"),
+    ("datacat.newcomer", "import json"),
+])
+def test_a_wrong_import_is_found(module, line, imports):
+    wrong = dict(imports)
+    wrong[module] = imports_of(line, module, False, set(imports) | {module})
+    assert [text for text in complaints(wrong) if module in text]
+
+
+def test_a_circle_is_found(imports):
+    assert circles({"a": {"b"}, "b": {"c", "json"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
+
+
+IMPORT_AND_TELL = textwrap.dedent("""
+    import io, os, sys, threading
+    import platformdirs, requests, six, sqlite3, uuid  # what these read is not ours
+    if six.PY2:
+        import monotonic
+
+    touched = []
+
+    def telling(what, really):
+        def call(*arguments, **options):
+            touched.append((what, arguments[0] if arguments else None))
+            return really(*arguments, **options)
+        return call
+
+    builtins = sys.modules.get("builtins") or sys.modules["__builtin__"]
+    builtins.open = telling("open", builtins.open)
+    io.open = telling("io.open", io.open)
+    os.open = telling("os.open", os.open)
+    os.mkdir = telling("os.mkdir", os.mkdir)
+    os.makedirs = telling("os.makedirs", os.makedirs)
+    threading.Thread.start = telling("Thread.start", threading.Thread.start)
+
+    import datacat
+    assert datacat.create_session
+    sys.stdout.write("touched %r, threads %d, at the end" % (touched, threading.active_count()))
+""")
+
+
+def test_importing_datacat_starts_no_thread_and_touches_no_file(tmp_path):
+    child = ChildProcess([sys.executable, "-c", IMPORT_AND_TELL],
+                         environment({"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}),
+                         cwd=str(tmp_path))
+    try:
+        assert child.wait(60) == 0, child.output
+        assert child.output == u"touched [], threads 1, at the end"
+    finally:
+        child.close()
+    assert os.listdir(str(tmp_path)) == []

@@ -1,0 +1,255 @@
+"""What several sessions share, what they do not, and how long its calls may take."""
+from __future__ import absolute_import, division
+
+import os
+import threading
+
+import pytest
+from tools import held
+from tools.invariants import check_invariants
+from tools.recorder import Recorder
+from tools.waiting import wait_until
+
+import datacat
+from datacat._compat import monotonic
+
+A_PORT_NOBODY_LISTENS_ON = "http://127.0.0.1:9"
+
+
+def took(call):
+    """Return how many seconds a call took."""
+    began = monotonic()
+    call()
+    return monotonic() - began
+
+
+def threads_of_datacat():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("datacat-")]
+
+
+def test_a_disabled_session_accepts_everything_and_does_nothing(monkeypatch, spool, open_session):
+    monkeypatch.setenv("DATACAT_DISABLED", "1")
+    threads = len(threads_of_datacat())
+    with open_session(A_PORT_NOBODY_LISTENS_ON) as session:
+        session.log_event("e", {"x": 1}, category="c")
+        session.log_metric("m", 1)
+        session.update_state({"a": 1})
+        session.log_exception(extra_data={})
+        session.start_heartbeat_monitor(timeout=60)
+        session.heartbeat()
+        session.pause_heartbeat_monitoring()
+        session.resume_heartbeat_monitoring()
+        session.stop_heartbeat_monitor()
+        assert session.flush() is True
+        assert session.get_details() == {}
+        assert session.client.create_session() and session.client.get_all_sessions() == []
+    session.close()
+    assert session.session_id and session.local_id
+    assert len(threads_of_datacat()) == threads
+    assert not os.path.exists(str(spool))
+
+
+def test_a_disabled_sessions_stats_have_the_same_names(monkeypatch, open_session):
+    enabled = open_session(A_PORT_NOBODY_LISTENS_ON, connect_wait=0).stats()
+    monkeypatch.setenv("DATACAT_DISABLED", "true")
+    disabled = open_session(A_PORT_NOBODY_LISTENS_ON).stats()
+    assert set(enabled) == set(disabled)
+    assert disabled["waiting"] == disabled["sent"] == 0
+
+
+def test_the_options_may_come_from_the_environment(make_collector, monkeypatch, tmp_path):
+    collector = make_collector(api_key="sesame").start()
+    for name, value in (("URL", collector.url), ("API_KEY", "sesame"), ("PRODUCT", "editor"),
+                        ("VERSION", "7"), ("SPOOL_DIR", str(tmp_path / "elsewhere"))):
+        monkeypatch.setenv("DATACAT_" + name, value)
+    session = datacat.create_session()
+    try:
+        state = session.get_details()["state"]
+        assert (state["product"], state["version"]) == ("editor", "7")
+        assert len([name for name in os.listdir(str(tmp_path / "elsewhere"))
+                    if name.endswith(".outbox")]) == 1
+    finally:
+        session.close()
+
+
+def test_two_sessions_and_eight_threads_at_once_keep_every_threads_order(
+        any_own_collector, open_session, tmp_path):
+    accepted = str(tmp_path / "accepted.jsonl")
+    sessions = [open_session(any_own_collector.url) for _ in range(2)]
+    recorders = [Recorder(sessions[index % 2], accepted, "t%d" % index) for index in range(8)]
+
+    def log(recorder):
+        for number in range(25):
+            recorder.log_event("step", {"number": number})
+            if number % 5 == 0:
+                recorder.log_metric("load", number)
+
+    threads = [threading.Thread(target=log, args=(each,)) for each in recorders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for session in sessions:
+        assert session.flush(timeout=20)
+    there = [any_own_collector.session(session.session_id) for session in sessions]
+    assert check_invariants([accepted], there).accepted == 8 * 30
+    assert [len(each["events"]) for each in there] == [100, 100]
+
+
+def test_sessions_of_the_same_settings_share_an_outbox_and_two_keys_do_not(
+        make_collector, open_session, spool):
+    collector = make_collector().start()
+    sessions = [open_session(collector.url, api_key=key) for key in ("one", "one", "two")]
+    files = [name for name in os.listdir(str(spool)) if name.endswith(".outbox")]
+    assert len(files) == 2
+    sessions[0].close()
+    sessions[2].close()
+    sessions[1].log_event("e")
+    assert held.names(sessions[1].get_details()) == ["e"]
+
+
+def test_each_key_sends_with_its_own_key_only(make_collector, open_session):
+    collector = make_collector(api_key="right").start()
+    right = open_session(collector.url, api_key="right")
+    with pytest.raises(datacat.NotAuthorized):
+        open_session(collector.url, api_key="wrong")
+    right.log_event("e")
+    assert held.names(right.get_details()) == ["e"]
+
+
+def test_before_record_sees_changes_and_drops_records(collector, open_session):
+    seen = []
+
+    def before_record(kind, fields):
+        seen.append(kind)
+        if fields.get("name") == "secret":
+            return None
+        if fields.get("name") == "user":
+            fields["data"] = {"name": "***"}
+        return fields
+
+    session = open_session(collector.url, before_record=before_record)
+    session.log_event("secret", {"password": "x"})
+    session.log_event("user", {"name": "alice"})
+    session.log_metric("m", 1)
+    session.update_state({"a": 1})
+    session.log_exception()
+    there = session.get_details()
+    assert held.names(there) == ["user", "exception"]
+    assert there["events"][0]["data"] == {"name": "***"}
+    assert seen == ["event", "event", "metric", "state", "exception"]
+
+
+def test_before_record_sees_the_hang_that_the_library_reports(collector, open_session):
+    def before_record(kind, fields):
+        if fields.get("name") == "application_appears_hung":
+            fields["data"]["stacks"] = []
+        return fields
+
+    session = open_session(collector.url, before_record=before_record)
+    session.start_heartbeat_monitor(timeout=0.2, check_interval=0.1)
+    wait_until(lambda: held.names(session.get_details()))
+    assert held.event(session.get_details(), "application_appears_hung")["data"]["stacks"] == []
+
+
+@pytest.mark.parametrize("broken", [lambda kind, fields: 1 / 0, lambda kind, fields: "text"],
+                         ids=["raises", "returns a text"])
+def test_a_broken_before_record_lets_nothing_through_and_is_told_once(
+        broken, collector, open_session, caplog):
+    session = open_session(collector.url, before_record=broken)
+    session.log_event("secret", {"password": "x"})
+    session.log_event("secret", {"password": "x"})
+    assert held.names(session.get_details()) == []
+    assert caplog.text.count("before_record") == 1
+
+
+def test_stats_tell_what_became_of_the_records(own_collector, open_session):
+    session = open_session(own_collector.url)
+    session.log_event("e")
+    session.flush()
+    stats = session.stats()
+    assert (stats["sent"], stats["waiting"], stats["in_memory"]) == (2, 0, 0)
+    assert (stats["online"], stats["dialect"], stats["oldest_age"]) == (True, "v1", None)
+    own_collector.stop()
+    session.log_event("f")
+    wait_until(lambda: session.stats()["online"] is False)
+    stats = session.stats()
+    assert (stats["sent"], stats["waiting"]) == (2, 1)
+    assert 0 <= stats["oldest_age"] < 10
+    assert own_collector.url.split("/")[2] in stats["last_error"]
+
+
+@pytest.mark.parametrize("name", ["flush", "end", "close"])
+def test_calls_that_wait_keep_their_time_in_a_black_hole(name, collector, open_session, before):
+    proxy = before(collector)
+    session = open_session(proxy.url)
+    session.flush()
+    proxy.black_hole()
+    session.log_event("e")
+    assert 0.5 <= took(lambda: getattr(session, name)(timeout=1)) <= 1.5
+
+
+@pytest.mark.parametrize("name", ["flush", "end", "close"])
+def test_calls_that_wait_return_at_once_when_the_server_is_away(name, open_session):
+    session = open_session(A_PORT_NOBODY_LISTENS_ON)
+    session.log_event("e")
+    assert session.stats()["online"] is False
+    assert took(lambda: getattr(session, name)(timeout=5)) < 0.9
+
+
+def test_a_session_closed_while_a_request_hangs_goes_on_when_it_is_used_again(
+        collector, open_session, before):
+    proxy = before(collector)
+    session = open_session(proxy.url, timeout=2)
+    session.flush()
+    proxy.black_hole()
+    session.log_event("step", {"number": 0})
+    session.close(timeout=0.2)
+    session.log_event("step", {"number": 1})
+    proxy.heal()
+    wait_until(session.flush, 20)
+    assert held.numbers(session.get_details()) == [0, 1]
+
+
+def test_opening_waits_for_the_id_no_longer_than_it_was_told(collector, open_session, before):
+    proxy = before(collector)
+    proxy.black_hole()
+    assert 0.3 <= took(lambda: open_session(proxy.url, connect_wait=0.4)) < 1
+    assert took(lambda: open_session(proxy.url, connect_wait=0)) < 0.3
+
+
+def test_where_the_folder_is_unusable_records_wait_in_memory_and_it_is_told_once(
+        any_collector, open_session, tmp_path, caplog):
+    (tmp_path / "a file").write_text(u"not a folder")
+    session = open_session(any_collector.url, spool_dir=str(tmp_path / "a file" / "spool"))
+    session.log_event("step", {"number": 0})
+    there = session.get_details()
+    assert held.numbers(there) == [0]
+    assert caplog.text.count("memory only") == 1
+
+
+def test_what_waits_in_memory_is_counted_and_delivered_in_order(
+        make_collector, open_session, tmp_path):
+    collector = make_collector().start()
+    collector.stop()
+    (tmp_path / "a file").write_text(u"not a folder")
+    session = open_session(collector.url, spool_dir=str(tmp_path / "a file" / "spool"))
+    for number in range(5):
+        session.log_event("step", {"number": number})
+    assert session.stats()["in_memory"] == session.stats()["waiting"] == 6
+    collector.start()
+    wait_until(session.flush)
+    assert held.numbers(session.get_details()) == list(range(5))
+    assert session.stats()["in_memory"] == 0
+
+
+def test_the_last_session_to_go_ends_the_threads_and_leaves_no_file(
+        collector, open_session, spool):
+    threads = len(threads_of_datacat())
+    first, second = open_session(collector.url), open_session(collector.url)
+    first.log_event("e")
+    second.end()
+    assert len(threads_of_datacat()) == threads + 2
+    first.close()
+    wait_until(lambda: len(threads_of_datacat()) == threads)
+    assert os.listdir(str(spool)) == []

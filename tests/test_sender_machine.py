@@ -1,0 +1,250 @@
+"""One line for the sender, whatever befalls it: all that was accepted arrives, once, in order.
+
+Hypothesis logs, breaks the server in every way, lets time pass and restarts the process; what
+arrived is read from the server, what was accepted from the test's own list.
+"""
+from __future__ import absolute_import, division
+
+import collections
+import random
+import shutil
+import tempfile
+
+from hypothesis import HealthCheck, settings, strategies
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tools.memory_server import (
+    apply_late,
+    lose_answer,
+    never_answer,
+    portal,
+    refuse,
+    say,
+)
+from tools.merged_state import merge
+from tools.sending import Bench
+
+HTML = "text/html"
+POISON = "poison"
+LIBRARY = frozenset((
+    "session_opened_offline", "session_ended_offline", "session_reopened"))
+FAULTS = [
+    refuse, lose_answer, never_answer, portal, apply_late(1.5),
+    say(500, "oops"), say(500, "oops", applied=True), say(502, "<html>", HTML),
+    say(502, "<html>", HTML, applied=True), say(504, "", applied=True), say(204, "", applied=True),
+    say(503, "busy"), say(503, "busy", Retry_After=7), say(429, "busy", Retry_After=100),
+    say(408, "busy", Retry_After="soon"), say(401, "Unauthorized\n"), say(403, "<html>", HTML),
+    say(302, "", Location="http://portal/"), say(404, "Not found\n"), say(405, "no"),
+    say(400, "<html>", HTML), say(451, "<html>", HTML), say(407, "proxy"),
+]
+LONGEST_DRAIN = 1500.0
+
+faults = strategies.sampled_from(FAULTS)
+which = strategies.integers(0, 2)
+
+
+class Sending(RuleBasedStateMachine):
+
+    def __init__(self):
+        super(Sending, self).__init__()
+        self.folder = tempfile.mkdtemp()
+        self.accepted = collections.OrderedDict()
+        self.states = collections.defaultdict(dict)
+        self.known = {}
+        self.marks = 0
+        self.line = None
+
+    @initialize(classic=strategies.booleans(), seed=strategies.integers(0, 99))
+    def begin(self, classic, seed):
+        self.line = Bench(self.folder, classic, chance=random.Random(seed).random)
+        self.line.server.poison = {POISON: say(400, "Invalid request body\n")}
+        self.session()
+
+    def teardown(self):
+        try:
+            if self.line is not None:
+                self.everything_arrives_when_the_faults_are_over()
+        finally:
+            if self.line is not None:
+                self.line.die()
+            shutil.rmtree(self.folder)
+
+    # What the application does
+
+    def entries(self):
+        return self.line.outbox.entries()
+
+    def entry(self, number):
+        if not self.entries():
+            self.session()
+        entries = self.entries()
+        return entries[number % len(entries)]
+
+    def mark(self, entry, kind):
+        self.marks += 1
+        self.accepted[self.marks] = (entry.local_id, kind)
+        return self.marks
+
+    @precondition(lambda self: len(self.entries()) < 3)
+    @rule()
+    def session(self):
+        self.line.session(opened=False)
+
+    @rule(number=which, name=strategies.sampled_from(["a", "b", "c", POISON]),
+          times=strategies.integers(1, 4))
+    def event(self, number, name, times):
+        for _ in range(times):
+            entry = self.entry(number)
+            self.line.event(entry, name, mark=self.mark(entry, name))
+
+    @rule(number=which)
+    def metric(self, number):
+        entry = self.entry(number)
+        self.line.metric(entry, "m", self.mark(entry, "metric"))
+
+    @rule(number=which, key=strategies.sampled_from("pq"), nested=strategies.booleans())
+    def state(self, number, key, nested):
+        entry = self.entry(number)
+        mark = self.mark(entry, "state")
+        update = {key: {"k%d" % (mark % 3): mark} if nested else mark}
+        self.states[entry.local_id] = merge(self.states[entry.local_id], update, True)
+        self.line.state(entry, **update)
+
+    @rule(number=which)
+    def end(self, number):
+        entry = self.entry(number)
+        if not entry.goodbye:
+            self.line.end(entry)
+
+    # What befalls it
+
+    @rule(several=strategies.lists(faults, min_size=1, max_size=4))
+    def some_requests_fail(self, several):
+        self.line.server.concerned = lambda request: True
+        self.line.server.next_faults.extend(several)
+
+    @rule(number=which, fault=faults, steps=strategies.integers(0, 6))
+    def a_record_meets_a_fault(self, number, fault, steps):
+        """The faults above mostly strike whatever is asked first, and seldom a record."""
+        self.event(number, "a", 1)
+        self.line.server.concerned = lambda request: request.path.endswith("/events")
+        self.line.server.next_faults.append(fault)
+        for _ in range(steps):
+            self.line.world.pass_(self.line.step() or 0)
+
+    @rule(fault=faults)
+    def all_requests_fail(self, fault):
+        self.line.server.concerned = lambda request: True
+        self.line.server.fault = fault
+
+    @rule()
+    def the_server_is_well(self):
+        self.line.server.fault = None
+
+    @rule()
+    def the_server_loses_its_data(self):
+        self.line.server.lose_data()
+
+    @rule(steps=strategies.integers(1, 20))
+    def steps_are_taken(self, steps):
+        for _ in range(steps):
+            self.line.step()
+
+    @rule(seconds=strategies.sampled_from([0.05, 0.5, 3, 20, 100, 700]))
+    def time_passes(self, seconds):
+        self.line.run(seconds)
+
+    @rule()
+    def somebody_flushes(self):
+        self.line.sender.hurry()
+
+    @rule()
+    def the_pipeline_is_closed_and_reopened(self):
+        self.line.employ()
+
+    @rule()
+    def the_process_is_killed_and_started_again(self):
+        self.line = self.line.again()
+
+    @rule()
+    def everything_arrives_when_the_faults_are_over(self):
+        """The queue drains in bounded time and steps, and then nothing is missing."""
+        self.line.server.fault = None
+        del self.line.server.next_faults[:]
+        self.line.drain(within=LONGEST_DRAIN)
+        self.nothing_is_out_of_order_twice_or_made_up()
+        arrived = set(mark for _, mark, _ in self.arrivals())
+        states = set(mark for mark, (_, kind) in self.accepted.items() if kind == "state")
+        poison = set(mark for mark, (_, kind) in self.accepted.items() if kind == POISON)
+        assert arrived == set(self.accepted) - states - poison
+        assert len(poison) == len(self.line.outbox.dead_letters())
+        self.states_are_right()
+
+    def states_are_right(self):
+        for entry in self.entries():
+            held = self.line.server.sessions.get(entry.server_id)
+            if held is not None:
+                state = dict(held["state"])
+                state.pop("product", None), state.pop("version", None)
+                assert state == self.states[entry.local_id]
+
+    # What must hold at every moment
+
+    def arrivals(self):
+        """(server id, mark, event or metric) of what arrived, in order."""
+        found = []
+        for server_id, operation, fields in self.line.server.applied:
+            if operation == "metrics":
+                found.append((server_id, fields["value"], "metric"))
+            elif operation == "events" and fields["name"] not in LIBRARY:
+                found.append((server_id, fields["data"]["mark"], fields["name"]))
+        return found
+
+    @invariant()
+    def nothing_is_out_of_order_twice_or_made_up(self):
+        if self.line is None:
+            return
+        arrivals = self.arrivals()
+        first = collections.defaultdict(list)
+        for _, mark, kind in arrivals:
+            local_id, accepted_kind = self.accepted[mark]
+            assert kind == accepted_kind
+            if mark not in first[local_id]:
+                first[local_id].append(mark)
+        for marks in first.values():
+            assert marks == sorted(marks), "out of order"
+        twice = collections.Counter(
+            self.accepted[mark][0] for (_, mark), times in
+            collections.Counter((each[0], each[1]) for each in arrivals).items()
+            for _ in range(times - 1))
+        for entry in self.entries():
+            self.known[entry.local_id] = entry
+        for local_id, times in twice.items():
+            assert times <= self.known[local_id].possibly_twice, "twice and not counted"
+
+    @invariant()
+    def every_record_is_accounted_for(self):
+        if self.line is None:
+            return
+        for entry in self.entries():
+            assert entry.waiting >= 0 and entry.dropped == entry.merged == 0
+            logged = sum(
+                1 for local_id, _ in self.accepted.values() if local_id == entry.local_id)
+            assert entry.accepted >= logged + 1, "more logged than accepted"
+            assert entry.waiting == waiting_on_disk(self.line, entry)
+
+
+def waiting_on_disk(line, entry):
+    found = 0
+    after = 0
+    while True:
+        page, _ = line._store.page(entry.number, after)
+        if not page:
+            return found
+        found += len(page)
+        after = page[-1].number
+
+
+TestSending = Sending.TestCase
+TestSending.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])

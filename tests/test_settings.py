@@ -1,0 +1,227 @@
+# -*- coding: utf-8 -*-
+"""Promises of the settings: checked once, immutable, equal by value, silent about the key."""
+from __future__ import absolute_import, division
+
+import os
+import socket
+import sys
+
+import pytest
+import six
+
+from datacat import settings
+from datacat.errors import InvalidSettings
+
+
+def test_the_defaults_are_the_documented_ones(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/opt/shop/till.py"])
+    made = settings.resolve()
+    assert made.base_url == "http://localhost:8080"
+    assert (made.product, made.version) == ("till", "unknown")
+    assert (made.connect_wait, made.timeout, made.deadline) == (2.0, 10.0, 30.0)
+    assert (made.verify, made.trust_env, made.stamp_late) == (True, True, True)
+    assert made.max_bytes == 256 * 1024 * 1024
+    assert made.durability == "process"
+    assert made.end_on_signals == ()
+    assert made.disabled is False
+    for name in ("api_key", "hostname", "machine_id", "spool_dir", "cert", "proxies",
+                 "before_record"):
+        assert getattr(made, name) is None
+
+
+@pytest.mark.parametrize("started_as, product", [
+    ("/opt/shop/till.py", "till"),
+    ("till", "till"),
+    ("/opt/shop/__main__.py", "shop"),
+    ("/opt/v1.2/tool", "tool"),
+    ("/opt/archive.v2", "archive.v2"),
+    ("", "python"),
+    ("-c", "python"),
+    ("-", "python"),
+])
+def test_the_product_is_the_main_programs_name(monkeypatch, started_as, product):
+    monkeypatch.setattr(sys, "argv", [started_as, "argument"])
+    assert settings.resolve().product == product
+
+
+@pytest.mark.parametrize("argv", [None, []])
+def test_without_a_main_program_the_product_is_python(monkeypatch, argv):
+    monkeypatch.setattr(sys, "argv", argv)
+    assert settings.resolve().product == "python"
+
+
+def test_a_main_program_with_an_undecodable_name_gives_a_product_that_json_can_carry(monkeypatch):
+    name = b"caf\xe9.py"
+    monkeypatch.setattr(sys, "argv", [name if six.PY2 else os.fsdecode(name)])
+    product = settings.resolve().product
+    assert product.encode("utf-8").startswith(b"caf")
+
+
+def test_the_environment_is_read_at_the_call_and_arguments_win(monkeypatch):
+    monkeypatch.setenv("DATACAT_URL", "https://cats.example/")
+    monkeypatch.setenv("DATACAT_API_KEY", "key-1")
+    monkeypatch.setenv("DATACAT_PRODUCT", "shop")
+    monkeypatch.setenv("DATACAT_VERSION", "7")
+    monkeypatch.setenv("DATACAT_SPOOL_DIR", "/var/cats")
+    made = settings.resolve()
+    assert (made.base_url, made.api_key, made.product, made.version, made.spool_dir) == (
+        "https://cats.example", "key-1", "shop", "7", "/var/cats")
+    given = settings.resolve("http://other", product="till", version="8", api_key="key-2",
+                             spool_dir="/tmp/cats")
+    assert (given.base_url, given.api_key, given.product, given.version, given.spool_dir) == (
+        "http://other", "key-2", "till", "8", "/tmp/cats")
+
+
+def test_an_empty_variable_counts_as_unset_and_an_empty_key_takes_the_key_away(monkeypatch):
+    monkeypatch.setenv("DATACAT_URL", "")
+    monkeypatch.setenv("DATACAT_API_KEY", "key-1")
+    assert settings.resolve().base_url == "http://localhost:8080"
+    assert settings.resolve(api_key="").api_key is None
+
+
+@pytest.mark.parametrize("value, disabled", [
+    ("1", True), ("true", True), ("YES", True), ("on", True), ("0", False), ("no", False),
+    ("", False),
+])
+def test_datacat_disabled_is_read_from_the_environment(monkeypatch, value, disabled):
+    monkeypatch.setenv("DATACAT_DISABLED", value)
+    assert settings.resolve().disabled is disabled
+    assert settings.resolve(disabled=False).disabled is False
+
+
+@pytest.mark.parametrize("given, normal", [
+    ("HTTP://LocalHost:8080/", "http://localhost:8080"),
+    ("http://localhost:80", "http://localhost"),
+    ("https://cats.example:443///", "https://cats.example"),
+    ("https://cats.example:80", "https://cats.example:80"),
+    ("https://cats.example/Prefix/", "https://cats.example/Prefix"),
+    ("http://[::1]:9090", "http://[::1]:9090"),
+    (u"http://b\xfccher.example/caf\xe9", "http://xn--bcher-kva.example/caf%C3%A9"),
+    ("http://cats.example/a%20b", "http://cats.example/a%20b"),
+    ("http://cats.example:", "http://cats.example"),
+])
+def test_the_base_url_is_normalised(given, normal):
+    assert settings.resolve(given).base_url == normal
+    assert isinstance(settings.resolve(given).base_url, six.text_type)
+
+
+@pytest.mark.parametrize("wrong", [
+    "localhost:8080", "ftp://cats.example", "http://", "http:///path", "//cats.example", "cats",
+    "http://cats.example:0", "http://cats.example:65536", "http://cats.example:many",
+    "http://cats.example\r\nX: y", "http://cats example", "http://cats.example/\x00",
+    "http://cats.example\\@evil", "http://a..b", "http://[::1", " http://cats.example", "", "  ",
+    17, ["http://cats.example"],
+])
+def test_a_base_url_that_cannot_work_is_refused(wrong):
+    with pytest.raises(InvalidSettings) as caught:
+        settings.resolve(wrong)
+    assert "base_url" in str(caught.value)
+
+
+@pytest.mark.parametrize("secretive", [
+    "http://user:hunter2@cats.example", "http://hunter2@cats.example",
+    "http://cats.example/?token=hunter2", "http://cats.example/#hunter2",
+])
+def test_secrets_in_a_base_url_are_refused_and_not_repeated(secretive):
+    with pytest.raises(InvalidSettings) as caught:
+        settings.resolve(secretive)
+    assert "hunter2" not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [
+    "hunter2\n", "hunter2\r\nX: y", "hunter2\x00", "hunter2\x7f", u"hunter2\x85", u"hunter2\u20ac",
+])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(wrong):
+    with pytest.raises(InvalidSettings) as caught:
+        settings.resolve(api_key=wrong)
+    assert "api_key" in str(caught.value)
+    assert "hunter2" not in str(caught.value) + repr(caught.value)
+
+
+def test_the_repr_shows_neither_key_nor_proxy_credentials():
+    made = settings.resolve(api_key="hunter2", proxies={"https": "http://u:hunter3@proxy:3128"})
+    assert "api_key='***'" in repr(made)
+    assert "hunter" not in repr(made) + str(made) + "%s" % (made,)
+
+
+@pytest.mark.parametrize("options", [
+    {"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"timeout": float("inf")},
+    {"timeout": "10"}, {"timeout": True}, {"deadline": 0}, {"connect_wait": -0.1},
+    {"durability": "none"}, {"verify": 1}, {"verify": ""}, {"cert": ("a",)}, {"cert": 3},
+    {"proxies": "http://proxy"}, {"proxies": {"https": 3}}, {"trust_env": "yes"},
+    {"stamp_late": 1}, {"max_bytes": 0}, {"max_bytes": 1.5}, {"max_bytes": True},
+    {"before_record": "redact"}, {"end_on_signals": 15}, {"end_on_signals": ("TERM",)},
+    {"disabled": "yes"}, {"product": ""}, {"product": 3}, {"version": " "}, {"hostname": 3},
+    {"machine_id": ""}, {"spool_dir": 3},
+], ids=repr)
+def test_an_option_that_cannot_work_is_refused_by_name(options):
+    with pytest.raises(InvalidSettings) as caught:
+        settings.resolve(**options)
+    assert list(options)[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [
+    {"timeout": 0.5}, {"connect_wait": 0.0}, {"durability": "power"}, {"verify": False},
+    {"verify": "/etc/ca.pem"}, {"cert": ("a", "b")}, {"trust_env": False}, {"stamp_late": False},
+    {"max_bytes": 4096}, {"before_record": len}, {"end_on_signals": (15, 2)}, {"disabled": True},
+    {"hostname": u"h\xf6st"}, {"machine_id": "m"}, {"deadline": 3.0},
+], ids=repr)
+def test_an_option_that_works_is_kept_as_given(options):
+    for name, value in options.items():
+        assert getattr(settings.resolve(**options), name) == value
+
+
+@pytest.mark.skipif(six.PY2, reason="Python 2.7 has no pathlib")
+def test_paths_may_be_path_objects():
+    import pathlib
+
+    made = settings.resolve(spool_dir=pathlib.Path("/var/cats"), verify=pathlib.Path("/ca.pem"))
+    assert (made.spool_dir, made.verify) == ("/var/cats", "/ca.pem")
+
+
+def test_an_option_that_does_not_exist_is_a_type_error_that_names_it():
+    with pytest.raises(TypeError) as caught:
+        settings.resolve(timout=3)
+    assert "timout" in str(caught.value)
+
+
+def test_none_counts_as_not_given():
+    assert settings.resolve(None, timeout=None, verify=None) == settings.resolve()
+
+
+def test_settings_cannot_be_changed():
+    made = settings.resolve()
+    with pytest.raises(AttributeError):
+        made.timeout = 3
+    with pytest.raises(AttributeError):
+        made.invented = 3
+    with pytest.raises(AttributeError):
+        del made.timeout
+    assert made.timeout == 10.0
+
+
+def test_a_dict_given_and_changed_later_does_not_change_the_settings():
+    proxies = {"http": "http://proxy:3128"}
+    made = settings.resolve(proxies=proxies)
+    proxies["http"] = "http://evil"
+    assert dict(made.proxies) == {"http": "http://proxy:3128"}
+
+
+def test_settings_are_equal_and_hashable_by_value():
+    one = settings.resolve("http://cats:80/", timeout=3, proxies={"http": "http://p"})
+    two = settings.resolve("HTTP://cats", timeout=3.0, proxies={"http": "http://p"})
+    other = settings.resolve("http://cats", timeout=4, proxies={"http": "http://p"})
+    assert one == two and hash(one) == hash(two) and not one != two
+    assert one != other
+    assert {one: 1}[two] == 1
+    assert one != "text"
+
+
+def test_the_scope_tells_server_product_and_host_apart_and_nothing_else(monkeypatch):
+    scope = settings.resolve("http://cats", product="shop").scope()
+    assert len(scope) == 12 and int(scope, 16) >= 0
+    assert settings.resolve("http://CATS:80/", product="shop", api_key="k").scope() == scope
+    assert settings.resolve("http://dogs", product="shop").scope() != scope
+    assert settings.resolve("http://cats", product="till").scope() != scope
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    assert settings.resolve("http://cats", product="shop").scope() != scope

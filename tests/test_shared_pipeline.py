@@ -1,0 +1,86 @@
+"""Promises of sessions that share one outbox and one sender: none takes them from another."""
+from __future__ import absolute_import, division
+
+import os
+import threading
+
+import pytest
+from tools.waiting import wait_until
+
+import datacat
+
+
+def test_a_session_that_closes_does_not_stop_the_delivery_of_others(collector, open_session):
+    """Six threads open, log and close at once: all that close() left time for has arrived."""
+    closed = []
+
+    def live():
+        for _ in range(8):
+            session = open_session(collector.url)
+            for number in range(3):
+                session.log_event("e%d" % number)
+            session.close()
+            closed.append(session.session_id)
+
+    threads = [threading.Thread(target=live) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = [[event["name"] for event in collector.session(each)["events"]] for each in closed]
+    assert names == [["e0", "e1", "e2"]] * 48
+
+
+def test_what_was_ended_offline_is_sent_though_a_later_session_closes(
+        own_collector, open_session):
+    """"It is sent when the server is back" holds after another session's close as well."""
+    own_collector.stop()
+    ended = open_session(own_collector.url)
+    ended.log_event("kept")
+    ended.end()
+    open_session(own_collector.url).close(0.3)
+    own_collector.start()
+    wait_until(lambda: ended.stats()["waiting"] == 0)
+    held = own_collector.session(ended.session_id)
+    assert "kept" in [event["name"] for event in held["events"]] and not held["active"]
+
+
+def test_heartbeats_after_the_end_do_not_raise_into_the_main_loop(collector, open_session):
+    session = open_session(collector.url)
+    session.start_heartbeat_monitor()
+    session.end()
+    assert session.heartbeat() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_that_gives_heartbeats_is_watched_too(collector, open_session):
+    """A program that starts the monitor and then daemonizes is told from one that hangs."""
+    session = open_session(collector.url)
+    session.start_heartbeat_monitor(timeout=0.5, check_interval=0.1)
+    child = os.fork()
+    if not child:
+        try:
+            session.heartbeat()
+            until = datacat._compat.monotonic() + 30
+            while datacat._compat.monotonic() < until and not _hangs(collector, session):
+                session.flush(1)
+        finally:
+            os._exit(0)
+    session.stop_heartbeat_monitor()
+    os.waitpid(child, 0)
+    assert _hangs(collector, session) == 1
+
+
+def _hangs(collector, session):
+    held = collector.session(session.session_id)
+    return [event["name"] for event in held["events"]].count("application_appears_hung")
+
+
+@pytest.mark.parametrize("timeout", [None, -1, "5"])
+@pytest.mark.parametrize("call", ["end", "flush", "close", "get_details"])
+def test_a_timeout_that_is_no_time_is_refused_at_the_call_and_does_nothing(
+        collector, open_session, call, timeout):
+    session = open_session(collector.url)
+    with pytest.raises(datacat.InvalidRecord):
+        getattr(session, call)(timeout)
+    assert session.get_details()["active"]

@@ -1,0 +1,139 @@
+"""An application as a child process, killed at chosen moments.
+
+Its program gets the file for what was accepted as its first argument (see recorder.py). What it
+accepted is compared with what servers hold by invariants.py.
+"""
+from __future__ import absolute_import, division
+
+import io
+import os
+import random
+import sys
+import time
+
+from datacat._compat import monotonic
+from tools.process import HERE, ChildProcess, environment
+
+GLANCE = 0.002  # seconds between looks at the accepted file while waiting for a moment to kill
+
+
+class Application(object):
+    """A program run by this Python (or `python`), with our sources and tests/ on its path.
+
+    source: the name of a file in tests/tools/applications, or the program's text. folder: where
+    its files go. arguments: what follows the accepted file on the command line. env: changes to
+    the environment, which has nothing of the tests' own DATACAT_*. prefix: what to put before
+    the command (strace and its options). accepted: the file, where several runs share one.
+    """
+
+    def __init__(self, source, folder, arguments=(), env=None, python=None, prefix=(),
+                 accepted=None):
+        self.accepted = str(accepted or os.path.join(str(folder), "accepted.jsonl"))
+        self._folder = str(folder)
+        self._command = list(prefix) + [python or sys.executable, self._program(source),
+                                        self.accepted] + [str(each) for each in arguments]
+        self._env = environment(env)
+        self._process = None
+        self._counted = 0
+        self._read_to = 0
+
+    def _program(self, source):
+        if u"\n" not in source:
+            return os.path.join(HERE, "applications", source)
+        path = os.path.join(self._folder, "application-%08x.py" % random.getrandbits(32))
+        with io.open(path, "w", encoding="utf-8") as stream:
+            stream.write(u"# -*- coding: utf-8 -*-\n" + source)
+        return path
+
+    def start(self):
+        """Start it and return itself."""
+        # Lines of a run before this one, of which the last may be torn, are not this one's.
+        self._read_to = os.path.getsize(self.accepted) if os.path.exists(self.accepted) else 0
+        self._counted = 0
+        self._process = ChildProcess(self._command, self._env, cwd=self._folder)
+        return self
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def output(self):
+        """What it has written to stdout and stderr."""
+        return self._process.output
+
+    @property
+    def returncode(self):
+        return self._process.returncode
+
+    def count_accepted(self):
+        """Return how many calls have returned in this run, as the application wrote it down."""
+        if os.path.exists(self.accepted):
+            with io.open(self.accepted, "rb") as stream:
+                stream.seek(self._read_to)
+                news = stream.read()
+            whole = news.rfind(b"\n") + 1
+            self._counted += news[:whole].count(b'"returned": ')
+            self._read_to += whole
+        return self._counted
+
+    def wait(self, timeout=60, expect=0):
+        """Wait for its end and return its exit status, which must be `expect` (None: any)."""
+        status = self._process.wait(timeout)
+        assert expect is None or status == expect, (
+            "the application ended with status %s instead of %s:\n%s"
+            % (status, expect, self.output))
+        return status
+
+    def wait_for_accepted(self, count, timeout=60):
+        """Wait until `count` calls have returned."""
+        end = monotonic() + timeout
+        while self.count_accepted() < count:
+            assert self._process.returncode is None, (
+                "the application ended (status %s) after %d of %d calls:\n%s"
+                % (self.returncode, self.count_accepted(), count, self.output))
+            assert monotonic() < end, (
+                "after %s s only %d of %d calls have returned:\n%s"
+                % (timeout, self.count_accepted(), count, self.output))
+            time.sleep(GLANCE)
+
+    def wait_for_line(self, pattern, timeout):
+        """Return the match of the first line of output that `pattern` (compiled) is found in."""
+        return self._process.wait_for_line(pattern, timeout)
+
+    def kill(self):
+        """SIGKILL it now and wait for its end."""
+        return self._process.kill()
+
+    def kill_after_accepted(self, count, timeout=60):
+        """SIGKILL it as soon as `count` calls have been seen to return (or a few more)."""
+        self.wait_for_accepted(count, timeout)
+        return self.kill()
+
+    def kill_after(self, seconds):
+        """SIGKILL it so long from now; it is an error if it has ended by itself before."""
+        time.sleep(seconds)
+        assert self._process.returncode is None, (
+            "the application ended by itself (status %s) before it was to be killed:\n%s"
+            % (self.returncode, self.output))
+        return self.kill()
+
+    def signal(self, number):
+        self._process.signal(number)
+
+    def go_on(self):
+        """Give it the line on its stdin that it waits for."""
+        self._process.go_on()
+
+    def pause(self):
+        """Stop it where it is (SIGSTOP)."""
+        self._process.pause()
+
+    def resume(self):
+        self._process.resume()
+
+    def __enter__(self):
+        return self if self._process is not None else self.start()
+
+    def __exit__(self, *exc_info):
+        self._process.close()

@@ -1,0 +1,58 @@
+"""Logs records that a server will not take among good ones.
+
+usage: poisoned.py ACCEPTED URL WRITER SETTINGS; as trial_application.py, and its option `quick`
+makes minutes of the client's patience with a record seconds.
+"""
+from __future__ import absolute_import, division
+
+import json
+import random
+import sys
+
+from datacat import retry
+from tools.applications import trial_application
+from tools.applications.mixed_records import log_one
+from tools.recorder import Recorder
+
+
+def log_poison(recorder, number):
+    if number % 3 == 0:
+        recorder.log_event("poison", {"number": number})
+    elif number % 3 == 1:
+        recorder.log_metric("poison", number)
+    else:
+        recorder.update_state({"poison": number})
+
+
+def be_quick():
+    retry.POISON_SECONDS = 2.0
+    retry.QUIET_PERIOD = 0.1
+    retry.LONGEST_BACKOFF = 0.5
+
+
+def main(accepted, url, writer, text):
+    settings = json.loads(text)
+    quick = settings["options"].pop("quick")
+    if quick:
+        be_quick()
+    sessions = [trial_application.open_session(url, settings["options"])
+                for _ in range(settings["sessions"])]
+    recorders = [Recorder(session, accepted, "%s-%d" % (writer, index))
+                 for index, session in enumerate(sessions)]
+    chance = random.Random(writer)
+    for number in range(settings["records"]):
+        for recorder in recorders:
+            log_one(recorder, number, chance)
+            if number in ((3,) if quick else (2, 6, 10)):
+                log_poison(recorder, number)
+    trial_application.say("STARVED", trial_application.starved())
+    trial_application.say("LOGGED", trial_application.monotonic())
+    trial_application.await_drained(sessions, settings["leave"])
+    trial_application.await_leave(settings["leave"])
+    trial_application.part(sessions, settings["farewell"], settings["patience"])
+    trial_application.say("STATS", [session.stats() for session in sessions])
+    trial_application.say("LEAVING", trial_application.monotonic())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,86 @@
+"""Logs mixed records into sessions, says when all is delivered, and leaves when it is told to.
+
+usage: trial_application.py ACCEPTED URL WRITER SETTINGS
+
+SETTINGS is JSON: records, sessions, seconds_between, options (of create_session), leave (the file
+that tells it to leave), farewell ("end" or "close"), patience (seconds that each farewell may
+take). It writes lines for trial.py: OPENED, STARVED, LOGGED, DRAINED, FAREWELL, STATS and
+LEAVING, the times by the monotonic clock.
+"""
+from __future__ import absolute_import, division, print_function
+
+import glob
+import json
+import os
+import random
+import sys
+import time
+
+import requests  # noqa: F401, for it is not its import that is timed
+
+import datacat
+from datacat._compat import monotonic
+from tools.applications.mixed_records import log_one
+from tools.recorder import Recorder
+
+GLANCE = 0.02  # seconds
+
+
+def say(topic, value):
+    print(topic, json.dumps(value))
+
+
+def starved():
+    """Return for how many seconds threads of this process have waited for a processor."""
+    files = glob.glob("/proc/self/task/*/schedstat")
+    return sum(int(open(name).read().split()[1]) for name in files) / 1e9
+
+
+def await_drained(sessions, leave):
+    """Look without flush(), which would cut the client's own waiting short."""
+    while any(session.stats()["waiting"] for session in sessions):
+        if os.path.exists(leave):
+            return
+        time.sleep(GLANCE)
+    say("DRAINED", monotonic())
+
+
+def await_leave(leave):
+    while not os.path.exists(leave):
+        time.sleep(GLANCE)
+
+
+def part(sessions, farewell, patience):
+    for session in sessions:
+        began = monotonic()
+        getattr(session, farewell)(patience)
+        say("FAREWELL", monotonic() - began)
+
+
+def open_session(url, options):
+    began = monotonic()
+    session = datacat.create_session(url, product="trial", version="1", **options)
+    say("OPENED", monotonic() - began)
+    return session
+
+
+def main(accepted, url, writer, text):
+    settings = json.loads(text)
+    sessions = [open_session(url, settings["options"]) for _ in range(settings["sessions"])]
+    recorders = [Recorder(session, accepted, "%s-%d" % (writer, index))
+                 for index, session in enumerate(sessions)]
+    chance = random.Random(writer)
+    for number in range(settings["records"]):
+        log_one(chance.choice(recorders), number, chance)
+        time.sleep(settings["seconds_between"])
+    say("STARVED", starved())
+    say("LOGGED", monotonic())
+    await_drained(sessions, settings["leave"])
+    await_leave(settings["leave"])
+    part(sessions, settings["farewell"], settings["patience"])
+    say("STATS", [session.stats() for session in sessions])
+    say("LEAVING", monotonic())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,62 @@
+"""Logs into one session from two sides: itself and a forked child, or its own session.client.
+
+usage: two_writers.py ACCEPTED URL WRITER SETTINGS; as trial_application.py, with `second`: "fork"
+or "client", in the options' place.
+"""
+from __future__ import absolute_import, division
+
+import json
+import os
+import random
+import sys
+import time
+
+import datacat
+from tools.applications import trial_application
+from tools.applications.mixed_records import log_one
+from tools.recorder import Recorder
+
+
+def log_as_child(session, accepted, settings):
+    recorder = Recorder(session, accepted, "child")
+    for number in range(settings["records"]):
+        if number % 4:
+            recorder.log_event("step", {"number": number})
+        else:
+            recorder.log_metric("load", number)
+        time.sleep(settings["seconds_between"])
+    trial_application.await_drained([session], settings["leave"])
+    trial_application.say("CHILD", session.stats())
+    os._exit(0)
+
+
+def log_beside(session, number):
+    if number % 3 == 0:
+        session.client.log_event(session.session_id, "aside", {"number": number})
+
+
+def main(accepted, url, writer, text):
+    settings = json.loads(text)
+    second = settings["options"]["second"]
+    session = datacat.create_session(url, product="trial", version="1", connect_wait=30)
+    session.flush()
+    if second == "fork" and os.fork() == 0:
+        log_as_child(session, accepted, settings)
+    recorder = Recorder(session, accepted, writer)
+    chance = random.Random(writer)
+    for number in range(settings["records"]):
+        log_one(recorder, number, chance)
+        if second == "client":
+            log_beside(session, number)
+        time.sleep(settings["seconds_between"])
+    trial_application.say("STARVED", trial_application.starved())
+    trial_application.say("LOGGED", trial_application.monotonic())
+    trial_application.await_drained([session], settings["leave"])
+    trial_application.await_leave(settings["leave"])
+    trial_application.part([session], settings["farewell"], settings["patience"])
+    trial_application.say("STATS", [session.stats()])
+    trial_application.say("LEAVING", trial_application.monotonic())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,123 @@
+"""The collector as a process of its own, to be stopped, killed, paused and started again."""
+from __future__ import absolute_import, division
+
+import os
+import re
+import sys
+
+import requests
+
+from tools.process import ChildProcess, environment
+
+LISTENING = re.compile(r"datacat collector \((v1|classic)\) listening on http://127\.0\.0\.1:(\d+)")
+PATIENCE = 60  # seconds; starting takes one on an idle machine
+
+
+def collector_python():
+    """Return the interpreter that runs collectors: DATACAT_COLLECTOR_PYTHON or this one.
+
+    Raises AssertionError when neither can (the collector needs Python 3.9).
+    """
+    chosen = os.environ.get("DATACAT_COLLECTOR_PYTHON")
+    if chosen:
+        return chosen
+    if sys.version_info >= (3, 9):
+        return sys.executable
+    raise AssertionError(
+        "The collector needs Python 3.9 and these tests run on %d.%d: set DATACAT_COLLECTOR_PYTHON"
+        " to an interpreter that has datacat's extra `collector` installed."
+        % sys.version_info[:2])
+
+
+class CollectorProcess(object):
+    """A collector on 127.0.0.1 with its sqlite file `db`, started and ended any number of times.
+
+    port 0 takes a free one at the first start() and keeps it for all later ones.
+    """
+
+    def __init__(self, db, classic=False, api_key=None, port=0):
+        self.db = str(db)
+        self.classic = classic
+        self.api_key = api_key
+        self.port = port
+        self._python = collector_python()
+        self._process = None
+
+    @property
+    def url(self):
+        return "http://127.0.0.1:%d" % self.port
+
+    @property
+    def output(self):
+        """What the running (or the last) process has written."""
+        return self._process.output if self._process else u""
+
+    def start(self):
+        """Start it and return itself when it listens."""
+        assert not self.running, "the collector on port %d runs already" % self.port
+        if self._process is not None:
+            self._process.close()
+        self._process = ChildProcess(self._command(), environment())
+        try:
+            match = self._process.wait_for_line(LISTENING, PATIENCE)
+        except AssertionError:
+            self._process.close()
+            raise
+        assert match.group(1) == ("classic" if self.classic else "v1")
+        self.port = int(match.group(2))
+        return self
+
+    def _command(self):
+        command = [self._python, "-m", "datacat", "serve", "--host", "127.0.0.1",
+                   "--port", str(self.port), "--db", self.db]
+        if self.classic:
+            command.append("--classic")
+        if self.api_key:
+            command.extend(["--api-key", self.api_key])
+        return command
+
+    @property
+    def running(self):
+        return self._process is not None and self._process.returncode is None
+
+    def stop(self):
+        """Ask it to end and wait until it has; it may be started again."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.close()
+
+    def kill(self):
+        """End it as `kill -9` does; it may be started again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.close()
+
+    def pause(self):
+        """Stop it where it is (SIGSTOP): the kernel goes on accepting connections for it."""
+        self._process.pause()
+
+    def resume(self):
+        self._process.resume()
+
+    def session(self, session_id):
+        """Return what the server holds of one session, read past the client."""
+        return self._get("/api/sessions/" + session_id)
+
+    def sessions(self):
+        """Return the list of all sessions, as the server lists them."""
+        return self._get("/api/grafana/sessions" if self.classic else "/api/data/sessions")
+
+    def _get(self, path):
+        with requests.Session() as http:
+            http.trust_env = False
+            if self.api_key:
+                http.headers["Authorization"] = "Bearer " + self.api_key
+            answer = http.get(self.url + path, timeout=60)
+        assert answer.status_code == 200, "GET %s: %d %s" % (path, answer.status_code, answer.text)
+        return answer.json()
+
+    def __enter__(self):
+        return self if self.running else self.start()
+
+    def __exit__(self, *exc_info):
+        self.stop()

@@ -1,0 +1,225 @@
+"""A TCP proxy that knows enough HTTP to do harm at the right byte.
+
+Rules (a predicate over the request and a fault, see faults.py) strike single requests;
+refuse(), partition() and black_hole() strike the whole line until heal().
+"""
+from __future__ import absolute_import, division
+
+import collections
+import socket
+import threading
+
+from tools.exchange import Connection
+from tools.faults import Fault
+
+OPEN = "open"
+PARTITIONED = "partitioned"
+BLACK_HOLE = "black hole"
+
+# Seconds: how soon the thread that accepts notices that it shall not, or that it shall end.
+GLANCE = 0.1
+
+
+class Seen(object):
+    """One request in the proxy's log.
+
+    number: 1 for the proxy's first. applied: whether the server answered it with a 2xx; None
+    where that cannot be known. server_status: what the server answered, status: what the client
+    was given in full; None where there was no such answer. fault: the name of what struck.
+    """
+
+    def __init__(self, number, method, path, body):
+        self.number = number
+        self.method = method
+        self.path = path
+        self.body = body
+        self.applied = False
+        self.server_status = None
+        self.status = None
+        self.fault = None
+
+    def __repr__(self):
+        return "<%d %s %s %r applied=%s server=%s client=%s fault=%s>" % (
+            self.number, self.method, self.path, self.body, self.applied, self.server_status,
+            self.status, self.fault)
+
+
+class Rule(object):
+    """A fault for the requests that `when` holds for, the first `times` of them (None: all)."""
+
+    def __init__(self, fault, when, times):
+        self.fault = fault
+        self._when = when
+        self._left = times
+
+    def takes(self, seen):
+        if self._left == 0 or (self._when is not None and not self._when(seen)):
+            return False
+        if self._left is not None:
+            self._left -= 1
+        return True
+
+
+class FaultProxy(object):
+    """Stands on 127.0.0.1 before the server on `target_port`; thread-safe."""
+
+    def __init__(self, target_port, port=0):
+        self.target_port = target_port
+        self._lock = threading.Lock()
+        self._line_changed = threading.Condition(self._lock)
+        self._line = OPEN
+        self._rules = []
+        self._struck = collections.Counter()
+        self._log = []
+        self._connections = set()
+        self._listener = _bound(port)
+        self.port = self._listener.getsockname()[1]
+        self._acceptor = None
+        self._no_more = threading.Event()
+
+    @property
+    def url(self):
+        return "http://127.0.0.1:%d" % self.port
+
+    @property
+    def struck(self):
+        """How often each fault struck, by its name; 0 for what never did."""
+        with self._lock:
+            return collections.Counter(self._struck)
+
+    @property
+    def log(self):
+        """All requests so far, as Seen, in the order in which they came in."""
+        with self._lock:
+            return list(self._log)
+
+    def rule(self, fault, when=None, times=None):
+        """Let `fault` strike requests; the first rule that takes a request has it.
+
+        when: a predicate over Seen (number, method, path, body), asked in the requests' order.
+        """
+        with self._lock:
+            self._rules.append(Rule(fault, when, times))
+
+    def clear(self):
+        """Forget all rules: what comes from now on is passed on."""
+        with self._lock:
+            self._rules = []
+
+    def start(self):
+        """Listen, and return itself."""
+        self._accept_again()
+        return self
+
+    def stop(self):
+        """Break all connections and end all threads."""
+        self._accept_no_more()
+        self._listener.close()
+        self._break_all()
+
+    def refuse(self):
+        """Break all connections and refuse new ones, as a port does that nobody listens on."""
+        self._accept_no_more()
+        self._listener.close()
+        # Bound and not listening: refused, and nobody else can take the port.
+        self._listener = _bound(self.port)
+        self._break_all()
+        self.count("refuse")
+
+    def partition(self):
+        """Stop all bytes both ways; connections stay, and bytes go on after heal()."""
+        self._set_line(PARTITIONED)
+        self.count("partition")
+
+    def black_hole(self):
+        """Accept connections and never answer; those made meanwhile are broken at heal()."""
+        self._set_line(BLACK_HOLE)
+        self.count("black_hole")
+
+    def heal(self):
+        """End refuse(), partition() and black_hole(); rules stay."""
+        self._set_line(OPEN)
+        if self._acceptor is None:
+            self._accept_again()
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *exc_info):
+        self.stop()
+
+    # What follows is for the connections.
+
+    def note(self, request):
+        """Enter a request in the log; return its Seen and its fault."""
+        with self._lock:
+            seen = Seen(len(self._log) + 1, request.method, request.path, request.body)
+            self._log.append(seen)
+            for rule in self._rules:
+                if rule.takes(seen):
+                    return seen, rule.fault
+        return seen, Fault()
+
+    def count(self, name):
+        """Count a strike of the fault of that name."""
+        with self._lock:
+            self._struck[name] += 1
+
+    def pass_line(self, connection):
+        """Wait while the line is cut, for as long as the connection is not broken."""
+        with self._line_changed:
+            while self._line != OPEN and not connection.broken.is_set():
+                self._line_changed.wait(60)
+
+    def forget(self, connection):
+        """Take leave of a connection that has ended."""
+        with self._lock:
+            self._connections.discard(connection)
+
+    def _set_line(self, line):
+        with self._line_changed:
+            self._line = line
+            self._line_changed.notify_all()
+
+    def _accept_again(self):
+        self._no_more.clear()
+        self._listener.listen(128)
+        self._listener.settimeout(GLANCE)
+        self._acceptor = threading.Thread(target=self._accept, name="acceptor of a proxy")
+        self._acceptor.daemon = True
+        self._acceptor.start()
+
+    def _accept_no_more(self):
+        self._no_more.set()
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            acceptor.join()
+
+    def _accept(self):
+        while not self._no_more.is_set():
+            try:
+                client, _ = self._listener.accept()
+            except socket.timeout:
+                continue
+            client.settimeout(None)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                connection = Connection(self, client, swallowed=self._line == BLACK_HOLE)
+                self._connections.add(connection)
+            connection.start()
+
+    def _break_all(self):
+        with self._line_changed:
+            connections = list(self._connections)
+            for connection in connections:
+                connection.break_off()
+            self._line_changed.notify_all()
+        for connection in connections:
+            connection.join()
+
+
+def _bound(port):
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    return listener

@@ -1,0 +1,145 @@
+"""Compares what applications say was accepted with what a server holds. Pure, but for reading.
+
+Takes the files that recorder.py writes and sessions as a server's JSON. Never the client's own
+counters, and nothing of the client's code: it would repeat its mistakes.
+"""
+from __future__ import absolute_import, division
+
+import collections
+import io
+import json
+
+from tools.merged_state import check_states
+from tools.report import RAISED, RETURNED, Call, Report, check_order, comparable
+
+# Events that the client or a v1 server writes of its own accord.
+OWN_EVENTS = frozenset([
+    "application_appears_hung", "application_recovered", "datacat_records_dropped",
+    "session_crashed_detected", "session_ended_offline", "session_forked",
+    "session_opened_offline", "session_reopened"])
+
+MARK_TAG = u"mark:"
+LATE_TAG = u"captured_at:"
+LATE_KEY = u"_captured_at"
+
+
+def read_accepted(files):
+    """Return the calls of all `files` by their mark, in the order in which they were written."""
+    calls = collections.OrderedDict()
+    for name in files:
+        with io.open(str(name), encoding="ascii") as stream:
+            lines = stream.read().split(u"\n")
+        for line in lines[:-1]:  # the last is empty, or torn by the kill
+            _read_line(json.loads(line), calls)
+    return calls
+
+
+def _read_line(line, calls):
+    if "trying" in line:
+        mark = line["trying"]
+        assert mark not in calls, "two recorders write the mark %s: name them apart" % mark
+        calls[mark] = Call(mark, line["session"], line["kind"], line["fields"])
+        return
+    outcome = RETURNED if RETURNED in line else RAISED
+    call = calls[line[outcome]]
+    call.outcome, call.began, call.ended = outcome, line["began"], line["ended"]
+
+
+def durations(files):
+    """Return how long each call that returned took, in seconds, sorted."""
+    return sorted(call.ended - call.began for call in read_accepted(files).values()
+                  if call.outcome == RETURNED)
+
+
+def compare(files, sessions, own_events=OWN_EVENTS):
+    """Return the Report on what the applications' `files` say and the server's `sessions` hold."""
+    report = Report(read_accepted(files))
+    for session in sessions:
+        _check_session(session, report, own_events)
+    check_states(sessions, report)
+    for mark, call in report.calls.items():
+        if call.outcome == RETURNED and call.kind != "state" and mark not in report.arrived:
+            report.add("lost", "%r", call)
+    _check_where(sessions, report)
+    return report
+
+
+def check_invariants(files, sessions, allow=None, own_events=OWN_EVENTS):
+    """Raise AssertionError with the whole report unless everything accepted arrived as it was.
+
+    files: the accepted files. sessions: all of the server's sessions, whole. allow: how many
+    deviations of which kind may be (see Report), for the cases that provoke them. Returns the
+    Report.
+    """
+    sessions = list(sessions)
+    report = compare(files, sessions, own_events)
+    assert report.accepted, "the applications accepted nothing: %s" % ", ".join(map(str, files))
+    assert not report.excess(allow or {}), str(report)
+    return report
+
+
+def _check_session(session, report, own_events):
+    for kinds, items in ((("event", "exception"), session.get("events")),
+                         (("metric",), session.get("metrics"))):
+        first_arrivals = []
+        for item in items or ():
+            mark = _mark_of(item)
+            call = report.calls.get(mark)
+            if mark is None and item.get("name") in own_events and "metric" not in kinds:
+                report.own[item["name"]] += 1
+            elif call is None or call.outcome == RAISED or call.kind not in kinds:
+                report.add("not_sent", "%.300r in %s", item, session["id"])
+            else:
+                if mark in report.arrived:
+                    report.add("twice", "%r in %s", call, session["id"])
+                else:
+                    first_arrivals.append(call)
+                report.arrived.setdefault(mark, []).append(session["id"])
+                _check_content(call, item, "state_history" in session, report)
+        check_order(first_arrivals, report)
+
+
+def _mark_of(item):
+    data = item.get("data")
+    if isinstance(data, dict) and "mark" in data:
+        return data["mark"]
+    for tag in item.get("tags") or ():
+        if tag.startswith(MARK_TAG):
+            return tag[len(MARK_TAG):]
+    return None
+
+
+def _check_content(call, item, is_v1, report):
+    expected = comparable(call.fields)
+    there = comparable(item)
+    if not is_v1:
+        # All that a classic server knows of a record.
+        known = ("name", "data") if call.kind != "metric" else ("name", "value", "tags")
+        expected = dict((key, expected[key]) for key in known)
+        if isinstance(there.get("data"), dict):
+            there["data"].pop(LATE_KEY, None)
+        there["tags"] = [tag for tag in there.get("tags") or () if not tag.startswith(LATE_TAG)]
+    if call.kind == "exception":
+        # The client adds what only it knows: the traceback, the causes.
+        there["data"] = dict((key, there["data"].get(key)) for key in expected["data"])
+    for key in sorted(expected):
+        if there.get(key) != expected[key]:
+            report.add("different", "%r: %s is %.300r instead of %.300r",
+                       call, key, there.get(key), expected[key])
+
+
+def _check_where(sessions, report):
+    homes = collections.defaultdict(set)
+    guests = collections.defaultdict(set)
+    for mark, ids in report.arrived.items():
+        homes[report.calls[mark].session].update(ids)
+        for each in ids:
+            guests[each].add(report.calls[mark].session)
+    for label, ids in sorted(homes.items()):
+        if len(ids) > 1:
+            report.add("split", "the records of %s are in %s", label, ", ".join(sorted(ids)))
+    for each, labels in sorted(guests.items()):
+        if len(labels) > 1:
+            report.add("mixed", "%s holds records of %s", each, ", ".join(sorted(labels)))
+    report.empty_sessions = [session["id"] for session in sessions
+                             if session["id"] not in guests]

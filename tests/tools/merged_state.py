@@ -1,0 +1,157 @@
+"""The part of the invariants about states: what the accepted updates make, and what is there."""
+from __future__ import absolute_import, division
+
+import itertools
+
+from tools.report import RAISED, RETURNED, check_order, comparable
+
+MANY = 6  # updates in which the application was killed: of more not all combinations are tried
+
+
+def merge(state, update, null_deletes):
+    """Return `state` with `update` merged in, key by key; v1 deletes what is null, classic not."""
+    merged = dict(state)
+    for key, value in update.items():
+        if value is None and null_deletes:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value, null_deletes)
+        else:
+            merged[key] = value
+    return merged
+
+
+def check_states(sessions, report):
+    """Report states that are lost, twice, out of order or not what the updates make.
+
+    v1 shows each update in its history. Of a classic server only the outcome is known: all of a
+    session's updates have arrived if it is right.
+    """
+    for session in sessions:
+        if "state_history" in session:
+            _History(session, report).check()
+    _check_classic([each for each in sessions if "state_history" not in each], report)
+    for mark, call in report.calls.items():
+        if call.kind == "state" and call.outcome == RETURNED and mark not in report.arrived:
+            report.add("lost", "%r", call)
+
+
+class _History(object):
+    """One v1 session's history, gone through from the first state to the last."""
+
+    def __init__(self, session, report):
+        self._session = session
+        self._report = report
+        self._entries = [(each["timestamp"], comparable(each["state"] or {}))
+                         for each in session["state_history"] or ()]
+        shown = set(state.get("mark") for _, state in self._entries)
+        self._not_shown = [call for mark, call in report.calls.items()
+                           if call.kind == "state" and mark not in shown]
+        self._arrivals = []
+        self._times = {}
+
+    def check(self):
+        before = self._opening()
+        for time, state in self._entries:
+            mark = state.get("mark")
+            if mark is not None and mark in self._times:
+                self._check_repeated(mark, time, state, before)
+            elif mark is not None:
+                self._check_first(mark, time, state, before)
+            before = state
+        check_order(self._arrivals, self._report)
+        there = comparable(self._session["state"] or {})
+        if self._entries and there != before:
+            self._report.add("different", "%s has the state %.500r though its history ends with "
+                             "%.500r", self._session["id"], there, before)
+
+    def _opening(self):
+        """Return the state that the session was opened with, which the history does not show."""
+        _, first = self._entries[0] if self._entries else (None, {})
+        return dict((key, first[key]) for key in ("product", "version") if key in first)
+
+    def _check_repeated(self, mark, time, state, before):
+        if time == self._times[mark]:
+            self._report.arrived[mark].append(self._session["id"])
+            self._report.add("twice", "%r in %s", self._report.calls[mark], self._session["id"])
+        elif state != before:
+            self._report.add("not_sent", "a state without a mark at %s in %s: %.300r",
+                             time, self._session["id"], state)
+
+    def _check_first(self, mark, time, state, before):
+        call = self._report.calls.get(mark)
+        if call is None or call.outcome == RAISED or call.kind != "state":
+            self._report.add("not_sent", "the state %s in %s", mark, self._session["id"])
+            return
+        self._times[mark] = time
+        if mark in self._report.arrived:
+            self._report.add("twice", "%r in %s", call, self._session["id"])
+        self._report.arrived.setdefault(mark, []).append(self._session["id"])
+        self._arrivals.append(call)
+        self._check_outcome(call, state, before)
+
+    def _check_outcome(self, call, state, before):
+        skipped = [each for each in self._not_shown
+                   if each.session == call.session and each.outcome == RETURNED
+                   and each.ended < call.began]
+        if skipped and _fold(before, skipped + [call], True) == state:
+            for each in skipped:
+                self._not_shown.remove(each)
+                self._report.arrived.setdefault(each.mark, []).append(self._session["id"])
+                self._report.add("merged", "%r into %r", each, call)
+        elif _fold(before, [call], True) != state:
+            self._report.add("different", "%r made %.500r of %.500r", call, state, before)
+
+
+def _check_classic(sessions, report):
+    calls_of = {}
+    for call in report.calls.values():
+        if call.kind == "state" and call.outcome != RAISED:
+            calls_of.setdefault(call.session, []).append(call)
+    homes = _classic_homes(sessions, report)
+    for label, calls in sorted(calls_of.items()):
+        there = homes.get(label)
+        if not there:
+            continue
+        outcomes = _possible_outcomes(calls)
+        if not any(state in outcomes for _, state in there):
+            report.add("different", "the updates of %s make %.500r, and there is %.500r",
+                       label, outcomes[0], there)
+        for call in calls:
+            if call.outcome == RETURNED:
+                report.arrived.setdefault(call.mark, []).append(there[-1][0])
+
+
+def _classic_homes(sessions, report):
+    """Return a session's label to the (id, state) of all sessions that hold something of it."""
+    label_of = dict((each, report.calls[mark].session)
+                    for mark, ids in report.arrived.items() for each in ids)
+    homes = {}
+    for session in sessions:
+        state = comparable(session["state"] or {})
+        call = report.calls.get(state.get("mark"))
+        label = call.session if call is not None else label_of.get(session["id"])
+        if state and (call is None or call.outcome == RAISED or call.kind != "state"):
+            report.add("not_sent", "the state %.300r in %s", state, session["id"])
+        elif label is not None:
+            homes.setdefault(label, []).append((session["id"], state))
+    return homes
+
+
+def _possible_outcomes(calls):
+    """Return what the updates may have made: those killed in the middle arrived or did not."""
+    unfinished = [call for call in calls if call.outcome != RETURNED]
+    counts = range(len(unfinished) + 1)
+    if len(unfinished) > MANY:
+        counts = (0, len(unfinished))
+    outcomes = []
+    for count in counts:
+        for absent in itertools.combinations(unfinished, count):
+            outcomes.append(_fold({}, [call for call in calls if call not in absent], False))
+    return outcomes
+
+
+def _fold(state, calls, null_deletes):
+    for call in calls:
+        state = merge(state, comparable(call.fields), null_deletes)
+    return state

@@ -1,0 +1,112 @@
+"""Outboxes for tests, on disks that do what the test says. Nothing here asserts."""
+from __future__ import absolute_import, division
+
+import os
+import shutil
+import time
+
+from datacat import records
+from datacat.outbox import Outbox
+from datacat.store import Store, StoreRefused
+
+SCOPE = "aaaaaaaaaaaa"
+NAME = SCOPE + "-bbbbbbbbbbbb.outbox"
+CAP = 256 * 1024 * 1024
+
+
+class Warnings(object):
+    """Takes warnings as `notices.Notices` does, and remembers them."""
+
+    def __init__(self):
+        self.told = []
+
+    def __call__(self, topic, message):
+        self.told.append((topic, message))
+
+    def clear(self, topic):
+        pass
+
+    @property
+    def topics(self):
+        return [topic for topic, _ in self.told]
+
+
+class TroubledStore(Store):
+    """A store whose disk is full (`full`), full for inserts alone, or slow by some seconds."""
+
+    full = False
+    full_for_inserts = False
+    delay = 0.0
+    refused = 0
+
+    def _trouble(self, is_insert):
+        if self.delay:
+            time.sleep(self.delay)
+        if self.full or (is_insert and self.full_for_inserts):
+            self.refused += 1
+            raise StoreRefused("could not write to it: database or disk is full")
+
+    def insert(self, record, entry=None):
+        self._trouble(True)
+        super(TroubledStore, self).insert(record, entry)
+
+    def insert_all(self, several, replacing=False):
+        self._trouble(True)
+        super(TroubledStore, self).insert_all(several, replacing)
+
+    def _together(self, doing, statements):
+        self._trouble(False)
+        super(TroubledStore, self)._together(doing, statements)
+
+
+class Clock(object):
+    """Seconds since the epoch, as the test sets them."""
+
+    def __init__(self, now=1700000000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+class Box(object):
+    """An outbox in a folder, with the store, the warnings and one session at hand."""
+
+    def __init__(self, folder, max_bytes=CAP, kind=TroubledStore, wall=time.time):
+        self.path = os.path.join(str(folder), NAME)
+        self.warnings = Warnings()
+        self.store = kind(self.path)
+        self.outbox = Outbox(self.store, max_bytes, self.warnings, wall)
+        entries = self.outbox.entries()
+        self.entry = entries[0] if entries else self.outbox.add_session(u"local-1", b"{}")
+        self.number = self.entry.number
+
+    def append(self, *bodies):
+        for body in bodies:
+            assert self.outbox.append(self.number, records.EVENT, body)
+
+    def drain(self, number=None):
+        """Settle all that waits and return it."""
+        drained = []
+        while True:
+            record = self.outbox.head(number or self.number)
+            if record is None:
+                return drained
+            drained.append(record)
+            self.outbox.settle(record)
+
+    def bodies(self):
+        return [record.body for record in self.drain()]
+
+    def copy_as_killed(self, folder):
+        """Copy the file and its log as a kill would leave them now; return the copy's path."""
+        copy = os.path.join(str(folder), NAME)
+        for ending in ("", "-wal"):
+            if os.path.exists(self.path + ending):
+                shutil.copyfile(self.path + ending, copy + ending)
+        return copy
+
+    def close(self):
+        self.store.full = self.store.full_for_inserts = False
+        self.store.delay = 0.0
+        self.outbox.close()

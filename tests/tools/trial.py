@@ -1,0 +1,145 @@
+"""An application before a fault proxy before a collector, and the promises that hold after all.
+
+What was accepted is read from the file that the application wrote, what arrived from the server.
+The client's own counters are asked for what only they know: what it gave up or sent in doubt.
+"""
+from __future__ import absolute_import, division
+
+import io
+import json
+import os
+import re
+
+from datacat._compat import monotonic
+from tools.application import Application
+from tools.invariants import OWN_EVENTS, check_invariants, compare, durations
+from tools.waiting import wait_until
+
+DRAINED_WITHIN = 30.0
+EXIT_WITHIN = 2.0
+LATENESS = 0.5
+USUAL_CALL = 0.005
+LONGEST_CALL = 0.05
+# Of fewer calls the 99th percentile is a handful, which one hiccup of the machine makes slow.
+USUAL_SHARE = ((1000, 0.99), (200, 0.95), (0, 0.5))
+LOSSES = ("dead", "dropped", "merged", "possibly_twice")
+
+
+class Trial(object):
+    """Runs of one application with one spool folder and one file of what was accepted.
+
+    server: has `sessions()` and `session(id)`, read past the client. url: what the application
+    talks to.
+    """
+
+    def __init__(self, folder, server, url):
+        self.server = server
+        self.url = url
+        self.stats = []
+        self.application = None
+        self._folder = str(folder)
+        self._runs = 0
+        self._starved = 0.0
+        self._leave = None
+
+    @property
+    def accepted(self):
+        """The file of what was accepted, by all runs."""
+        return os.path.join(self._folder, "accepted.jsonl")
+
+    def start(self, records, sessions=1, seconds_between=0.0, farewell="end", patience=5.0,
+              env=None, source="trial_application.py", **options):
+        """Start a run; `options` are create_session's. Return the Application."""
+        self._runs += 1
+        self._leave = os.path.join(self._folder, "leave-%d" % self._runs)
+        settings = dict(records=records, sessions=sessions, seconds_between=seconds_between,
+                        options=options, leave=self._leave, farewell=farewell, patience=patience)
+        self.application = Application(
+            source, self._folder, [self.url, "run%d" % self._runs, json.dumps(settings)],
+            env=dict(env or {}, DATACAT_SPOOL_DIR=os.path.join(self._folder, "spool")),
+            accepted=self.accepted)
+        return self.application.start()
+
+    def close(self):
+        """End what still runs."""
+        if self.application is not None:
+            self.application.__exit__()
+
+    def said(self, topic, timeout=DRAINED_WITHIN):
+        """Return what the application says on a topic for the first time, waiting for it."""
+        line = re.compile(r"^%s (.*)$" % topic, re.MULTILINE)
+        return json.loads(self.application.wait_for_line(line, timeout).group(1))
+
+    def await_drained(self, fault_ended=0.0, within=DRAINED_WITHIN):
+        """Wait until all is delivered, within 30 s of the fault's end; return the seconds.
+
+        fault_ended: monotonic. within: more where the fault goes on as long as records do.
+        """
+        since = max(fault_ended, self.said("LOGGED", timeout=within))
+        took = self.said("DRAINED", max(0.1, since + within - monotonic())) - since
+        assert took <= within, "drained only after %.1f s" % took
+        return took
+
+    def await_arrived(self, within=DRAINED_WITHIN):
+        """Wait until the server holds all that was accepted, in earlier runs as well."""
+        wait_until(lambda: not self._lost(), within)
+
+    def _lost(self):
+        return self.compare().deviations["lost"]
+
+    def compare(self):
+        """Return the Report on what was accepted and what is there, and check nothing."""
+        return compare([self.accepted], self.sessions())
+
+    def check_opened_within(self, seconds):
+        """Check that no session took longer to open, once all is logged."""
+        self.said("LOGGED")
+        took = self._all_said("OPENED")
+        assert took and max(took) <= seconds + LATENESS + self.said("STARVED"), took
+
+    def _all_said(self, topic):
+        return [json.loads(text) for text in
+                re.findall(r"^%s (.*)$" % topic, self.application.output, re.MULTILINE)]
+
+    def leave(self, patience=5.0):
+        """Tell the application to leave, and check that it keeps its times.
+
+        patience: what start() was given. Returns each session's stats().
+        """
+        io.open(self._leave, "w").close()
+        self.application.wait()
+        farewells = self._all_said("FAREWELL")
+        assert farewells and max(farewells) <= patience + LATENESS, farewells
+        took = monotonic() - self.said("LEAVING")
+        assert took <= EXIT_WITHIN + LATENESS, "it took %.1f s to exit" % took
+        self._starved += self.said("STARVED")
+        stats = self.said("STATS")
+        self.stats.extend(stats)
+        return stats
+
+    def sessions(self):
+        """Return all sessions of the server, whole."""
+        return [self.server.session(each["id"]) for each in self.server.sessions()]
+
+    def check(self, allow=None, longest_call=LONGEST_CALL, own_events=OWN_EVENTS):
+        """Check what must hold whatever happened; return the Report."""
+        report = check_invariants([self.accepted], self.sessions(), allow, own_events)
+        check_durations(self.accepted, longest_call + self._starved)
+        return report
+
+    def losses(self):
+        """Return the sum of each loss that the client counted."""
+        return dict((name, sum(each[name] for each in self.stats)) for name in LOSSES)
+
+    def check_no_losses(self):
+        """Check that the client gave nothing up and sent nothing in doubt."""
+        assert self.stats and not any(self.losses().values()), self.losses()
+
+
+def check_durations(accepted, longest):
+    """Check that log calls were never in the application's way."""
+    took = durations([accepted])
+    share = next(share for least, share in USUAL_SHARE if len(took) >= least)
+    usual = took[int(len(took) * share)]
+    assert usual < USUAL_CALL, "the usual call took up to %.1f ms" % (usual * 1000)
+    assert took[-1] <= longest, "the longest call took %.1f ms" % (took[-1] * 1000)
