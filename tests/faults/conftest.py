@@ -1,0 +1,76 @@
+"""The fault suite: each fault is made for real, and what the client promises must hold.
+
+`pytest tests/faults` takes the short form, `pytest tests/faults --long` the long one. A module
+with BOTH_GENERATIONS = True meets both generations of servers in either form; any other test
+meets both in the long form alone.
+"""
+from __future__ import absolute_import, division
+
+import zlib
+
+import pytest
+from tools.fault_proxy import FaultProxy
+from tools.trial import Trial
+
+GENERATIONS = ["v1", "classic"]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", default=False,
+                     help="the fault suite's long form: hundreds of kills, an hour of flapping")
+
+
+def is_long(config):
+    """Return whether the long form is asked for; the short one where nothing could be asked."""
+    return config.getoption("--long", default=False)
+
+
+def pytest_generate_tests(metafunc):
+    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "generation" not in metafunc.fixturenames or "generation" in chosen:
+        return
+    both = getattr(metafunc.module, "BOTH_GENERATIONS", False) or is_long(metafunc.config)
+    one = zlib.crc32(metafunc.function.__name__.encode("ascii")) % 2
+    metafunc.parametrize("generation", GENERATIONS if both else GENERATIONS[one:one + 1])
+
+
+@pytest.fixture(scope="session")
+def scaled(request):
+    """A callable (short, long) that returns the one for this run's form."""
+    return lambda short, long_form: long_form if is_long(request.config) else short
+
+
+@pytest.fixture
+def server(generation, make_collector):
+    """A running collector of this test alone, of one generation or the other."""
+    return make_collector(classic=generation == "classic").start()
+
+
+@pytest.fixture
+def proxy(server):
+    """A fault proxy before `server`."""
+    with FaultProxy(server.port) as started:
+        yield started
+
+
+@pytest.fixture
+def v1_proxy(own_collector):
+    """A fault proxy before a v1 collector."""
+    with FaultProxy(own_collector.port) as started:
+        yield started
+
+
+@pytest.fixture
+def trial(server, proxy, tmp_path):
+    """An application before `proxy`."""
+    made = Trial(tmp_path, server, proxy.url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def v1_trial(own_collector, v1_proxy, tmp_path):
+    """An application before `v1_proxy`."""
+    made = Trial(tmp_path, own_collector, v1_proxy.url)
+    yield made
+    made.close()

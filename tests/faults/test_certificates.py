@@ -1,0 +1,64 @@
+"""Network (27): without trust in the server nothing is sent, and all is kept."""
+from __future__ import absolute_import, division
+
+import datetime
+import ssl
+
+import pytest
+from tools.tls_front import TlsFront
+from tools.trial import Trial
+
+trustme = pytest.importorskip("trustme", reason="no certificates on this Python")
+
+NAME = u"127.0.0.1"
+RECORDS = 20
+HOUR = datetime.timedelta(hours=1)
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """A certificate authority whose certificate is in tmp_path/ca.pem."""
+    made = trustme.CA()
+    made.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    return made
+
+
+def context_of(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
+
+
+def wrong_certificate(way, authority):
+    if way == "expired":
+        past = datetime.datetime.now(datetime.timezone.utc) - HOUR
+        return authority.issue_cert(NAME, not_after=past)
+    if way == "wrong name":
+        return authority.issue_cert(u"elsewhere.example")
+    return trustme.CA().issue_cert(NAME)
+
+
+@pytest.mark.parametrize("way", ["expired", "wrong name", "unknown authority"])
+def test_without_trust_nothing_is_sent_and_all_is_kept_until_there_is(
+        own_collector, authority, tmp_path, way):
+    """Trust: one clear error, not a byte of a request; with the right certificate all arrives."""
+    wrong = context_of(wrong_certificate(way, authority))
+    with TlsFront(own_collector.port, wrong) as front:
+        trial = Trial(tmp_path, own_collector, front.url)
+        try:
+            trial.start(RECORDS, verify=str(tmp_path / "ca.pem"), farewell="close", patience=0.5)
+            trial.said("LOGGED")
+            stats, = trial.leave(patience=0.5)
+            assert front.refused >= 1 and front.accepted == 0
+            assert stats["waiting"] == RECORDS + 1
+            assert "certificate" in stats["last_error"]
+            assert trial.application.output.count("no trusted connection") <= 2
+            front.context = context_of(authority.issue_cert(NAME))
+            trial.start(RECORDS, verify=str(tmp_path / "ca.pem"))
+            trial.await_arrived()
+            trial.leave()
+        finally:
+            trial.close()
+    assert front.accepted >= 1
+    trial.check()
+    trial.check_no_losses()

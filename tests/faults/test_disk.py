@@ -1,0 +1,290 @@
+"""A disk that is full, closed, failing or slow (9, 10, 11): sending goes on, calls return."""
+from __future__ import absolute_import, division
+
+import os
+import signal
+
+import pytest
+from tools.host import (
+    SICK_DISK,
+    application,
+    await_delivery,
+    await_word,
+    check_bounds,
+    deliver_what_is_left,
+    fill_disk,
+    said,
+    shutil_which,
+    small_disk,
+    strace,
+    tell,
+    warnings_of,
+)
+
+NO_LOSSES = {"dead": 0, "dropped": 0, "merged": 0, "possibly_twice": 0}
+
+FULL = u"""
+session = open_session(connect_wait=0)
+recorder = recorder_of(session)
+
+def log(count, name):
+    for number in range(count):
+        recorder.log_event(name, {"number": number, "text": "x" * 200})
+        time.sleep(0.001)
+
+log(150, "while there was space")
+say("backlog", **session.stats())
+wait_for("full")
+log(150, "while the disk was full")
+recorder.update_state({"disk": "full"})
+say("refused", **session.stats())
+wait_for("served")
+say("delivered", flushed=session.flush(30), **session.stats())
+log(20, "still full")
+session.flush(10)
+if sys.argv[3] == "killed while full":
+    os.kill(os.getpid(), signal.SIGKILL)
+wait_for("space")
+until = time.time() + 15
+while (log(1, "space again"), session.stats()["in_memory"])[1] and time.time() < until:
+    time.sleep(0.1)
+log(30, "healed")
+say("healed", **session.stats())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def losses(stats):
+    return dict((name, stats[name]) for name in NO_LOSSES)
+
+
+@pytest.mark.parametrize("then", ["healed", "killed while full"])
+def test_a_full_disk_stops_neither_calls_nor_sending_and_heals(make_collector, tmp_path, then):
+    """Disk full: the backlog is sent once, what is new waits in memory and then on disk.
+
+    What a full disk could not be told of deliveries, the next run asks the server.
+    """
+    collector = make_collector().start()
+    collector.stop()
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        spool = os.path.join(disk, "spool")
+        with application(FULL, tmp_path, collector.url, (then,),
+                         env={"DATACAT_SPOOL_DIR": spool}) as app:
+            assert await_word(app, "backlog")["in_memory"] == 0
+            ballast = fill_disk(disk)
+            tell(tmp_path, "full")
+            refused = await_word(app, "refused")
+            assert refused["in_memory"] > 0, "the disk took everything: %s" % refused
+            collector.start()
+            tell(tmp_path, "served")
+            delivered = await_word(app, "delivered")
+            assert delivered["flushed"] and losses(delivered) == NO_LOSSES
+            if then == "healed":
+                os.remove(ballast)
+                tell(tmp_path, "space")
+                healed = await_word(app, "healed")
+                assert healed["in_memory"] == 0 and losses(healed) == NO_LOSSES
+            app.wait(20, expect=-signal.SIGKILL)
+        if then != "healed":
+            os.remove(ballast)
+        deliver_what_is_left(collector, [app.accepted], tmp_path, spool=spool)
+        assert len(warnings_of(app, "WARNING datacat could not")) <= 1, app.output
+    check_bounds([app.accepted], SICK_DISK, usual=0.020)
+
+
+def test_a_disk_that_is_full_from_the_start_is_no_reason_to_fail(own_collector, tmp_path):
+    """Disk full: an application that starts then works, and all it logs is delivered."""
+    with small_disk(tmp_path / "disk", "256k") as disk:
+        spool = os.path.join(disk, "spool")
+        os.mkdir(spool)
+        fill_disk(disk)
+        with application(UNUSABLE, tmp_path, own_collector.url,
+                         env={"DATACAT_SPOOL_DIR": spool}) as app:
+            app.wait(30)
+        assert said(app, "logged")[0]["in_memory"] > 0
+    assert await_delivery(own_collector, [app.accepted]).accepted == 21
+    assert len(warnings_of(app, "WARNING")) == 1, app.output
+
+
+# A folder that cannot be used
+
+UNUSABLE = u"""
+session = open_session(connect_wait=0)
+recorder = recorder_of(session)
+for number in range(20):
+    recorder.log_event("in memory", {"number": number})
+say("logged", **session.stats())
+recorder.update_state({"done": True})
+say("flushed", flushed=session.flush(20), **session.stats())
+session.end()
+"""
+
+# Root may do what the permissions of a file forbid; without these two capabilities it may not.
+WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+
+
+def plainly():
+    """Return the start of a command that runs the rest as permissions say."""
+    if os.getuid() != 0:
+        return ()
+    if not shutil_which("setpriv"):
+        pytest.skip("root ignores permissions, and setpriv, which would change that, is missing")
+    return WITHOUT_PRIVILEGE
+
+
+def no_permission(folder):
+    folder.mkdir()
+    folder.chmod(0o500)
+    return {"DATACAT_SPOOL_DIR": str(folder / "spool")}
+
+
+def no_home(folder):
+    return {"HOME": "/proc/nobody", "XDG_STATE_HOME": "/proc/nobody/state",
+            "XDG_DATA_HOME": "/proc/nobody/data"}
+
+
+def file_in_its_place(folder):
+    folder.mkdir()
+    (folder / "spool").write_bytes(b"not a folder")
+    return {"DATACAT_SPOOL_DIR": str(folder / "spool")}
+
+
+def symbolic_link(folder):
+    folder.mkdir()
+    (folder / "elsewhere").mkdir()
+    os.symlink(str(folder / "elsewhere"), str(folder / "spool"))
+    return {"DATACAT_SPOOL_DIR": str(folder / "spool")}
+
+
+def another_users(folder):
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder to another user")
+    folder.mkdir()
+    (folder / "spool").mkdir()
+    os.chown(str(folder / "spool"), 65534, 65534)
+    return {"DATACAT_SPOOL_DIR": str(folder / "spool")}
+
+
+@pytest.mark.parametrize("unusable", [
+    no_permission, no_home, file_in_its_place, symbolic_link, another_users])
+def test_a_folder_that_cannot_be_used_costs_persistence_and_nothing_else(
+        own_collector, tmp_path, unusable):
+    """Never silent: memory only, one warning that says what to do, and stats() shows it."""
+    env = unusable(tmp_path / "place")
+    with application(UNUSABLE, tmp_path, own_collector.url, env=env, prefix=plainly()) as app:
+        app.wait(30)
+    logged, flushed = said(app, "logged")[0], said(app, "flushed")[0]
+    assert logged["in_memory"] > 0 and logged["last_error"], logged
+    assert flushed["flushed"] and losses(flushed) == NO_LOSSES
+    assert await_delivery(own_collector, [app.accepted]).accepted == 21
+    warnings = warnings_of(app, "WARNING datacat")
+    assert len(warnings) == 1 and "memory" in warnings[0], app.output
+    assert "spool_dir" in warnings[0]
+    if unusable is symbolic_link:
+        assert os.listdir(str(tmp_path / "place" / "elsewhere")) == []
+
+
+def test_a_read_only_file_system_costs_persistence_and_nothing_else(own_collector, tmp_path):
+    """Never silent: a spool that turned read-only before the start is as one that is not there."""
+    with small_disk(tmp_path / "disk") as disk:
+        if os.system("mount -o remount,ro %s" % disk):
+            pytest.skip("a file system cannot be made read-only here")
+        with application(UNUSABLE, tmp_path, own_collector.url,
+                         env={"DATACAT_SPOOL_DIR": os.path.join(disk, "spool")}) as app:
+            app.wait(30)
+    assert said(app, "logged")[0]["in_memory"] > 0
+    assert await_delivery(own_collector, [app.accepted]).accepted == 21
+    assert len(warnings_of(app, "WARNING datacat")) == 1, app.output
+
+
+# I/O errors and a slow disk
+
+SICK = u"""
+session = open_session(connect_wait=5)
+recorder = recorder_of(session)
+for number in range(100):
+    recorder.log_event("step", {"number": number, "text": "x" * 100})
+    time.sleep(0.01)
+say("logged", **session.stats())
+say("flushed", flushed=session.flush(30), **session.stats())
+session.end(10)
+"""
+WRITES = "pwrite64"
+SYNCS = "fdatasync,fsync"
+
+
+@pytest.mark.parametrize("calls, injection", [
+    (WRITES, "error=EIO:when=40..200"), (WRITES, "error=EIO:when=45+3"),
+    (WRITES, "error=ENOSPC:when=45+2"), (SYNCS, "error=EIO:when=3+"),
+    ("ftruncate,unlink", "error=EIO:when=1+"),
+], ids=["writes fail for a while", "every third write", "now and then no space", "syncs",
+        "truncating"])
+def test_io_errors_are_neither_raised_nor_a_reason_to_lose_or_copy(
+        own_collector, tmp_path, calls, injection):
+    """Never in the way: with a failing disk every call returns and everything arrives once."""
+    trace = str(tmp_path / "trace")
+    prefix = strace("-f", "-o", trace, "-e", "trace=" + calls, "-e",
+                    "inject=%s:%s" % (calls, injection))
+    with application(SICK, tmp_path, own_collector.url, prefix=prefix,
+                     env={"DATACAT_SPOOL_DIR": str(tmp_path / "spool")}) as app:
+        app.wait(90)
+    with open(trace) as stream:
+        assert stream.read().count("(INJECTED)") > 0, "the disk never failed"
+    assert "Traceback" not in app.output, app.output
+    deliver_what_is_left(own_collector, [app.accepted], tmp_path, spool=tmp_path / "spool")
+    flushed = said(app, "flushed")[0]
+    assert losses(flushed) == NO_LOSSES
+    check_bounds([app.accepted], SICK_DISK, usual=0.050)
+
+
+BACKLOG = u"""
+session = open_session(connect_wait=0)
+recorder = recorder_of(session)
+for number in range(300):
+    recorder.log_event("before", {"number": number, "text": "x" * 3000})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_backlog_that_cannot_be_read_for_a_while_is_delivered_later(make_collector, spool,
+                                                                      tmp_path):
+    """Never in the way: a run that meets a file it cannot read works, and leaves it whole."""
+    collector = make_collector().start()
+    collector.stop()
+    env = {"DATACAT_SPOOL_DIR": str(spool)}
+    with application(BACKLOG, tmp_path, collector.url, env=env) as app:
+        app.wait(60, expect=-signal.SIGKILL)
+    collector.start()
+    left = [str(path) for path in spool.iterdir() if "outbox" in path.name]
+    trace = str(tmp_path / "trace")
+    prefix = strace("-f", "-o", trace, "-e", "trace=pread64,read", "-e",
+                    "inject=pread64,read:error=EIO:when=8+4",
+                    *[word for path in left for word in ("-P", path)])
+    with application(SICK.replace("recorder_of(session)", "recorder_of(session, 'second')"),
+                     tmp_path, collector.url, prefix=prefix, env=env) as second:
+        second.wait(90)
+    with open(trace) as stream:
+        assert stream.read().count("(INJECTED)") > 0, "the disk never failed"
+    assert "Traceback" not in second.output, second.output
+    deliver_what_is_left(collector, [app.accepted], tmp_path)
+    assert not [path for path in spool.iterdir() if "corrupt" in path.name]
+
+
+@pytest.mark.parametrize("calls, seconds, longest", [
+    (SYNCS, 0.5, 0.250), (WRITES, 0.02, 0.250),
+], ids=["syncs take 500 ms", "writes take 20 ms"])
+def test_a_slow_disk_does_not_hold_up_the_application(
+        own_collector, tmp_path, calls, seconds, longest):
+    """Never in the way: on a sick disk a log call takes 250 ms at most."""
+    trace = str(tmp_path / "trace")
+    prefix = strace("-f", "-o", trace, "-e", "trace=" + calls, "-e",
+                    "inject=%s:delay_enter=%d:when=40+" % (calls, seconds * 1000000)
+                    if calls == WRITES else
+                    "inject=%s:delay_enter=%d" % (calls, seconds * 1000000))
+    with application(SICK, tmp_path, own_collector.url, prefix=prefix,
+                     env={"DATACAT_SPOOL_DIR": str(tmp_path / "spool")}) as app:
+        app.wait(120)
+    with open(trace) as stream:
+        assert stream.read().count("(DELAYED)") >= 3, "the disk was never slow"
+    deliver_what_is_left(own_collector, [app.accepted], tmp_path, spool=tmp_path / "spool")
+    check_bounds([app.accepted], longest, usual=longest)

@@ -1,0 +1,88 @@
+"""Once (7): where finding out costs too much or fails, the record is sent again and counted."""
+from __future__ import absolute_import, division
+
+import os
+
+import pytest
+from tools.faults import Answer, LoseAnswer, Throttle, is_write
+from tools.memory import forget_peak, peak_memory
+
+MEBIBYTE = 1024 * 1024
+MOST_MEMORY = 15 * MEBIBYTE
+FIRST_LOST = 20
+LINE = 32 * 1000 // 8  # bytes a second
+
+
+def is_session_read(request):
+    return request.method == "GET" and request.path.startswith("/api/sessions/")
+
+
+def is_read_back(request):
+    """Hold for what comes after a lost answer, and not for what tells the dialect."""
+    return is_session_read(request) and request.number > FIRST_LOST
+
+
+def large_session():
+    """The beginning of a session of over 64 MiB, as a server streams it."""
+    yield b'{"id":"x","events":['
+    for _ in range(70):
+        yield b'{"name":"ballast","data":{"text":"' + b"x" * MEBIBYTE + b'"}},'
+
+
+def lose_some_answers(proxy):
+    """Lose the answers to two writes, far enough from each other."""
+    for nth in (FIRST_LOST, 2 * FIRST_LOST):
+        proxy.rule(LoseAnswer(), lambda seen, nth=nth: is_write(seen) and seen.number > nth,
+                   times=1)
+
+
+def check_fallback(trial, proxy, least=2):
+    """All is there, and each copy is counted; at least so many were sent in doubt."""
+    struck = proxy.struck["lose_answer"]
+    losses = trial.losses()
+    counted = losses.pop("possibly_twice")
+    assert least <= counted <= struck == 2
+    assert not any(losses.values()), losses
+    report = trial.check(allow={"twice": counted})
+    assert len(report.deviations["twice"]) <= counted
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux's /proc")
+def test_a_session_of_64_mib_is_not_read_for_ever_and_takes_no_memory(trial, proxy):
+    """Once: the read-back gives up at a limit; memory stays under +15 MB, calls stay fast."""
+    lose_some_answers(proxy)
+    proxy.rule(Answer(200, large_session, [("Content-Type", "application/json")]).named("large"),
+               is_read_back)
+    application = trial.start(200, sessions=2, seconds_between=0.02)
+    application.wait_for_accepted(20)
+    before = forget_peak(application.pid)
+    trial.await_drained()
+    grown = peak_memory(application.pid) - before
+    trial.leave()
+    assert proxy.struck["large"] >= 2
+    assert grown < MOST_MEMORY, "%.1f MiB" % (grown / MEBIBYTE)
+    check_fallback(trial, proxy)
+
+
+def test_a_line_of_32_kbit_makes_no_stuck_queue(trial, proxy):
+    """Once: a read-back that the line cannot carry in time is given up, and counted."""
+    lose_some_answers(proxy)
+    proxy.rule(Throttle(LINE), is_session_read)
+    trial.start(120, seconds_between=0.01, timeout=1, deadline=1)
+    trial.await_drained(within=60)
+    trial.leave()
+    assert proxy.struck["throttle"] >= 2
+    # A session that is still small may come through in time.
+    check_fallback(trial, proxy, least=1)
+
+
+def test_a_server_that_does_not_show_its_sessions_makes_no_stuck_queue(trial, proxy):
+    """Once: read-backs that fail at a server that takes records are given up, and counted."""
+    lose_some_answers(proxy)
+    failing = Answer(500, b"no such table\n", [("Content-Type", "text/plain")]).named("failing")
+    proxy.rule(failing, is_read_back)
+    trial.start(120, seconds_between=0.01)
+    trial.await_drained()
+    trial.leave()
+    assert proxy.struck["failing"] >= 2
+    check_fallback(trial, proxy)

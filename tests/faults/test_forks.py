@@ -1,0 +1,218 @@
+"""Fork (19): no child hangs, and none ends or harms what is its parent's."""
+from __future__ import absolute_import, division
+
+import os
+import sys
+
+import pytest
+from tools.host import (
+    OWN,
+    SICK_DISK,
+    application,
+    await_delivery,
+    await_word,
+    check_bounds,
+    check_order_by_writer,
+    deliver_what_is_left,
+    events_of,
+    said,
+    tell,
+)
+from tools.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+# What leaves an inherited `with` is logged, without a mark.
+LEFT_BY = OWN | frozenset(["exception"])
+
+# Forks up to four children at a time. All the while threads log into this session now and then,
+# and without a pause into one whose server is away, so that forks find them inside sqlite.
+FORKS = u"""
+count, known = int(sys.argv[3]), sys.argv[4] == "known"
+session = open_session(connect_wait=20 if known else 0)
+assert (session.session_id != session.local_id) == known, "the server's id is not as wanted"
+elsewhere = datacat.create_session("http://127.0.0.1:9", product="elsewhere", version="1",
+                                   connect_wait=0, max_bytes=1 << 20, spool_dir="elsewhere")
+stopping = []
+
+def log_on(writer):
+    recorder = recorder_of(session, writer)
+    while not stopping:
+        recorder.log_event("parent", {"text": "x" * 100})
+        for _ in range(200):
+            elsewhere.log_event("unrecorded", {"text": "x" * 100})
+            time.sleep(0.001)
+
+loggers = [threading.Thread(target=log_on, args=("p%d" % each,)) for each in range(3)]
+for logger in loggers:
+    logger.start()
+
+def be_a_child(number):
+    # The children of a session that the server does not know open sessions of their own.
+    label = None if known else "child %d" % os.getpid()
+    recorder = recorder_of(session, "c", label=label)
+    with session:
+        recorder.log_event("child", {"number": number})
+        recorder.log_metric("forks", number)
+        if number % 3 == 0:
+            os._exit(0)
+        if number % 3 == 1:
+            sys.exit(0)
+        raise KeyError("through the inherited with")
+
+living, hung = {}, []
+
+def reap(most):
+    while len(living) > most:
+        pid = os.waitpid(-1, os.WNOHANG)[0]
+        living.pop(pid, None)
+        for pid in [pid for pid, until in living.items() if time.time() > until]:
+            hung.append(pid)
+            del living[pid]
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+for number in range(count):
+    pid = os.fork()
+    if not pid:
+        sys.stderr = open(os.devnull, "w")
+        be_a_child(number)
+    living[pid] = time.time() + 30
+    reap(3)
+reap(0)
+stopping.append(True)
+for logger in loggers:
+    logger.join()
+say("forked", hung=len(hung), forks=count)
+wait_for("finish", 600)
+recorder_of(session, "last").log_event("after all forks")
+session.end()
+say("ended", **session.stats())
+"""
+
+
+def start_forking(folder, collector, spool, count, known):
+    return application(
+        FORKS, folder, collector.url, (count, "known" if known else "unknown"),
+        env={"DATACAT_SPOOL_DIR": str(spool)}).start()
+
+
+def is_untouched(session):
+    return session.get("ended_at") is None and session["active"] and not session["crashed"]
+
+
+def parents_of(app, sessions):
+    """Return the sessions in which the parent logged, and the others."""
+    with_parent = [each for each in sessions
+                   if any(event["name"] == "parent" for event in each["events"] or ())]
+    return with_parent, [each for each in sessions if each not in with_parent]
+
+
+def test_children_log_into_the_session_they_inherit_and_leave_it_alone(
+        own_collector, spool, tmp_path, scaled):
+    """Fork: 0 hang, 0 lost, and no child ends or crashes the session of its parent."""
+    count = scaled(90, 2000)
+    with start_forking(tmp_path, own_collector, spool, count, known=True) as app:
+        assert await_word(app, "forked", scaled(120, 3600)) == {"hung": 0, "forks": count}
+        (session,), _ = parents_of(app, own_collector.sessions())
+        assert is_untouched(session)
+        tell(tmp_path, "finish")
+        app.wait(60)
+        ended = said(app, "ended")[0]
+    # A child writes into the same session, so that all its records have an order only by writer.
+    report = deliver_what_is_left(own_collector, [app.accepted], tmp_path, scaled(60, 600),
+                                  allow={"out_of_order": app.count_accepted()}, own=LEFT_BY)
+    assert report.own["exception"] == len(range(2, count, 3))
+    assert (ended["dead"], ended["dropped"], ended["merged"]) == (0, 0, 0)
+    assert sum(call.fields["name"] == "child" for call in report.calls.values()) == count
+    check_order_by_writer(own_collector.sessions())
+    assert not report.own["session_crashed_detected"]
+    # A child's first call makes its file and threads; here four children do that at once.
+    check_bounds([app.accepted], SICK_DISK, usual=SICK_DISK)
+
+
+def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
+        make_collector, spool, tmp_path, scaled):
+    """Fork: with the server away nothing is lost, and a child's session says where it is from."""
+    count = scaled(30, 300)
+    collector = make_collector().start()
+    collector.stop()
+    with start_forking(tmp_path, collector, spool, count, known=False) as app:
+        assert await_word(app, "forked", scaled(120, 3600)) == {"hung": 0, "forks": count}
+        collector.start()
+        tell(tmp_path, "finish")
+        app.wait(60)
+    report = deliver_what_is_left(
+        collector, [app.accepted], tmp_path, scaled(60, 600), own=LEFT_BY)
+    origins = set(each["forked_from"] for each in
+                  events_of(collector.sessions(), "session_forked"))
+    parents = [call.session for call in report.calls.values() if call.fields["name"] == "parent"]
+    assert origins == set(parents)
+    assert len(events_of(collector.sessions(), "session_forked")) == count
+
+
+DAEMON = u"""
+session = open_session(connect_wait=20)
+recorder = recorder_of(session)
+for number in range(20):
+    recorder.log_event("before", {"number": number})
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+say("daemon", pid=os.getpid())
+for number in range(100):
+    recorder.log_event("in the daemon", {"number": number})
+say("delivered", flushed=session.flush(20))
+"""
+
+
+def test_a_parent_that_daemonizes_goes_on_in_its_grandchild(own_collector, spool, tmp_path):
+    """Fork: what a daemon logs after its two forks arrives, as what came before them does."""
+    with application(DAEMON, tmp_path, own_collector.url,
+                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        app.wait(20)
+        assert await_word(app, "delivered", 40) == {"flushed": True}
+        daemon = said(app, "daemon")[0]["pid"]
+        wait_until(lambda: not os.path.exists("/proc/%d" % daemon), 20)
+    report = deliver_what_is_left(own_collector, [app.accepted], tmp_path,
+                                  allow={"out_of_order": 120})
+    assert report.accepted == 120
+    check_order_by_writer(own_collector.sessions())
+
+
+MULTIPROCESSING = u"""
+import multiprocessing
+
+def work(number):
+    # What spawn starts imports this file anew; what fork starts inherits the session.
+    session = globals().get("session") or open_session(connect_wait=20)
+    label = "process %d" % os.getpid() if spawned else None
+    recorder_of(session, "m%d" % number, label=label).log_event("work", {"number": number})
+    return session.flush(20)
+
+spawned = sys.argv[3] == "spawn"
+if __name__ == "__main__":
+    session = None if spawned else open_session(connect_wait=20)
+    context = multiprocessing.get_context(sys.argv[3])
+    with context.Pool(4) as pool:
+        flushed = pool.map(work, range(40), chunksize=1)
+        pool.close()
+        pool.join()
+    say("worked", flushed=all(flushed))
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3,), reason="multiprocessing's contexts came with 3.4")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_the_processes_of_multiprocessing_deliver_what_they_log(
+        own_collector, spool, tmp_path, method):
+    """Fork: pools of either kind lose nothing; spawn shares nothing, fork shares the session."""
+    with application(MULTIPROCESSING, tmp_path, own_collector.url, (method,),
+                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        app.wait(60)
+        assert said(app, "worked") == [{"flushed": True}]
+    report = await_delivery(own_collector, [app.accepted],
+                            allow={"out_of_order": 40, "split": 4})
+    assert report.accepted == 40

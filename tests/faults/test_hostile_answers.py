@@ -1,0 +1,89 @@
+"""Network (26): answers that drip, never end, or burst: bounded time and memory, nothing lost."""
+from __future__ import absolute_import, division
+
+import gzip
+import io
+import itertools
+import os
+
+import pytest
+from tools.faults import Fault, is_write
+from tools.memory import forget_peak, peak_memory
+
+MEBIBYTE = 1024 * 1024
+MOST_MEMORY = 10 * MEBIBYTE
+DEADLINE = 1.0
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+RECORDS = 60
+
+
+class Say(Fault):
+    """The server gets the request; the client gets bytes of the test's own, at some pace."""
+
+    def __init__(self, name, pieces, interval=0.0):
+        self.name = name
+        self._pieces = pieces
+        self._interval = interval
+
+    def play(self, exchange):
+        exchange.forward()
+        exchange.strike(self.name)
+        for piece in self._pieces():
+            exchange.write_to_client(piece)
+            exchange.sleep(self._interval)
+        return False
+
+
+def dripping(head, drop=b"x"):
+    return lambda: itertools.chain([head], itertools.repeat(drop))
+
+
+def bomb():
+    """64 MiB of blanks as 64 KiB of gzip, which nobody asked for."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb") as stream:
+        for _ in range(64):
+            stream.write(b" " * MEBIBYTE)
+    body = packed.getvalue()
+    length = b"Content-Length: " + str(len(body)).encode("ascii")
+    return [HEAD, b"Content-Encoding: gzip\r\n", length, b"\r\n\r\n", body]
+
+
+ANSWERS = {
+    "dripping head": (dripping(HEAD + b"X-Padding: "), 0.05),
+    "dripping status": (dripping(b"HTTP/1.1 ", b" "), 0.05),
+    "dripping body": (dripping(HEAD + b"\r\n"), 0.05),
+    "continues": (dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), 0.05),
+    "endless body": (dripping(HEAD + b"\r\n", b"x" * 65536), 0.0),
+    "endless chunks": (
+        dripping(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 1000), 0.0),
+    "endless chunk size": (
+        dripping(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0" * 1000), 0.0),
+    "large head": (lambda: [HEAD] + [b"X-%d: %s\r\n" % (number, b"y" * 50000)
+                                     for number in range(200)] + [b"\r\n"], 0.0),
+    "long header": (dripping(HEAD + b"X-Padding: ", b"y" * 65536), 0.0),
+    "gzip bomb": (bomb, 0.0),
+}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux's /proc")
+@pytest.mark.parametrize("several", [sorted(ANSWERS)[::2], sorted(ANSWERS)[1::2]],
+                         ids=["half", "other half"])
+def test_a_hostile_answer_costs_bounded_time_and_memory_and_loses_nothing(
+        trial, proxy, several):
+    """Trust: each answer has a deadline and a size; what it answered is found out and goes on."""
+    for nth, name in enumerate(several):
+        pieces, interval = ANSWERS[name]
+        proxy.rule(Say(name, pieces, interval),
+                   lambda seen, nth=nth: is_write(seen) and seen.number > 10 * nth + 10, times=1)
+    application = trial.start(RECORDS, sessions=2, seconds_between=0.02, timeout=DEADLINE,
+                              deadline=DEADLINE)
+    application.wait_for_accepted(5)
+    before = forget_peak(application.pid)
+    trial.await_drained(within=len(several) * 3 * DEADLINE + 30)
+    grown = peak_memory(application.pid) - before
+    trial.leave()
+    assert dict((name, proxy.struck[name]) for name in several) == dict.fromkeys(several, 1)
+    assert grown < MOST_MEMORY, "%.1f MiB" % (grown / MEBIBYTE)
+    trial.check()
+    trial.check_no_losses()

@@ -1,0 +1,69 @@
+"""Network (30): a server that loses its data and comes back empty gets its sessions again."""
+from __future__ import absolute_import, division
+
+import os
+
+from tools.invariants import read_accepted
+
+from datacat._compat import monotonic
+
+
+def lose_data(server):
+    """Kill the server and let it begin anew, without anything that it was told."""
+    server.kill()
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        if os.path.exists(server.db + suffix):
+            os.remove(server.db + suffix)
+    server.start()
+
+
+def mark_of_state(session):
+    """Return the mark of the last update that a session's state had."""
+    return (session["state"] or {}).get("mark")
+
+
+def test_a_server_that_lost_its_data_gets_its_sessions_and_all_later_records(
+        trial, proxy, scaled):
+    """Kept: reopened once each, the merged state first; what came after the loss is all there."""
+    sessions = scaled(2, 8)
+    records = 100 * sessions
+    application = trial.start(records, sessions=sessions, seconds_between=0.02)
+    application.wait_for_accepted(records // 2)
+    before = [seen for seen in proxy.log if seen.applied and seen.path.endswith(
+        ("/state", "/events", "/metrics"))]
+    lost_ids = set(each["id"] for each in trial.server.sessions())
+    lose_data(trial.server)
+    trial.await_drained(monotonic())
+    trial.leave()
+    delivered_before = [seen for seen in proxy.log if seen.applied and seen.path.split("/")[3:4]
+                        and seen.path.split("/")[3] in lost_ids]
+    assert len(before) >= records // 4
+    assert len(delivered_before) >= len(before)
+    check_what_is_there(trial, delivered_before, lost_ids)
+    trial.check_no_losses()
+
+
+def check_what_is_there(trial, delivered_before, lost_ids):
+    """Every record is in the new server or was delivered to the one that lost it."""
+    report = trial.compare()
+    bodies = b"".join(seen.body for seen in delivered_before)
+    gone = [mark for mark, call in report.calls.items()
+            if call.kind != "state" and mark not in report.arrived]
+    assert all(mark.encode("ascii") in bodies for mark in gone)
+    for kind in ("twice", "out_of_order", "split", "mixed"):
+        assert not report.deviations[kind], str(report)
+    there = trial.sessions()
+    reopened = [event for session in there for event in session["events"]
+                if event["name"] == "session_reopened"]
+    assert set(event["data"]["lost_session_id"] for event in reopened) == lost_ids
+    last = last_states(trial)
+    assert sorted(mark_of_state(session) for session in there) == sorted(last.values())
+
+
+def last_states(trial):
+    """Return the mark of the last state update accepted, for each session's label."""
+    last = {}
+    for call in read_accepted([trial.accepted]).values():
+        if call.kind == "state":
+            last[call.session] = call.mark
+    return last

@@ -1,0 +1,249 @@
+"""Other processes, products and users at one spool folder (15, 16): each only its own."""
+from __future__ import absolute_import, division
+
+import glob
+import os
+import shutil
+import signal
+import stat
+
+import pytest
+from tools.host import (
+    SICK_DISK,
+    application,
+    await_delivery,
+    await_word,
+    check_bounds,
+    deliver_what_is_left,
+    said,
+    tell,
+    warnings_of,
+)
+from tools.waiting import wait_until
+
+WORKING = u"""
+session = open_session(connect_wait=float(sys.argv[4]))
+recorder = recorder_of(session, sys.argv[3])
+say("ready")
+wait_for("start")
+for number in range(20):
+    recorder.log_event("step", {"number": number})
+    recorder.update_state({"at": number})
+if sys.argv[5:] == ["killed"]:
+    os.kill(os.getpid(), signal.SIGKILL)
+session.end(30)
+say("ended", **session.stats())
+"""
+
+
+def start_many(count, folder, collector, spool, then=(), connect_wait=5):
+    """Start applications that share a folder and a file for what they accepted."""
+    return [application(
+        WORKING, folder, collector.url, ("w%d" % number, connect_wait) + tuple(then),
+        accepted=os.path.join(str(folder), "accepted.jsonl"),
+        env={"DATACAT_SPOOL_DIR": str(spool)}).start() for number in range(count)]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["two", "many"])
+def test_many_processes_of_one_application_do_not_disturb_each_other(
+        own_collector, spool, tmp_path, scaled, many):
+    """Once: 2 and 20 processes at once lose nothing, copy nothing and mix nothing."""
+    count = scaled(7, 20) if many else 2
+    running = start_many(count, tmp_path, own_collector, spool)
+    for each in running:
+        await_word(each, "ready")
+    tell(tmp_path, "start")
+    for each in running:
+        each.wait(60)
+    report = await_delivery(own_collector, [running[0].accepted])
+    assert report.accepted == count * 40
+    assert not report.own["session_crashed_detected"]
+    assert glob.glob(str(spool / "*.outbox")) == [], "an ended process left its outbox behind"
+    for each in running:
+        assert not said(each, "ended")[0]["possibly_twice"]
+
+
+def test_processes_that_race_to_adopt_what_as_many_left_make_no_copy(
+        make_collector, spool, tmp_path, scaled):
+    """Once: each left outbox has one heir, however many look for it at the same moment."""
+    collector = make_collector().start()
+    collector.stop()
+    # Alone each would continue what the one before left.
+    count = scaled(5, 10)
+    running = start_many(count, tmp_path, collector, spool, ["killed"], connect_wait=0)
+    for each in running:
+        await_word(each, "ready")
+    tell(tmp_path, "start")
+    for each in running:
+        each.wait(60, expect=-signal.SIGKILL)
+    left = len(glob.glob(str(spool / "*.outbox")))
+    assert left == count
+    collector.start()
+    racers = tmp_path / "racers"
+    racers.mkdir()
+    heirs = [application(RACING, racers, collector.url,
+                         env={"DATACAT_SPOOL_DIR": str(spool)}).start() for _ in range(count)]
+    for each in heirs:
+        await_word(each, "ready")
+    tell(racers, "start")
+    report = await_delivery(collector, [running[0].accepted], 60)
+    tell(racers, "finish")
+    for each in heirs:
+        each.wait(60)
+    assert report.accepted == count * 40
+    deliver_what_is_left(collector, [running[0].accepted], tmp_path)
+
+
+RACING = u"""
+say("ready")
+wait_for("start")
+session = open_session(connect_wait=10)
+wait_for("finish")
+session.end(30)
+"""
+
+SCOPED = u"""
+session = datacat.create_session(
+    URL, product=sys.argv[4], version="1", api_key=sys.argv[5] or None, connect_wait=0)
+recorder = recorder_of(session, sys.argv[3])
+for number in range(10):
+    recorder.log_event("step", {"number": number})
+if sys.argv[6] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+say("up")
+wait_for("finish-" + sys.argv[3])
+session.end(20)
+"""
+
+
+def scoped(folder, spool, collector, writer, product, key, then):
+    return application(SCOPED, folder, collector.url, (writer, product, key, then),
+                       accepted=os.path.join(str(folder), collector.db[-14:] + product),
+                       env={"DATACAT_SPOOL_DIR": str(spool)})
+
+
+def all_accepted(folder, collector):
+    """Return the files of all that applications of any product accepted for a server."""
+    names = os.path.join(str(folder), collector.db[-14:])
+    return sorted(glob.glob(names + "one") + glob.glob(names + "two"))
+
+
+def test_products_and_servers_share_a_folder_and_never_each_others_records(
+        make_collector, spool, tmp_path):
+    """Trust: only the same scope adopts an outbox; nothing goes to another server or product."""
+    servers = [make_collector().start(), make_collector(api_key="the key").start()]
+    parties = [(servers[0], "one", ""), (servers[0], "two", ""), (servers[1], "one", "the key")]
+    for server in servers:
+        server.stop()
+    for server, product, key in parties:
+        with scoped(tmp_path, spool, server, "killed", product, key, "killed") as app:
+            app.wait(30, expect=-signal.SIGKILL)
+    for server in servers:
+        server.start()
+    # The first party comes back, and must leave the two others' outboxes alone.
+    with scoped(tmp_path, spool, servers[0], "first", "one", "", "lives") as app:
+        await_word(app, "up")
+        await_delivery(servers[0], [app.accepted])
+        tell(tmp_path, "finish-first")
+        app.wait(30)
+    assert len(glob.glob(str(spool / "*.outbox"))) == 2
+    assert servers[1].sessions() == []
+    for server, product, key in parties[1:]:
+        with scoped(tmp_path, spool, server, "next" + product, product, key, "lives") as app:
+            await_delivery(server, all_accepted(tmp_path, server))
+            tell(tmp_path, "finish-next" + product)
+            app.wait(30)
+    for server in servers:
+        await_delivery(server, all_accepted(tmp_path, server))
+
+
+DELETED = u"""
+session = open_session(connect_wait=0)
+recorder = recorder_of(session)
+for number in range(50):
+    recorder.log_event("before", {"number": number})
+say("before")
+wait_for("deleted")
+for number in range(50):
+    recorder.log_event("after", {"number": number})
+    time.sleep(0.05)
+time.sleep(1.5)
+say("after", **session.stats())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_folder_deleted_under_a_running_application_is_made_again(
+        make_collector, spool, tmp_path):
+    """Accepted means kept: what waits moves to a new file, and a kill afterwards loses nothing."""
+    collector = make_collector().start()
+    collector.stop()
+    with application(DELETED, tmp_path, collector.url,
+                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        await_word(app, "before")
+        shutil.rmtree(str(spool))
+        tell(tmp_path, "deleted")
+        after = await_word(app, "after")
+        app.wait(20, expect=-signal.SIGKILL)
+    assert (after["dropped"], after["dead"]) == (0, 0)
+    assert len(warnings_of(app, "deleted")) == 1, app.output
+    assert glob.glob(str(spool / "*.outbox")) != []
+    collector.start()
+    deliver_what_is_left(collector, [app.accepted], tmp_path)
+    check_bounds([app.accepted], SICK_DISK, usual=SICK_DISK)
+
+
+PRIVATE = u"""
+os.umask(int(sys.argv[3], 8))
+session = open_session(connect_wait=0)
+recorder = recorder_of(session)
+recorder.log_event("private")
+time.sleep(1.3)
+say("logged", **session.stats())
+wait_for("seen")
+"""
+
+
+@pytest.mark.parametrize("umask", ["0", "022", "077", "0777"])
+def test_outboxes_are_private_whatever_the_umask(own_collector, tmp_path, umask):
+    """Trust: the folder is 0700 and every file in it 0600."""
+    spool = tmp_path / "spool"
+    with application(PRIVATE, tmp_path, own_collector.url, (umask,),
+                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        assert await_word(app, "logged")["in_memory"] == 0
+        modes = dict((name, stat.S_IMODE(os.stat(str(spool / name)).st_mode))
+                     for name in os.listdir(str(spool)))
+        tell(tmp_path, "seen")
+        app.wait(20)
+    assert len(modes) >= 2, modes
+    assert set(modes.values()) == set([0o600]), modes
+    assert stat.S_IMODE(os.stat(str(spool)).st_mode) == 0o700
+    await_delivery(own_collector, [app.accepted])
+
+
+@pytest.mark.parametrize("is_foreign", [False, True], ids=["symlink", "another user's"])
+def test_an_outbox_that_is_not_ours_is_neither_read_nor_written(
+        make_collector, spool, tmp_path, is_foreign):
+    """Trust: a file put into the folder as a link, or owned by another, is left alone."""
+    if is_foreign and os.getuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    collector = make_collector().start()
+    collector.stop()
+    env = {"DATACAT_SPOOL_DIR": str(spool)}
+    with application(WORKING, tmp_path, collector.url, ("w", 0, "killed"), env=env) as app:
+        tell(tmp_path, "start")
+        app.wait(30, expect=-signal.SIGKILL)
+    (planted,) = glob.glob(str(spool / "*.outbox"))
+    if is_foreign:
+        os.chown(planted, 65534, 65534)
+    else:
+        os.rename(planted, str(tmp_path / "elsewhere"))
+        os.symlink(str(tmp_path / "elsewhere"), planted)
+    before = os.stat(planted).st_size
+    collector.start()
+    with application(WORKING, tmp_path, collector.url, ("own", 5), env=env,
+                     accepted=str(tmp_path / "own.jsonl")) as own:
+        own.wait(30)
+    await_delivery(collector, [own.accepted])
+    assert os.stat(planted).st_size == before
+    wait_until(lambda: len(collector.sessions()) == 1)

@@ -1,0 +1,220 @@
+"""What Python puts in the way (20, 21, 22): odd values, logging's handlers, gevent."""
+from __future__ import absolute_import, division
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tools.host import (
+    application,
+    await_delivery,
+    check_bounds,
+    events_of,
+    said,
+    warnings_of,
+)
+from tools.process import environment
+
+# The table of the design: what JSON lacks and what it becomes, on every Python.
+ODD = u"""
+import collections, datetime, decimal, uuid
+try:
+    import enum
+except ImportError:
+    enum = None
+from tools.odd_values import FixedZone, Flaky, NumpyScalar, OddFloat, OddInteger, Path, Shown
+from tools.odd_values import Silent, nested
+nan, infinity = float("nan"), float("inf")
+cycle = []
+cycle.append(cycle)
+values = collections.OrderedDict([
+    ("datetime", datetime.datetime(2026, 1, 2, 3, 4, 5, 6)),
+    ("aware", datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=FixedZone())),
+    ("date", datetime.date(2026, 1, 2)), ("time", datetime.time(3, 4)),
+    ("timedelta", datetime.timedelta(1, 2, 500000)), ("decimal", decimal.Decimal("1.10")),
+    ("uuid", uuid.UUID(int=7)), ("bytes", b"caf\\xc3\\xa9"), ("bad bytes", b"\\xff\\xfe"),
+    ("set", set([3, 1, 2])), ("tuple", (1, (2,))), ("nan", nan), ("infinity", -infinity),
+    ("huge", 10 ** 400), ("exception", ValueError("v")), ("path", Path(u"/a/b")),
+    ("numpy", NumpyScalar(5)), ("odd integer", OddInteger(3)), ("odd float", OddFloat(1.5)),
+    ("repr", Shown()), ("silent", Silent()), ("cycle", cycle), ("deep", nested(80, 1)),
+    ("surrogate", u"a\\ud800b"), ("emoji", u"\\U0001f600"), ("none", None), ("true", True),
+    ("enum", enum.Enum("E", "A B").B if enum else 2), ("nothing", {}),
+])
+session = open_session(connect_wait=20)
+session.log_event("odd", values)
+session.log_event("odd keys", {1: "a", None: "b", True: "c", 2.5: "d", (1, 2): "e"})
+session.log_event("flaky", Flaky(2, {"a": 1}))
+changing = {"inner": {"a": [1]}}
+session.log_event("as it was", changing)
+changing["inner"]["a"].append(2)
+changing["late"] = True
+refused = 0
+for wrong in (lambda: session.log_event("large", {"text": "x" * (1 << 20)}),
+              lambda: session.log_event("", {}), lambda: session.log_event("e", [1]),
+              lambda: session.log_metric("m", nan), lambda: session.log_metric("m", "1"),
+              lambda: session.log_metric("m", 1, tags=["a", 1]),
+              lambda: session.update_state([])):
+    try:
+        wrong()
+    except datacat.InvalidRecord:
+        refused += 1
+session.log_exception(extra_data={"text": "x" * (1 << 20)},
+                      exc_info=(ValueError, ValueError("v"), None))
+session.log_metric("true", True)
+session.log_metric("decimal", decimal.Decimal("1.5"))
+say("flushed", flushed=session.flush(20), refused=refused, **session.stats())
+session.end(20)
+"""
+EXPECTED = {
+    "datetime": "2026-01-02T03:04:05.000006", "aware": "2026-01-02T03:04:05+05:30",
+    "date": "2026-01-02", "time": "03:04:00", "timedelta": 86402.5, "decimal": "1.10",
+    "uuid": "00000000-0000-0000-0000-000000000007", "bytes": u"caf\xe9", "set": [1, 2, 3],
+    "tuple": [1, [2]], "nan": "NaN", "infinity": "-Infinity", "huge": "1" + "0" * 400,
+    "exception": "ValueError: v", "path": "/a/b", "numpy": 5, "odd integer": 3, "odd float": 1.5,
+    "repr": "<shown>", "cycle": ["<cycle>"], "emoji": u"\U0001f600", "none": None, "true": True,
+    "enum": 2, "nothing": {}, "surrogate": u"a\ufffdb", "bad bytes": u"\ufffd\ufffd",
+}
+
+
+def test_every_odd_value_arrives_as_the_design_says(any_own_collector, spool, tmp_path):
+    """Never in the way: nothing in data makes a call raise, and all Pythons send the same."""
+    with application(ODD, tmp_path, any_own_collector.url,
+                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        app.wait(60)
+    flushed = said(app, "flushed")[0]
+    assert flushed["flushed"] and flushed["refused"] == 7
+    assert (flushed["dead"], flushed["dropped"]) == (0, 0)
+    sessions = any_own_collector.sessions()
+    odd, = events_of(sessions, "odd")
+    assert dict((key, odd[key]) for key in EXPECTED) == EXPECTED
+    assert "<deeper than 64 levels>" in str(odd["deep"]) and odd["silent"]
+    keys, = events_of(sessions, "odd keys")
+    assert keys["null"] == "b" and keys["2.5"] == "d" and len(keys) >= 4
+    assert events_of(sessions, "flaky")[0]["a"] == 1
+    assert events_of(sessions, "as it was")[0]["inner"] == {"a": [1]}
+    exception, = events_of(sessions, "exception")
+    assert exception["type"] == "ValueError"
+    assert sorted((each["name"], each["value"]) for each in sessions[0]["metrics"]) == [
+        ("decimal", 1.5), ("true", 1)]
+
+
+NESTED = u"""
+from hypothesis import HealthCheck, given, settings, strategies
+session = open_session(connect_wait=20)
+recorder = recorder_of(session)
+leaves = (strategies.none() | strategies.booleans() | strategies.text(max_size=20)
+          | strategies.integers(-2 ** 53, 2 ** 53)
+          | strategies.floats(allow_nan=False, allow_infinity=False))
+keys = strategies.text(min_size=1, max_size=8).filter(lambda key: key not in ("mark", "text"))
+made = strategies.recursive(leaves, lambda inner: strategies.lists(inner, max_size=4)
+                            | strategies.dictionaries(keys, inner, max_size=4), max_leaves=12)
+
+@settings(max_examples=int(sys.argv[3]), deadline=None, database=None,
+          suppress_health_check=list(HealthCheck) if hasattr(HealthCheck, "__iter__") else
+          HealthCheck.all())
+@given(strategies.dictionaries(keys, made, max_size=5))
+def log(data):
+    recorder.log_event("made", data)
+    recorder.update_state({"made": {"last": data}})
+
+log()
+say("flushed", flushed=session.flush(60), **session.stats())
+session.end(20)
+"""
+
+
+def test_whatever_nested_data_hypothesis_makes_arrives_equal(
+        own_collector, spool, tmp_path, scaled):
+    """Once: payloads are equal on the server, for all that JSON can say."""
+    pytest.importorskip("hypothesis")
+    with application(NESTED, tmp_path, own_collector.url, (scaled(100, 3000),),
+                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        app.wait(scaled(90, 1800))
+    flushed = said(app, "flushed")[0]
+    assert flushed["flushed"] and flushed["dead"] == flushed["dropped"] == flushed["merged"] == 0
+    assert await_delivery(own_collector, [app.accepted]).accepted >= 100
+
+
+LOGGED = u"""
+session = open_session(connect_wait=0)
+recorder = recorder_of(session)
+seen = []
+
+class ToDatacat(logging.Handler):
+    def emit(self, record):
+        seen.append(record.name)
+        recorder.log_event("logged", {"text": record.getMessage(), "logger": record.name})
+
+logging.getLogger().addHandler(ToDatacat())
+logging.getLogger().setLevel(logging.DEBUG)
+for number in range(20):
+    logging.getLogger("application").warning("number %d", number)
+    time.sleep(0.02)
+flushed = session.flush(20)
+count = len(seen)
+time.sleep(2)
+# What an echo would make in two idle seconds has no end.
+say("flushed", flushed=flushed, application=seen.count("application"), before=count,
+    after=len(seen), own=len([name for name in seen if name.startswith("datacat")]),
+    **session.stats())
+session.end(20)
+"""
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["server there", "server away"])
+def test_logging_sent_to_datacat_does_not_feed_itself(make_collector, spool, tmp_path, away):
+    """Never in the way: what the library and urllib3 log for its own requests makes no echo."""
+    collector = make_collector().start()
+    if away:
+        collector.stop()
+    with application(LOGGED, tmp_path, collector.url,
+                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        app.wait(60)
+    flushed = said(app, "flushed")[0]
+    assert flushed["application"] == 20
+    assert flushed["after"] - flushed["before"] <= 2, flushed
+    assert flushed["after"] <= 20 + 10, "logging feeds itself: %s" % flushed
+    if not away:
+        await_delivery(collector, [app.accepted])
+    check_bounds([app.accepted], usual=0.020)
+
+
+GEVENT = u"""
+from gevent import monkey
+monkey.patch_all()
+import gevent
+session = open_session(connect_wait=5)
+recorder = recorder_of(session)
+
+def work(name):
+    each = recorder_of(session, name)
+    for number in range(20):
+        each.log_event("green", {"number": number})
+        gevent.sleep(0.005)
+
+gevent.joinall([gevent.spawn(work, "g%d" % number) for number in range(5)])
+recorder.update_state({"green": True})
+say("flushed", flushed=session.flush(20), **session.stats())
+session.end(10)
+"""
+
+
+def test_gevents_monkey_patching_before_the_import_works(own_collector, spool, tmp_path):
+    """Python: under gevent the threads are greenlets, and everything is delivered all the same."""
+    probe = subprocess.Popen([sys.executable, "-c", "import gevent"], env=environment(),
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    probe.communicate()
+    if probe.returncode:
+        pytest.skip("gevent is not installed in this environment")
+    program = GEVENT.replace(u"from gevent import monkey\nmonkey.patch_all()\n", u"")
+    first = tmp_path / "sitecustomize.py"
+    first.write_bytes(b"from gevent import monkey\nmonkey.patch_all()\n")
+    path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    with application(program, tmp_path, own_collector.url,
+                     env={"DATACAT_SPOOL_DIR": str(spool), "PYTHONPATH": path}) as app:
+        app.wait(60)
+    flushed = said(app, "flushed")[0]
+    assert flushed["flushed"] and flushed["dead"] == flushed["dropped"] == 0
+    assert await_delivery(own_collector, [app.accepted]).accepted == 101
+    assert not warnings_of(app, "ERROR")
