@@ -1,0 +1,79 @@
+"""How fast the sender delivers what waits, beside a bare loop that does no more than it must."""
+from __future__ import absolute_import, division
+
+import json
+import os
+from timeit import default_timer
+
+import requests
+
+from . import subjects
+from .measuring import Row, main, median, ratio_of
+from .sink import Sink
+
+
+def drain_rows(scale):
+    """Return the row of a drain: one POST a record, in order, settled record by record."""
+    count, pairs = (50, 20) if scale.is_small else (50, 250)
+    with subjects.folder() as path, Sink() as sink, subjects.session(sink.url) as session:
+        bare = BareLoop(os.path.join(path, "floor.db"), sink.url)
+        subjects.drained(session)
+        ours, floors = [], []
+        for _ in range(pairs):
+            bare.fill(count)
+            floors.append([bare.drain() / count])
+            ours.append([_drain(session, sink, count) / count])
+        return [Row(
+            "drain, a record", median([one for one, in ours]) * 1e6, "us",
+            "Session.send + DELETE", median([one for one, in floors]) * 1e6,
+            ratio_of(ours, floors), 1.25)]
+
+
+def _drain(session, sink, count):
+    sink.pause()
+    for _ in range(count):
+        session.log_event(subjects.NAME, subjects.DATA)
+    # Asks the sender not to wait for more; it is in the first request when the clock starts.
+    session.flush(timeout=0)
+    start = default_timer()
+    sink.resume()
+    subjects.drained(session)
+    return default_timer() - start
+
+
+class BareLoop(object):
+    """`requests.Session.send` of one reused prepared request and one DELETE a record."""
+
+    def __init__(self, path, url):
+        self._floor = subjects.Floor(path)
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._prepared = self._session.prepare_request(requests.Request(
+            "POST", url + "/api/sessions/00000000-0000-4000-8000-000000000000/events",
+            data=json.dumps(subjects.event()), headers={"Content-Type": "application/json"}))
+
+    def fill(self, count):
+        """Keep `count` events."""
+        for _ in range(count):
+            self._floor.put(subjects.event())
+
+    def fill_and_drain(self):
+        """Keep one event, send it and delete it."""
+        self.fill(1)
+        self.drain()
+
+    def drain(self):
+        """Send as many requests as there are records and delete these; return the seconds."""
+        numbers = [row[0] for row in self._floor.execute("SELECT id FROM records ORDER BY id")]
+        start = default_timer()
+        for number in numbers:
+            answer = self._session.send(self._prepared)
+            if answer.status_code == 200 and answer.json()["status"] == "ok":
+                self._floor.execute("DELETE FROM records WHERE id = ?", (number,))
+        return default_timer() - start
+
+
+MEASURES = (drain_rows,)
+
+if __name__ == "__main__":
+    main(MEASURES)

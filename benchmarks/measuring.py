@@ -1,0 +1,164 @@
+"""Timing in interleaved batches, and the table.
+
+What may live here: samples, medians, ratios, rows.  What may not: what is measured.
+"""
+from __future__ import absolute_import, division, print_function
+
+import argparse
+import collections
+import gc
+import sys
+from timeit import default_timer
+
+# Another program on the machine makes any one figure double; a target asserted with no margin
+# would fail by chance.
+SMALL_MARGIN = 2.0
+
+Scale = collections.namedtuple("Scale", "is_small")
+SMALL, FULL = Scale(True), Scale(False)
+
+_Row = collections.namedtuple("Row", "what measured unit beside other ratio at_most")
+
+
+class Row(_Row):
+    """One line of the table.
+
+    measured, other: numbers in `unit`, the second of what stands beside, or None; ratio: of the
+    two; at_most: what the ratio should be, or `measured` where nothing stands beside, or None.
+    """
+
+    __slots__ = ()
+
+    def is_reached(self, margin=1.0):
+        """Return whether the target is reached, None where there is none."""
+        if self.at_most is None:
+            return None
+        figure = self.measured if self.ratio is None else self.ratio
+        return figure <= self.at_most * margin
+
+
+def plain(what, measured, unit, at_most=None):
+    """Return the row of a figure that stands for itself."""
+    return Row(what, measured, unit, "", None, None, at_most)
+
+
+def compared(what, measured, unit, beside, other, at_most=None):
+    """Return the row of two figures and their ratio."""
+    return Row(what, measured, unit, beside, other, measured / other, at_most)
+
+
+def interleaved(functions, batches, calls):
+    """Time each call; return for each function a list of batches, lists of seconds.
+
+    The batches of the functions take turns, so that what the machine does meanwhile meets all.
+    """
+    gathered = [[] for _ in functions]
+    for _ in range(batches):
+        for function, batch in zip(functions, gathered):
+            batch.append(timed(function, calls))
+    return gathered
+
+
+def timed(function, calls):
+    """Return the seconds that each of `calls` calls took."""
+    clock = default_timer
+    samples = []
+    gc.collect()
+    for _ in range(calls):
+        start = clock()
+        function()
+        samples.append(clock() - start)
+    return samples
+
+
+def rate(function, calls):
+    """Return the seconds a call takes, for what is too short to be timed call by call."""
+    repeated = range(calls)
+    start = default_timer()
+    for _ in repeated:
+        function()
+    return (default_timer() - start) / calls
+
+
+def median(values):
+    """Return the median."""
+    return percentile(values, 50)
+
+
+def percentile(values, percent):
+    """Return the value below which `percent` of the values lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def pooled(batches):
+    """Return all samples of all batches."""
+    return [sample for batch in batches for sample in batch]
+
+
+def ratio_of(ours, others, percent=50):
+    """Return the median of the ratios that the pairs of batches give."""
+    return median([
+        percentile(mine, percent) / percentile(other, percent)
+        for mine, other in zip(ours, others)])
+
+
+def paired(what, ours, beside, others, at_most=None, percent=50):
+    """Return the row of two lists of batches, in microseconds: the ratio is of the pairs."""
+    return Row(
+        what, percentile(pooled(ours), percent) * 1e6, "us", beside,
+        percentile(pooled(others), percent) * 1e6, ratio_of(ours, others, percent), at_most)
+
+
+HEADINGS = ("what", "measured", "beside", "its", "ratio", "to reach", "")
+
+
+def cells(row):
+    """Return a row as texts, in the order of HEADINGS."""
+    reached = {None: "", True: "yes", False: "NO"}[row.is_reached()]
+    at_most = "" if row.at_most is None else "<= %g%s" % (
+        row.at_most, " x" if row.ratio is not None else " " + row.unit)
+    return (
+        row.what, "%s %s" % (_short(row.measured), row.unit), row.beside,
+        "" if row.other is None else "%s %s" % (_short(row.other), row.unit),
+        "" if row.ratio is None else "%.2f" % row.ratio, at_most, reached)
+
+
+def _short(number):
+    return "%d" % number if abs(number) >= 1000 else "%.3g" % number
+
+
+def print_table(rows):
+    """Print rows as a table in Markdown."""
+    lines = [HEADINGS] + [cells(row) for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    lines.insert(1, tuple("-" * width for width in widths))
+    for line in lines:
+        print("| %s |" % " | ".join(cell.ljust(width) for cell, width in zip(line, widths)))
+    sys.stdout.flush()
+
+
+def rotten(rows):
+    """Return the rows whose ratio misses its target by more than noise explains."""
+    return [
+        row for row in rows
+        if row.ratio is not None and row.is_reached(SMALL_MARGIN) is False]
+
+
+def main(measures):
+    """Run measures, callables (Scale) -> rows, and print what they found.
+
+    With --small they take seconds, and a ratio of twice its target makes the exit status 1.
+    """
+    parser = argparse.ArgumentParser(description="Measure datacat and print a table.")
+    parser.add_argument(
+        "--small", action="store_true",
+        help="in seconds instead of minutes; fails where a ratio is twice its target")
+    scale = SMALL if parser.parse_args().small else FULL
+    rows = [row for measure in measures for row in measure(scale)]
+    print_table(rows)
+    failed = rotten(rows) if scale.is_small else []
+    for row in failed:
+        print("FAILED: %s is %.2f x %s, over twice the target" % (
+            row.what, row.ratio, row.beside), file=sys.stderr)
+    sys.exit(1 if failed else 0)

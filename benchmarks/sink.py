@@ -1,0 +1,75 @@
+"""A sink in its own process: a server that answers at once, to measure a client against.
+
+What may live here: starting and ending it, and asking what it received.
+"""
+from __future__ import absolute_import, division
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+_SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sink_server.py")
+_REQUEST = (b"POST /api/sessions/x/events HTTP/1.1\r\nHost: x\r\nContent-Length: 150\r\n\r\n"
+            + b"x" * 150)
+
+
+class Sink(object):
+    """A running server; a context manager.
+
+    :param generation: "v1" or "classic".
+    :param port: of 127.0.0.1; 0: any free one.
+    """
+
+    def __init__(self, generation="v1", port=0):
+        self._process = subprocess.Popen(
+            [sys.executable, _SERVER, generation, str(port)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.port = int(self._process.stdout.readline())
+        self.url = "http://127.0.0.1:%d" % self.port
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def pause(self):
+        """Let it answer nothing until `resume`."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self):
+        """Let it answer again."""
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def received(self):
+        """Return what came since the start: {"requests", "wire_bytes", "body_bytes"}."""
+        return received(self.port)
+
+    def requests_a_second(self, count=2000):
+        """Return how many requests it answers, asked one after the other over one connection."""
+        connection = socket.create_connection(("127.0.0.1", self.port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            start = time.time()
+            for _ in range(count):
+                connection.sendall(_REQUEST)
+                connection.recv(4096)
+            return count / (time.time() - start)
+        finally:
+            connection.close()
+
+
+def received(port):
+    """Return what the sink at a port received, asked from whatever process."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    try:
+        connection.sendall(b"GET /received HTTP/1.1\r\nHost: x\r\n\r\n")
+        return json.loads(connection.recv(4096).split(b"\r\n\r\n", 1)[1].decode("ascii"))
+    finally:
+        connection.close()

@@ -1,0 +1,121 @@
+"""What is measured and what stands beside it: datacat's session, raw sqlite, the peers.
+
+What may live here: making each with the same record.  What may not: timing.
+"""
+from __future__ import absolute_import, division
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import socket
+import sqlite3
+import tempfile
+import time
+
+import datacat
+
+# That a server is away is often what is measured.
+logging.getLogger("datacat").addHandler(logging.NullHandler())
+
+NAME = "order_placed"
+DATA = {"order": 184467440737, "customer": "c-20419-7731", "total": 129.95,
+        "channel": "shop/checkout/express/eu-central/desktop-ui"}
+METRIC = ("queue_depth", 1024.5, ["host:worker-17", "zone:eu"])
+STATE = {"status": "running", "window": {"active": "editor"}, "documents": 3}
+
+
+@contextlib.contextmanager
+def folder():
+    """A folder that is gone afterwards."""
+    path = tempfile.mkdtemp(prefix="datacat-benchmark-")
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def unused_url():
+    """Return a base_url where connections are refused."""
+    listener = socket.socket()
+    try:
+        listener.bind(("127.0.0.1", 0))
+        return "http://127.0.0.1:%d" % listener.getsockname()[1]
+    finally:
+        listener.close()
+
+
+@contextlib.contextmanager
+def session(url=None, **options):
+    """A session with a spool of its own; by default its server is away."""
+    with folder() as spool:
+        options.setdefault("spool_dir", spool)
+        opened = datacat.create_session(
+            url or unused_url(), product="benchmark", version="1", **options)
+        try:
+            yield opened
+        finally:
+            opened.close(timeout=0)
+
+
+def drained(opened, seconds=600):
+    """Wait until nothing waits, without a thread of ours that wakes at each record."""
+    until = time.time() + seconds
+    while opened.stats()["waiting"]:
+        if time.time() > until:
+            raise RuntimeError("not drained: %r" % opened.stats())
+        time.sleep(0.002)
+
+
+class Floor(object):
+    """What nobody can beat with these parts: `json.dumps` and one INSERT by raw sqlite3."""
+
+    def __init__(self, path):
+        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.execute = self.connection.execute
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
+            self.execute("PRAGMA " + pragma)
+        self.execute("CREATE TABLE records (id INTEGER PRIMARY KEY, body TEXT NOT NULL)")
+
+    def put(self, fields):
+        """Keep fields, on disk when this returns."""
+        self.execute("INSERT INTO records (body) VALUES (?)", (json.dumps(fields),))
+
+
+def event():
+    """Return the fields of the event that every subject keeps: 150 bytes of JSON."""
+    return {"name": NAME, "data": DATA}
+
+
+def peers(path, url):
+    """Return {name: a callable that takes one event} of the peers that are installed.
+
+    :param path: a folder for their files.
+    :param url: of a sink.
+    """
+    found = {}
+    for name, make in (("litequeue", _litequeue), ("sentry-sdk", _sentry), ("posthog", _posthog)):
+        try:
+            found[name] = make(path, url)
+        except ImportError:
+            continue
+    return found
+
+
+def _litequeue(path, url):
+    from litequeue import LiteQueue
+    put = LiteQueue(os.path.join(path, "litequeue.db")).put
+    return lambda: put(json.dumps(event()))
+
+
+def _sentry(path, url):
+    import sentry_sdk
+    sentry_sdk.init(dsn=url.replace("//", "//key@") + "/1", default_integrations=False)
+    return lambda: sentry_sdk.capture_event({"message": NAME, "extra": dict(DATA)})
+
+
+def _posthog(path, url):
+    import posthog
+    capture = posthog.Posthog("key", host=url).capture
+    return lambda: capture(NAME, distinct_id="benchmark", properties=dict(DATA))
