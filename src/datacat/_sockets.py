@@ -21,7 +21,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from datacat._compat import boot_clock, monotonic
+from ._compat import boot_clock, monotonic
 
 # NATs and load balancers drop idle connections without a word, some after 30 s.
 LONGEST_IDLE = 20.0

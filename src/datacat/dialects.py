@@ -14,7 +14,7 @@ import zlib
 import six
 from six.moves.urllib import parse
 
-from datacat import errors, records
+from . import errors, records
 
 # method; path: absolute and percent-encoded; body: bytes or None; repeatable: whether sending it
 # twice leaves the server as sending it once would; encoding: the body's Content-Encoding or None.

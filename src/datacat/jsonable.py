@@ -16,7 +16,7 @@ import uuid
 
 import six
 
-from datacat import _compat
+from . import _compat
 
 DEEPEST = 64
 TOO_DEEP = u"<deeper than %d levels>" % DEEPEST

@@ -10,7 +10,7 @@ import re
 
 import six
 
-from datacat import dialects, records
+from . import dialects, records
 
 ARRIVED = "arrived"
 ABSENT = "absent"

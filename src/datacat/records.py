@@ -14,8 +14,8 @@ import traceback
 
 import six
 
-from datacat import jsonable
-from datacat.errors import InvalidRecord
+from . import jsonable
+from .errors import InvalidRecord
 
 OPEN = "open"
 STATE = "state"

@@ -17,8 +17,8 @@ from requests.adapters import HTTPAdapter
 from six.moves import http_client
 from urllib3.util.retry import Retry
 
-from datacat import _compat, _sockets
-from datacat.errors import NotSent, OutcomeUnknown, TlsFailure
+from . import _compat, _sockets
+from .errors import NotSent, OutcomeUnknown, TlsFailure
 
 Response = namedtuple("Response", "status headers body")
 
