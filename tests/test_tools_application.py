@@ -7,7 +7,8 @@ import time
 
 import pytest
 from tools.application import Application
-from tools.invariants import durations, read_accepted
+from tools.call_times import durations
+from tools.invariants import read_accepted
 from tools.process import ChildProcess, environment
 from tools.waiting import wait_until
 

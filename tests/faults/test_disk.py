@@ -5,12 +5,11 @@ import os
 import signal
 
 import pytest
+from tools.call_times import SICK_DISK, check_bounds
 from tools.host import (
-    SICK_DISK,
     application,
     await_delivery,
     await_word,
-    check_bounds,
     deliver_what_is_left,
     fill_disk,
     said,

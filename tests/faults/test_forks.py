@@ -5,13 +5,12 @@ import os
 import sys
 
 import pytest
+from tools.call_times import SICK_DISK, check_bounds
 from tools.host import (
     OWN,
-    SICK_DISK,
     application,
     await_delivery,
     await_word,
-    check_bounds,
     check_order_by_writer,
     deliver_what_is_left,
     events_of,

@@ -5,11 +5,10 @@ import os
 import sys
 
 import pytest
+from tools.call_times import SICK_DISK, check_bounds
 from tools.host import (
-    SICK_DISK,
     application,
     await_word,
-    check_bounds,
     deliver_what_is_left,
     said,
 )

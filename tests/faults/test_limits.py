@@ -5,12 +5,11 @@ import re
 import signal
 
 import pytest
+from tools.call_times import SICK_DISK, check_bounds
 from tools.host import (
     OWN,
-    SICK_DISK,
     application,
     await_word,
-    check_bounds,
     copy_spool,
     deliver_what_is_left,
     events_of,

@@ -5,11 +5,10 @@ import random
 import time
 
 import pytest
+from tools.call_times import SICK_DISK, check_bounds
 from tools.host import (
-    SICK_DISK,
     application,
     await_word,
-    check_bounds,
     deliver_what_is_left,
     said,
     tell,

@@ -5,11 +5,11 @@ import os
 import time
 
 import pytest
+from tools.call_times import check_bounds
 from tools.host import (
     application,
     await_delivery,
     await_word,
-    check_bounds,
     deliver_what_is_left,
     events_of,
     said,

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from tools.call_times import check_bounds
 from tools.host import (
     application,
     await_delivery,
-    check_bounds,
     events_of,
     said,
     warnings_of,

@@ -18,7 +18,7 @@ import pytest
 
 from datacat._compat import monotonic
 from tools.application import Application
-from tools.invariants import OWN_EVENTS, check_invariants, compare, durations
+from tools.invariants import OWN_EVENTS, check_invariants, compare
 from tools.waiting import wait_until
 
 # What an outbox tells of itself besides, when it was offline or forked.
@@ -27,10 +27,6 @@ OWN = OWN_EVENTS | frozenset([
 
 GLANCE = 0.1  # seconds between looks at a server that is being written to
 PRODUCT = "host-faults"
-
-HEALTHY_DISK = 0.050  # seconds that a log call may take
-SICK_DISK = 0.250
-USUAL = 0.005  # seconds that 99 of 100 calls may take
 
 # `say` tells the test something, `wait_for` waits until the test tells something.
 HEAD = u"""\
@@ -142,16 +138,6 @@ def deliver_what_is_left(collector, files, folder, timeout=30, allow=None, own=O
         tell(workplace, "finish")
         run.wait(20)
     return check_invariants(files, collector.sessions(), allow, own)
-
-
-def check_bounds(files, longest=HEALTHY_DISK, usual=USUAL):
-    """Assert that log calls did not hold up the application past the promised times."""
-    took = durations(files)
-    assert took, "no call returned"
-    most = took[min(len(took) - 1, int(len(took) * 0.99))]
-    assert took[-1] <= longest, "of %d calls one took %.1f ms" % (len(took), took[-1] * 1000)
-    assert len(took) < 100 or most <= usual, "1%% of %d calls took over %.1f ms" % (
-        len(took), most * 1000)
 
 
 def check_order_by_writer(sessions):

@@ -43,12 +43,7 @@ def _read_line(line, calls):
     outcome = RETURNED if RETURNED in line else RAISED
     call = calls[line[outcome]]
     call.outcome, call.began, call.ended = outcome, line["began"], line["ended"]
-
-
-def durations(files):
-    """Return how long each call that returned took, in seconds, sorted."""
-    return sorted(call.ended - call.began for call in read_accepted(files).values()
-                  if call.outcome == RETURNED)
+    call.starved = line["starved"]
 
 
 def compare(files, sessions, own_events=OWN_EVENTS):

@@ -12,6 +12,7 @@ import os
 import signal
 
 from datacat._compat import monotonic
+from tools.call_times import seconds_starved
 
 MARK = "mark"
 
@@ -77,16 +78,29 @@ class Recorder(object):
     def _call(self, mark, kind, fields, call):
         label = self._label or self.session.local_id
         self._write({"trying": mark, "session": label, "kind": kind, "fields": fields})
-        began = monotonic()
+        times = _Times()
         try:
             call()
         except BaseException as error:
-            self._write({"raised": mark, "began": began, "ended": monotonic(),
-                         "error": repr(error)})
+            self._write(dict(times.of("raised", mark), error=repr(error)))
             raise
-        self._write({"returned": mark, "began": began, "ended": monotonic()})
+        self._write(times.of("returned", mark))
         if next(self._returned) == self._die_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _write(self, line):
         os.write(self._file, (json.dumps(line) + "\n").encode("ascii"))
+
+
+class _Times(object):
+    """When a call began, when it ended, and for how long it waited for a processor."""
+
+    def __init__(self):
+        self._starved = seconds_starved()
+        self._began = monotonic()
+
+    def of(self, outcome, mark):
+        """Return the line that tells of a call that has just ended."""
+        ended = monotonic()
+        return {outcome: mark, "began": self._began, "ended": ended,
+                "starved": seconds_starved() - self._starved}

@@ -14,6 +14,7 @@ class Call(object):
     """One call of the library as the application wrote it down.
 
     outcome: RETURNED, RAISED or UNFINISHED (killed in it). began, ended: monotonic seconds.
+    starved: seconds in which its process waited for a processor meanwhile.
     """
 
     def __init__(self, mark, session, kind, fields):
@@ -24,6 +25,7 @@ class Call(object):
         self.outcome = UNFINISHED
         self.began = None
         self.ended = None
+        self.starved = 0.0
 
     def __repr__(self):
         return "%s %s (%s) in %s" % (self.kind, self.mark, self.outcome, self.session)

@@ -12,16 +12,13 @@ import re
 
 from datacat._compat import monotonic
 from tools.application import Application
-from tools.invariants import OWN_EVENTS, check_invariants, compare, durations
+from tools.call_times import HEALTHY_DISK, check_bounds
+from tools.invariants import OWN_EVENTS, check_invariants, compare
 from tools.waiting import wait_until
 
 DRAINED_WITHIN = 30.0
 EXIT_WITHIN = 2.0
 LATENESS = 0.5
-USUAL_CALL = 0.005
-LONGEST_CALL = 0.05
-# Of fewer calls the 99th percentile is a handful, which one hiccup of the machine makes slow.
-USUAL_SHARE = ((1000, 0.99), (200, 0.95), (0, 0.5))
 LOSSES = ("dead", "dropped", "merged", "possibly_twice")
 
 
@@ -39,7 +36,6 @@ class Trial(object):
         self.application = None
         self._folder = str(folder)
         self._runs = 0
-        self._starved = 0.0
         self._leave = None
 
     @property
@@ -112,7 +108,6 @@ class Trial(object):
         assert farewells and max(farewells) <= patience + LATENESS, farewells
         took = monotonic() - self.said("LEAVING")
         assert took <= EXIT_WITHIN + LATENESS, "it took %.1f s to exit" % took
-        self._starved += self.said("STARVED")
         stats = self.said("STATS")
         self.stats.extend(stats)
         return stats
@@ -121,10 +116,10 @@ class Trial(object):
         """Return all sessions of the server, whole."""
         return [self.server.session(each["id"]) for each in self.server.sessions()]
 
-    def check(self, allow=None, longest_call=LONGEST_CALL, own_events=OWN_EVENTS):
+    def check(self, allow=None, longest_call=HEALTHY_DISK, own_events=OWN_EVENTS):
         """Check what must hold whatever happened; return the Report."""
         report = check_invariants([self.accepted], self.sessions(), allow, own_events)
-        check_durations(self.accepted, longest_call + self._starved)
+        check_bounds([self.accepted], longest_call)
         return report
 
     def losses(self):
@@ -134,12 +129,3 @@ class Trial(object):
     def check_no_losses(self):
         """Check that the client gave nothing up and sent nothing in doubt."""
         assert self.stats and not any(self.losses().values()), self.losses()
-
-
-def check_durations(accepted, longest):
-    """Check that log calls were never in the application's way."""
-    took = durations([accepted])
-    share = next(share for least, share in USUAL_SHARE if len(took) >= least)
-    usual = took[int(len(took) * share)]
-    assert usual < USUAL_CALL, "the usual call took up to %.1f ms" % (usual * 1000)
-    assert took[-1] <= longest, "the longest call took %.1f ms" % (took[-1] * 1000)

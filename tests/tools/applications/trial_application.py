@@ -9,7 +9,6 @@ LEAVING, the times by the monotonic clock.
 """
 from __future__ import absolute_import, division, print_function
 
-import glob
 import json
 import os
 import random
@@ -21,6 +20,7 @@ import requests  # noqa: F401, for it is not its import that is timed
 import datacat
 from datacat._compat import monotonic
 from tools.applications.mixed_records import log_one
+from tools.call_times import seconds_starved
 from tools.recorder import Recorder
 
 GLANCE = 0.02  # seconds
@@ -28,12 +28,6 @@ GLANCE = 0.02  # seconds
 
 def say(topic, value):
     print(topic, json.dumps(value))
-
-
-def starved():
-    """Return for how many seconds threads of this process have waited for a processor."""
-    files = glob.glob("/proc/self/task/*/schedstat")
-    return sum(int(open(name).read().split()[1]) for name in files) / 1e9
 
 
 def await_drained(sessions, leave):
@@ -73,7 +67,7 @@ def main(accepted, url, writer, text):
     for number in range(settings["records"]):
         log_one(chance.choice(recorders), number, chance)
         time.sleep(settings["seconds_between"])
-    say("STARVED", starved())
+    say("STARVED", seconds_starved())
     say("LOGGED", monotonic())
     await_drained(sessions, settings["leave"])
     await_leave(settings["leave"])

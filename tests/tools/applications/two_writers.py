@@ -14,6 +14,7 @@ import time
 import datacat
 from tools.applications import trial_application
 from tools.applications.mixed_records import log_one
+from tools.call_times import seconds_starved
 from tools.recorder import Recorder
 
 
@@ -49,7 +50,7 @@ def main(accepted, url, writer, text):
         if second == "client":
             log_beside(session, number)
         time.sleep(settings["seconds_between"])
-    trial_application.say("STARVED", trial_application.starved())
+    trial_application.say("STARVED", seconds_starved())
     trial_application.say("LOGGED", trial_application.monotonic())
     trial_application.await_drained([session], settings["leave"])
     trial_application.await_leave(settings["leave"])
