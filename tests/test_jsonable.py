@@ -6,6 +6,7 @@ import collections
 import datetime
 import decimal
 import fractions
+import gc
 import json
 import math
 import re
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import uuid
+import weakref
 
 import hypothesis
 import pytest
@@ -286,6 +288,39 @@ def test_bytes_are_decoded_as_python_3_replaces(data):
 @hypothesis.given(strategies.text(max_size=20))
 def test_utf8_is_decoded_as_it_was_encoded(text):
     assert jsonable.decode(text.encode("utf-8")) == text
+
+
+class _Weighed(dict):
+    """A dict of which it can be seen whether anybody holds it."""
+
+
+def test_what_could_not_be_encoded_at_once_is_not_held_afterwards():
+    """The quick way remembers what it is inside of; what it leaves behind would never be freed."""
+    for odd in (float("nan"), set([1]), {(1, 2): 3}):
+        value = _Weighed(odd=odd)
+        freed = weakref.ref(value)
+        assert json.loads(jsonable.dumps(value).decode("ascii"))["odd"]
+        del value
+        gc.collect()
+        assert freed() is None
+
+
+def test_one_value_logged_by_many_threads_at_once_is_no_cycle():
+    """Converting what JSON lacks lets other threads in, in the middle of the same value."""
+    class Slow(object):
+        def __repr__(self):
+            time.sleep(0.001)
+            return "slow"
+
+    value = {"inner": {"slow": [Slow() for _ in range(5)]}}
+    made = []
+    threads = [threading.Thread(target=lambda: made.append(jsonable.dumps(value)))
+               for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [b'{"inner":{"slow":["slow","slow","slow","slow","slow"]}}'] * 8
 
 
 def test_a_dict_that_is_too_wide_keeps_the_keys_that_matter():

@@ -271,6 +271,23 @@ def test_an_append_that_finds_it_busy_returns_within_the_bound_and_is_kept(box):
     assert box.bodies() == [b"%d" % number for number in range(1, 100)]
 
 
+def test_whoever_holds_it_gives_way_to_a_log_call_that_waited(box, monkeypatch):
+    """Or else the call has the outbox and waits for the interpreter; nobody else is held up."""
+    pauses = []
+    monkeypatch.setattr(intake.time, "sleep", pauses.append)
+    box.append(b"1")
+    box.outbox.head(box.number)
+    assert intake.GIVE_WAY_SECONDS not in pauses
+    with box.outbox._held():
+        thread = threading.Thread(target=box.append, args=(b"2",))
+        thread.start()
+        wait_until(lambda: box.outbox._waiters)
+    assert intake.GIVE_WAY_SECONDS in pauses
+    thread.join(30)
+    assert not box.outbox._waiters
+    assert box.bodies() == [b"1", b"2"]
+
+
 def test_what_is_set_aside_just_before_the_lock_is_let_go_is_kept_at_once(box):
     """The holder looks again after letting go, for a call that tried a moment too early."""
     accept = box.outbox._append_held

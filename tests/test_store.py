@@ -321,7 +321,7 @@ def test_a_connection_outlives_every_reference_to_it_until_it_is_closed(tmp_path
     """A forked child that merely drops it must not close it, and with it the parent's log."""
     store = Store(str(tmp_path / NAME))
     store.insert(event(1))
-    connection = store._connection
+    connection = store._writing.connection
     store.abandon()
     del store
     import gc

@@ -22,6 +22,8 @@ get_ident = _thread.get_ident
 
 SUPPORTS_FORK_HOOKS = hasattr(os, "register_at_fork")
 CAN_FORK = hasattr(os, "fork")
+# Makes of bytes what sqlite3 takes for a BLOB.
+blob = bytes if six.PY3 else buffer  # noqa: F821
 CAN_UNLINK_OPEN_FILES = os.name == "posix"
 
 _POLL_SHORTEST = 0.0005
@@ -154,11 +156,6 @@ def keep_for_ever(thing):
     """Take a reference to `thing` that nothing gives back, so that it is never finalized."""
     import ctypes  # late, as everything that `import datacat` itself does not need
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
-
-
-def blob(data):
-    """Return bytes as sqlite3 wants them for a BLOB column."""
-    return data if six.PY3 else buffer(data)  # noqa: F821
 
 
 def start_thread(thread):

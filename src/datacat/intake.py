@@ -8,6 +8,7 @@ from __future__ import absolute_import, division
 import collections
 import contextlib
 import itertools
+import time
 
 from . import _compat, records
 from ._compat import monotonic
@@ -15,6 +16,7 @@ from .memory import MEMORY_BYTES, ROW_OVERHEAD, SACRIFICED
 
 BUSY_SECONDS = 0.05
 CROWDED_SECONDS = 0.001
+GIVE_WAY_SECONDS = 0.00001
 CROWDED_BYTES = MEMORY_BYTES // 4
 CLOCK_SET_BACK = 1000000
 _TAKEN_AT_ONCE = 500
@@ -43,6 +45,7 @@ class Intake(object):
         self._wall = wall
         self._lock = _compat.RLock()
         self._inside = False
+        self._waiters = collections.deque()
         self._asiders = {}
         self._aside_bytes = 0
         self._asides = itertools.count(1)
@@ -88,7 +91,12 @@ class Intake(object):
     def _wait_for(self, lock):
         # Where records are set aside already the bound was spent once; a little is waited all the
         # same, or else a tight loop of log calls adds as fast as the holder takes in.
-        return _compat.acquire_within(lock, CROWDED_SECONDS if self._asiders else BUSY_SECONDS)
+        self._waiters.append(None)
+        try:
+            return _compat.acquire_within(
+                lock, CROWDED_SECONDS if self._asiders else BUSY_SECONDS)
+        finally:
+            self._waiters.pop()
 
     def _append_held(self, session, kind, body):
         self._inside = True
@@ -188,6 +196,10 @@ class Intake(object):
                 yield
             finally:
                 self._inside = was_inside
+        if self._waiters and not was_inside:
+            # Or else a log call that gets the lock waits once more, for the interpreter's, until
+            # this thread waits for something.
+            time.sleep(GIVE_WAY_SECONDS)
         if self._asiders:
             self._take_in_if_free()
 
@@ -208,7 +220,7 @@ class Intake(object):
         record = self._disk.insert(record, entry if saving else None)
         entry.accepted = record.number
         self._bytes += _most_on_disk(body)
-        if self._bytes > self._look_at or self._disk.memory.is_full:
+        if self._bytes > self._look_at or self._disk.refusal is not None:
             self._make_room()
 
     def _accept_all(self, entry, asides):

@@ -25,6 +25,8 @@ TOO_MANY_DIGITS = u"<integer of over 4300 digits>"
 UNREADABLE = u"<changed while it was read>"
 
 _SHORTEST_HUGE_INTEGER = 309
+# A level takes two brackets.
+_LONGEST_UNSUSPICIOUS = 2 * DEEPEST
 _FIRST_WITH_TOO_MANY_DIGITS = 10 ** 4300
 _SNAPSHOT_ATTEMPTS = 10
 _FOREIGN_STEPS = 8
@@ -51,9 +53,11 @@ def dumps(value):
     """
     try:
         text = _encode(value)
-        if _is_suspicious(text):
+        if len(text) > _LONGEST_UNSUSPICIOUS and _is_suspicious(text):
             text = _encoder.encode(plain(value))
     except Exception:
+        # What it was inside of when it raised would be taken for a cycle the next time.
+        _inside.clear()
         text = _encoder.encode(plain(value))
     if "\\ud" in text:
         text = _escapes.sub(_without_lone_surrogate, text)
@@ -266,6 +270,21 @@ _CONVERSIONS = (
 )
 
 _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_foreign)
+_inside = {}
+
+
+def _encode_at_once(value):
+    return "".join(_c_encoder(value, 0))
+
+
+try:
+    # What `JSONEncoder.encode` makes anew for every value, which takes a third of its time.
+    _c_encoder = json.encoder.c_make_encoder(
+        _inside, _foreign, json.encoder.encode_basestring_ascii, None, ":", ",", False, False,
+        False)
+except (AttributeError, TypeError):
+    # There is none on PyPy, and some day it may want other arguments.
+    _encode_at_once = _encoder.encode
 
 
 class _OddInteger(int):
@@ -295,9 +314,9 @@ def _is_plain(value):
 
 
 def _encode_if_plain(value):
-    return _encoder.encode(value if _is_plain(value) else plain(value))
+    return _encode_at_once(value if _is_plain(value) else plain(value))
 
 
 # Python 2's encoder writes a subclass of int by its own __str__, which need not be a number, a key
 # that is a bool in upper case, and decodes surrogates written in UTF-8 (bytes ED A0..BF).
-_encode = _encoder.encode if _encoder.encode(_OddInteger(1)) == "1" else _encode_if_plain
+_encode = _encode_at_once if _encode_at_once(_OddInteger(1)) == "1" else _encode_if_plain

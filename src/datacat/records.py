@@ -27,6 +27,7 @@ CRASH = "crash"
 
 MAX_BYTES = 1024 * 1024
 
+_TEXT = six.string_types
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECONDS = 10 ** 6
 _LARGEST_COUNT = 2 ** 63 - 1
@@ -60,10 +61,14 @@ def event(name, data=None, category=None, group=None, labels=None, message=None)
     elif not isinstance(data, dict):
         raise _invalid("data", "a dict or None", data)
     fields = {"name": name, "data": data}
-    _add_text(fields, "category", category)
-    _add_text(fields, "group", group)
-    _add_strings(fields, "labels", labels)
-    _add_text(fields, "message", message)
+    if category is not None:
+        fields["category"] = _text("category", category)
+    if group is not None:
+        fields["group"] = _text("group", group)
+    if labels is not None:
+        fields["labels"] = _strings("labels", labels)
+    if message is not None:
+        fields["message"] = _text("message", message)
     return fields
 
 
@@ -81,9 +86,12 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     """
     _check_name(name)
     fields = {"name": name, "value": _finite("value", value)}
-    _add_strings(fields, "tags", tags)
-    _add_text(fields, "type", type)
-    _add_text(fields, "unit", unit)
+    if tags is not None:
+        fields["tags"] = _strings("tags", tags)
+    if type is not None:
+        fields["type"] = _text("type", type)
+    if unit is not None:
+        fields["unit"] = _text("unit", unit)
     if count is not None:
         fields["count"] = _count(count)
     if metadata is not None:
@@ -128,17 +136,19 @@ def opening(product, version, hostname=None, machine_id=None):
     """
     fields = {}
     for argument, given in (("product", product), ("version", version)):
-        if not isinstance(given, six.string_types) or not given:
+        if not isinstance(given, _TEXT) or not given:
             raise _invalid(argument, "a non-empty string", given)
         fields[argument] = given
-    _add_text(fields, "hostname", hostname)
-    _add_text(fields, "machine_id", machine_id)
+    if hostname is not None:
+        fields["hostname"] = _text("hostname", hostname)
+    if machine_id is not None:
+        fields["machine_id"] = _text("machine_id", machine_id)
     return fields
 
 
 def crash(reason):
     """Return the body that tells a v1 server of a crash."""
-    if not isinstance(reason, six.string_types):
+    if not isinstance(reason, _TEXT):
         raise _invalid("reason", "a string", reason)
     return {"reason": reason}
 
@@ -195,27 +205,24 @@ def rfc3339(captured):
 
 
 def _check_name(name):
-    if not isinstance(name, six.string_types) or not name:
+    if not isinstance(name, _TEXT) or not name:
         raise _invalid("name", "a non-empty string", name)
 
 
-def _add_text(fields, argument, given):
-    if given is None:
-        return
-    if not isinstance(given, six.string_types):
+def _text(argument, given):
+    if not isinstance(given, _TEXT):
         raise _invalid(argument, "a string or None", given)
-    fields[argument] = given
+    return given
 
 
-def _add_strings(fields, argument, given):
-    if given is None:
-        return
+def _strings(argument, given):
     if not isinstance(given, (list, tuple, set, frozenset)):
         raise _invalid(argument, "a list of strings or None", given)
-    for string in given:
-        if not isinstance(string, six.string_types):
+    strings = list(given)
+    for string in strings:
+        if not isinstance(string, _TEXT):
             raise _invalid(argument, "strings only", string)
-    fields[argument] = list(given) if isinstance(given, (list, tuple)) else sorted(given)
+    return strings if isinstance(given, (list, tuple)) else sorted(strings)
 
 
 def _finite(argument, given):
@@ -253,7 +260,7 @@ def _invalid(argument, wanted, given):
 
 def _named(fields):
     name = fields.get("name")
-    if not isinstance(name, six.string_types):
+    if not isinstance(name, _TEXT):
         return ""
     return " (name %s)" % jsonable.text_of(repr, name[:80])
 
@@ -270,9 +277,9 @@ def _exception_fields(triple, extra_data):
     if kind is None and error is None:
         fields = _exception_event(u"NoneType", _NO_EXCEPTION, u"NoneType: None\n", [])
     else:
-        lines = [_text(line) for line in traceback.format_exception(kind, error, trace)]
-        frames = [_text(line).strip() for line in traceback.format_tb(trace)]
-        name = _text(getattr(kind, "__name__", type(error).__name__))
+        lines = [_decoded(line) for line in traceback.format_exception(kind, error, trace)]
+        frames = [_decoded(line).strip() for line in traceback.format_tb(trace)]
+        name = _decoded(getattr(kind, "__name__", type(error).__name__))
         fields = _exception_event(name, jsonable.message_of(error), u"".join(lines), frames)
         causes = _causes(error)
         if causes:
@@ -300,9 +307,9 @@ def _add_source(fields, trace):
     while trace.tb_next is not None:
         trace = trace.tb_next
     code = trace.tb_frame.f_code
-    fields["source_file"] = _text(code.co_filename)
+    fields["source_file"] = _decoded(code.co_filename)
     fields["source_line"] = trace.tb_lineno
-    fields["source_function"] = _text(code.co_name)
+    fields["source_function"] = _decoded(code.co_name)
 
 
 def _causes(error):
@@ -314,7 +321,7 @@ def _causes(error):
         if error is None or id(error) in told:
             break
         told.add(id(error))
-        causes.append({"type": _text(type(error).__name__),
+        causes.append({"type": _decoded(type(error).__name__),
                        "message": jsonable.message_of(error), "relation": relation})
     return causes
 
@@ -334,7 +341,7 @@ def _add_extra(data, extra_data):
     if not isinstance(extra_data, dict):
         extra_data = {"extra_data": extra_data}
     for key, value in jsonable.snapshot(extra_data):
-        while isinstance(key, six.string_types) and key in data:
+        while isinstance(key, _TEXT) and key in data:
             key = "extra_" + key
         data[key] = value
 
@@ -346,5 +353,5 @@ def _without_extra(whole):
                 data=dict((key, data[key]) for key in own if key in data and key != "causes"))
 
 
-def _text(given):
+def _decoded(given):
     return given if isinstance(given, six.text_type) else jsonable.decode(given)

@@ -5,6 +5,7 @@ What may live here: plain values, made from rows and made into rows.  What may n
 from __future__ import absolute_import, division
 
 import collections
+import operator
 import struct
 import zlib
 
@@ -164,6 +165,5 @@ def entry_of(row):
     return Entry(**columns) if sound else None
 
 
-def saved_values(entry):
-    """Return what of a session changes, and its number, in the order of SAVED."""
-    return tuple([getattr(entry, name) for name in SAVED]) + (entry.number,)
+# Returns what of a session changes, in the order of SAVED, and its number.
+saved_values = operator.attrgetter(*(SAVED + ("number",)))

@@ -66,13 +66,16 @@ class Store(object):
 
     def __init__(self, path, power_safe=False, as_it_is=False):
         self.path = path
-        self._connection = None
+        self._writing = None
         try:
-            self._connection = sqlite3.connect(
+            connection = sqlite3.connect(
                 path, timeout=0, isolation_level=None, check_same_thread=False)
+            # One cursor for what gives no rows: each `Connection.execute` makes another.
+            self._writing = connection.cursor()
             # A forked child that never touches it must not close it when its interpreter ends.
-            keep_for_ever(self._connection)
-            self._execute = self._connection.execute
+            keep_for_ever(self._writing)
+            self._execute = connection.execute
+            self._write = self._writing.execute
             self._execute("PRAGMA locking_mode = EXCLUSIVE")
             if as_it_is:
                 # Without it sqlite reads nothing of a file whose end was cut off.
@@ -134,17 +137,18 @@ class Store(object):
 
     def _roll_back(self):
         try:
-            self._execute("ROLLBACK")
+            self._write("ROLLBACK")
         except _ERRORS:
             pass
 
     def _together(self, doing, statements):
         done = False
         try:
-            self._execute("BEGIN IMMEDIATE")
+            write = self._write
+            write("BEGIN IMMEDIATE")
             for statement, values in statements:
-                self._execute(statement, values)
-            self._execute("COMMIT")
+                write(statement, values)
+            write("COMMIT")
             done = True
         except sqlite3.IntegrityError:
             raise NumberTaken("could not %s %s: a record of that number is there" % (
@@ -178,7 +182,7 @@ class Store(object):
             self._together("write to", [(schema.INSERT, rows.row_of(record)), _saving(entry)])
             return
         try:
-            self._execute(schema.INSERT, rows.row_of(record))
+            self._write(schema.INSERT, rows.row_of(record))
         except sqlite3.IntegrityError:
             raise NumberTaken("session %d has a record %d" % (record.session, record.number))
         except _ERRORS as error:
@@ -393,20 +397,20 @@ class Store(object):
         """
         try:
             # `execute` steps once, which frees one page.
-            self._connection.executescript("PRAGMA incremental_vacuum(%d)" % pages)
+            self._writing.executescript("PRAGMA incremental_vacuum(%d)" % pages)
             return self._execute("PRAGMA freelist_count").fetchone()[0] > 0
         except _ERRORS as error:
             raise self._translated(error, "shrink")
 
     def close(self):
         """Close the file; harmless when repeated."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        cursor, self._writing = self._writing, None
+        if cursor is not None:
             try:
-                connection.close()
+                cursor.connection.close()
             except _ERRORS:
                 pass
-            let_go(connection)
+            let_go(cursor)
 
     def delete(self):
         """Close the file and remove it."""
@@ -421,7 +425,7 @@ class Store(object):
 
         For a forked child: closing there would remove the parent's write-ahead log.
         """
-        self._connection = self._execute = None
+        self._writing = self._execute = self._write = None
 
     def probe(self):
         """Read what is needed first; raises StoreDamaged where it makes no sense."""

@@ -109,6 +109,7 @@ class _Wire(object):
     def __init__(self, settings, retries):
         self.settings = settings
         self.session = _session(settings, retries)
+        self._adapter = self.session.get_adapter(settings.base_url)
         self._headers = _headers(settings)
         self.look_around()
 
@@ -117,12 +118,13 @@ class _Wire(object):
         self._environment = self.session.merge_environment_settings(
             six.ensure_str(self.settings.base_url), dict(self.settings.proxies or ()), True,
             self.settings.verify, self.settings.cert)
+        self._adapter.forget_pool()
 
     def send(self, request, silence):
         prepared = self._prepare(request)
         # By the adapter itself: a Session's own `send` adds cookies, hooks and the preparation of
         # redirects, none of which is wanted here, and a tenth of the time.
-        return self.session.get_adapter(prepared.url).send(
+        return self._adapter.send(
             prepared, timeout=(min(silence, self.settings.timeout), silence),
             **self._environment)
 
@@ -264,6 +266,31 @@ class _Exchange(object):
 
 
 class _Adapter(HTTPAdapter):
+    """What requests' own looks up or makes anew for each request is kept: there is one server."""
+
+    _pool = None
+
+    def get_connection(self, url, proxies=None):
+        """Return the pool of connections, asked for by requests before 2.32."""
+        if self._pool is None:
+            self._pool = HTTPAdapter.get_connection(self, url, proxies)
+        return self._pool
+
+    def get_connection_with_tls_context(self, request, verify, proxies=None, cert=None):
+        """Return the pool of connections."""
+        if self._pool is None:
+            self._pool = HTTPAdapter.get_connection_with_tls_context(
+                self, request, verify, proxies=proxies, cert=cert)
+        return self._pool
+
+    def forget_pool(self):
+        """Choose the pool anew at the next request: proxies or certificates may have changed."""
+        self._pool = None
+
+    def request_url(self, request, proxies):
+        """Return the first line's target; without proxies there is nothing to choose."""
+        return HTTPAdapter.request_url(self, request, proxies) if proxies else request.path_url
+
     def init_poolmanager(self, *arguments, **options):
         HTTPAdapter.init_poolmanager(self, *arguments, **options)
         _sockets.bound(self.poolmanager)
