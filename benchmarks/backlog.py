@@ -1,4 +1,4 @@
-"""A backlog of a million records: open it, add to it, drain of it, and what it leaves."""
+"""A large backlog, a million records: open it, add to it, drain of it, and what it leaves."""
 from __future__ import absolute_import, division
 
 import os
@@ -66,7 +66,7 @@ def backlog_rows(scale):
         rows = [_bytes_row(path, count)]
         rows += _open_rows(path, empty, url)
         rows += [_append_row(path, url, scale), _memory_row(path, empty, url, scale)]
-    return rows
+    return [row._replace(what=row.what % "{0:,}".format(count)) for row in rows]
 
 
 def drained_rows(scale):
@@ -93,7 +93,7 @@ def _only_outbox(path):
 
 
 def _bytes_row(path, count):
-    return compared("backlog of a million: a record on disk",
+    return compared("backlog of %s: a record on disk",
                     os.path.getsize(_only_outbox(path)) / count, "bytes",
                     "its body", len(_body()), 1.35)
 
@@ -106,9 +106,9 @@ def _open_rows(path, empty, url):
     opened, first = zip(*[_seconds_to_open(path, url) for _ in range(7)])
     beside, _ = zip(*[_seconds_to_open(empty, url) for _ in range(7)])
     return [
-        plain("backlog of a million: open", median(opened) * 1e3, "ms", 50),
-        plain("an empty queue: open", median(beside) * 1e3, "ms"),
-        plain("backlog of a million: first record", median(first) * 1e3, "ms", 5),
+        plain("backlog of %s: open", median(opened) * 1e3, "ms", 50),
+        plain("beside the backlog of %s: open an empty queue", median(beside) * 1e3, "ms"),
+        plain("backlog of %s: first record", median(first) * 1e3, "ms", 5),
     ]
 
 
@@ -132,14 +132,14 @@ def _append_row(path, url, scale):
             ours, beside = interleaved([
                 lambda: full.log_event(subjects.NAME, subjects.DATA),
                 lambda: empty.log_event(subjects.NAME, subjects.DATA)], batches, calls)
-    return paired("backlog of a million: log_event, p50", ours, "empty queue", beside, 1.15)
+    return paired("backlog of %s: log_event, p50", ours, "empty queue", beside, 1.15)
 
 
 def _memory_row(path, empty, url, scale):
     with Sink(port=_port(url)):
         idle = children.run(DRAIN, url, empty, 0)
         draining = children.run(DRAIN, url, path, 2000 if scale.is_small else 20000)
-    return plain("backlog of a million: memory while draining, beyond an empty queue",
+    return plain("backlog of %s: memory while draining, beyond an empty queue",
                  (draining - idle) / 1e6, "MB", 15)
 
 

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division
 import os
 import sys
 
+from . import subjects
 from .log_calls import FLOOR, idle, while_draining
 from .measuring import FULL, pooled
 
@@ -17,9 +18,10 @@ def main(path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    curves = dict((name, pooled(batches)) for name, batches in idle(FULL).items())
-    curves["floor: " + FLOOR] = curves.pop(FLOOR)
-    curves["datacat"] = curves.pop("log_event")
+    ours, floor = idle(FULL)
+    curves = {"datacat": pooled(ours), "floor: " + FLOOR: pooled(floor)}
+    for name in subjects.installed_peers():
+        curves[name] = pooled(idle(FULL, name)[1])
     curves["datacat, while it sends"] = pooled(while_draining(FULL, 1, None)[0])
     figure, axes = pyplot.subplots(figsize=(7, 4))
     for name, samples in sorted(curves.items()):

@@ -48,7 +48,10 @@ class Sink(object):
         os.kill(self._process.pid, signal.SIGCONT)
 
     def received(self):
-        """Return what came since the start: {"requests", "wire_bytes", "body_bytes"}."""
+        """Return what came since the start: {"requests", "wire_bytes", "body_bytes"}.
+
+        And "events_seconds": from the first event to the last since this was asked before.
+        """
         return received(self.port)
 
     def requests_a_second(self, count=2000):

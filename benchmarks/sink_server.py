@@ -1,7 +1,7 @@
 """The sink's program: answers as a datacat server does, at once, from a thread a connection.
 
 Its arguments are "v1" or "classic" and a port; it prints the port and ends with its standard
-input.  What may not live here: keeping anything but three counts.
+input.  What may not live here: keeping anything but three counts and two times.
 """
 from __future__ import absolute_import, division
 
@@ -9,6 +9,7 @@ import json
 import socket
 import sys
 import threading
+from timeit import default_timer
 
 _SESSION = {
     "id": "00000000-0000-4000-8000-000000000000", "created_at": "2026-01-01T00:00:00Z",
@@ -24,6 +25,7 @@ class Sink(object):
 
     def __init__(self, generation, port):
         self._received = {"requests": 0, "wire_bytes": 0, "body_bytes": 0}
+        self._events_span = ()
         self._is_classic = generation == "classic"
         self._ok = _answer({"status": "ok"})
         self._listener = socket.socket()
@@ -59,15 +61,25 @@ class Sink(object):
             if not end or len(rest) < length:
                 return waiting
             if not head.startswith(b"GET /received "):
-                self._received["requests"] += 1
-                self._received["wire_bytes"] += len(head) + 4 + length
-                self._received["body_bytes"] += length
+                self._count(head, length)
             connection.sendall(self._answer_to(head))
             waiting = rest[length:]
 
+    def _count(self, head, length):
+        self._received["requests"] += 1
+        self._received["wire_bytes"] += len(head) + 4 + length
+        self._received["body_bytes"] += length
+        if b"/events " in head[:200]:
+            now = default_timer()
+            self._events_span = (self._events_span or (now,))[0], now
+
+    def _told(self):
+        span, self._events_span = self._events_span, ()
+        return dict(self._received, events_seconds=span[-1] - span[0] if span else 0.0)
+
     def _answer_to(self, head):
         if head.startswith(b"GET /received "):
-            return _answer(self._received)
+            return _answer(self._told())
         if head.startswith(b"GET /health "):
             return _NOT_FOUND if self._is_classic else _answer(_HEALTH)
         if head.startswith(b"GET "):

@@ -5,6 +5,7 @@ What may live here: making each with the same record.  What may not: timing.
 from __future__ import absolute_import, division
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -59,13 +60,13 @@ def session(url=None, **options):
             opened.close(timeout=0)
 
 
-def drained(opened, seconds=600):
-    """Wait until nothing waits, without a thread of ours that wakes at each record."""
+def drained(opened, seconds=600, glance=0.002):
+    """Wait until nothing waits, looking every `glance` seconds."""
     until = time.time() + seconds
     while opened.stats()["waiting"]:
         if time.time() > until:
             raise RuntimeError("not drained: %r" % opened.stats())
-        time.sleep(0.002)
+        time.sleep(glance)
 
 
 class Floor(object):
@@ -88,21 +89,6 @@ def event():
     return {"name": NAME, "data": DATA}
 
 
-def peers(path, url):
-    """Return {name: a callable that takes one event} of the peers that are installed.
-
-    :param path: a folder for their files.
-    :param url: of a sink.
-    """
-    found = {}
-    for name, make in (("litequeue", _litequeue), ("sentry-sdk", _sentry), ("posthog", _posthog)):
-        try:
-            found[name] = make(path, url)
-        except ImportError:
-            continue
-    return found
-
-
 def _litequeue(path, url):
     from litequeue import LiteQueue
     put = LiteQueue(os.path.join(path, "litequeue.db")).put
@@ -119,3 +105,18 @@ def _posthog(path, url):
     import posthog
     capture = posthog.Posthog("key", host=url).capture
     return lambda: capture(NAME, distinct_id="benchmark", properties=dict(DATA))
+
+
+PEERS = {"litequeue": _litequeue, "sentry-sdk": _sentry, "posthog": _posthog}
+
+
+def installed_peers():
+    """Return the names of the peers that can be imported."""
+    found = []
+    for name in sorted(PEERS):
+        try:
+            importlib.import_module(name.replace("-", "_"))
+            found.append(name)
+        except ImportError:
+            continue
+    return found
