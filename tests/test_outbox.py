@@ -343,9 +343,38 @@ def test_a_finalizer_that_logs_while_the_outbox_closes_is_refused_or_kept(box):
     assert results == [False] and box.outbox.in_memory == 0
 
 
+def test_a_log_call_that_meets_the_forgetting_of_its_session_is_told_so(box):
+    """Whoever logs finds another place for it; it is neither here nor counted."""
+    box.outbox.say_goodbye(box.number, "ended")
+    entry, now = box.entry, box.outbox._now
+
+    def forget_meanwhile():
+        assert box.outbox.forget_if_over(box.number)
+        return now()
+
+    box.outbox._disk.is_slow = True
+    box.outbox._now = forget_meanwhile
+    assert box.outbox.append(box.number, records.EVENT, b"1") is False
+    assert box.outbox.in_memory == 0 and not entry.aside
+
+
+def test_a_session_is_over_when_nothing_more_comes_of_it(box):
+    """Only then it is forgotten: said goodbye, all delivered, losses told."""
+    assert not box.outbox.forget_if_over(box.number)
+    box.outbox.say_goodbye(box.number, "ended", records.END, b"{}")
+    assert not box.outbox.forget_if_over(box.number)
+    box.entry.unreported = 1
+    box.outbox.settle(box.outbox.head(box.number))
+    assert not box.outbox.forget_if_over(box.number)
+    box.entry.unreported = 0
+    assert box.outbox.forget_if_over(box.number)
+    assert box.outbox.forget_if_over(box.number), "it is gone, whoever asks"
+    assert not box.outbox.say_goodbye(box.number, "ended")
+
+
 def test_a_log_call_for_a_forgotten_session_does_no_harm(box):
     box.outbox.forget_session(box.number)
-    assert box.outbox.append(box.number, records.EVENT, b"1")
+    assert not box.outbox.append(box.number, records.EVENT, b"1")
     record = records.Record(box.number, 1, records.EVENT, b"1", 1)
     box.outbox.settle(record)
     box.outbox.opened(record, u"id")

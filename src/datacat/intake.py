@@ -57,7 +57,8 @@ class Intake(object):
 
         :param session: the session's number in this outbox.
         :param body: the record's JSON, bytes.
-        :returns: False where the outbox is closed and nothing was kept.
+        :returns: False where nothing was kept, because the outbox is closed or has forgotten the
+            session.
         """
         lock = self._lock
         if not self._disk.is_slow and (lock.acquire(False) or self._wait_for(lock)):
@@ -103,7 +104,7 @@ class Intake(object):
         try:
             entry = self._entries.get(session)
             if self.closed or entry is None:
-                return not self.closed
+                return False
             if self._asiders or entry.aside:
                 self._take_in()
             self._accept(entry, kind, body)
@@ -117,7 +118,7 @@ class Intake(object):
         """Keep a call that must not wait, for whoever has the lock next."""
         entry = self._entries.get(session)
         if self.closed or entry is None:
-            return not self.closed
+            return False
         if self._aside_bytes > CROWDED_BYTES:
             self._relieve()
         aside = Aside(kind, body, self._now())
@@ -132,7 +133,8 @@ class Intake(object):
         self._last_aside = next(self._asides)
         if not self._disk.is_slow:
             self._take_in_if_free()
-        return not self.closed or not _removed(entry.aside, aside)
+        has_it = not self.closed and self._entries.get(session) is entry
+        return has_it or not _removed(entry.aside, aside)
 
     def _take_in(self, most=None):
         # At most what is there now: who holds the lock has work of its own.
@@ -142,6 +144,9 @@ class Intake(object):
     def _take_in_of(self, entry, most):
         # Taken off the list first: who adds to it meanwhile puts it there again.
         self._asiders.pop(entry.number, None)
+        if self._entries.get(entry.number) is not entry:
+            # Forgotten; who added to it takes it back.
+            return
         try:
             self._write_asides(entry, min(len(entry.aside), most))
         finally:
@@ -155,11 +160,10 @@ class Intake(object):
             left -= len(some)
             kept = [aside for aside in some if aside.body is not None]
             self._aside_bytes -= sum(len(aside.body) + ROW_OVERHEAD for aside in kept)
-            if entry.number in self._entries:
-                self._accept_all(entry, kept)
-                if len(kept) < len(some):
-                    entry.accepted += len(some) - len(kept)
-                    self._count_dropped(entry, len(some) - len(kept))
+            self._accept_all(entry, kept)
+            if len(kept) < len(some):
+                entry.accepted += len(some) - len(kept)
+                self._count_dropped(entry, len(some) - len(kept))
             for _ in some:
                 entry.aside.popleft()
 

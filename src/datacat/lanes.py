@@ -121,11 +121,6 @@ class Lane(_Pausing):
         return entry.waiting > 0 or bool(entry.restoring and entry.server_id)
 
     @property
-    def is_over(self):
-        """Whether nothing more will come of an adopted session."""
-        return bool(self.adopted and self.entry.goodbye) and not self.has_work
-
-    @property
     def oldest(self):
         """When its oldest record was captured, microseconds since the epoch; 0 without one."""
         if self._oldest is None:

@@ -205,10 +205,21 @@ class Outbox(Intake):
     def forget_session(self, session):
         """Remove a session with everything it has."""
         with self._held():
-            self._entries.pop(session, None)
-            self._pages.pop(session, None)
-            self._cursors.pop(session, None)
-            self._disk.forget_session(session)
+            self._forget(session)
+
+    def forget_if_over(self, session):
+        """Remove a session to which nothing more will come; return whether it is gone."""
+        with self._held():
+            entry = self._entries.get(session)
+            if entry is not None and entry.is_over:
+                self._forget(session)
+            return session not in self._entries
+
+    def _forget(self, session):
+        self._entries.pop(session, None)
+        self._pages.pop(session, None)
+        self._cursors.pop(session, None)
+        self._disk.forget_session(session)
 
     def update(self, session, state=None, **columns):
         """Set columns of a session's entry, and save it; nothing where the session is forgotten.
@@ -226,15 +237,19 @@ class Outbox(Intake):
         """Note how a session went, and append its last record in the same step.
 
         :param word: "ended", "closed" or "crashed".
+        :returns: False where nothing was noted, because the session is forgotten.
         """
         with self._held():
-            entry = self._entries[session]
+            entry = self._entries.get(session)
+            if entry is None:
+                return False
             entry.goodbye = word
             if kind is None:
                 self._disk.save(entry)
             else:
                 self._take_in_of(entry, len(entry.aside))
                 self._accept(entry, kind, body, saving=True)
+            return True
 
     def state(self, session):
         """Return the bytes of the session's merged state as delivered, or None."""
@@ -419,8 +434,7 @@ class Outbox(Intake):
     @property
     def is_over(self):
         """Whether nothing waits and every session has said goodbye."""
-        return all(
-            entry.waiting <= 0 and entry.goodbye for entry in list(self._entries.values()))
+        return all(entry.is_over for entry in list(self._entries.values()))
 
     def close(self):
         """Close the file, and delete it where nothing in it matters any more."""

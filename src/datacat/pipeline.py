@@ -27,7 +27,9 @@ CLOSED = "closed"
 FRESH_ATTEMPT_SECONDS = 0.4
 LINGER_SECONDS = 0.25
 
-_COUNTS = ("accepted", "sent", "events", "metrics", "dead", "dropped", "merged", "possibly_twice")
+_CARRIED = (
+    "shared", "accepted", "sent", "events", "metrics", "dead", "dropped", "merged",
+    "possibly_twice")
 
 Place = collections.namedtuple("Place", "outbox number")
 
@@ -174,15 +176,17 @@ class Pipeline(object):
             self._shut_if_unused(hooks.EXIT_SECONDS)
 
     def _entry(self, local_id):
-        outbox, number = self._place(local_id)
-        return outbox.entry(number)
+        self._ensure_started()
+        if not self._origins[local_id].is_over:
+            self._place(local_id)
+        return self._origins[local_id]
 
     def _place(self, local_id):
         self._ensure_started()
         place = self._places.get(local_id)
-        if place is None:
+        if place is None or place.outbox.entry(place.number) is None:
             with hooks.process_lock():
-                place = self._places.get(local_id) or self._carry_over(local_id)
+                place = self._carry_over(local_id)
         return place
 
     def server_id(self, local_id):
@@ -197,7 +201,7 @@ class Pipeline(object):
 
     def mark_shared(self, server_id):
         """Note that somebody else writes into a session too, so that counting proves nothing."""
-        for entry in self._outbox.entries():
+        for entry in list(self._origins.values()):
             if entry.server_id == server_id:
                 entry.shared = 1
 
@@ -222,16 +226,16 @@ class Pipeline(object):
 
     def end_session(self, local_id, word=ENDED):
         """Record how a session goes, once: ENDED tells the server, CLOSED does not."""
+        last = (records.END, b"{}") if word == ENDED else ()
         with hooks.process_lock():
-            outbox, number = self._place(local_id)
-            self.keeper.unwatch(number)
-            goodbye = outbox.entry(number).goodbye
+            self.unwatch(local_id)
+            goodbye = self._entry(local_id).goodbye
             if goodbye == ENDED or (goodbye and word == CLOSED):
                 return
-            if word == ENDED:
-                outbox.say_goodbye(number, ENDED, records.END, b"{}")
-            else:
-                outbox.say_goodbye(number, word)
+            noted = False
+            while not noted:
+                outbox, number = self._place(local_id)
+                noted = outbox.say_goodbye(number, word, *last)
         self._wake()
 
     # Waiting
@@ -296,8 +300,9 @@ class Pipeline(object):
 
     def unwatch(self, local_id):
         """Stop checking them."""
-        if self._is_started():
-            self.keeper.unwatch(self._place(local_id).number)
+        place = self._places.get(local_id)
+        if place is not None:
+            self.keeper.unwatch(place.number)
 
     # Close and exit
 
@@ -357,7 +362,7 @@ class Pipeline(object):
 
     def forked(self):
         """After a fork, in the parent: from now on a child may write into its sessions."""
-        for entry in self._outbox.entries():
+        for entry in list(self._origins.values()):
             entry.shared = 1
 
     def _start_in_child(self):
@@ -380,11 +385,13 @@ class Pipeline(object):
         if origin.server_id is None:
             return self._open_instead(local_id, origin)
         forked = local_id not in self._mine and origin.goodbye is None
-        columns = {} if forked or origin.waiting > 0 else dict(
-            (name, getattr(origin, name)) for name in _COUNTS)
+        # What another outbox still holds of it, another process may send.
+        columns = {"shared": 1} if forked or origin.waiting > 0 else dict(
+            (name, getattr(origin, name)) for name in _CARRIED)
         entry = outbox.add_session(
-            local_id, origin.opening, server_id=origin.server_id, shared=1,
-            inherited=int(forked), goodbye=None if forked else origin.goodbye, **columns)
+            local_id, origin.opening, server_id=origin.server_id,
+            inherited=int(forked or origin.inherited),
+            goodbye=None if forked else origin.goodbye, **columns)
         outbox.update(entry.number, UNKNOWN_STATE)
         return self._settle_in(entry)
 

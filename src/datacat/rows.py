@@ -63,6 +63,12 @@ class Entry(object):
         """How many of those that wait have their number already."""
         return self.accepted - self.sent - self.dead - self.dropped - self.merged
 
+    @property
+    def is_over(self):
+        """Whether it said goodbye and all that became of it is told."""
+        return bool(self.goodbye) and self.waiting <= 0 and not (
+            self.unreported or self.restoring)
+
 
 def _content(body):
     """Return the bytes of a BLOB; in a damaged row anything may stand in its place."""

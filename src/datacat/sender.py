@@ -136,14 +136,14 @@ class Sender(object):
             # One session's trouble must not hold back the others.
             lane.wait(self._clock() + FAULT_SECONDS)
             self._tell_fault()
-        if lane.is_over:
+        if lane.entry.is_over:
             self._let_go(lane)
 
     def _let_go(self, lane):
-        """An adopted session is over: forget it, and close its outbox when it was the last."""
+        """A session is over: forget it, and close an adopted outbox when it was the last."""
         outbox = lane.outbox
         if outbox is self._outboxes[0]:
-            outbox.forget_session(lane.entry.number)
+            outbox.forget_if_over(lane.entry.number)
         elif outbox.is_over:
             self._outboxes.remove(outbox)
             outbox.close()
@@ -189,7 +189,7 @@ class Sender(object):
             with self._spool.adopting():
                 self._adopt()
             for lane in self._all_lanes():
-                if lane.is_over and lane.outbox in self._outboxes:
+                if lane.entry.is_over and lane.outbox in self._outboxes:
                     self._let_go(lane)
         except Exception:
             self._tell_fault()
