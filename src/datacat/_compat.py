@@ -26,7 +26,7 @@ CAN_FORK = hasattr(os, "fork")
 blob = bytes if six.PY3 else buffer  # noqa: F821
 CAN_UNLINK_OPEN_FILES = os.name == "posix"
 
-_POLL_SHORTEST = 0.0005
+_POLL_SHORTEST = 0.00005
 _POLL_LONGEST = 0.05
 _CLOCK_BOOTTIME = 7
 

@@ -25,7 +25,7 @@ from .store import NoStore
 ENDED = "ended"
 CLOSED = "closed"
 FRESH_ATTEMPT_SECONDS = 0.4
-LINGER_SECONDS = 0.25
+LINGER_SECONDS = 0.5
 
 _CARRIED = (
     "shared", "accepted", "sent", "events", "metrics", "dead", "dropped", "merged",
