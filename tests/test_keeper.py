@@ -9,7 +9,7 @@ from tools.outboxes import SCOPE, Box
 
 from datacat import bounds, records
 from datacat._compat import monotonic
-from datacat.keeper import SYNC_SECONDS, Keeper, drop_report
+from datacat.keeper import SYNC_SECONDS, Keeper
 from datacat.spool import Spool
 from datacat.watchdog import Watchdog
 
@@ -133,7 +133,7 @@ def test_losses_are_told_while_the_disk_refuses_too(kept):
     assert lost > 0
     kept.step(SYNC_SECONDS)
     youngest = kept.outbox._disk.memory.some(1000)[-1]
-    assert youngest.body == drop_report(lost)
+    assert youngest.body == records.encode(records.dropped(lost))
 
 
 def test_the_disks_last_five_percent_are_noticed_within_a_second(kept, monkeypatch):

@@ -253,6 +253,24 @@ def test_a_record_whose_answer_was_lost_is_not_sent_again(line, fault):
     assert counts(line.entry) == CLEAN
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("a fault of ours")])
+def test_a_record_in_whose_exchange_something_unexpected_happened_is_not_sent_twice(line, error):
+    """Once: the server may have the record, whatever it was, and is asked before a second try."""
+    def applied_then_raised(server, request):
+        server.answer(request)
+        raise error
+
+    line.warnings.expected.add("fault")
+    line.server.concerned = lambda request: request.path.endswith("/events")
+    line.server.next_faults = [applied_then_raised]
+    line.event(line.entry, "one")
+    line.event(line.entry, "two")
+    line.drain()
+    assert line.server.struck == 1
+    assert line.server.names() == ["one", "two"]
+    assert counts(line.entry) == CLEAN
+
+
 @pytest.mark.parametrize("fault", [
     never_answer, say(500, "oops\n"), say(502, "<html>", HTML), say(504, "", HTML),
     say(200, "<html>", HTML), say(204, ""),

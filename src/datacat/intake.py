@@ -23,6 +23,7 @@ _TAKEN_AT_ONCE = 500
 # After the last one, what is still being set aside is left to those who do it, and to the keeper.
 _LOOKS = 2
 
+# body: bytes, None for a record that is only counted as dropped.
 Aside = collections.namedtuple("Aside", "kind body captured")
 
 
@@ -70,6 +71,10 @@ class Intake(object):
                 if self._asiders:
                     self._take_in_if_free()
         return self._set_aside(session, kind, body)
+
+    def give_up(self, session, kind):
+        """Count a record that cannot be kept as dropped; returns as `append` does."""
+        return self._set_aside(session, kind, None)
 
     def _relieve(self):
         """Write a little of what is set aside: full memory would cost records, this costs time."""

@@ -193,6 +193,8 @@ def _plain_container(value, depth, above):
             return dict((_plain_key(key, depth, above), _plain(element, depth + 1, above))
                         for key, element in snapshot(value))
         return [_plain(element, depth + 1, above) for element in list(value)]
+    except MemoryError:
+        raise
     except Exception:
         return u"<unprintable %s>" % type(value).__name__
     finally:
@@ -242,6 +244,8 @@ def _foreign(value):
             return value.__fspath__()
         if hasattr(kind, "dtype") and hasattr(kind, "tolist"):
             return _from_numpy(value)
+    except MemoryError:
+        raise
     except Exception:
         return u"<unprintable %s>" % kind.__name__
     return text_of(repr, value)

@@ -79,7 +79,7 @@ class Keeper(object):
                 outbox.rescue(self._replacement)
                 outbox.shrink()
             outbox.measure()
-            outbox.report_drops(drop_report)
+            outbox.report_drops()
         self.busy += max(0.0, _compat.monotonic() - now)
 
 
@@ -98,9 +98,3 @@ def hang_event(fact):
 def recovery_event(fact):
     """Return the fields of the event that tells of a hang's end."""
     return records.event("application_recovered", {"hung_seconds": fact.hung_seconds})
-
-
-def drop_report(count):
-    """Return the body of the event that tells the server of lost records."""
-    return records.encode(records.event(
-        "datacat_records_dropped", {"count": count}, category="warning"))

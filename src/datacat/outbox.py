@@ -167,16 +167,18 @@ class Outbox(Intake):
         """Whether records were dropped of which the server was not told."""
         return any(entry.unreported for entry in list(self._entries.values()))
 
-    def report_drops(self, describe):
-        """Append an event for every session that lost records since its last report.
+    def report_drops(self):
+        """Append an event for every session that lost records since its last report."""
+        if self.has_unreported and not self.closed:
+            with self._held():
+                for entry in self._entries.values():
+                    self._report_drops_of(entry)
 
-        :param describe: a callable (count) -> the event's body, bytes.
-        """
-        with self._held():
-            for entry in self._entries.values():
-                if entry.unreported and not self.closed:
-                    count, entry.unreported = entry.unreported, 0
-                    self._accept(entry, records.EVENT, describe(count), saving=True)
+    def _report_drops_of(self, entry):
+        if entry.unreported:
+            count, entry.unreported = entry.unreported, 0
+            body = records.encode(records.dropped(count))
+            self._accept(entry, records.EVENT, body, saving=True)
 
     # Sessions
 
@@ -243,11 +245,12 @@ class Outbox(Intake):
             entry = self._entries.get(session)
             if entry is None:
                 return False
+            self._take_in_of(entry, len(entry.aside))
+            self._report_drops_of(entry)
             entry.goodbye = word
             if kind is None:
                 self._disk.save(entry)
             else:
-                self._take_in_of(entry, len(entry.aside))
                 self._accept(entry, kind, body, saving=True)
             return True
 

@@ -215,6 +215,13 @@ class Pipeline(object):
             place = self._place(local_id)
         self._wake()
 
+    def give_up(self, local_id, kind):
+        """Count a record for which the system has no memory, and see that the server is told."""
+        place = None
+        while place is None or not place.outbox.give_up(place.number, kind):
+            place = self._place(local_id)
+        self._wake()
+
     def _append_own(self, outbox, number, fields):
         body = self.redaction.encoded(records.EVENT, fields, records.encode_cut)
         if body is not None and outbox.append(number, records.EVENT, body):

@@ -146,6 +146,11 @@ def opening(product, version, hostname=None, machine_id=None):
     return fields
 
 
+def dropped(count):
+    """Return the fields of the event that tells a server of lost records."""
+    return event("datacat_records_dropped", {"count": count}, category="warning")
+
+
 def crash(reason):
     """Return the body that tells a v1 server of a crash."""
     if not isinstance(reason, _TEXT):

@@ -133,9 +133,11 @@ class Sender(object):
         try:
             self._delivery.serve(lane)
         except Exception:
+            self._tell_fault()
+            # Whatever it was, it may have come when the server had the record already.
+            self._delivery.doubt_head(lane)
             # One session's trouble must not hold back the others.
             lane.wait(self._clock() + FAULT_SECONDS)
-            self._tell_fault()
         if lane.entry.is_over:
             self._let_go(lane)
 
@@ -188,6 +190,8 @@ class Sender(object):
         try:
             with self._spool.adopting():
                 self._adopt()
+            for outbox in self._outboxes:
+                outbox.report_drops()
             for lane in self._all_lanes():
                 if lane.entry.is_over and lane.outbox in self._outboxes:
                     self._let_go(lane)

@@ -155,9 +155,12 @@ class Session(object):
         self._keep(records.STATE, records.state(state))
 
     def _keep(self, kind, fields, encode=records.encode):
-        body = self._pipeline.redaction.encoded(kind, fields, encode)
-        if body is not None:
-            self._pipeline.append(self._local_id, kind, body)
+        try:
+            body = self._pipeline.redaction.encoded(kind, fields, encode)
+            if body is not None:
+                self._pipeline.append(self._local_id, kind, body)
+        except MemoryError:
+            self._pipeline.give_up(self._local_id, kind)
 
     # Heartbeats
 

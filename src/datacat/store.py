@@ -16,8 +16,9 @@ from .salvage import UNKNOWN_STATE
 IN_MEMORY = ":memory:"
 PAGE_RECORDS = 64
 PAGE_BYTES = 256 * 1024
-# A damaged schema may name things in what is not UTF-8, and Python's sqlite3 then says that.
-_ERRORS = (sqlite3.Error, UnicodeError)
+# A damaged schema may name things in what is not UTF-8, and Python's sqlite3 then says that;
+# where sqlite itself gets no memory, it raises MemoryError.
+_ERRORS = (sqlite3.Error, UnicodeError, MemoryError)
 # Smaller ones waste a seventh of the file on records of 150 bytes, larger ones write more wal.
 _PAGE_SIZE = 2048
 _CACHE_KIB = 512
@@ -124,7 +125,7 @@ class Store(object):
         execute("PRAGMA user_version = %d" % schema.SCHEMA_VERSION)
 
     def _translated(self, error, doing):
-        words = str(error)
+        words = "out of memory" if isinstance(error, MemoryError) else str(error)
         # A header that forbids writing, on a disk that does not.
         forbidden = doing == "open" and "readonly" in words and os.access(self.path, os.W_OK)
         if "locked" in words:

@@ -37,7 +37,7 @@ _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 _FROM_LIBRARIES = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError,
                    http_client.HTTPException)
-_FAULTS = _FROM_LIBRARIES + (EnvironmentError, ValueError)
+_FAULTS = _FROM_LIBRARIES + (EnvironmentError, ValueError, MemoryError)
 _BEFORE_SENDING = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError,
                    requests.exceptions.SSLError, urllib3.exceptions.NewConnectionError,
                    urllib3.exceptions.ClosedPoolError, ValueError)
