@@ -68,7 +68,7 @@ def test_a_line_of_32_kbit_makes_no_stuck_queue(trial, proxy):
     """Once: a read-back that the line cannot carry in time is given up, and counted."""
     lose_some_answers(proxy)
     proxy.rule(Throttle(LINE), is_session_read)
-    trial.start(120, seconds_between=0.01, timeout=1, deadline=1)
+    trial.start(120, seconds_between=0.005, timeout=0.5, deadline=0.5)
     trial.await_drained(within=60)
     trial.leave()
     assert proxy.struck["throttle"] >= 2
@@ -81,7 +81,7 @@ def test_a_server_that_does_not_show_its_sessions_makes_no_stuck_queue(trial, pr
     lose_some_answers(proxy)
     failing = Answer(500, b"no such table\n", [("Content-Type", "text/plain")]).named("failing")
     proxy.rule(failing, is_read_back)
-    trial.start(120, seconds_between=0.01)
+    trial.start(120, seconds_between=0.005)
     trial.await_drained()
     trial.leave()
     assert proxy.struck["failing"] >= 2

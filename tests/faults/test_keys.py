@@ -1,16 +1,18 @@
 """Network (28, 29): keys, and what an environment adds to requests."""
 from __future__ import absolute_import, division
 
-import time
-
 import pytest
+from requests.utils import get_netrc_auth
+from tools.scripted_server import ScriptedServer, answer, answering
 from tools.trial import Trial
+from tools.waiting import wait_until
 
 import datacat
 from datacat import DatacatClient
 
 NAME = "127.0.0.1"
 RECORDS = 20
+HEALTH = b'{"service":"datacat-server","status":"healthy","version":"1.0.0"}\n'
 KEY = "right-key-0123456789"
 
 
@@ -23,10 +25,11 @@ def test_what_a_wrong_key_kept_waiting_arrives_with_the_right_one_in_a_new_run(
         trial.start(RECORDS, farewell="close", patience=0.5, connect_wait=0,
                     api_key="wrong-key-0123456789")
         trial.said("LOGGED")
-        time.sleep(0.5)
+        wait_until(lambda: trial.warnings())
         stats, = trial.leave(patience=0.5)
         assert stats["waiting"] == RECORDS + 1 and not stats["dead"]
-        assert "401" in stats["last_error"]
+        warning, = trial.warnings()
+        assert "401" in stats["last_error"] and "401" in warning and "api_key" in warning
         assert "wrong-key" not in trial.application.output
         trial.start(RECORDS, api_key=KEY)
         trial.await_arrived()
@@ -37,14 +40,17 @@ def test_what_a_wrong_key_kept_waiting_arrives_with_the_right_one_in_a_new_run(
     trial.check_no_losses()
 
 
-def test_netrc_and_proxy_variables_replace_neither_key_nor_server(make_collector, tmp_path):
+def test_netrc_and_proxy_variables_replace_neither_key_nor_server(
+        make_collector, tmp_path, monkeypatch):
     """Trust: the key is the one that was given; a dead proxy keeps records, and loses none."""
     server = make_collector(api_key=KEY).start()
     netrc = tmp_path / ".netrc"
     netrc.write_text(u"machine 127.0.0.1 login somebody password else\n")
     netrc.chmod(0o600)
-    home = {"HOME": str(tmp_path), "NETRC": str(netrc)}
+    home = {"HOME": str(tmp_path), "NETRC": str(netrc), "NO_PROXY": ""}
     dead = dict(home, http_proxy="http://127.0.0.1:9", no_proxy="")
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert get_netrc_auth(server.url) == ("somebody", "else")
     trial = Trial(tmp_path, server, server.url)
     try:
         trial.start(RECORDS, env=dead, farewell="close", patience=0.5, api_key=KEY)
@@ -63,15 +69,28 @@ def test_netrc_and_proxy_variables_replace_neither_key_nor_server(make_collector
 @pytest.mark.parametrize("options", [
     {"base_url": "http://127.0.0.1:8080/\r\nX-Evil: 1"},
     {"base_url": "http://127.0.0.1:8080/a b"},
+    {"base_url": u"http://127.0.0.1:8080/\u2028"},
     {"base_url": "http://somebody:secret@127.0.0.1:8080"},
-    {"api_key": "key\r\nX-Evil: 1"},
-    {"api_key": u"\u20ac"},
+    {"api_key": "secret\r\nX-Evil: 1"},
+    {"api_key": "secret\x00"},
+    {"api_key": u"secret\u20ac"},
 ], ids=repr)
 def test_an_address_or_key_that_would_change_the_request_is_refused_at_once(options):
     """Trust: the programmer's fault is told where it is made, and the key is not repeated."""
     with pytest.raises(datacat.InvalidSettings) as caught:
         datacat.create_session(**options)
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_key_and_an_address_beyond_ascii_arrive_as_they_were_given():
+    """Trust: the path percent-encoded, the key byte for byte as a header can hold it."""
+    key = u"schl\u00fcssel-0123456789"
+    with ScriptedServer(answering(answer(body=HEALTH), answer())) as server:
+        with DatacatClient(server.url + u"/\u00e4", api_key=key) as client:
+            client.log_event("id", "step", {})
+        request, = [each for each in server.requests if each.method == "POST"]
+    assert request.path == "/%C3%A4/api/sessions/id/events"
+    assert request.headers["authorization"] == u"Bearer " + key
 
 
 def test_an_odd_session_id_changes_no_request(v1_proxy):

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division
 
 import os
 
+from tools.call_times import check_bounds
 from tools.invariants import read_accepted
 
 from datacat._compat import monotonic
@@ -27,7 +28,7 @@ def test_a_server_that_lost_its_data_gets_its_sessions_and_all_later_records(
     """Kept: reopened once each, the merged state first; what came after the loss is all there."""
     sessions = scaled(2, 8)
     records = 100 * sessions
-    application = trial.start(records, sessions=sessions, seconds_between=0.02)
+    application = trial.start(records, sessions=sessions, seconds_between=0.01)
     application.wait_for_accepted(records // 2)
     before = [seen for seen in proxy.log if seen.applied and seen.path.endswith(
         ("/state", "/events", "/metrics"))]
@@ -40,6 +41,7 @@ def test_a_server_that_lost_its_data_gets_its_sessions_and_all_later_records(
     assert len(before) >= records // 4
     assert len(delivered_before) >= len(before)
     check_what_is_there(trial, delivered_before, lost_ids)
+    check_bounds([trial.accepted])
     trial.check_no_losses()
 
 

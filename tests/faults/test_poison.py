@@ -2,7 +2,7 @@
 from __future__ import absolute_import, division
 
 import pytest
-from tools.faults import Answer, Reset, Stall, is_write
+from tools.faults import Answer, Reset, Stall, captive_portal, html_filter, is_write
 
 PLAIN = [("Content-Type", "text/plain")]
 REFUSALS = {
@@ -12,9 +12,21 @@ REFUSALS = {
 }
 FAILURES = {
     "500": Answer(500, b"panic\n", PLAIN),
+    "502": html_filter(502),
     "reset": Reset(),
     "silence": Stall(),
+    "a filter's 403": html_filter(403),
+    "a filter's 400": html_filter(400),
+    "a portal's 200": captive_portal(),
 }
+FAILURES_IN_SHORT = ["500", "a filter's 403", "a portal's 200"]
+
+
+def pytest_generate_tests(metafunc):
+    """Every way to fail in the long form, some in the short one: each takes seconds."""
+    if "failure" in metafunc.fixturenames:
+        is_long = metafunc.config.getoption("--long", default=False)
+        metafunc.parametrize("failure", sorted(FAILURES) if is_long else FAILURES_IN_SHORT)
 
 
 def is_poison(request):
@@ -36,25 +48,24 @@ def check_only_poison_is_dead(trial, proxy, fault, poison):
 
 
 @pytest.mark.parametrize("way", sorted(REFUSALS))
-def test_a_record_that_the_server_refuses_becomes_the_only_dead_letter(
-        v1_trial, v1_proxy, way):
+def test_a_record_that_the_server_refuses_becomes_the_only_dead_letter(trial, proxy, way):
     """Never silent: refused in the server's own words it is kept apart; the next ones go on."""
-    v1_proxy.rule(REFUSALS[way], is_poison)
-    v1_trial.start(15, sessions=2, source="poisoned.py", quick=False)
-    v1_trial.await_drained()
-    v1_trial.leave()
-    losses = check_only_poison_is_dead(v1_trial, v1_proxy, REFUSALS[way], 6)
+    proxy.rule(REFUSALS[way], is_poison)
+    trial.start(15, sessions=2, source="poisoned.py", quick=False)
+    trial.await_drained()
+    trial.leave()
+    losses = check_only_poison_is_dead(trial, proxy, REFUSALS[way], 6)
+    assert proxy.struck[REFUSALS[way].name] == 6
     assert not any(losses.values()), losses
 
 
-@pytest.mark.parametrize("way", sorted(FAILURES))
 def test_a_record_that_always_fails_by_itself_becomes_the_only_dead_letter(
-        v1_trial, v1_proxy, scaled, way):
-    """Never silent: after ten failures (and here 2 s for ten minutes) at a server that answers."""
-    if scaled(way == "silence", False):
-        pytest.skip("takes a minute: in the long form")
-    v1_proxy.rule(FAILURES[way], is_poison)
-    v1_trial.start(15, source="poisoned.py", quick=True, timeout=0.5)
-    v1_trial.await_drained(within=180)
-    v1_trial.leave()
-    check_only_poison_is_dead(v1_trial, v1_proxy, FAILURES[way], 1)
+        trial, proxy, failure):
+    """Never silent: after ten failures (and here 1 s for ten minutes) at a server that answers."""
+    proxy.rule(FAILURES[failure], is_poison)
+    trial.start(15, source="poisoned.py", quick=True, timeout=0.3)
+    trial.await_drained(within=180)
+    trial.leave()
+    losses = check_only_poison_is_dead(trial, proxy, FAILURES[failure], 1)
+    assert proxy.struck[FAILURES[failure].name] >= 10
+    assert not any(losses.values()), losses

@@ -9,6 +9,7 @@ import collections
 import socket
 import threading
 
+from datacat._compat import monotonic
 from tools.exchange import Connection
 from tools.faults import Fault
 
@@ -23,13 +24,15 @@ GLANCE = 0.1
 class Seen(object):
     """One request in the proxy's log.
 
-    number: 1 for the proxy's first. applied: whether the server answered it with a 2xx; None
-    where that cannot be known. server_status: what the server answered, status: what the client
-    was given in full; None where there was no such answer. fault: the name of what struck.
+    number: 1 for the proxy's first. at: when it had come in, monotonic. applied: whether the
+    server answered it with a 2xx; None where that cannot be known. server_status: what the server
+    answered, status: what the client was given in full; None where there was no such answer.
+    fault: the name of what struck.
     """
 
     def __init__(self, number, method, path, body):
         self.number = number
+        self.at = monotonic()
         self.method = method
         self.path = path
         self.body = body

@@ -5,6 +5,7 @@ itself (`exchange.strike`) before the client can notice it, and only when it rea
 """
 from __future__ import absolute_import, division
 
+import itertools
 import random
 
 
@@ -215,6 +216,15 @@ def one_in(count, seed):
     """Return a predicate that holds for one request in `count`, by chance with a fixed seed."""
     chance = random.Random(seed)
     return lambda request: chance.random() * count < 1
+
+
+def every(count, first=1):
+    """Return a predicate that holds for the request number `first` and each `count`th after it.
+
+    Numbers are those of the requests that it is asked about.
+    """
+    numbers = itertools.count()
+    return lambda request: (next(numbers) - first + 1) % count == 0
 
 
 def is_write(request):

@@ -87,6 +87,10 @@ class Trial(object):
         """Return the Report on what was accepted and what is there, and check nothing."""
         return compare([self.accepted], self.sessions())
 
+    def warnings(self):
+        """Return what the library warned the application of, in this run."""
+        return re.findall(r"^WARNED datacat (.*)$", self.application.output, re.MULTILINE)
+
     def check_opened_within(self, seconds):
         """Check that no session took longer to open, once all is logged."""
         self.said("LOGGED")

@@ -26,9 +26,10 @@ def log_poison(recorder, number):
 
 
 def be_quick():
-    retry.POISON_SECONDS = 2.0
+    retry.POISON_SECONDS = 1.0
     retry.QUIET_PERIOD = 0.1
-    retry.LONGEST_BACKOFF = 0.5
+    retry.LONGEST_BACKOFF = 0.2
+    retry.REFUSED_PAUSE = 0.1
 
 
 def main(accepted, url, writer, text):

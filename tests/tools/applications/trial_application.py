@@ -5,11 +5,12 @@ usage: trial_application.py ACCEPTED URL WRITER SETTINGS
 SETTINGS is JSON: records, sessions, seconds_between, options (of create_session), leave (the file
 that tells it to leave), farewell ("end" or "close"), patience (seconds that each farewell may
 take). It writes lines for trial.py: OPENED, STARVED, LOGGED, DRAINED, FAREWELL, STATS and
-LEAVING, the times by the monotonic clock.
+LEAVING, the times by the monotonic clock; and WARNED for each warning of the library.
 """
 from __future__ import absolute_import, division, print_function
 
 import json
+import logging
 import os
 import random
 import sys
@@ -24,6 +25,8 @@ from tools.call_times import seconds_starved
 from tools.recorder import Recorder
 
 GLANCE = 0.02  # seconds
+
+logging.basicConfig(format="WARNED %(name)s %(message)s", level=logging.WARNING)
 
 
 def say(topic, value):
