@@ -1,98 +1,237 @@
 """24 hours in small (36): a high rate, faults at random, and everything flat at the end."""
 from __future__ import absolute_import, division
 
+import collections
+import json
 import random
 import time
 
 import pytest
-from tools.call_times import SICK_DISK, check_bounds
-from tools.host import (
-    application,
-    await_word,
-    deliver_what_is_left,
-    said,
-    tell,
-)
+from tools.call_times import check_bounds
+from tools.fault_proxy import FaultProxy
+from tools.faults import CutAnswer, CutBeforeLastByte, LoseAnswer, Reset, gateway_error, one_in
+from tools.host import application, await_delivery, await_word, deliver_what_is_left, tell
 
 from datacat._compat import monotonic
 
-# A session a minute, because a write costs these servers time in proportion to a session's size.
+# What one run does: sessions one after the other, three threads in each, until it is told to be
+# calm; then it is measured, goes on, and is measured again.
 SOAK = u"""
+name, options = sys.argv[3], json.loads(sys.argv[4])
+turn_seconds, pause = float(sys.argv[5]), float(sys.argv[6])
+unfinished, losses = [], dict.fromkeys(["dead", "dropped", "merged", "possibly_twice"], 0)
+
 def measure():
+    gc.collect()
     with open("/proc/self/statm") as stream:
         memory = int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     spool = os.environ["DATACAT_SPOOL_DIR"]
     return {"memory": memory, "threads": threading.active_count(),
             "descriptors": len(os.listdir("/proc/self/fd")),
-            "files": sum(os.path.getsize(os.path.join(spool, name)) for name in os.listdir(spool)
-                         if not name.endswith("-reserve"))}
+            "files": sum(os.path.getsize(os.path.join(spool, each)) for each in os.listdir(spool)
+                         if not each.endswith("-reserve"))}
 
-until = time.time() + float(sys.argv[3])
-turn, recorder = 0, recorder_of(None)
-while time.time() < until:
-    turn += 1
-    session = open_session()
-    recorder.session = session
-    ends = time.time() + float(sys.argv[4])
+def log_on(recorder, ends, calm):
     number = 0
-    while time.time() < ends:
+    while time.time() < ends and not os.path.exists(calm):
         number += 1
-        recorder.log_event("step", {"number": number, "text": "x" * 200})
+        recorder.log_event("step", {"number": number, "text": "x" * 100})
         recorder.log_metric("load", number)
         if number % 10 == 0:
-            recorder.update_state({"number": number})
-        time.sleep(0.02)
+            recorder.update_state({"numbers": {threading.current_thread().name: number}})
+        time.sleep(pause)
+
+def live_through(session, calm):
+    ends = time.time() + turn_seconds
+    threads = [threading.Thread(target=log_on, args=(each, ends, calm), name="logger %d" % number)
+               for number, each in enumerate(recorders)]
+    for each in recorders:
+        each.session = session
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     session.end(0.1)
-    if turn == 2:
-        say("early", **measure())
-say("finished")
-wait_for("calm", 600)
-last = open_session()
-until = time.time() + 300
-while last.stats()["waiting"] and time.time() < until:
-    time.sleep(0.2)
-last.flush(60)
-time.sleep(3)
-say("late", **measure())
-last.end(30)
+
+def forget_the_finished():
+    for session in list(unfinished):
+        stats = session.stats()
+        if not stats["waiting"]:
+            unfinished.remove(session)
+            for loss in losses:
+                losses[loss] += stats[loss]
+
+def soak(phase):
+    turn = 0
+    while not os.path.exists("calm-" + phase):
+        turn += 1
+        session = open_session(**options)
+        unfinished.append(session)
+        live_through(session, "calm-" + phase)
+        forget_the_finished()
+    say("calm " + phase, turns=turn)
+    wait_for("measure-" + phase, 600)
+    forget_the_finished()
+    time.sleep(2.5)  # the keeper looks once a second, and shrinks what is large
+    say(phase, unfinished=len(unfinished), losses=losses, **measure())
+
+# It stays open, so that what is measured never includes closing and starting again.
+lasting = open_session(**options)
+recorders = [recorder_of(lasting, "%s-%d" % (name, number)) for number in range(3)]
+soak("early")
+soak("late")
 """
 
 
-def strike(chance, collector):
-    """Make one fault and end it; return its name."""
-    fault = chance.choice(["killed", "paused", "stopped"])
-    if fault == "paused":
-        collector.pause()
-        time.sleep(chance.uniform(0.5, 12))
-        collector.resume()
-        return fault
-    getattr(collector, {"killed": "kill", "stopped": "stop"}[fault])()
-    time.sleep(chance.uniform(0.5, 8))
-    collector.start()
-    return fault
+class Fire(object):
+    """Faults at random, one after the other, in the server, on the line and to the application.
+
+    lasting: the fewest and the most seconds that one lasts; between them the same pass.
+    """
+
+    LINE = ("refuse", "partition", "black_hole")
+    SERVER = ("killed", "paused", "stopped")
+
+    def __init__(self, collector, proxy, lasting, one_request_in):
+        self.struck = collections.Counter()
+        self._chance = random.Random(36)
+        self._collector = collector
+        self._proxy = proxy
+        self._lasting = lasting
+        self._one_request_in = one_request_in
+
+    def keep_up(self, seconds):
+        """Strike for so long; all is well again when it returns."""
+        self._harm_requests()
+        until = monotonic() + seconds
+        while monotonic() < until:
+            self._pass_time()
+            self._strike(self._chance.choice(self.LINE + self.SERVER))
+        self._proxy.clear()
+
+    def _harm_requests(self):
+        for fault in (LoseAnswer(), CutAnswer(), Reset(), gateway_error(502, applied=True)):
+            self._proxy.rule(fault, one_in(self._one_request_in, self._chance.random()))
+        # After this one the session's records wait for two quiet seconds.
+        self._proxy.rule(CutBeforeLastByte(), one_in(10 * self._one_request_in, 36))
+
+    @property
+    def requests_harmed(self):
+        """How many requests were struck by themselves, and not by a line or server away."""
+        return sum(count for name, count in self._proxy.struck.items() if name not in self.LINE)
+
+    def kill(self, app):
+        """Kill the application in the middle of what it does."""
+        app.kill()
+        self.struck["application killed"] += 1
+
+    def _pass_time(self):
+        time.sleep(self._chance.uniform(*self._lasting))
+
+    def _strike(self, fault):
+        self.struck[fault] += 1
+        if fault in self.LINE:
+            getattr(self._proxy, fault)()
+            self._pass_time()
+            self._proxy.heal()
+        elif fault == "paused":
+            self._collector.pause()
+            self._pass_time()
+            self._collector.resume()
+        else:
+            getattr(self._collector, {"killed": "kill", "stopped": "stop"}[fault])()
+            self._pass_time()
+            self._collector.start()
+
+
+@pytest.fixture
+def fire(own_collector, scaled):
+    with FaultProxy(own_collector.port) as proxy:
+        fire = Fire(own_collector, proxy, scaled((0.1, 0.6), (0.5, 10)), scaled(100, 400))
+        fire.url = proxy.url
+        yield fire
+    own_collector.resume()
+
+
+def start_soaking(name, folder, spool, fire, accepted, scaled):
+    options = dict(connect_wait=0.2, timeout=scaled(0.5, 3), deadline=scaled(2, 9))
+    return application(
+        SOAK, folder, fire.url, (name, json.dumps(options), scaled(1, 5), scaled(0.04, 0.05)),
+        env={"DATACAT_SPOOL_DIR": str(spool)}, accepted=accepted).start()
+
+
+def measured_in_calm(app, folder, phase, collector):
+    """Let the application be calm, and what it logged arrive in time; return its measures."""
+    tell(folder, "calm-" + phase)
+    await_word(app, "calm " + phase, 30)
+    await_delivery(collector, [app.accepted], 30)
+    tell(folder, "measure-" + phase)
+    return await_word(app, phase, 30)
 
 
 def test_a_soak_leaves_memory_threads_descriptors_and_files_flat(
-        make_collector, spool, tmp_path, scaled):
+        own_collector, spool, tmp_path, scaled, fire):
     """Long runs: after 20 minutes of faults all has arrived once, and nothing has grown."""
-    seconds = scaled(0, 1200)
-    if not seconds:
-        pytest.skip("the soak takes 20 minutes: pytest tests/faults --long")
-    chance, collector, struck = random.Random(36), make_collector().start(), []
-    with application(SOAK, tmp_path, collector.url, (seconds, 30),
+    accepted = str(tmp_path / "accepted.jsonl")
+    kills, until_killed = scaled((2, 2), (20, 12))
+    for number in range(kills):
+        with start_soaking("killed-%d" % number, tmp_path, spool, fire, accepted, scaled) as app:
+            app.wait_for_accepted(20)
+            fire.keep_up(until_killed)
+            fire.kill(app)
+    with start_soaking("last", tmp_path, spool, fire, accepted, scaled) as app:
+        fire.keep_up(scaled(3, 120))
+        early = measured_in_calm(app, tmp_path, "early", own_collector)
+        fire.keep_up(scaled(9, 840))
+        late = measured_in_calm(app, tmp_path, "late", own_collector)
+        app.wait(10)
+    print(early, late, fire.struck, fire.requests_harmed)
+    assert fire.struck["application killed"] == kills
+    assert sum(fire.struck.values()) > scaled(12, 100) and set(fire.struck) > set(
+        scaled((), fire.LINE + fire.SERVER))
+    assert fire.requests_harmed > scaled(10, 500)
+    assert late["unfinished"] == 0 and not any(late["losses"].values()), late
+    assert late["memory"] < early["memory"] + 4 * 1024 * 1024, (early, late)
+    assert late["threads"] == early["threads"], (early, late)
+    # A connection more or less may be open to the server.
+    assert late["descriptors"] <= early["descriptors"] + 1, (early, late)
+    # The log grows to 4 MiB between two checkpoints, and the file may keep 1 MiB.
+    assert late["files"] < 6 * 1024 * 1024, (early, late)
+    deliver_what_is_left(own_collector, [accepted], tmp_path)
+    check_bounds([accepted])
+
+
+COME_AND_GO = u"""
+def come_and_go(count):
+    for number in range(count):
+        with open_session(connect_wait=0) as session:
+            recorder.session = session
+            recorder.log_event("step", {"number": number})
+            session.update_state({"text": "x" * 10000})
+    recorder.session = lasting
+    del session
+    time.sleep(0.5)
+    gc.collect()
+    return len(gc.get_objects())
+
+lasting = open_session(connect_wait=0)
+recorder = recorder_of(lasting)
+spool, count = os.environ["DATACAT_SPOOL_DIR"], int(sys.argv[3])
+first = come_and_go(20)
+grown = come_and_go(count) - first
+say("gone", grown=grown, files=sum(os.path.getsize(os.path.join(spool, each))
+                                   for each in os.listdir(spool) if each.endswith(".outbox")))
+"""
+
+
+def test_sessions_that_come_and_go_leave_nothing_behind(own_collector, spool, tmp_path, scaled):
+    """Long runs: a session that is over and that nobody holds takes neither memory nor disk."""
+    count = scaled(150, 5000)
+    with application(COME_AND_GO, tmp_path, own_collector.url, (count,),
                      env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
-        until = monotonic() + seconds
-        while monotonic() < until:
-            time.sleep(chance.uniform(2, 15))
-            struck.append(strike(chance, collector))
-        await_word(app, "finished", 120)
-        tell(tmp_path, "calm")
-        late = await_word(app, "late", 600)
-        app.wait(60)
-    early = said(app, "early")[0]
-    assert len(struck) > 40 and set(struck) == set(["killed", "paused", "stopped"])
-    assert late["memory"] < early["memory"] + 15 * 1024 * 1024, (early, late)
-    assert late["threads"] <= early["threads"] and late["descriptors"] <= early["descriptors"] + 2
-    assert late["files"] < 2 * 1024 * 1024, late
-    deliver_what_is_left(collector, [app.accepted], tmp_path, 600)
-    check_bounds([app.accepted], SICK_DISK)
+        gone = await_word(app, "gone", scaled(60, 600))
+        app.wait(10)
+    assert gone["grown"] < count // 10, gone
+    # 10 kB of state each would be over it.
+    assert gone["files"] <= 1024 * 1024, gone
+    assert await_delivery(own_collector, [app.accepted]).accepted == count + 20
