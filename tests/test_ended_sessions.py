@@ -6,6 +6,8 @@ import threading
 import pytest
 from tools.waiting import wait_until
 
+import datacat
+
 THREADS = 4
 EVENTS = 150
 
@@ -100,3 +102,18 @@ def test_sessions_that_come_and_go_leave_nothing_behind(collector, open_session)
         session.end()
     wait_until(lambda: len(outbox_of(lasting).entries()) == 1)
     assert lasting._pipeline._outbox._disk.store.entries()[0].local_id == lasting.local_id
+
+
+@pytest.mark.parametrize("way, is_kept", [("end", False), ("close", False), ("flush", True)])
+def test_what_nobody_holds_is_not_remembered_once_it_is_over(
+        collector, open_session, way, is_kept):
+    """Memory does not grow with the sessions that were, but with those that somebody may use."""
+    lasting = open_session(collector.url)
+    session = datacat.create_session(collector.url, product="tests", version="1")
+    getattr(session, way)()
+    local_id, line = session.local_id, session._pipeline
+    del session
+    lasting.log_event("what lets the sender look")
+    assert lasting.flush()
+    wait_until(lambda: (local_id in line._origins) == is_kept)
+    assert lasting.session_id != lasting.local_id and lasting.stats()["sent"] == 2

@@ -50,6 +50,7 @@ DIRECTION = (
     ("delivery", "dialects readback records retry lanes"),
     ("sender", "*"),
     ("progress", ""),
+    ("holders", ""),
     ("keeper", "records watchdog"),
     ("loop", "notices"),
     ("hooks", "notices"),

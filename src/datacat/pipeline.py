@@ -12,6 +12,7 @@ import uuid
 from . import adoption, hooks, records, watchdog
 from ._compat import monotonic
 from .forking import create_in_child
+from .holders import Holders
 from .keeper import Keeper
 from .loop import Loop
 from .notices import Notices
@@ -59,6 +60,7 @@ class Pipeline(object):
         self._spool = self._make_spool()
         self._origins = {}
         self._mine = set()
+        self._holders = Holders()
         self._start(self._spool.claim)
 
     # Making it
@@ -114,6 +116,8 @@ class Pipeline(object):
         if self._outbox.unsynced:
             # What is settled must be synced too, and a file that is drained shrinks.
             self._keeping.tell()
+        if pause != 0.0 and self._holders.have_gone:
+            self._forget_abandoned()
         return pause
 
     def _ensure_started(self):
@@ -153,6 +157,29 @@ class Pipeline(object):
         self._outbox.append(entry.number, records.OPEN, opening)
         self._sending.wake()
         return place
+
+    def hold(self, local_id, holder):
+        """Keep what is known of a session until it is over and `holder` is no more."""
+        self._holders.add(local_id, holder)
+
+    def _forget_abandoned(self):
+        # Who has the lock may be waiting for this very thread to stop.
+        if not hooks.process_lock().acquire(False):
+            return
+        try:
+            self._holders.drop_gone(self._forget_if_over)
+        finally:
+            hooks.process_lock().release()
+
+    def _forget_if_over(self, local_id):
+        entry = self._origins.get(local_id)
+        if entry is not None:
+            if not entry.is_over:
+                return False
+            self._places.pop(local_id, None)
+            del self._origins[local_id]
+            self._mine.discard(local_id)
+        return True
 
     def await_id(self, local_id, seconds):
         """Wait until the server gave the session its id, is away, or refuses it.
@@ -343,8 +370,9 @@ class Pipeline(object):
         """At the process's end: end what it opened, and leave what it inherited."""
         if self._process != os.getpid() or self._outbox.closed:
             return
-        for local_id in list(self._mine):
-            self.end_session(local_id)
+        with hooks.process_lock():
+            for local_id in list(self._mine):
+                self.end_session(local_id)
         for entry in self._outbox.entries():
             if entry.inherited and not entry.goodbye:
                 self._outbox.say_goodbye(entry.number, adoption.LEFT)
@@ -353,7 +381,8 @@ class Pipeline(object):
         """At the process's end, after `say_goodbye`: flush and close until a monotonic time."""
         if self._process != os.getpid() or self._outbox.closed:
             return
-        own = [self._origins[local_id] for local_id in self._places]
+        with hooks.process_lock():
+            own = [self._origins[local_id] for local_id in self._places]
         self._flush(lambda: all(entry.waiting <= 0 for entry in own), until - monotonic())
         self._shut(until - monotonic())
 

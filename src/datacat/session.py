@@ -46,6 +46,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     from . import hooks, pipeline
     line = pipeline.obtain(resolved)
     session = Session(line, line.open_session())
+    line.hold(session.local_id, session)
     try:
         line.await_id(session.local_id, resolved.connect_wait)
     except errors.DatacatError as refusal:
