@@ -2,13 +2,14 @@
 from __future__ import absolute_import, division
 
 import logging
+import os
 import threading
 
 import pytest
 from tools.waiting import wait_until
 
 from datacat import loop as loop_module
-from datacat._compat import monotonic
+from datacat._compat import Bell, PipeBell, monotonic
 from datacat.loop import Loop
 
 
@@ -159,3 +160,22 @@ def test_it_can_be_stopped_by_itself_and_before_it_started():
     other.loop.start()
     wait_until(lambda: other.steps == 1)
     assert other.loop.stop(10)
+
+
+@pytest.mark.parametrize("kind", [
+    Bell,
+    pytest.param(PipeBell, marks=pytest.mark.skipif(
+        not hasattr(os, "set_blocking"), reason="for Pythons before 3.11, and none before 3.5")),
+])
+def test_a_bell_wakes_once_however_often_it_was_rung(kind):
+    bell = kind()
+    for _ in range(100000):  # more than a pipe takes
+        bell.ring()
+    bell.wait(10)
+    began = monotonic()
+    bell.wait(0.2)
+    assert 0.2 <= monotonic() - began < 5, "it rang twice"
+    ringer = threading.Timer(0.1, bell.ring)
+    ringer.start()
+    bell.wait(None)
+    ringer.join()

@@ -6,6 +6,7 @@ anything that knows what datacat is.
 from __future__ import absolute_import, division
 
 import os
+import select
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ CAN_UNLINK_OPEN_FILES = os.name == "posix"
 _POLL_SHORTEST = 0.00005
 _POLL_LONGEST = 0.05
 _CLOCK_BOOTTIME = 7
+_RINGS_AT_ONCE = 65536
 
 
 def acquire_within(lock, seconds):
@@ -119,6 +121,54 @@ class Bell(object):
             self._closed_door.release()
         except (RuntimeError, _thread.error):
             pass
+
+
+class PipeBell(object):
+    """A Bell whose sleep no clock that is set back prolongs; takes two descriptors.
+
+    Before 3.11, Python's waits for a lock end when the wall clock shows a time (futex(2)): set
+    back by an hour, they last an hour. Those of poll(2) are relative.
+    """
+
+    _ends = ()
+
+    def __init__(self):
+        self._ends = self._heard, self._rope = os.pipe()
+        for end in self._ends:
+            os.set_blocking(end, False)
+        self._poll = select.poll()
+        self._poll.register(self._heard, select.POLLIN)
+        self.awaited = False
+
+    def wait(self, seconds):
+        """Sleep until the bell rings, `seconds` at most (None: for ever)."""
+        # Rounded up: a thread that is early would have to sleep again.
+        if self._poll.poll(None if seconds is None else int(seconds * 1000) + 1):
+            try:
+                os.read(self._heard, _RINGS_AT_ONCE)
+            except OSError:
+                pass  # a forked child has heard it
+
+    def ring(self):
+        """Wake the sleeper, or let its next `wait` return at once."""
+        try:
+            os.write(self._rope, b"!")
+        except OSError:
+            pass  # it is full: nobody listened for long, and will hear
+
+    def __del__(self):
+        for end in self._ends:
+            os.close(end)
+
+
+def make_bell():
+    """Return a Bell, of the kind that this Python needs."""
+    if six.PY3 and sys.version_info < (3, 11) and hasattr(select, "poll"):
+        try:
+            return PipeBell()
+        except OSError:
+            pass  # no descriptor is left
+    return Bell()
 
 
 def boot_clock():

@@ -6,7 +6,7 @@ from __future__ import absolute_import, division
 
 import threading
 
-from ._compat import Bell, monotonic, start_thread
+from ._compat import make_bell, monotonic, start_thread
 from .notices import LOGGER, be_quiet_here
 
 _PAUSE_AFTER_FAULT = 1.0
@@ -24,7 +24,7 @@ class Loop(object):
     """
 
     def __init__(self, name, step, news, listens, linger=0.0):
-        self.bell = Bell()
+        self.bell = make_bell()
         self._linger = linger
         self._is_urgent = False
         self._name = name
