@@ -84,6 +84,37 @@ def test_folder_and_files_are_the_users_alone_whatever_the_umask(place, umask):
 
 
 @posix_only
+@pytest.mark.parametrize("umask", [0, 0o022])
+def test_what_is_missing_above_the_folder_is_made_for_the_user_alone(tmp_path, umask):
+    """Where others may write into a parent, they may exchange the folder."""
+    before = os.umask(umask)
+    try:
+        Spool(str(tmp_path / "state" / "datacat" / "spool"), SCOPE, False, Warnings()).create()
+    finally:
+        os.umask(before)
+    assert mode(str(tmp_path / "state")) == mode(str(tmp_path / "state" / "datacat")) == 0o700
+
+
+def test_a_folder_that_another_process_makes_at_the_same_time_is_used(place, monkeypatch):
+    mkdir = os.mkdir
+
+    def too_late(path, *mode):
+        mkdir(path, *mode)
+        mkdir(path, *mode)
+
+    monkeypatch.setattr(os, "mkdir", too_late)
+    place.keep(place.spool.create())
+
+
+@posix_only
+def test_the_folders_that_name_new_ones_are_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(spool, "_sync_folder", synced.append)
+    Spool(str(tmp_path / "state" / "spool"), SCOPE, False, Warnings()).create().close()
+    assert synced == [str(tmp_path), str(tmp_path / "state")]
+
+
+@posix_only
 def test_a_folder_with_nothing_but_outboxes_is_made_private(place):
     place.leave(b"1")
     os.chmod(place.folder, 0o755)

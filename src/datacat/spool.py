@@ -207,8 +207,7 @@ class Spool(object):
     def _prepare_folder(self):
         try:
             if not os.path.isdir(self.folder):
-                os.makedirs(self.folder, FOLDER_MODE)
-                os.chmod(self.folder, FOLDER_MODE)
+                _make_folder(os.path.abspath(self.folder))
             found = os.lstat(self.folder)
         except OSError as error:
             raise SpoolUnusable(
@@ -249,6 +248,36 @@ def parent_of(path):
 def _part(path, name):
     match = _NAME.match(os.path.basename(path))
     return match.group(name) if match else None
+
+
+def _make_folder(path):
+    """Make a folder and what is missing above it for the user alone, so that a power cut keeps it.
+    """
+    parent = os.path.dirname(path)
+    if parent != path and not os.path.isdir(parent):
+        _make_folder(parent)
+    try:
+        os.mkdir(path, FOLDER_MODE)
+        os.chmod(path, FOLDER_MODE)
+    except OSError as error:
+        # Another process that starts at the same time makes it too.
+        if error.errno != errno.EEXIST or not os.path.isdir(path):
+            raise
+    _sync_folder(parent)
+
+
+def _sync_folder(folder):
+    """Make the names in it survive a power cut, where the system can; sqlite does it below."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def _create_private_file(path):
