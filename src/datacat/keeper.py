@@ -6,7 +6,8 @@ from __future__ import absolute_import, division
 
 from . import _compat, records, watchdog
 
-SYNC_SECONDS = 1.0
+# A power cut may take a second, of which waking up and the sync itself need a part.
+SYNC_SECONDS = 0.8
 
 
 class Keeper(object):
@@ -46,7 +47,7 @@ class Keeper(object):
         self._keep_safe(now)
         waits = [dog.next_check(now) for dog in list(self._watchdogs.values())]
         if self.is_alert:
-            waits.append(SYNC_SECONDS)
+            waits.append(0.0 if self._looked is None else self._looked + SYNC_SECONDS - now)
         return max(0.01, min(waits)) if waits else None
 
     def _check_heartbeats(self, now):
