@@ -271,6 +271,20 @@ def test_a_record_in_whose_exchange_something_unexpected_happened_is_not_sent_tw
     assert counts(line.entry) == CLEAN
 
 
+def test_a_want_of_memory_is_no_fault_of_ours_and_soon_tried_again(line):
+    """Quiet: nobody is asked to report it, and what waits is delivered once there is some."""
+    def raise_memory_error(server, request):
+        raise MemoryError()
+
+    line.server.concerned = lambda request: request.path.endswith("/events")
+    line.server.next_faults = [raise_memory_error]
+    line.event(line.entry, "one")
+    began = line.world.now
+    line.drain()
+    assert line.server.struck == 1 and line.server.names() == ["one"]
+    assert line.world.now - began < 10
+
+
 @pytest.mark.parametrize("fault", [
     never_answer, say(500, "oops\n"), say(502, "<html>", HTML), say(504, "", HTML),
     say(200, "<html>", HTML), say(204, ""),

@@ -14,6 +14,7 @@ DEAD_BYTES = 4 * 1024 * 1024
 DEAD_SECONDS = 30 * 86400
 RESERVE = "-reserve"
 RESERVE_BYTES = 256 * 1024
+_PIECE_BYTES = 4096
 UNTOUCHED_SHARE = 0.05
 # However much the other outboxes of the spool hold, a process may have this.
 LEAST_BYTES = 1024 * 1024
@@ -65,7 +66,9 @@ class Reserve(object):
             try:
                 if hasattr(os, "fchmod"):
                     os.fchmod(descriptor, 0o600)
-                os.write(descriptor, b"\0" * RESERVE_BYTES)
+                # In pieces, for memory may be what was scarce.
+                for _ in range(RESERVE_BYTES // _PIECE_BYTES):
+                    os.write(descriptor, b"\0" * _PIECE_BYTES)
             finally:
                 os.close(descriptor)
         except OSError:

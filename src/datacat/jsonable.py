@@ -87,6 +87,8 @@ def text_of(convert, value):
     try:
         converted = convert(value)
         return converted if isinstance(converted, six.text_type) else decode(converted)
+    except MemoryError:
+        raise
     except Exception:
         return u"<unprintable %s>" % type(value).__name__
 

@@ -91,6 +91,9 @@ class Loop(object):
     def _guarded_step(self):
         try:
             return self._step(monotonic())
+        except MemoryError:
+            # No fault of ours, and over soon or never.
+            return _PAUSE_AFTER_FAULT
         except Exception:
             LOGGER.exception("a fault in datacat itself; please report it. It goes on")
             return _PAUSE_AFTER_FAULT

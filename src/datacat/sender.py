@@ -20,6 +20,7 @@ __all__ = ["UNKNOWN_STATE", "Sender"]
 HEARTBEAT_SECONDS = 15.0
 LOOK_SECONDS = 60.0
 FAULT_SECONDS = 30.0
+SHORTAGE_SECONDS = 1.0
 
 
 class Sender(object):
@@ -132,14 +133,20 @@ class Sender(object):
         self._turn += 1
         try:
             self._delivery.serve(lane)
+        except MemoryError:
+            # No fault of ours, and over soon or never.
+            self._put_off(lane, SHORTAGE_SECONDS)
         except Exception:
             self._tell_fault()
-            # Whatever it was, it may have come when the server had the record already.
-            self._delivery.doubt_head(lane)
-            # One session's trouble must not hold back the others.
-            lane.wait(self._clock() + FAULT_SECONDS)
+            self._put_off(lane, FAULT_SECONDS)
         if lane.entry.is_over:
             self._let_go(lane)
+
+    def _put_off(self, lane, seconds):
+        # Whatever it was, it may have come when the server had the record already.
+        self._delivery.doubt_head(lane)
+        # One session's trouble must not hold back the others.
+        lane.wait(self._clock() + seconds)
 
     def _let_go(self, lane):
         """A session is over: forget it, and close an adopted outbox when it was the last."""
