@@ -31,6 +31,7 @@ _POLL_SHORTEST = 0.00005
 _POLL_LONGEST = 0.05
 _CLOCK_BOOTTIME = 7
 _RINGS_AT_ONCE = 65536
+_imported = []
 
 
 def acquire_within(lock, seconds):
@@ -196,15 +197,19 @@ def process_cpu_seconds():
 def boot_identity():
     """Return a text that changes when the machine boots, or "" where it cannot be known."""
     try:
-        with open("/proc/sys/kernel/random/boot_id") as stream:
-            return stream.read().strip()
-    except (IOError, OSError):
+        # Not `open`, which is gone before the last finalizers are run.
+        descriptor = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY)
+    except OSError:
         return ""
+    try:
+        return str(os.read(descriptor, 100).decode("ascii")).strip()
+    finally:
+        os.close(descriptor)
 
 
 def keep_for_ever(thing):
     """Take a reference to `thing` that nothing gives back, so that it is never finalized."""
-    import ctypes  # late, as everything that `import datacat` itself does not need
+    ctypes = _imported_ctypes()
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
@@ -224,8 +229,17 @@ def is_main_interpreter_exiting():
 
 def let_go(thing):
     """Give back the reference that `keep_for_ever` took."""
-    import ctypes
+    ctypes = _imported_ctypes()
     ctypes.pythonapi.Py_DecRef(ctypes.py_object(thing))
+
+
+def _imported_ctypes():
+    # Late, as everything that `import datacat` itself does not need; and kept, because who logs
+    # from a finalizer while Python is taken apart can import nothing any more.
+    if not _imported:
+        import ctypes
+        _imported.append(ctypes)
+    return _imported[0]
 
 
 def disk_space(folder):

@@ -54,6 +54,10 @@ class Pipeline(object):
     """
 
     def __init__(self, settings):
+        # Imported late: `import datacat` must not cost its users the import of requests. And no
+        # later: while Python is taken apart, nothing can be imported any more.
+        from .transport import Transport
+        self._new_transport = Transport
         self.settings = settings
         self.warn = Notices()
         self.redaction = Redaction(settings.before_record, self.warn)
@@ -81,9 +85,7 @@ class Pipeline(object):
             entry.number for entry in outbox.entries() if entry.local_id not in known]
         predecessor = outbox.notes()
         outbox.note(**adoption.describe_owner())
-        # Imported late: `import datacat` must not cost its users the import of requests.
-        from .transport import Transport
-        self._transport = Transport(self.settings)
+        self._transport = self._new_transport(self.settings)
         self.sender = Sender(
             self.settings, self._transport, outbox,
             None if outbox.path == NoStore.path else self._spool, self.warn, inherited,

@@ -1,17 +1,14 @@
 """Logging from where Python interrupts a program (18): nothing hangs, nothing is lost."""
 from __future__ import absolute_import, division
 
-import os
 import sys
 
 import pytest
-from tools.call_times import SICK_DISK, check_bounds
-from tools.host import (
-    application,
-    await_word,
-    deliver_what_is_left,
-    said,
-)
+from tools.call_times import check_bounds
+from tools.host import application, await_word, deliver_what_is_left
+from tools.trial import EXIT_WITHIN, LATENESS
+
+from datacat._compat import monotonic
 
 # What interrupts counts how often it found the library's own code in the middle of an append.
 COUNTING = u"""
@@ -75,7 +72,7 @@ while time.time() < until:
     recorder.log_event("working")
     recorder.log_metric("m", 1)
     recorder.update_state({"a": {"b": 1}})
-    time.sleep(0.002)
+    time.sleep(0.001)
 signal.setitimer(signal.ITIMER_REAL, 0)
 session.flush(20)
 session.end(20)
@@ -87,24 +84,32 @@ NEVER_COLLECTED = pytest.mark.skipif(
     sys.version_info < (3, 4), reason="Python 2 never collects cycles that have finalizers")
 
 
-@pytest.mark.parametrize("program, struck", [
-    pytest.param(FINALIZERS, 200, marks=NEVER_COLLECTED), (SIGNALS, 200),
+@pytest.mark.parametrize("program", [
+    pytest.param(FINALIZERS, marks=NEVER_COLLECTED), SIGNALS,
 ], ids=["finalizers", "signals at 1 kHz"])
 def test_logging_while_the_outbox_is_held_in_the_same_thread_neither_hangs_nor_loses(
-        own_collector, spool, tmp_path, scaled, program, struck):
+        own_collector, spool, tmp_path, scaled, program):
     """Accepted means kept: what interrupts an append is on disk when the append is over."""
-    seconds = scaled(1, 60)
+    seconds = scaled(0.7, 15)
     with application(program, tmp_path, own_collector.url, (seconds,),
                      env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
         ended = await_word(app, "ended", seconds + 60)
         app.wait(10)
-    assert ended["struck"] >= struck
-    assert ended["inside"] >= struck // 20, "the outbox was hardly ever interrupted"
+    # A busy machine gives a process fewer signals than it asked for.
+    assert ended["struck"] >= 200 * seconds
+    assert ended["inside"] >= 10 * seconds, "the outbox was hardly ever interrupted"
     assert (ended["dead"], ended["dropped"], ended["merged"], ended["possibly_twice"]) == (0,) * 4
-    deliver_what_is_left(own_collector, [app.accepted], tmp_path, scaled(60, 600))
-    # A call contains the calls that interrupt it, hundreds where they come at each allocation.
-    check_bounds([app.accepted], SICK_DISK, usual=0.050)
+    deliver_what_is_left(own_collector, [app.accepted], tmp_path, scaled(30, 300))
+    check_bounds([app.accepted])
 
+
+# Each says when the application has nothing more to do but to end.
+LEAVING = u"""
+from datacat._compat import monotonic
+
+def leave():
+    say("leaving", at=monotonic())
+"""
 
 AT_EXIT = u"""
 import atexit
@@ -115,22 +120,31 @@ session = open_session()
 recorders.append(recorder_of(session))
 atexit.register(log_last, "before datacat's own")
 recorders[0].log_event("working")
+leave()
 """
 
 LATE_THREAD = u"""
-import atexit
-session = open_session()
-recorder = recorder_of(session)
-
-def outlive_main(patience):
-    recorder.log_event("before the main thread's end")
+def outlive_main():
     main = [each for each in threading.enumerate() if each.name == "MainThread"][0]
     main.join()
-    time.sleep(patience)
-    recorder.log_event("after the main thread's end")
+    time.sleep(0.1)
+    log_late()
+    leave()
 
-threading.Thread(target=outlive_main, args=(0.1,)).start()
+threading.Thread(target=outlive_main).start()
 """
+
+LAST_IN_LATE_THREAD = u"""
+session = open_session()
+recorder = recorder_of(session)
+recorder.log_event("before the main thread's end")
+log_late = lambda: recorder.log_event("after the main thread's end")
+""" + LATE_THREAD
+
+# From 3.12 on none of the library's threads starts any more then.
+FIRST_IN_LATE_THREAD = u"""
+log_late = lambda: recorder_of(open_session(connect_wait=0.5)).log_event("only now")
+""" + LATE_THREAD
 
 NEVER_STOPS = u"""
 session = open_session()
@@ -145,6 +159,7 @@ for number in range(3):
     each.daemon = True
     each.start()
 time.sleep(0.3)
+leave()
 """
 
 FIRST_AT_EXIT = u"""
@@ -154,6 +169,22 @@ import atexit
 def begin_late():
     session = open_session()
     recorder_of(session).log_event("began at exit")
+    leave()
+"""
+
+# Run when Python takes its modules apart, after all that atexit does.
+TAKEN_APART = u"""
+class Last(object):
+    def __init__(self, recorder):
+        self.recorder = recorder
+
+    def __del__(self):
+        self.recorder.log_event("while Python is taken apart")
+
+session = open_session()
+last = Last(recorder_of(session))
+last.recorder.log_event("working")
+leave()
 """
 
 HOOKED = u"""
@@ -161,14 +192,20 @@ session = open_session()
 recorder = recorder_of(session)
 sys.excepthook = lambda kind, error, trace: recorder.log_exception(error, {"hooked": True})
 recorder.log_event("working")
+leave()
 raise LookupError("nobody catches this")
 """
 
 
+# Python 2 says so of any daemon thread, for it takes away the names that the thread uses.
+TAKEN_APART_FIRST = "(most likely raised during interpreter shutdown)"
+
+
 @pytest.mark.parametrize("program, least, status", [
-    (AT_EXIT, 3, 0), (LATE_THREAD, 2, 0), (NEVER_STOPS, 30, None), (FIRST_AT_EXIT, 1, 0),
-    (HOOKED, 2, 1),
-], ids=["atexit", "thread", "daemon threads", "first at exit", "excepthook"])
+    (AT_EXIT, 3, 0), (LAST_IN_LATE_THREAD, 2, 0), (FIRST_IN_LATE_THREAD, 1, 0),
+    (NEVER_STOPS, 30, 0), (FIRST_AT_EXIT, 1, 0), (TAKEN_APART, 2, 0), (HOOKED, 2, 1),
+], ids=["atexit", "thread", "first in a thread", "daemon threads", "first at exit",
+        "taken apart", "excepthook"])
 @pytest.mark.parametrize("away", [False, True], ids=["server there", "server away"])
 def test_last_words_at_the_end_of_the_interpreter_are_kept(
         make_collector, spool, tmp_path, program, least, status, away):
@@ -176,32 +213,15 @@ def test_last_words_at_the_end_of_the_interpreter_are_kept(
     collector = make_collector().start()
     if away:
         collector.stop()
-    with application(u"began = time.time()\n" + program, tmp_path, collector.url,
+    with application(LEAVING + program, tmp_path, collector.url,
                      env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        left = await_word(app, "leaving", 15)["at"]
         app.wait(15, expect=status)
+        assert monotonic() - left <= EXIT_WITHIN + LATENESS
     if away:
         collector.start()
     report = deliver_what_is_left(collector, [app.accepted], tmp_path)
     assert report.accepted >= least
-    assert "Traceback" not in app.output, app.output
-
-
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 refuses new threads at exit")
-def test_a_session_opened_when_no_thread_starts_any_more_is_delivered_by_the_next_run(
-        own_collector, spool, tmp_path):
-    """Exit: 3.12 and newer start no thread at exit; the file keeps what the next run sends."""
-    program = u"""
-class Late(object):
-    def __del__(self):
-        session = datacat.create_session(URL, product="host-faults", version="1",
-                                         spool_dir=os.environ["DATACAT_SPOOL_DIR"])
-        recorder_of(session).log_event("too late for threads")
-import threading
-threading._register_atexit(lambda: Late())
-"""
-    with application(program, tmp_path, own_collector.url,
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
-        app.wait(15)
-    report = deliver_what_is_left(own_collector, [app.accepted], tmp_path)
-    assert report.accepted == 1, app.output
-    assert said(app, "anything") == [] and os.path.exists(str(spool))
+    if TAKEN_APART_FIRST not in app.output:
+        assert "Traceback" not in app.output and "ignored" not in app.output, app.output
+    check_bounds([app.accepted])
