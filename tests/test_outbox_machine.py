@@ -9,7 +9,7 @@ import tempfile
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tools.outboxes import NAME, TroubledStore, Warnings
+from tools.outboxes import MEMORY_DISK, NAME, TroubledStore, Warnings
 
 from datacat import records
 from datacat.outbox import Outbox
@@ -20,8 +20,6 @@ VALUES = st.sampled_from([1, 2, None, {}, {"a": 1}, {"a": None}, {"b": {"a": 2}}
 STATES = st.dictionaries(st.sampled_from("abc"), VALUES, max_size=2)
 SMALL_CAP = 64 * 1024
 NOT_LOST = ("number", "local_id", "accepted", "sent", "events", "metrics", "dead")
-# Hundreds of files are opened and closed, each with a sync.
-MEMORY_DISK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 class Model(object):

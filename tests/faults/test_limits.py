@@ -1,26 +1,20 @@
-"""Bounds (13, 14, 17): the cap, the limits of the system, a power cut."""
+"""Bounds (13, 14): the cap, the limits of the system."""
 from __future__ import absolute_import, division
 
-import re
-import signal
-
-import pytest
 from tools.call_times import SICK_DISK, check_bounds
 from tools.host import (
     OWN,
     application,
+    await_delivery,
     await_word,
-    copy_spool,
-    deliver_what_is_left,
     events_of,
     said,
-    strace,
     tell,
     warnings_of,
 )
 from tools.invariants import compare
 
-from datacat._compat import monotonic
+LOSSES = ("dead", "dropped", "merged", "possibly_twice")
 
 CAPPED = u"""
 session = open_session(connect_wait=0, max_bytes=1 << 20)
@@ -87,121 +81,155 @@ LIMITED = u"""
 import resource
 session = open_session(connect_wait=20)
 recorder = recorder_of(session)
-for number in range(20):
-    recorder.log_event("before", {"number": number})
+
+def log(name, count, size):
+    for number in range(count):
+        recorder.log_event(name, {"number": number, "text": "x" * size})
+        time.sleep(0.005)
+
+log("before", 20, 100)
 session.flush(10)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-hard = resource.getrlimit(getattr(resource, sys.argv[3]))[1]
-if sys.argv[3] == "RLIMIT_NOFILE":
-    soft = len(os.listdir("/proc/self/fd")) - 1
-elif sys.argv[3] == "RLIMIT_FSIZE":
-    soft = max(os.path.getsize(os.path.join(folder, name))
-               for folder, _, names in os.walk("spool") for name in names
-               if not name.endswith("-reserve")) + 2000
-else:
-    with open("/proc/self/statm") as stream:
-        soft = int(stream.read().split()[0]) * 4096 + (1 << 20)
-quiet = open(os.devnull, "w")
-resource.setrlimit(getattr(resource, sys.argv[3]), (soft, hard))
-for number in range(200):
-    recorder.log_event("limited", {"number": number, "text": "x" * 300})
-    time.sleep(0.005)
-limited = session.stats()
-resource.setrlimit(getattr(resource, sys.argv[3]), (hard, hard))
-say("limited", soft=soft, **limited)
+limit = getattr(resource, sys.argv[3])
+hard = resource.getrlimit(limit)[1]
+say("ready")
+wait_for("limit")
+%s
+resource.setrlimit(limit, (hard, hard))
 say("flushed", flushed=session.flush(30), **session.stats())
-recorder.log_event("after")
+log("after", 10, 100)
 session.end(20)
+say("ended", **session.stats())
+"""
+
+NO_LARGER_FILE = u"""
+soft = max(os.path.getsize(os.path.join(folder, name))
+           for folder, _, names in os.walk("spool") for name in names
+           if not name.endswith("-reserve")) + 2000
+resource.setrlimit(limit, (soft, hard))
+log("limited", 200, 300)
+say("limited", **session.stats())
+"""
+
+NO_DESCRIPTOR = u"""
+def wait_until(condition, patience=20):
+    end = time.time() + patience
+    while not condition() and time.time() < end:
+        time.sleep(0.05)
+
+log("limited", 100, 300)
+# Its connection is broken, so that it has no descriptor any more.
+wait_until(lambda: session.stats()["online"] is False)
+free = os.open(os.devnull, os.O_RDONLY)
+os.close(free)
+resource.setrlimit(limit, (free, hard))
+say("limited")
+log("limited", 100, 300)
+wait_until(lambda: "Too many open files" in (session.stats()["last_error"] or ""))
+say("felt", **session.stats())
+"""
+
+NO_MEMORY = u"""
+class Starving(object):
+    # Takes all memory for as long as a call lasts, so that the recorder itself has some.
+    local_id = session.local_id
+
+    def log_event(self, name, data):
+        taken = take_all()
+        try:
+            session.log_event(name, data)
+        finally:
+            del taken[:]
+
+def take_all():
+    # But for a little, without which the interpreter itself breaks down.
+    spare, taken, size = bytearray(50000), [], 1 << 22
+    while size >= 1 << 10:
+        try:
+            taken.append(bytearray(size))
+        except MemoryError:
+            size //= 2
+    del spare
+    return taken
+
+with open("/proc/self/statm") as stream:
+    soft = int(stream.read().split()[0]) * resource.getpagesize() + (2 << 20)
+resource.setrlimit(limit, (soft, hard))
+recorder.session = Starving()
+for size in (100, 3000, 60000, 100000):
+    log("limited", 30, size)
+recorder.session = session
+say("limited", **session.stats())
+# The library's own threads are to be short of it, too.
+for _ in range(3):
+    log("in between", 10, 2000)
+    taken = take_all()
+    time.sleep(1)
+    del taken[:]
 """
 
 
-@pytest.mark.parametrize("limit", ["RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_AS"])
-def test_limits_of_the_system_are_neither_raised_nor_a_reason_to_lose(
-        own_collector, tmp_path, limit):
-    """Never in the way: no room in a file, no descriptors, no memory; calls return, all comes."""
-    with application(LIMITED, tmp_path, own_collector.url, (limit,),
-                     env={"DATACAT_SPOOL_DIR": str(tmp_path / "spool")}) as app:
-        app.wait(90)
-    limited, flushed = said(app, "limited")[0], said(app, "flushed")[0]
-    if limit == "RLIMIT_FSIZE":
-        assert warnings_of(app, "WARNING datacat"), "the limit was not felt: %s" % limited
-    assert flushed["flushed"], flushed
-    assert [flushed[name] for name in ("dead", "dropped", "merged", "possibly_twice")] == [0] * 4
-    deliver_what_is_left(own_collector, [app.accepted], tmp_path, spool=tmp_path / "spool")
+def run_limited(limit, program, folder, url, meanwhile=None):
+    """Run an application under a limit of the system to its end; return it.
 
-
-# A power cut
-
-POWERED = u"""
-session = open_session(connect_wait=0, durability=sys.argv[3])
-recorder = recorder_of(session)
-number = 0
-while True:
-    number += 1
-    recorder.log_event("step", {"number": number})
-    time.sleep(0.005)
-    if os.path.exists("die"):
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def synced_moments(trace):
-    """Return how often the write-ahead log was synced, by strace's record."""
-    with open(trace) as stream:
-        return len(re.findall(r"(?:fsync|fdatasync)\(\d+<[^>]*-wal>", stream.read()))
-
-
-@pytest.mark.parametrize("durability", ["process", "power"])
-def test_the_log_is_synced_as_often_as_a_power_cut_may_take(
-        make_collector, tmp_path, scaled, durability):
-    """Power: the log is synced each second, with durability="power" before each call returns.
-
-    That the disk keeps what was synced is the disk's promise; the next test drops the rest.
+    meanwhile: a callable (application) that lets it go on; without one it just goes on.
     """
-    collector = make_collector().start()
-    collector.stop()
-    spool, trace = tmp_path / "spool", str(tmp_path / "trace")
-    prefix = strace("-f", "-y", "-o", trace, "-e", "trace=fsync,fdatasync")
-    with application(POWERED, tmp_path, collector.url, (durability,), prefix=prefix,
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
-        app.wait_for_accepted(50)
-        before, began = synced_moments(trace), monotonic()
-        app.wait_for_accepted(50 + scaled(200, 3000))
-        seconds = monotonic() - began
-        tell(tmp_path, "die")
-        app.wait(20, expect=-signal.SIGKILL)
-    syncs = synced_moments(trace) - before
-    if durability == "power":
-        assert syncs >= scaled(200, 3000), "a call returned before its record was synced"
-    else:
-        assert syncs >= int(seconds / 1.5), "%d syncs in over %.1f s" % (syncs, seconds)
-    copy = copy_spool(spool, tmp_path / "after the cut")
-    collector.start()
-    deliver_what_is_left(collector, [app.accepted], tmp_path, spool=copy)
+    env = {"DATACAT_SPOOL_DIR": str(folder / "spool"), "MALLOC_ARENA_MAX": "1"}
+    with application(LIMITED % program, folder, url, (limit,), env=env) as app:
+        await_word(app, "ready")
+        if meanwhile is None:
+            tell(folder, "limit")
+        else:
+            meanwhile(app)
+        app.wait(90)
+    assert "Traceback" not in app.output, app.output
+    assert said(app, "flushed")[0]["flushed"], said(app, "flushed")
+    check_bounds([app.accepted])
+    return app
 
 
-def test_what_was_not_synced_is_lost_as_a_whole_tail_and_nothing_else(
-        make_collector, tmp_path, scaled):
-    """Power: cut back to what a sync had reached, the log gives all records before that point."""
-    collector = make_collector().start()
-    collector.stop()
-    spool = tmp_path / "spool"
-    with application(POWERED, tmp_path, collector.url, ("process",),
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
-        app.wait_for_accepted(100)
-        app.pause()
-        synced = dict((path.name, path.stat().st_size) for path in spool.iterdir())
-        early = app.count_accepted()
-        app.resume()
-        app.wait_for_accepted(early + scaled(150, 1500))
-        app.kill()
-    for name, size in synced.items():
-        if name.endswith("-wal"):
-            with open(str(spool / name), "r+b") as stream:
-                stream.truncate(size)
-    collector.start()
-    report = deliver_what_is_left(collector, [app.accepted], tmp_path, spool=spool,
-                                  allow={"lost": app.count_accepted()}, timeout=5)
-    assert len(report.arrived) >= early
-    marks = [mark for mark in report.calls if mark in report.arrived]
-    assert marks == list(report.calls)[:len(marks)], "there is a hole before the cut"
+def check_nothing_lost(app, collector):
+    """Check that all came, once, and that nothing was given up."""
+    assert await_delivery(collector, [app.accepted]).accepted == 230
+    assert not any(said(app, "ended")[0][name] for name in LOSSES)
+
+
+def test_a_file_that_may_not_grow_is_neither_raised_nor_a_reason_to_lose(
+        own_collector, tmp_path):
+    """Never in the way: what has no room in the file waits in memory, and all comes."""
+    app = run_limited("RLIMIT_FSIZE", NO_LARGER_FILE, tmp_path, own_collector.url)
+    assert said(app, "limited")[0]["in_memory"] > 0, "the limit was not felt"
+    assert len(warnings_of(app, "WARNING datacat could not")) == 1, app.output
+    check_nothing_lost(app, own_collector)
+
+
+def test_no_free_descriptor_is_neither_raised_nor_a_reason_to_lose(
+        own_collector, v1_proxy, tmp_path):
+    """Never in the way: neither a sync nor a connection can be had, and all comes later."""
+    def take_the_connection_away(app):
+        v1_proxy.refuse()
+        tell(tmp_path, "limit")
+        await_word(app, "limited")
+        v1_proxy.heal()
+
+    app = run_limited("RLIMIT_NOFILE", NO_DESCRIPTOR, tmp_path, v1_proxy.url,
+                      take_the_connection_away)
+    assert "Too many open files" in said(app, "felt")[0]["last_error"]
+    unsynced, = warnings_of(app, "cannot be synced")
+    assert "Too many open files" in unsynced
+    check_nothing_lost(app, own_collector)
+
+
+def test_no_memory_is_not_raised_and_each_record_it_costs_is_counted(own_collector, tmp_path):
+    """Never silent: a record that cannot be encoded for want of memory is counted and told."""
+    app = run_limited("RLIMIT_AS", NO_MEMORY, tmp_path, own_collector.url)
+    limited, ended = said(app, "limited")[0], said(app, "ended")[0]
+    assert limited["dropped"] > 10, "the limit was not felt: %s" % limited
+    assert ended["dead"] == ended["merged"] == 0
+    # A read-back needs memory as well; three that get none are the last.
+    report = await_delivery(own_collector, [app.accepted], allow={
+        "lost": ended["dropped"], "twice": ended["possibly_twice"]})
+    assert report.accepted == 20 + 120 + 30 + 10
+    assert len(report.deviations["lost"]) == ended["dropped"]
+    told = events_of(own_collector.sessions(), "datacat_records_dropped")
+    assert sum(each["count"] for each in told) == ended["dropped"]

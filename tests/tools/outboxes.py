@@ -12,6 +12,8 @@ from datacat.store import Store, StoreRefused
 SCOPE = "aaaaaaaaaaaa"
 NAME = SCOPE + "-bbbbbbbbbbbb.outbox"
 CAP = 256 * 1024 * 1024
+# For where hundreds of files are opened and closed, each with a sync.
+MEMORY_DISK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 class Warnings(object):

@@ -1,0 +1,74 @@
+"""What a starting process gets out of a folder of outboxes. Nothing here asserts of what it is."""
+from __future__ import absolute_import, division
+
+import io
+import json
+import os
+import sqlite3
+
+from datacat import records
+from datacat.outbox import Outbox
+from datacat.spool import Spool
+from tools.outboxes import CAP, Warnings
+
+
+class LeftBehind(object):
+    """Opens a folder as a process of a scope does when it starts, and takes everything out.
+
+    events: the fields of what was logged, in order. dropped: how many were counted as lost.
+    warnings: the topics of what the user would be told.
+    """
+
+    def __init__(self, folder, scope):
+        warnings = Warnings()
+        self._spool = Spool(str(folder), scope, False, warnings)
+        self._outbox = Outbox(self._spool.claim(), CAP, warnings)
+        self.events = []
+        for entry in self._outbox.entries():
+            self._take_out(entry)
+        self.dropped = sum(entry.dropped for entry in self._outbox.entries())
+        self._check_it_works()
+        self.warnings = warnings.topics
+        self._outbox.close()
+
+    def _take_out(self, entry):
+        record = self._head(entry)
+        while record is not None:
+            if record.kind == records.EVENT:
+                self.events.append(json.loads(record.body.decode("ascii")))
+            self._outbox.settle(record)
+            record = self._head(entry)
+        assert entry.waiting == 0
+
+    def _head(self, entry):
+        head = self._outbox.head(entry.number)
+        if head is None and self._outbox.heal(self._spool.replacement):
+            head = self._outbox.head(entry.number)
+        return head
+
+    def _check_it_works(self):
+        entries = self._outbox.entries()
+        session = entries[-1] if entries else self._outbox.add_session(u"local-new", b"{}")
+        assert self._outbox.append(session.number, records.EVENT, b'{"name":"new"}')
+        assert self._outbox.head(session.number).body == b'{"name":"new"}'
+
+
+def lay_out(files, root, folder):
+    """Write {path below root: bytes} into a new folder; return its path."""
+    os.mkdir(str(folder))
+    for path, content in files.items():
+        target = os.path.join(str(folder), os.path.relpath(path, str(root)))
+        if not os.path.isdir(os.path.dirname(target)):
+            os.makedirs(os.path.dirname(target), 0o700)
+        with io.open(target, "wb") as stream:
+            stream.write(content)
+    return str(folder)
+
+
+def what_sqlite_finds(path):
+    """Return what sqlite says of a database file's soundness: "ok" where it is."""
+    database = sqlite3.connect(path)
+    try:
+        return "; ".join(row[0] for row in database.execute("PRAGMA integrity_check"))
+    finally:
+        database.close()
