@@ -271,6 +271,26 @@ def test_an_append_that_finds_it_busy_returns_within_the_bound_and_is_kept(box):
     assert box.bodies() == [b"%d" % number for number in range(1, 100)]
 
 
+def test_a_call_that_interrupts_one_that_waits_does_not_wait_as_well(box, monkeypatch):
+    """Or else signals that come faster than it waits would keep the other waiting for ever."""
+    wait, waits = intake._compat.acquire_within, []
+
+    def wait_interrupted(lock, seconds):
+        waits.append(seconds)
+        if len(waits) < 5:
+            box.append(b"2")
+        return wait(lock, seconds)
+
+    monkeypatch.setattr(intake._compat, "acquire_within", wait_interrupted)
+    holder = Holder(box)
+    try:
+        box.append(b"1")
+        assert len(waits) == 1 and box.entry.waiting == 2
+    finally:
+        holder.let_go()
+    assert box.bodies() == [b"2", b"1"]
+
+
 def test_whoever_holds_it_gives_way_to_a_log_call_that_waited(box, monkeypatch):
     """Or else the call has the outbox and waits for the interpreter; nobody else is held up."""
     pauses = []

@@ -5,6 +5,7 @@ anything that knows what datacat is.
 """
 from __future__ import absolute_import, division
 
+import collections
 import os
 import select
 import sys
@@ -45,7 +46,7 @@ def acquire_within(lock, seconds):
     pause = _POLL_SHORTEST
     while not lock.acquire(False):
         left = until - monotonic()
-        if left <= 0:
+        if left <= 0 or getattr(lock, "is_being_taken_here", False):
             return False
         time.sleep(min(pause, left))
         pause = min(pause * 2, _POLL_LONGEST)
@@ -57,23 +58,34 @@ class ReentrantLock(object):
 
     There it is written in Python, and a handler between two of its lines leaves it released
     twice.  Here every step is undone by who interrupts it.  A handler that comes between taking
-    the inner lock and noting its owner finds it busy, no more.
+    the inner lock and noting its owner finds it busy, and `is_being_taken_here`.
     """
 
     def __init__(self):
         self._inner = threading.Lock()
         self._owner = None
         self._depth = 0
+        self._takers = collections.deque()
+
+    @property
+    def is_being_taken_here(self):
+        """Whether the caller interrupts this thread's own `acquire`, so that waiting is vain."""
+        return get_ident() in self._takers
 
     def acquire(self, blocking=True):
         """Take the lock, again where this thread has it; return whether it was got."""
-        if self._owner == get_ident():
+        me = get_ident()
+        if self._owner == me:
             self._depth += 1
             return True
-        if not self._inner.acquire(blocking):
-            return False
-        self._owner = get_ident()
-        return True
+        self._takers.append(me)
+        try:
+            if not self._inner.acquire(blocking):
+                return False
+            self._owner = me
+            return True
+        finally:
+            self._takers.remove(me)
 
     def release(self):
         """Give back what one `acquire` took."""

@@ -98,12 +98,15 @@ class Intake(object):
     def _wait_for(self, lock):
         # Where records are set aside already the bound was spent once; a little is waited all the
         # same, or else a tight loop of log calls adds as fast as the holder takes in.
-        self._waiters.append(None)
+        me = _compat.get_ident()
+        if me in self._waiters:
+            return False  # it interrupts, in its own thread, a call that waits already
+        self._waiters.append(me)
         try:
             return _compat.acquire_within(
                 lock, CROWDED_SECONDS if self._asiders else BUSY_SECONDS)
         finally:
-            self._waiters.pop()
+            self._waiters.remove(me)
 
     def _append_held(self, session, kind, body):
         self._inside = True
