@@ -992,7 +992,8 @@ def test_a_sync_makes_a_checkpoint_of_a_large_log(box):
         box.append(b"x" * 1000)
     assert box.outbox.unsynced and os.path.getsize(box.path + "-wal") > disk.CHECKPOINT_BYTES
     box.outbox.sync()
-    assert os.path.getsize(box.path + "-wal") == 0
+    # Begun anew, which takes a sync: no log call shall wait for it.
+    assert 0 < os.path.getsize(box.path + "-wal") < 4096
 
 
 def test_a_large_file_shrinks_when_it_is_drained(box):

@@ -334,7 +334,7 @@ class Disk(object):
         """Close the file."""
         if self.has_file:
             self._reserve.free()
-        self.attempt(self.store.checkpoint)
+        self.attempt(self.store.checkpoint, True)
         self.store.close()
 
     def delete(self):

@@ -389,9 +389,24 @@ class Store(object):
         except OSError:
             return 0
 
-    def checkpoint(self):
-        """Move the write-ahead log into the database and cut it to nothing."""
+    def checkpoint(self, is_last=False):
+        """Move the write-ahead log into the database and cut it to nothing.
+
+        :param is_last: whether nothing will be written any more.
+        """
         self._fetch("checkpoint", "PRAGMA wal_checkpoint(TRUNCATE)")
+        if not is_last:
+            self._begin_log()
+
+    def _begin_log(self):
+        """Write what is there already: the first write into an empty log waits for a sync.
+
+        It shall not be a log call's. Where this fails, the next write will meet the same.
+        """
+        try:
+            self._write("PRAGMA user_version = %d" % schema.SCHEMA_VERSION)
+        except _ERRORS:
+            pass
 
     def shrink(self, pages):
         """Give up to `pages` free pages back (https://sqlite.org/pragma.html); return if any stay.
