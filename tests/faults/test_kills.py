@@ -5,7 +5,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 
 import pytest
 from tools.host import (
@@ -17,6 +16,7 @@ from tools.host import (
     said,
     strace,
     tell,
+    traced,
 )
 from tools.waiting import wait_until
 
@@ -97,18 +97,10 @@ wait_for("never")
 def kill_in_thread(app, folder, which, call, number):
     """Have one thread of an application killed in front of its `number`th `call`."""
     thread = await_word(app, "threads")["ids"][which]
-    tracer = subprocess.Popen(
-        strace("-p", str(thread), "-e", "trace=" + call, "-e",
-               "inject=%s:signal=SIGKILL:when=%d" % (call, number)),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        assert b"attached" in tracer.stdout.readline()
+    with traced(thread, "-e", "trace=" + call, "-e",
+                "inject=%s:signal=SIGKILL:when=%d" % (call, number)):
         tell(folder, "traced")
         return app.wait(30, expect=None)
-    finally:
-        if tracer.poll() is None:
-            tracer.kill()
-        tracer.communicate()
 
 
 @pytest.mark.parametrize("which, call", [(1, "pwrite64"), (2, "fsync")],

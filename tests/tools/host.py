@@ -184,6 +184,20 @@ def strace(*options):
     return ("strace",) + options
 
 
+@contextlib.contextmanager
+def traced(task, *options):
+    """Have strace, with these options, at a process or thread that runs already."""
+    tracer = subprocess.Popen(strace("-p", str(task), *options),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert b"attached" in tracer.stdout.readline()
+        yield
+    finally:
+        if tracer.poll() is None:
+            tracer.terminate()
+        tracer.communicate()
+
+
 def shutil_which(name):
     """Return where a program is, or None."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
