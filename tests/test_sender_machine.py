@@ -1,7 +1,8 @@
 """One line for the sender, whatever befalls it: all that was accepted arrives, once, in order.
 
-Hypothesis logs, breaks the server in every way, lets time pass and restarts the process; what
-arrived is read from the server, what was accepted from the test's own list.
+Hypothesis logs, breaks the server in every way, lets somebody else write, time pass, this and
+other processes die; what arrived is read from the server, what was accepted from the test's own
+list.
 """
 from __future__ import absolute_import, division
 
@@ -25,8 +26,10 @@ from tools.sending import Bench
 
 HTML = "text/html"
 POISON = "poison"
+PANIC = "panic"
 LIBRARY = frozenset((
-    "session_opened_offline", "session_ended_offline", "session_reopened"))
+    "session_opened_offline", "session_ended_offline", "session_reopened",
+    "session_crashed_detected"))
 FAULTS = [
     refuse, lose_answer, never_answer, portal, apply_late(1.5),
     say(500, "oops"), say(500, "oops", applied=True), say(502, "<html>", HTML),
@@ -36,10 +39,33 @@ FAULTS = [
     say(302, "", Location="http://portal/"), say(404, "Not found\n"), say(405, "no"),
     say(400, "<html>", HTML), say(451, "<html>", HTML), say(407, "proxy"),
 ]
+UNREADABLE = say(500, "no such table\n")
 LONGEST_DRAIN = 1500.0
+# An outbox of the dead is looked for once a minute.
+ADOPTED_WITHIN = 130.0
 
 faults = strategies.sampled_from(FAULTS)
 which = strategies.integers(0, 2)
+
+
+class WatchedBench(Bench):
+    """A Bench that tells of each session in its outboxes, of the adopted ones as well.
+
+    :param known: a dict of each session's latest Entry, by its local id.
+    """
+
+    def __init__(self, folder, known, **options):
+        self._known = known
+        super(WatchedBench, self).__init__(folder, **options)
+
+    def step(self):
+        pause = super(WatchedBench, self).step()
+        self.look()
+        return pause
+
+    def look(self):
+        for outbox in self.sender.outboxes:
+            self._known.update((entry.local_id, entry) for entry in outbox.entries())
 
 
 class Sending(RuleBasedStateMachine):
@@ -50,13 +76,16 @@ class Sending(RuleBasedStateMachine):
         self.accepted = collections.OrderedDict()
         self.states = collections.defaultdict(dict)
         self.known = {}
+        self.living = []
         self.marks = 0
         self.line = None
 
     @initialize(classic=strategies.booleans(), seed=strategies.integers(0, 99))
     def begin(self, classic, seed):
-        self.line = Bench(self.folder, classic, chance=random.Random(seed).random)
-        self.line.server.poison = {POISON: say(400, "Invalid request body\n")}
+        self.line = WatchedBench(self.folder, self.known, classic=classic, looks=True,
+                                 chance=random.Random(seed).random)
+        self.line.server.poison = {
+            POISON: say(400, "Invalid request body\n"), PANIC: say(500, "panic\n")}
         self.session()
 
     def teardown(self):
@@ -70,24 +99,23 @@ class Sending(RuleBasedStateMachine):
 
     # What the application does
 
-    def entries(self):
-        return self.line.outbox.entries()
-
     def entry(self, number):
-        if not self.entries():
+        there = self.line.outbox.entries()
+        # A session that is over is forgotten; to let it log all the same is the pipeline's work.
+        self.living = [entry for entry in self.living if entry in there]
+        if not self.living:
             self.session()
-        entries = self.entries()
-        return entries[number % len(entries)]
+        return self.living[number % len(self.living)]
 
     def mark(self, entry, kind):
         self.marks += 1
         self.accepted[self.marks] = (entry.local_id, kind)
         return self.marks
 
-    @precondition(lambda self: len(self.entries()) < 3)
+    @precondition(lambda self: len(self.living) < 3)
     @rule()
     def session(self):
-        self.line.session(opened=False)
+        self.living.append(self.line.session(opened=False))
 
     @rule(number=which, name=strategies.sampled_from(["a", "b", "c", POISON]),
           times=strategies.integers(1, 4))
@@ -95,6 +123,12 @@ class Sending(RuleBasedStateMachine):
         for _ in range(times):
             entry = self.entry(number)
             self.line.event(entry, name, mark=self.mark(entry, name))
+
+    @precondition(lambda self: PANIC not in [kind for _, kind in self.accepted.values()])
+    @rule(number=which)
+    def event_that_fails_by_itself(self, number):
+        """Once only: it takes its session ten minutes."""
+        self.event(number, PANIC, 1)
 
     @rule(number=which)
     def metric(self, number):
@@ -117,19 +151,42 @@ class Sending(RuleBasedStateMachine):
 
     # What befalls it
 
+    def strike(self, several, concerned):
+        """Let faults meet the next requests of a kind; a fault of all requests is over then."""
+        self.line.server.fault = None
+        self.line.server.concerned = concerned
+        self.line.server.next_faults.extend(several)
+
     @rule(several=strategies.lists(faults, min_size=1, max_size=4))
     def some_requests_fail(self, several):
-        self.line.server.concerned = lambda request: True
-        self.line.server.next_faults.extend(several)
+        self.strike(several, lambda request: True)
 
     @rule(number=which, fault=faults, steps=strategies.integers(0, 6))
     def a_record_meets_a_fault(self, number, fault, steps):
         """The faults above mostly strike whatever is asked first, and seldom a record."""
         self.event(number, "a", 1)
-        self.line.server.concerned = lambda request: request.path.endswith("/events")
-        self.line.server.next_faults.append(fault)
+        self.strike([fault], lambda request: request.path.endswith("/events"))
         for _ in range(steps):
             self.line.world.pass_(self.line.step() or 0)
+
+    @rule(number=which, times=strategies.integers(1, 5), steps=strategies.integers(0, 6))
+    def a_read_back_fails(self, number, times, steps):
+        """An answer is lost, and the server does not show the session for a while."""
+        self.event(number, "a", 1)
+        self.strike([lose_answer] + [UNREADABLE] * times, lambda request: (
+            request.path.endswith("/events")
+            or request.method == "GET" and request.path != "/health"))
+        for _ in range(steps):
+            self.line.world.pass_(self.line.step() or 0)
+
+    @rule(number=which)
+    def somebody_else_writes(self, number):
+        """A forked child, or this process by session.client: the pipeline marks it as shared."""
+        entry = self.entry(number)
+        held = self.line.server.sessions.get(entry.server_id)
+        if held is not None:
+            self.line.outbox.update(entry.number, shared=1)
+            held["events"].append({"timestamp": "@", "name": "aside", "data": {}})
 
     @rule(fault=faults)
     def all_requests_fail(self, fault):
@@ -159,33 +216,55 @@ class Sending(RuleBasedStateMachine):
 
     @rule()
     def the_pipeline_is_closed_and_reopened(self):
+        self.line.sender.close_adopted()
         self.line.employ()
 
     @rule()
     def the_process_is_killed_and_started_again(self):
-        self.line = self.line.again()
+        self.living = []
+        self.line.die()
+        self.line = WatchedBench(
+            self.folder, self.known, server=self.line.server, world=self.line.world, claim=True,
+            chance=self.line.chance, looks=True)
+
+    @rule(times=strategies.integers(0, 3), steps=strategies.integers(0, 8))
+    def another_process_lives_and_dies(self, times, steps):
+        other = WatchedBench(self.folder, self.known, server=self.line.server,
+                             world=self.line.world, chance=self.line.chance)
+        entry = other.session(opened=False)
+        for _ in range(times):
+            other.event(entry, "a", mark=self.mark(entry, "a"))
+        for _ in range(steps):
+            other.world.pass_(other.step() or 0)
+        other.look()
+        other.die()
 
     @rule()
     def everything_arrives_when_the_faults_are_over(self):
         """The queue drains in bounded time and steps, and then nothing is missing."""
         self.line.server.fault = None
         del self.line.server.next_faults[:]
+        # What others left is looked for by whoever has found the server.
+        self.event(0, "a", 1)
+        self.line.drain(within=LONGEST_DRAIN)
+        self.line.run(ADOPTED_WITHIN)
         self.line.drain(within=LONGEST_DRAIN)
         self.nothing_is_out_of_order_twice_or_made_up()
         arrived = set(mark for _, mark, _ in self.arrivals())
         states = set(mark for mark, (_, kind) in self.accepted.items() if kind == "state")
-        poison = set(mark for mark, (_, kind) in self.accepted.items() if kind == POISON)
+        poison = set(mark for mark, (_, kind) in self.accepted.items() if kind in (POISON, PANIC))
         assert arrived == set(self.accepted) - states - poison
-        assert len(poison) == len(self.line.outbox.dead_letters())
+        assert sorted(self.accepted[mark][0] for mark in poison) == sorted(
+            entry.local_id for entry in self.known.values() for _ in range(entry.dead))
         self.states_are_right()
 
     def states_are_right(self):
-        for entry in self.entries():
+        for local_id, entry in self.known.items():
             held = self.line.server.sessions.get(entry.server_id)
             if held is not None:
                 state = dict(held["state"])
                 state.pop("product", None), state.pop("version", None)
-                assert state == self.states[entry.local_id]
+                assert state == self.states[local_id]
 
     # What must hold at every moment
 
@@ -203,6 +282,7 @@ class Sending(RuleBasedStateMachine):
     def nothing_is_out_of_order_twice_or_made_up(self):
         if self.line is None:
             return
+        self.line.look()
         arrivals = self.arrivals()
         first = collections.defaultdict(list)
         for _, mark, kind in arrivals:
@@ -216,8 +296,6 @@ class Sending(RuleBasedStateMachine):
             self.accepted[mark][0] for (_, mark), times in
             collections.Counter((each[0], each[1]) for each in arrivals).items()
             for _ in range(times - 1))
-        for entry in self.entries():
-            self.known[entry.local_id] = entry
         for local_id, times in twice.items():
             assert times <= self.known[local_id].possibly_twice, "twice and not counted"
 
@@ -225,7 +303,7 @@ class Sending(RuleBasedStateMachine):
     def every_record_is_accounted_for(self):
         if self.line is None:
             return
-        for entry in self.entries():
+        for entry in self.line.outbox.entries():
             assert entry.waiting >= 0 and entry.dropped == entry.merged == 0
             logged = sum(
                 1 for local_id, _ in self.accepted.values() if local_id == entry.local_id)
@@ -246,5 +324,5 @@ def waiting_on_disk(line, entry):
 
 TestSending = Sending.TestCase
 TestSending.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None,
+    max_examples=150, stateful_step_count=25, deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])

@@ -40,9 +40,36 @@ def scaled(request):
     return lambda short, long_form: long_form if is_long(request.config) else short
 
 
+class FreshServer(object):
+    """A shared collector as it is to a test of its own: without what it held before."""
+
+    def __init__(self, collector):
+        self.port = collector.port
+        self.classic = collector.classic
+        self.session = collector.session
+        self._collector = collector
+        self._before = frozenset(each["id"] for each in collector.sessions())
+
+    def sessions(self):
+        return [each for each in self._collector.sessions() if each["id"] not in self._before]
+
+
 @pytest.fixture
-def server(generation, make_collector):
-    """A running collector of this test alone, of one generation or the other."""
+def server(generation, scaled, request):
+    """A running collector of one generation or the other, left running.
+
+    In the short form a module shares it, for it takes its time to start; in the long one, where
+    sessions are large, a test has its own.
+    """
+    if scaled(False, True):
+        return request.getfixturevalue("own_server")
+    shared = "classic_collector" if generation == "classic" else "collector"
+    return FreshServer(request.getfixturevalue(shared))
+
+
+@pytest.fixture
+def own_server(generation, make_collector):
+    """A running collector of this test alone, to be stopped, killed and paused."""
     return make_collector(classic=generation == "classic").start()
 
 
@@ -64,13 +91,5 @@ def v1_proxy(own_collector):
 def trial(server, proxy, tmp_path):
     """An application before `proxy`."""
     made = Trial(tmp_path, server, proxy.url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def v1_trial(own_collector, v1_proxy, tmp_path):
-    """An application before `v1_proxy`."""
-    made = Trial(tmp_path, own_collector, v1_proxy.url)
     yield made
     made.close()

@@ -106,7 +106,7 @@ def test_a_line_cut_at_the_end_holds_neither_farewell_nor_exit(trial, proxy):
 
 def test_a_line_that_flaps_loses_and_doubles_nothing(trial, proxy, scaled):
     """Once: refused and healed each second (the long form: 3,600 times), also within requests."""
-    flaps, interval, records = scaled(4, 3600), scaled(0.5, 0.07), scaled(300, 6000)
+    flaps, interval, records = scaled(3, 3600), scaled(0.5, 0.07), scaled(200, 6000)
     trial.start(records, sessions=3, seconds_between=flaps * 2 * interval / records, timeout=1)
     for _ in range(flaps):
         proxy.refuse()

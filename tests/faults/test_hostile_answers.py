@@ -77,18 +77,29 @@ def pytest_generate_tests(metafunc):
                              ids=["in order", "in reverse"] if is_long else ["in order"])
 
 
-def is_read(request):
-    return request.method == "GET"
+class WriteAndLook(object):
+    """The first write after so many requests, and the first look for what became of it."""
+
+    def __init__(self, after):
+        self._after = after
+        self._session = None
+
+    def is_write(self, seen):
+        if not is_write(seen) or seen.number <= self._after:
+            return False
+        self._session = seen.path.rsplit("/", 1)[0]
+        return True
+
+    def is_look(self, seen):
+        return seen.method == "GET" and seen.path == self._session
 
 
 def strike_writes_and_their_read_backs(proxy, answers):
     """Let the first answer meet a write, the second one the read-back of that, and so on."""
-    for nth, name in enumerate(answers):
-        pieces, interval = ANSWERS[name]
-        meets = (is_write, is_read)[nth % 2]
-        proxy.rule(
-            Say(name, pieces, interval), lambda seen, nth=nth, meets=meets: (
-                meets(seen) and seen.number > APART * (nth // 2 + 1)), times=1)
+    for nth, (one, other) in enumerate(zip(answers[::2], answers[1::2]), 1):
+        struck = WriteAndLook(after=APART * nth)
+        proxy.rule(Say(one, *ANSWERS[one]), struck.is_write, times=1)
+        proxy.rule(Say(other, *ANSWERS[other]), struck.is_look, times=1)
 
 
 def check_times(proxy):

@@ -4,10 +4,10 @@ from __future__ import absolute_import, division
 import random
 import signal
 
+import pytest
 from tools.faults import Fault, is_write
 from tools.waiting import wait_until
 
-BOTH_GENERATIONS = True
 RECORDS = 8
 KILLED = -signal.SIGKILL
 
@@ -62,9 +62,10 @@ def kill_at_a_write(trial, proxy, fault, skipped):
     trial.application.wait(expect=KILLED)
 
 
+@pytest.mark.parametrize("generation", ["v1", "classic"])
 def test_a_kill_between_sending_and_settling_makes_no_copy(trial, proxy, scaled):
     """Once: the next run finds out what became of the record that its predecessor sent last."""
-    kills = scaled(3, 200)
+    kills = scaled(2, 200)
     chance = random.Random(6)
     for _ in range(kills):
         kill_at_a_write(trial, proxy, Kill(trial), chance.randrange(8))

@@ -3,10 +3,17 @@ from __future__ import absolute_import, division
 
 import os
 
+import pytest
 from tools.call_times import check_bounds
 from tools.invariants import read_accepted
 
 from datacat._compat import monotonic
+
+
+@pytest.fixture
+def server(own_server):
+    """A collector of this test alone, for the test kills it."""
+    return own_server
 
 
 def lose_data(server):

@@ -3,10 +3,17 @@ from __future__ import absolute_import, division
 
 import time
 
+import pytest
 from tools.faults import is_write
 from tools.waiting import wait_until
 
 from datacat._compat import monotonic
+
+
+@pytest.fixture
+def server(own_server):
+    """A collector of this test alone, for the test stops it."""
+    return own_server
 
 
 def test_a_server_stopped_while_requests_time_out_makes_no_copies_when_it_goes_on(
