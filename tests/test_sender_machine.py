@@ -169,6 +169,12 @@ class Sending(RuleBasedStateMachine):
         for _ in range(steps):
             self.line.world.pass_(self.line.step() or 0)
 
+    @rule(number=which, seconds=strategies.sampled_from([0.05, 1.0, 1.9]),
+          steps=strategies.integers(1, 6))
+    def a_record_is_applied_late(self, number, seconds, steps):
+        """Its connection broke, and within the quiet period the server takes it all the same."""
+        self.a_record_meets_a_fault(number, apply_late(seconds), steps)
+
     @rule(number=which, times=strategies.integers(1, 5), steps=strategies.integers(0, 6))
     def a_read_back_fails(self, number, times, steps):
         """An answer is lost, and the server does not show the session for a while."""
