@@ -207,7 +207,7 @@ session = open_session(connect_wait=5)
 recorder = recorder_of(session)
 for number in range(int(sys.argv[3])):
     recorder.log_event("step", {"number": number, "text": "x" * 100})
-    time.sleep(0.01)
+    time.sleep(0.005)
 say("logged", **session.stats())
 say("flushed", flushed=session.flush(30), **session.stats())
 session.end(10)
@@ -228,7 +228,7 @@ def test_io_errors_are_neither_raised_nor_a_reason_to_lose_or_copy(
     trace = str(tmp_path / "trace")
     prefix = strace("-f", "--seccomp-bpf", "-o", trace, "-e", "trace=" + calls, "-e",
                     "inject=%s:%s" % (calls, injection))
-    with application(SICK, tmp_path, own_collector.url, (scaled(100, 2000),), prefix=prefix,
+    with application(SICK, tmp_path, own_collector.url, (scaled(300, 3000),), prefix=prefix,
                      env={"DATACAT_SPOOL_DIR": str(tmp_path / "spool")}) as app:
         app.wait(90)
     with open(trace) as stream:
@@ -264,7 +264,7 @@ def test_a_backlog_that_cannot_be_read_for_a_while_is_delivered_later(make_colle
                     "inject=pread64,read:error=EIO:when=8+4",
                     *[word for path in left for word in ("-P", path)])
     with application(SICK.replace("recorder_of(session)", "recorder_of(session, 'second')"),
-                     tmp_path, collector.url, (100,), prefix=prefix, env=env) as second:
+                     tmp_path, collector.url, (300,), prefix=prefix, env=env) as second:
         second.wait(90)
     with open(trace) as stream:
         assert stream.read().count("(INJECTED)") > 0, "the disk never failed"
