@@ -6,10 +6,13 @@ meets both in the long form alone.
 """
 from __future__ import absolute_import, division
 
+import shutil
+import tempfile
 import zlib
 
 import pytest
 from tools.fault_proxy import FaultProxy
+from tools.outboxes import MEMORY_DISK
 from tools.trial import Trial
 
 GENERATIONS = ["v1", "classic"]
@@ -52,6 +55,14 @@ class FreshServer(object):
 
     def sessions(self):
         return [each for each in self._collector.sessions() if each["id"] not in self._before]
+
+
+@pytest.fixture
+def quick_folder():
+    """A folder in memory, where there is one: hundreds of outboxes are laid out in it."""
+    folder = tempfile.mkdtemp(dir=MEMORY_DISK)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

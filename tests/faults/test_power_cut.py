@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import tempfile
 import time
 
 import pytest
@@ -17,7 +16,7 @@ from tools.faults import Delay, is_write
 from tools.host import NEXT_RUN, OWN, application, await_delivery, await_word, said, tell
 from tools.invariants import RETURNED, check_invariants, read_accepted
 from tools.left_behind import LeftBehind, lay_out, what_sqlite_finds
-from tools.outboxes import MEMORY_DISK, SCOPE
+from tools.outboxes import SCOPE
 from tools.recorded_disk import RecordedDisk, recording
 
 from datacat._compat import monotonic
@@ -129,14 +128,6 @@ def check_left(files, disk, folder, life, cut_at):
 def scope_in(files):
     names = [os.path.basename(path) for path in files if path.endswith(".outbox")]
     return names[0].split("-")[0] if names else SCOPE
-
-
-@pytest.fixture
-def quick_folder():
-    """A folder in memory, where there is one: hundreds of disks are laid out in it."""
-    folder = tempfile.mkdtemp(dir=MEMORY_DISK)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("durability", ["process", "power"])
