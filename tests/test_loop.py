@@ -179,3 +179,47 @@ def test_a_bell_wakes_once_however_often_it_was_rung(kind):
     ringer.start()
     bell.wait(None)
     ringer.join()
+
+
+@pytest.mark.parametrize("place", ["news", "listens"])
+def test_a_fault_outside_a_step_does_not_end_the_thread(stepper, monkeypatch, place):
+    """There may be no memory for anything, also for what surrounds a step."""
+    monkeypatch.setattr(loop_module, "_PAUSE_AFTER_FAULT", 0.01)
+    failures = []
+
+    def fail_once():
+        if not failures:
+            failures.append(place)
+            raise MemoryError
+        return True
+
+    stepper.pause = 5.0
+    setattr(stepper.loop, "_" + place, fail_once)
+    stepper.loop.start()
+    wait_until(lambda: failures and stepper.steps >= 1)
+    steps = stepper.steps
+    stepper.loop.wake()
+    wait_until(lambda: stepper.steps > steps)
+    assert stepper.loop.is_running
+
+
+@pytest.mark.skipif(not hasattr(os, "set_blocking") or not hasattr(os, "fork"),
+                    reason="PipeBell is for Python 3 where there is poll(2)")
+def test_a_bell_that_a_forked_child_lets_go_leaves_the_childs_files_alone():
+    """The child may have closed all descriptors and opened files under the same numbers."""
+    bell = PipeBell()
+    child = os.fork()
+    if not child:
+        ends = bell._ends
+        for end in ends:
+            os.close(end)
+        mine = [os.open(os.devnull, os.O_RDONLY) for _ in ends]
+        same = sorted(mine) == sorted(ends)
+        del bell
+        try:
+            for descriptor in mine:
+                os.fstat(descriptor)
+        except OSError:
+            os._exit(1)
+        os._exit(0 if same else 2)
+    assert os.waitpid(child, 0)[1] == 0

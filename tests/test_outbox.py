@@ -392,6 +392,75 @@ def test_a_session_is_over_when_nothing_more_comes_of_it(box):
     assert not box.outbox.say_goodbye(box.number, "ended")
 
 
+def test_a_queue_that_was_full_once_drops_nothing_when_it_is_empty_again(box, monkeypatch):
+    """Each loss has its reason at that moment: what was dropped takes no room."""
+    monkeypatch.setattr(intake, "MEMORY_BYTES", 10000)
+    holder = Holder(box)
+    try:
+        for _number in range(400):
+            box.append(b"x" * 100)
+    finally:
+        holder.let_go()
+    box.outbox.take_in()
+    dropped = box.entry.dropped
+    assert dropped > 0 and box.outbox.in_memory == 0
+    box.outbox._disk.is_slow = True
+    for _number in range(10):
+        box.append(b"y" * 100)
+    box.outbox.take_in()
+    assert box.entry.dropped == dropped
+    assert box.bodies()[-10:] == [b"y" * 100] * 10
+
+
+def test_a_record_given_up_when_its_row_was_written_takes_no_other_with_it(box):
+    """It is sent though it is called dropped; what comes after it is counted and sent as well."""
+    box.append(b"1")
+    insert = box.outbox._disk.insert
+
+    def insert_and_starve(record, saved=None):
+        insert(record, saved)
+        raise MemoryError
+
+    box.outbox._disk.insert = insert_and_starve
+    with pytest.raises(MemoryError):
+        box.append(b"2")
+    box.outbox.give_up(box.number, records.EVENT)
+    box.outbox._disk.insert = insert
+    box.append(b"3")
+    box.outbox.say_goodbye(box.number, "ended", records.END, b"{}")
+    kinds = []
+    while box.outbox.head(box.number) is not None:
+        record = box.outbox.head(box.number)
+        kinds.append((record.kind, record.body[:1]))
+        box.outbox.settle(record)
+    assert [body for kind, body in kinds if kind == records.EVENT][:3] == [b"1", b"2", b"3"]
+    assert kinds[-1][0] == records.END
+    assert box.entry.waiting == 0
+
+
+def test_the_outbox_can_be_looked_at_while_sessions_come_and_go(box):
+    """Looks take no lock, and nobody's look fails over a session that is added or forgotten."""
+    failures, looking = [], [True]
+
+    def look():
+        while looking:
+            try:
+                box.outbox.entries(), box.outbox.in_memory, box.outbox.has_unreported
+            except Exception as failure:
+                failures.append(repr(failure))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for number in range(300):
+            entry = box.outbox.add_session(u"local-more-%d" % number, b"{}")
+            box.outbox.forget_session(entry.number)
+    finally:
+        looking.pop()
+        thread.join()
+    assert failures == []
+
+
 def test_a_log_call_for_a_forgotten_session_does_no_harm(box):
     box.outbox.forget_session(box.number)
     assert not box.outbox.append(box.number, records.EVENT, b"1")

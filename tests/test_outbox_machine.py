@@ -167,7 +167,7 @@ class CappedMachine(OutboxMachine):
 
 def vars_of(entry):
     columns = dict(vars(entry))
-    for unstored in ("aside", "refusal"):
+    for unstored in ("aside", "in_hand", "refusal"):
         del columns[unstored]
     return columns
 

@@ -146,6 +146,7 @@ class PipeBell(object):
     _ends = ()
 
     def __init__(self):
+        self._owner = os.getpid()
         self._ends = self._heard, self._rope = os.pipe()
         for end in self._ends:
             os.set_blocking(end, False)
@@ -170,8 +171,10 @@ class PipeBell(object):
             pass  # it is full: nobody listened for long, and will hear
 
     def __del__(self):
-        for end in self._ends:
-            os.close(end)
+        # In a forked child these numbers may be other files' by now.
+        if self._ends and os.getpid() == self._owner:
+            for end in self._ends:
+                os.close(end)
 
 
 def make_bell():

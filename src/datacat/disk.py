@@ -196,6 +196,13 @@ class Disk(object):
                 self.refusal = error
             return None
 
+    def last_number(self, session):
+        """Return the number of the session's youngest record on disk, 0 where it is not known."""
+        try:
+            return self.store.last_number(session)
+        except errors.DatacatError:
+            return 0
+
     def state(self, session):
         """Return the bytes of the session's merged state as delivered, or None."""
         if session in self._states:

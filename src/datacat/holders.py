@@ -7,6 +7,11 @@ from __future__ import absolute_import, division
 import collections
 import weakref
 
+from ._compat import monotonic
+
+# What goes together with others may still be used by their finalizers, for a moment.
+LAST_USE_SECONDS = 1.0
+
 
 class Holders(object):
     """Knows of things by a name whether somebody still refers to them.
@@ -22,18 +27,21 @@ class Holders(object):
     def add(self, name, thing):
         """Note from now on when `thing` goes."""
         note = self._gone.append
-        self._references[name] = weakref.ref(thing, lambda _: note(name))
+        self._references[name] = weakref.ref(thing, lambda _: note((monotonic(), name)))
 
     @property
     def have_gone(self):
         """Whether something has gone and was not dropped yet."""
         return bool(self._gone)
 
-    def drop_gone(self, drop):
-        """Ask `drop(name)`, once for each that has gone, whether it may be forgotten."""
+    def drop_gone(self, now, drop):
+        """Ask `drop(name)`, once for each that has gone for a while, whether it may be forgotten.
+
+        :param now: monotonic seconds.
+        """
         for _ in range(len(self._gone)):
-            name = self._gone.popleft()
-            if drop(name):
+            at, name = self._gone.popleft()
+            if now - at >= LAST_USE_SECONDS and drop(name):
                 del self._references[name]
             else:
-                self._gone.append(name)
+                self._gone.append((at, name))

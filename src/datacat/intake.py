@@ -128,15 +128,15 @@ class Intake(object):
         entry = self._entries.get(session)
         if self.closed or entry is None:
             return False
-        if self._aside_bytes > CROWDED_BYTES:
-            self._relieve()
-        aside = Aside(kind, body, self._now())
-        if self._aside_bytes > MEMORY_BYTES and kind in SACRIFICED:
-            aside = aside._replace(body=None)
-        elif not self._asiders:
+        if not self._asiders:
             # Threads that add at once may miscount a little; an empty queue sets it right.
             self._aside_bytes = 0
-        self._aside_bytes += len(aside.body or b"") + ROW_OVERHEAD
+        if self._aside_bytes > CROWDED_BYTES:
+            self._relieve()
+        if self._aside_bytes > MEMORY_BYTES and kind in SACRIFICED:
+            body = None
+        aside = Aside(kind, body, self._now())
+        self._aside_bytes += _aside_weight(aside)
         entry.aside.append(aside)
         self._asiders[entry.number] = entry
         self._last_aside = next(self._asides)
@@ -164,17 +164,25 @@ class Intake(object):
 
     def _write_asides(self, entry, left):
         while left > 0:
-            # By index: a signal handler that adds meanwhile would break an iteration.
-            some = [entry.aside[index] for index in range(min(left, _TAKEN_AT_ONCE))]
-            left -= len(some)
-            kept = [aside for aside in some if aside.body is not None]
-            self._aside_bytes -= sum(len(aside.body) + ROW_OVERHEAD for aside in kept)
-            self._accept_all(entry, kept)
-            if len(kept) < len(some):
-                entry.accepted += len(some) - len(kept)
-                self._count_dropped(entry, len(some) - len(kept))
-            for _ in some:
-                entry.aside.popleft()
+            # Counted as waiting both before and after; who finds it gone knows it is taken.
+            entry.in_hand = min(left, _TAKEN_AT_ONCE)
+            some = _popped(entry.aside, entry.in_hand)
+            # None where who added them has taken them back, for the outbox closes.
+            left = left - len(some) if some else 0
+            try:
+                self._accept_all(entry, [aside for aside in some if aside.body is not None])
+                self._count_given_up(entry, sum(aside.body is None for aside in some))
+                self._aside_bytes -= sum(_aside_weight(aside) for aside in some)
+                some = []
+            finally:
+                entry.aside.extendleft(reversed(some))
+                entry.in_hand = 0
+
+    def _count_given_up(self, entry, count):
+        if count:
+            # For want of memory it may have been given up when its row was written already.
+            entry.accepted = max(entry.accepted, self._disk.last_number(entry.number)) + count
+            self._count_dropped(entry, count)
 
     def _take_in_if_free(self):
         for _ in range(_LOOKS):
@@ -263,6 +271,21 @@ def _most_on_disk(body):
     # Half of each page stays empty where two records just do not fit into one.  What is counted
     # too much is set right by a look at the file before anything goes.
     return 2 * len(body) + ROW_OVERHEAD
+
+
+def _aside_weight(aside):
+    return len(aside.body or b"") + ROW_OVERHEAD
+
+
+def _popped(queue, most):
+    """Return up to `most` items from the left of a queue that others may take from too."""
+    items = []
+    try:
+        while len(items) < most:
+            items.append(queue.popleft())
+    except IndexError:
+        pass
+    return items
 
 
 def _removed(queue, item):

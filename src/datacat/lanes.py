@@ -121,6 +121,11 @@ class Lane(_Pausing):
         return entry.waiting > 0 or bool(entry.restoring and entry.server_id)
 
     @property
+    def is_over(self):
+        """Whether nothing more will come of an adopted session."""
+        return bool(self.adopted) and self.entry.is_over
+
+    @property
     def oldest(self):
         """When its oldest record was captured, microseconds since the epoch; 0 without one."""
         if self._oldest is None:

@@ -5,6 +5,7 @@ What may live here: `Loop`.  What may not: what a step does.
 from __future__ import absolute_import, division
 
 import threading
+import time
 
 from ._compat import make_bell, monotonic, start_thread
 from .notices import LOGGER, be_quiet_here
@@ -72,7 +73,11 @@ class Loop(object):
         # A thread that was told to stop may still be in its last step when the next one starts.
         with self._turn:
             while not self._stopping and self._thread is threading.current_thread():
-                self._step_and_rest()
+                try:
+                    self._step_and_rest()
+                except Exception:
+                    # Not even telling a fault worked, or resting: there is no memory.
+                    time.sleep(_PAUSE_AFTER_FAULT)
 
     def _step_and_rest(self):
         self._is_urgent = False

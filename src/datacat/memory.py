@@ -34,7 +34,7 @@ class MemoryQueue(object):
         self._looked_at = {}
 
     def __len__(self):
-        return sum(len(waiting) for waiting in self._sessions.values())
+        return sum(len(waiting) for waiting in list(self._sessions.values()))
 
     def put(self, record):
         """Keep a record; in the place of one with its number, where an interruption left one."""

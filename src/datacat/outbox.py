@@ -39,7 +39,8 @@ class Outbox(Intake):
         self._warn = warn
         self._sweep = bounds.Sweep()
         self._healed_at = 0.0
-        self._entries = collections.OrderedDict()
+        # No OrderedDict: on Python 2 others could not look at it while it changes.
+        self._entries = {}
         self._pages = {}
         self._cursors = {}
         self._load()
@@ -150,7 +151,7 @@ class Outbox(Intake):
 
     def _heads(self):
         heads = collections.OrderedDict()
-        for entry in self._entries.values():
+        for entry in self.entries():
             head = self._head(entry)
             heads[entry.number] = self._cursors[entry.number] if head is None else head.number
         return heads
@@ -184,7 +185,7 @@ class Outbox(Intake):
 
     def entries(self):
         """Return the sessions' entries, oldest first."""
-        return list(self._entries.values())
+        return sorted(self._entries.values(), key=lambda entry: entry.number)
 
     def entry(self, session):
         """Return one session's entry, or None where the outbox does not have it."""

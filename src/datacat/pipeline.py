@@ -81,8 +81,12 @@ class Pipeline(object):
         self._progress = Progress()
         self._outbox = outbox = self._open_outbox(claim)
         known = set(self._origins)
-        inherited = [
-            entry.number for entry in outbox.entries() if entry.local_id not in known]
+        inherited = []
+        for entry in outbox.entries():
+            if entry.local_id in known:
+                self._settle_in(entry)
+            else:
+                inherited.append(entry.number)
         predecessor = outbox.notes()
         outbox.note(**adoption.describe_owner())
         self._transport = self._new_transport(self.settings)
@@ -169,14 +173,15 @@ class Pipeline(object):
         if not hooks.process_lock().acquire(False):
             return
         try:
-            self._holders.drop_gone(self._forget_if_over)
+            self._holders.drop_gone(monotonic(), self._forget_if_over)
         finally:
             hooks.process_lock().release()
 
     def _forget_if_over(self, local_id):
-        entry = self._origins.get(local_id)
-        if entry is not None:
-            if not entry.is_over:
+        if local_id in self._origins:
+            place = self._places.get(local_id)
+            if not self._origins[local_id].is_over or (
+                    place is not None and not place.outbox.forget_if_over(place.number)):
                 return False
             self._places.pop(local_id, None)
             del self._origins[local_id]
@@ -417,9 +422,6 @@ class Pipeline(object):
     def _carry_over(self, local_id):
         origin = self._origins[local_id]
         outbox = self._outbox
-        for entry in outbox.entries():
-            if entry.local_id == local_id:
-                return self._settle_in(entry)
         if origin.server_id is None:
             return self._open_instead(local_id, origin)
         forked = local_id not in self._mine and origin.goodbye is None

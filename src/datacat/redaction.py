@@ -28,6 +28,8 @@ class Redaction(object):
     def _changed(self, kind, fields):
         try:
             changed = self._before_record(kind, fields)
+        except MemoryError:
+            raise
         except Exception as error:
             return self._distrust("raised %r" % error)
         if changed is None or isinstance(changed, dict):

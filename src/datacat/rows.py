@@ -38,13 +38,15 @@ DeadLetter = collections.namedtuple("DeadLetter", "record status words buried")
 class Entry(object):
     """A row of the sessions table, kept in memory as long as its file is open.
 
-    Two things are not stored: `refusal`, the error with which the server refused to open the
-    session, and `aside`, calls that found the outbox busy and are not numbered yet.
+    Three things are not stored: `refusal`, the error with which the server refused to open the
+    session, `aside`, calls that found the outbox busy and are not numbered yet, and `in_hand`,
+    how many of those are being written.
     """
 
     def __init__(self, **columns):
         self.refusal = None
         self.aside = collections.deque()
+        self.in_hand = 0
         self.hung = self.server_id = self.goodbye = None
         self.inherited = self.shared = self.restoring = 0
         self.accepted = self.sent = self.events = self.metrics = 0
@@ -56,7 +58,7 @@ class Entry(object):
     @property
     def waiting(self):
         """How many records are accepted and neither sent nor given up."""
-        return self.numbered + len(self.aside)
+        return self.numbered + len(self.aside) + self.in_hand
 
     @property
     def numbered(self):

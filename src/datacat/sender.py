@@ -139,7 +139,7 @@ class Sender(object):
         except Exception:
             self._tell_fault()
             self._put_off(lane, FAULT_SECONDS)
-        if lane.entry.is_over:
+        if lane.is_over:
             self._let_go(lane)
 
     def _put_off(self, lane, seconds):
@@ -149,7 +149,7 @@ class Sender(object):
         lane.wait(self._clock() + seconds)
 
     def _let_go(self, lane):
-        """A session is over: forget it, and close an adopted outbox when it was the last."""
+        """An adopted session is over: forget it, and close its outbox when it was the last."""
         outbox = lane.outbox
         if outbox is self._outboxes[0]:
             outbox.forget_if_over(lane.entry.number)
@@ -200,7 +200,7 @@ class Sender(object):
             for outbox in self._outboxes:
                 outbox.report_drops()
             for lane in self._all_lanes():
-                if lane.entry.is_over and lane.outbox in self._outboxes:
+                if lane.is_over and lane.outbox in self._outboxes:
                     self._let_go(lane)
         except Exception:
             self._tell_fault()

@@ -125,7 +125,8 @@ class Session(object):
         :param category, group, message: texts, labels: a list of texts; for v1 servers.
         :raises InvalidRecord: for anything else, and over 1 MiB encoded.
         """
-        self._keep(records.EVENT, records.event(name, data, category, group, labels, message))
+        self._keep(
+            records.EVENT, records.event, (name, data, category, group, labels, message))
 
     def log_metric(self, name, value, tags=None, type=None, unit=None, count=None, metadata=None):
         """Log a metric.
@@ -137,7 +138,7 @@ class Session(object):
         :raises InvalidRecord: for anything else.
         """
         self._keep(
-            records.METRIC, records.metric(name, value, tags, type, unit, count, metadata))
+            records.METRIC, records.metric, (name, value, tags, type, unit, count, metadata))
 
     def log_exception(self, extra_data=None, exc_info=None):
         """Log an exception, by default the one being handled, with its traceback; never raises.
@@ -145,19 +146,20 @@ class Session(object):
         :param extra_data: a dict that is merged into the event's data.
         :param exc_info: (type, value, traceback).
         """
-        fields = records.exception(exc_info or sys.exc_info(), extra_data)
-        self._keep(records.EXCEPTION, fields, records.encode_cut)
+        self._keep(
+            records.EXCEPTION, records.exception, (exc_info or sys.exc_info(), extra_data),
+            records.encode_cut)
 
     def update_state(self, state):
         """Merge a dict into the session's state: dicts key by key, all else replaces.
 
         :raises InvalidRecord: where it is not a dict or over 1 MiB encoded.
         """
-        self._keep(records.STATE, records.state(state))
+        self._keep(records.STATE, records.state, (state,))
 
-    def _keep(self, kind, fields, encode=records.encode):
+    def _keep(self, kind, make, arguments, encode=records.encode):
         try:
-            body = self._pipeline.redaction.encoded(kind, fields, encode)
+            body = self._pipeline.redaction.encoded(kind, make(*arguments), encode)
             if body is not None:
                 self._pipeline.append(self._local_id, kind, body)
         except MemoryError:
