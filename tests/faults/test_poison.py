@@ -40,11 +40,15 @@ def check_only_poison_is_dead(trial, proxy, fault, poison):
     assert losses.pop("dead") == poison
     # The update that is dead is missing in every state after it.
     report = trial.check(allow={"lost": poison, "different": float("inf")})
-    lost = [call for mark, call in report.calls.items() if mark not in report.arrived]
-    assert len(lost) == poison
-    assert all("poison" in (call.fields.get("name"), ) or "poison" in call.fields
-               for call in lost), lost
+    lost = [mark for mark in report.calls if mark not in report.arrived]
+    assert lost == [mark for mark, call in report.calls.items()
+                    if is_poisonous(call) and not (trial.server.classic and call.kind == "state")]
     return losses
+
+
+def is_poisonous(call):
+    """Hold for what log_poison logged. Of classic servers a state's own arrival is not known."""
+    return call.fields.get("name") == "poison" or "poison" in call.fields
 
 
 @pytest.mark.parametrize("way", sorted(REFUSALS))
