@@ -703,6 +703,17 @@ def test_poison_in_one_session_does_not_hold_back_another(line, fault):
     assert line.server.names(line.entry.server_id) == ["after"]
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_record_that_is_always_answered_with_not_now_is_not_given_up(line, status):
+    """A server that takes no records for hours says the same, though it answers reads."""
+    line.server.poison = {"two": say(status, "busy")}
+    log(line)
+    line.run(3600)
+    assert line.server.names() == ["one"]
+    assert (line.entry.dead, line.entry.waiting) == (0, 2)
+    assert len(line.warnings.about("away")) == 1
+
+
 def test_on_a_shared_classic_session_a_poison_record_is_sent_less_and_less_often(classic):
     classic.entry.shared = 1
     classic.server.poison = {"one": say(500, "oops")}

@@ -77,7 +77,7 @@ class Sender(object):
             return link.due - now
         lane = choose(lanes, now, self._turn)
         if self._heartbeats_are_due(now):
-            self._send_heartbeats(now)
+            self._send_heartbeats(now, lane is not None)
         elif self._look_is_due(now) and (lane is None or lane.entry.server_id is not None):
             self._look_for_the_dead(now)
         elif lane is not None:
@@ -181,11 +181,11 @@ class Sender(object):
         return (now >= self._heartbeat_due and self.server.dialect is dialects.V1
                 and bool(self._living()))
 
-    def _send_heartbeats(self, now):
+    def _send_heartbeats(self, now, record_is_next):
         """Tell a v1 server that the sessions live; what comes of it is not worth repeating."""
         self._heartbeat_due = now + HEARTBEAT_SECONDS
         for entry in self._living():
-            if not self.server.beat(entry):
+            if not self.server.beat(entry, record_is_next):
                 return
 
     def _look_is_due(self, now):

@@ -82,18 +82,26 @@ class Server(object):
         """Return with which DatacatError a GET of the session fails, None where it is answered."""
         return self._beginning(entry)[1]
 
-    def beat(self, entry):
+    def beat(self, entry, record_is_next):
         """Tell the server that a session lives; return whether it is there to be told more.
 
         A server that knows no heartbeat, or not this session, is there.
+
+        :param record_is_next: whether a record will tell more at once.
         """
         _, error = self.exchange(self.dialect.heartbeat(entry.server_id))
         if error is None:
-            self.succeeded()
+            # A server too busy for records may answer this.
+            if not (record_is_next and self._is_busy):
+                self.succeeded()
         elif retry.is_about_the_way(error):
             self.failed(error)
             return False
         return True
+
+    @property
+    def _is_busy(self):
+        return bool(self.link.failures) and retry.verdict(self.link.last_error) == retry.BUSY
 
     def speaks(self):
         """Return whether the server itself, and not something before it, answers anything."""
