@@ -930,6 +930,36 @@ def test_drops_are_reported_once_and_the_report_is_kept_with_its_count(make_box,
     assert bodies.count(bodies[-1]) == 1
 
 
+def reported(bodies):
+    return sum(records.told_in(body) or 0 for body in bodies)
+
+
+def test_a_report_that_is_sacrificed_itself_is_told_with_the_next(make_box):
+    box = make_box(max_bytes=200000)
+    for _round in range(5):
+        fill(box, [records.EVENT], 400)
+        box.outbox.report_drops()
+    lost = box.entry.dropped
+    fill(box, [records.EXCEPTION], 400)
+    box.outbox.report_drops()
+    bodies = box.bodies()
+    assert box.entry.dropped > lost > 0 and box.entry.merged > 0
+    assert reported(bodies) == box.entry.dropped
+
+
+def test_a_report_that_is_sacrificed_in_memory_is_told_with_the_next(box, monkeypatch):
+    box.store.full = True
+    box.append(b"{}")
+    monkeypatch.setattr(box.outbox._disk.memory, "_max_bytes", 100000)
+    for _round in range(5):
+        fill(box, [records.EVENT], 400)
+        box.outbox.report_drops()
+    bodies = box.bodies()
+    box.outbox.report_drops()
+    assert box.entry.merged > 0
+    assert reported(bodies + box.bodies()) == box.entry.dropped > 0
+
+
 def test_dead_letters_are_kept_with_the_servers_reason_and_bounded(box):
     for number in range(50):
         box.append(b"%02d" % number + b"x" * 100000)

@@ -84,17 +84,18 @@ class MemoryQueue(object):
         """Sacrifice records until it is within its bound again.
 
         :param heads: {session: number of its oldest record, which may be on its way and stays}.
-        :returns: ({session: how many were merged}, {session: how many were dropped}).
+        :returns: ({session: how many were merged}, {session: how many were dropped},
+            {session: what each dropped report told of}).
         """
-        merged, dropped = {}, {}
+        merged, dropped, untold = {}, {}, {}
         for session in list(self._sessions):
             gone = self._merge_some(session, heads.get(session))
             if gone:
                 merged[session] = gone
         for kind in SACRIFICED:
             if self.is_full:
-                self._drop(kind, heads, dropped)
-        return merged, dropped
+                self._drop(kind, heads, dropped, untold)
+        return merged, dropped, untold
 
     def _merge_some(self, session, head):
         """Merge neighbours, a slice at a time: this happens in a log call."""
@@ -115,13 +116,17 @@ class MemoryQueue(object):
         self._looked_at[session] = looked_at[-1].number if looked_at else 0
         return len(gone)
 
-    def _drop(self, kind, heads, dropped):
+    def _drop(self, kind, heads, dropped, untold):
         for record in self._oldest(kind):
             if self.bytes <= self._max_bytes * ROOM_AFTER_SACRIFICE:
                 return
             if record.number != heads.get(record.session):
                 self.take_out(record.session, record.number)
-                dropped[record.session] = dropped.get(record.session, 0) + 1
+                told = kind == records.EVENT and records.told_in(record.body)
+                if told:
+                    untold.setdefault(record.session, []).append(told)
+                else:
+                    dropped[record.session] = dropped.get(record.session, 0) + 1
 
     def _oldest(self, kind):
         found = [

@@ -106,11 +106,13 @@ class Outbox(Intake):
         Returns whether there may be more to sacrifice.
         """
         if self._disk.memory.is_full:
-            merged, dropped = self._disk.memory.make_room(self._heads())
+            merged, dropped, untold = self._disk.memory.make_room(self._heads())
             for session, count in merged.items():
                 self._entries[session].merged += count
             for session, count in dropped.items():
                 self._count_dropped(self._entries[session], count)
+            for session, counts in untold.items():
+                self._count_untold(self._entries[session], counts)
         elif self._disk.refusal is None:
             try:
                 excess = self._excess()
@@ -138,16 +140,28 @@ class Outbox(Intake):
     def _give_up(self, entry, replaced, gone, is_loss):
         self._pages[entry.number].clear()
         counts = entry.dropped, entry.unreported, entry.merged
-        if is_loss:
-            self._count_dropped(entry, len(gone))
-        else:
-            entry.merged += len(gone)
         try:
+            told = [] if not is_loss else self._told_in(entry, gone)
+            if is_loss:
+                self._count_dropped(entry, len(gone) - len(told))
+            else:
+                entry.merged += len(gone)
+            self._count_untold(entry, told)
             self._disk.store.save(entry, removing=gone, replacing=replaced)
             self._disk.unsynced = True
         except errors.DatacatError:
             entry.dropped, entry.unreported, entry.merged = counts
             raise
+
+    def _told_in(self, entry, gone):
+        bodies = self._disk.store.short_bodies(
+            entry.number, gone, records.EVENT, records.LONGEST_REPORT)
+        return [count for count in map(records.told_in, bodies) if count]
+
+    def _count_untold(self, entry, counts):
+        """What sacrificed reports told of is merged into the next one."""
+        entry.merged += len(counts)
+        entry.unreported += sum(counts)
 
     def _heads(self):
         heads = collections.OrderedDict()
@@ -157,6 +171,8 @@ class Outbox(Intake):
         return heads
 
     def _count_dropped(self, entry, count):
+        if not count:
+            return
         entry.dropped += count
         entry.unreported += count
         self._warn("dropped", (

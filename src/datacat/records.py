@@ -8,6 +8,7 @@ from __future__ import absolute_import, division
 import collections
 import datetime
 import decimal
+import json
 import numbers
 import sys
 import traceback
@@ -26,7 +27,9 @@ END = "end"
 CRASH = "crash"
 
 MAX_BYTES = 1024 * 1024
+LONGEST_REPORT = 128
 
+_DROPPED = "datacat_records_dropped"
 _TEXT = six.string_types
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECONDS = 10 ** 6
@@ -148,7 +151,19 @@ def opening(product, version, hostname=None, machine_id=None):
 
 def dropped(count):
     """Return the fields of the event that tells a server of lost records."""
-    return event("datacat_records_dropped", {"count": count}, category="warning")
+    return event(_DROPPED, {"count": count}, category="warning")
+
+
+def told_in(body):
+    """Return how many lost records an event's body tells of, None where it is no such event."""
+    if len(body) > LONGEST_REPORT or _DROPPED.encode("ascii") not in body:
+        return None
+    try:
+        fields = json.loads(body.decode("ascii"))
+        count = fields["data"]["count"]
+        return count if fields == dropped(count) and count > 0 else None
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def crash(reason):
