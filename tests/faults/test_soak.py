@@ -220,7 +220,11 @@ def come_and_go(count):
             session.update_state({"text": "x" * 10000})
     recorder.session = lasting
     del session
-    time.sleep(0.5)
+    # What has gone may still be used by finalizers for a second.
+    time.sleep(1.2)
+    recorder.log_event("lets the sender look")
+    lasting.flush(10)
+    time.sleep(0.3)
     gc.collect()
     return len(gc.get_objects())
 
