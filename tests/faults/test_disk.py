@@ -87,7 +87,7 @@ def test_a_full_disk_stops_neither_calls_nor_sending_and_heals(make_collector, t
             app.wait(20, expect=-signal.SIGKILL)
         if then != "healed":
             os.remove(ballast)
-        deliver_what_is_left(collector, [app.accepted], tmp_path, spool=spool)
+        deliver_what_is_left(collector, [app.accepted], tmp_path, spool=spool, no_losses=True)
         assert len(warnings_of(app, "WARNING datacat could not")) <= 1, app.output
     check_bounds([app.accepted], SICK_DISK)
 
@@ -234,7 +234,8 @@ def test_io_errors_are_neither_raised_nor_a_reason_to_lose_or_copy(
     with open(trace) as stream:
         assert stream.read().count("(INJECTED)") >= strikes, "the disk hardly ever failed"
     assert "Traceback" not in app.output, app.output
-    deliver_what_is_left(own_collector, [app.accepted], tmp_path, spool=tmp_path / "spool")
+    deliver_what_is_left(own_collector, [app.accepted], tmp_path, spool=tmp_path / "spool",
+                         no_losses=True)
     flushed = said(app, "flushed")[0]
     assert losses(flushed) == NO_LOSSES
     check_bounds([app.accepted], SICK_DISK)

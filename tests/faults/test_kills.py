@@ -7,6 +7,7 @@ import re
 import signal
 
 import pytest
+from tools.call_times import check_bounds
 from tools.host import (
     NEXT_RUN,
     application,
@@ -74,7 +75,8 @@ def test_a_kill_at_any_write_or_sync_of_a_sessions_life_loses_nothing(
         status = live(tmp_path, own_collector, spool, "life-%d" % index, prefix, accepted)
         struck += status == -signal.SIGKILL
         if index % 2 or index == len(moments) - 1:
-            deliver_what_is_left(own_collector, [accepted], tmp_path, spool=spool)
+            deliver_what_is_left(own_collector, [accepted], tmp_path, spool=spool,
+                                 no_losses=True)
     # A continued file needs fewer writes, so that some of its lives end before their turn.
     assert struck > len(moments) * 0.6, "%d of %d lives were cut" % (struck, len(moments))
 
@@ -117,7 +119,8 @@ def test_a_kill_in_front_of_a_write_of_the_librarys_own_threads_makes_no_copy(
                          env={"DATACAT_SPOOL_DIR": str(folder / "spool")}) as app:
             assert kill_in_thread(app, folder, which, call, number) == -signal.SIGKILL
         files = [str(each) for each in tmp_path.glob("accepted-*.jsonl")]
-        deliver_what_is_left(own_collector, files, tmp_path, spool=folder / "spool")
+        deliver_what_is_left(own_collector, files, tmp_path, spool=folder / "spool",
+                             no_losses=True)
 
 
 ENDLESS = u"""
@@ -142,7 +145,9 @@ def test_kills_at_random_moments_lose_nothing(any_own_collector, spool, tmp_path
                          accepted=accepted, env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
             status = app.kill_after_accepted(chance.randrange(1, 120))
             assert status == -signal.SIGKILL
-    deliver_what_is_left(any_own_collector, [accepted], tmp_path, scaled(60, 900))
+    deliver_what_is_left(any_own_collector, [accepted], tmp_path, scaled(60, 900),
+                         no_losses=True)
+    check_bounds([accepted])
 
 
 # What each end is called

@@ -59,13 +59,30 @@ def recorder_of(session, writer="w", **options):
 
 """
 
+# What was lost in outboxes that a run adopts, only it can tell: `losses()`.
+COUNTING = u"""
+from datacat.rows import Entry
+entries, make_entry = [], Entry.__init__
+
+def remember(entry, **columns):
+    make_entry(entry, **columns)
+    entries.append(entry)
+
+Entry.__init__ = remember
+
+def losses():
+    return dict((name, sum(getattr(entry, name) for entry in entries))
+                for name in ("dead", "dropped", "merged", "possibly_twice"))
+"""
+
 # The next run of an application: continues and adopts what others left.
-NEXT_RUN = u"""
+NEXT_RUN = COUNTING + u"""
 session = open_session()
 say("up")
 wait_for("finish")
 session.end()
 say("ended", **session.stats())
+say("losses", **losses())
 """
 
 
@@ -120,13 +137,19 @@ def await_delivery(collector, files, timeout=30, allow=None, own=OWN):
     return check_invariants(files, collector.sessions(), allow, own)
 
 
+def check_no_losses(app):
+    """Check that a run gave up and doubted nothing, of its own or of what it adopted."""
+    found, = said(app, "losses")
+    assert not any(found.values()), found
+
+
 def deliver_what_is_left(collector, files, folder, timeout=30, allow=None, own=OWN, spool=None,
-                         until=None):
+                         until=None, no_losses=False):
     """Run the application's next run until everything has arrived; return the Report.
 
     The invariants are checked again when it has ended, for a copy may come late.
     spool: the folder of its outboxes, by default what DATACAT_SPOOL_DIR names. until: what must
-    hold besides before that run may end.
+    hold besides before that run may end. no_losses: whether it may give nothing up, nor doubt it.
     """
     workplace = os.path.join(str(folder), "next-run-%d" % len(os.listdir(str(folder))))
     os.mkdir(workplace)
@@ -138,6 +161,8 @@ def deliver_what_is_left(collector, files, folder, timeout=30, allow=None, own=O
             wait_until(until, timeout)
         tell(workplace, "finish")
         run.wait(20)
+    if no_losses:
+        check_no_losses(run)
     return check_invariants(files, collector.sessions(), allow, own)
 
 
