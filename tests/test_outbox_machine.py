@@ -18,6 +18,10 @@ from datacat.readback import merge_state
 KINDS = (records.EVENT, records.METRIC, records.EXCEPTION, records.STATE)
 VALUES = st.sampled_from([1, 2, None, {}, {"a": 1}, {"a": None}, {"b": {"a": 2}}])
 STATES = st.dictionaries(st.sampled_from("abc"), VALUES, max_size=2)
+# What merging neighbours may get wrong: a null where there is no dict, a dict in a null's place.
+NESTED = st.dictionaries(
+    st.sampled_from("ab"), st.sampled_from([1, None, {"a": 1}, {"a": None}, {"b": {"a": None}}]),
+    min_size=1)
 SMALL_CAP = 64 * 1024
 NOT_LOST = ("number", "local_id", "accepted", "sent", "events", "metrics", "dead")
 
@@ -143,6 +147,13 @@ class CappedMachine(OutboxMachine):
     """The same with so little room that records must go."""
 
     max_bytes = SMALL_CAP
+
+    @rule(session=st.sampled_from([1, 2]), updates=st.lists(NESTED, min_size=2, max_size=4))
+    def append_large_states(self, session, updates):
+        """Neighbours that take so much room that they are merged."""
+        for number in range(20):
+            update = dict(updates[number % len(updates)], padding="x" * 5000)
+            self.append(session, records.STATE, update, 0)
 
     @rule(session=st.sampled_from([1, 2]), kind=st.sampled_from(KINDS), state=STATES)
     def append_many(self, session, kind, state):
