@@ -22,7 +22,7 @@ class Kept(object):
         self.outbox = self.box.outbox
         spool = Spool(str(folder), SCOPE, False, self.box.warnings)
         self.keeper = Keeper(self.outbox, spool.replacement, self.append)
-        self.now = monotonic()
+        self.now = float(int(monotonic()))
         self.syncs = 0
         sync = self.outbox.sync
 

@@ -7,7 +7,7 @@ from __future__ import absolute_import, division
 from . import _compat, records, watchdog
 
 # A power cut may take a second, of which waking up and the sync itself need a part.
-SYNC_SECONDS = 0.8
+SYNC_SECONDS = 0.75
 
 
 class Keeper(object):
