@@ -119,11 +119,11 @@ class Pipeline(object):
     def _send_step(self, now):
         pause = self.sender.step(now)
         self._progress.made()
+        if pause != 0.0 and self._holders.have_gone:
+            self._forget_abandoned()
         if self._outbox.unsynced:
             # What is settled must be synced too, and a file that is drained shrinks.
             self._keeping.tell()
-        if pause != 0.0 and self._holders.have_gone:
-            self._forget_abandoned()
         return pause
 
     def _ensure_started(self):
