@@ -17,6 +17,8 @@ from tools.host import (
     said,
     tell,
 )
+from tools.invariants import read_accepted
+from tools.trial import LOSSES
 from tools.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -27,6 +29,10 @@ LEFT_BY = OWN | frozenset(["exception"])
 # Forks up to four children at a time. All the while threads log into this session now and then,
 # and without a pause into one whose server is away, so that forks find them inside sqlite.
 FORKS = u"""
+if not hasattr(os, "register_at_fork"):
+    # Before 3.7, logging's own locks do not survive a fork (bpo-6721), whoever logs what.
+    logging.getLogger("datacat").addHandler(logging.NullHandler())
+    logging.getLogger("datacat").propagate = False
 count, known = int(sys.argv[3]), sys.argv[4] == "known"
 session = open_session(connect_wait=20 if known else 0)
 assert (session.session_id != session.local_id) == known, "the server's id is not as wanted"
@@ -49,10 +55,12 @@ for logger in loggers:
 def be_a_child(number):
     # The children of a session that the server does not know open sessions of their own.
     label = None if known else "child %d" % os.getpid()
-    recorder = recorder_of(session, "c", label=label)
+    recorder = Recorder(session, ACCEPTED + ".children", "c", label=label)
     with session:
         recorder.log_event("child", {"number": number})
         recorder.log_metric("forks", number)
+        if session.stats()["in_memory"]:
+            say("only in memory", number=number)
         if number % 3 == 0:
             os._exit(0)
         if number % 3 == 1:
@@ -96,6 +104,18 @@ def start_forking(folder, collector, spool, count, known):
         env={"DATACAT_SPOOL_DIR": str(spool)}).start()
 
 
+def files_of(app):
+    """Return the file of what the parent logged, and that of what its children did."""
+    return [app.accepted, app.accepted + ".children"]
+
+
+def check_bounds_of(app):
+    parents, childrens = files_of(app)
+    check_bounds([parents])
+    # A child's first call makes its file and threads; here four children do that at once.
+    check_bounds([childrens], SICK_DISK, usual=SICK_DISK)
+
+
 def is_untouched(session):
     return session.get("ended_at") is None and session["active"] and not session["crashed"]
 
@@ -110,7 +130,7 @@ def parents_of(app, sessions):
 def test_children_log_into_the_session_they_inherit_and_leave_it_alone(
         own_collector, spool, tmp_path, scaled):
     """Fork: 0 hang, 0 lost, and no child ends or crashes the session of its parent."""
-    count = scaled(90, 2000)
+    count = scaled(60, 2000)
     with start_forking(tmp_path, own_collector, spool, count, known=True) as app:
         assert await_word(app, "forked", scaled(120, 3600)) == {"hung": 0, "forks": count}
         (session,), _ = parents_of(app, own_collector.sessions())
@@ -119,21 +139,21 @@ def test_children_log_into_the_session_they_inherit_and_leave_it_alone(
         app.wait(60)
         ended = said(app, "ended")[0]
     # A child writes into the same session, so that all its records have an order only by writer.
-    report = deliver_what_is_left(own_collector, [app.accepted], tmp_path, scaled(60, 600),
-                                  allow={"out_of_order": app.count_accepted()}, own=LEFT_BY)
+    calls = len(read_accepted(files_of(app)))
+    report = deliver_what_is_left(own_collector, files_of(app), tmp_path, scaled(60, 600),
+                                  allow={"out_of_order": calls}, own=LEFT_BY)
     assert report.own["exception"] == len(range(2, count, 3))
-    assert (ended["dead"], ended["dropped"], ended["merged"]) == (0, 0, 0)
+    assert not any(ended[loss] for loss in LOSSES), ended
     assert sum(call.fields["name"] == "child" for call in report.calls.values()) == count
     check_order_by_writer(own_collector.sessions())
     assert not report.own["session_crashed_detected"]
-    # A child's first call makes its file and threads; here four children do that at once.
-    check_bounds([app.accepted], SICK_DISK, usual=SICK_DISK)
+    check_bounds_of(app)
 
 
 def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
         make_collector, spool, tmp_path, scaled):
     """Fork: with the server away nothing is lost, and a child's session says where it is from."""
-    count = scaled(30, 300)
+    count = scaled(24, 600)
     collector = make_collector().start()
     collector.stop()
     with start_forking(tmp_path, collector, spool, count, known=False) as app:
@@ -141,13 +161,30 @@ def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
         collector.start()
         tell(tmp_path, "finish")
         app.wait(60)
+    # Who leaves by os._exit leaves a session of its own without a goodbye, and what is only in
+    # memory.
+    cut_off = range(0, count, 3)
+    in_vain = [each["number"] for each in said(app, "only in memory") if each["number"] in cut_off]
     report = deliver_what_is_left(
-        collector, [app.accepted], tmp_path, scaled(60, 600), own=LEFT_BY)
+        collector, files_of(app), tmp_path, scaled(60, 600), own=LEFT_BY,
+        allow={"lost": 2 * len(in_vain)},
+        until=lambda: len(crashed_processes(collector)) >= len(cut_off) - len(in_vain))
     origins = set(each["forked_from"] for each in
                   events_of(collector.sessions(), "session_forked"))
     parents = [call.session for call in report.calls.values() if call.fields["name"] == "parent"]
     assert origins == set(parents)
-    assert len(events_of(collector.sessions(), "session_forked")) == count
+    assert len(events_of(collector.sessions(), "session_forked")) == count - len(in_vain)
+    assert report.own["exception"] == len(range(2, count, 3))
+    crashed = crashed_processes(collector)
+    assert len(set(crashed)) == len(crashed) == len(cut_off) - len(in_vain)
+    assert not in_vain or not hasattr(os, "register_at_fork"), "a child found no outbox"
+    check_bounds_of(app)
+
+
+def crashed_processes(collector):
+    """Return the processes that the client found crashed; the server adds events of its own."""
+    return [each["process"] for each in
+            events_of(collector.sessions(), "session_crashed_detected") if "process" in each]
 
 
 DAEMON = u"""
@@ -172,7 +209,8 @@ def test_a_parent_that_daemonizes_goes_on_in_its_grandchild(own_collector, spool
     with application(DAEMON, tmp_path, own_collector.url,
                      env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
         app.wait(20)
-        assert await_word(app, "delivered", 40) == {"flushed": True}
+        wait_until(lambda: said(app, "delivered"), 40)
+        assert said(app, "delivered") == [{"flushed": True}]
         daemon = said(app, "daemon")[0]["pid"]
         wait_until(lambda: not os.path.exists("/proc/%d" % daemon), 20)
     report = deliver_what_is_left(own_collector, [app.accepted], tmp_path,

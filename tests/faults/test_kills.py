@@ -14,12 +14,14 @@ from tools.host import (
     await_word,
     deliver_what_is_left,
     events_of,
-    said,
     strace,
     tell,
     traced,
 )
+from tools.trial import EXIT_WITHIN, LATENESS
 from tools.waiting import wait_until
+
+from datacat._compat import monotonic
 
 # Only sqlite uses these here: sockets and the accepted file are written by other calls.
 DISK_CALLS = ("pwrite64", "fdatasync", "fsync", "ftruncate", "unlink")
@@ -176,6 +178,7 @@ BEGINNING = u"""
 options = {"end_on_signals": (signal.SIGTERM,)} if sys.argv[3] == "end_on_signals" else {}
 session = open_session(connect_wait=20, **options)
 recorder_of(session).log_event("working")
+say("leaving", at=datacat._compat.monotonic())
 """
 
 
@@ -197,8 +200,10 @@ def end_like(how, folder, collector, spool):
             await_word(app, "hanging")
             wait_until(lambda: events_of(collector.sessions(), "application_appears_hung"))
             app.kill()
+        left = await_word(app, "leaving")["at"]
         app.wait(30, expect=STATUS[how])
-        assert not said(app, "never")
+        if how != "killed in a hang":
+            assert monotonic() - left <= EXIT_WITHIN + LATENESS
     return app
 
 
