@@ -23,6 +23,7 @@ from .measuring import (
 from .sink import Sink
 
 A_SECOND = 2000
+BACKLOG = 3000
 FLOOR = "json.dumps + INSERT"
 
 
@@ -94,10 +95,18 @@ def while_draining(scale, threads, a_second):
         subjects.drained(session)
         for _ in range(max(2, batches // 4)):
             floors.append(_called(lambda: floor.put(subjects.event()), 1, calls, a_second))
+            _keep_busy(session)
             ours.append(_called(lambda: session.log_event(subjects.NAME, subjects.DATA),
                                 threads, calls * 2, a_second))
             subjects.drained(session)
     return ours, floors
+
+
+def _keep_busy(session):
+    """Give the sender more than it can send while a batch is measured, and let it begin."""
+    for _ in range(BACKLOG):
+        session.log_event(subjects.NAME, subjects.DATA)
+    session.flush(timeout=0)
 
 
 def _called(function, threads, calls, a_second):
