@@ -15,6 +15,7 @@ from tools.host import (
     warnings_of,
 )
 from tools.process import environment
+from tools.trial import LOSSES
 
 # The table of the design: what JSON lacks and what it becomes, on every Python.
 ODD = u"""
@@ -49,8 +50,15 @@ changing = {"inner": {"a": [1]}}
 session.log_event("as it was", changing)
 changing["inner"]["a"].append(2)
 changing["late"] = True
-refused = 0
-for wrong in (lambda: session.log_event("large", {"text": "x" * (1 << 20)}),
+state, tags = {"was": {"list": [1]}}, ["before"]
+session.update_state(state)
+session.log_metric("tagged", 1, tags=tags)
+state["was"]["list"].append(2)
+tags.append("after")
+refused, text = 0, "x" * (1 << 20)
+for wrong in (lambda: session.log_event("large", {"text": text}),
+              lambda: session.update_state({"text": text}),
+              lambda: session.log_metric("large", 1, tags=[text]),
               lambda: session.log_event("", {}), lambda: session.log_event("e", [1]),
               lambda: session.log_metric("m", nan), lambda: session.log_metric("m", "1"),
               lambda: session.log_metric("m", 1, tags=["a", 1]),
@@ -59,7 +67,7 @@ for wrong in (lambda: session.log_event("large", {"text": "x" * (1 << 20)}),
         wrong()
     except datacat.InvalidRecord:
         refused += 1
-session.log_exception(extra_data={"text": "x" * (1 << 20)},
+session.log_exception(extra_data={"text": text},
                       exc_info=(ValueError, ValueError("v"), None))
 session.log_metric("true", True)
 session.log_metric("decimal", decimal.Decimal("1.5"))
@@ -83,8 +91,8 @@ def test_every_odd_value_arrives_as_the_design_says(any_own_collector, spool, tm
                      env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
         app.wait(60)
     flushed = said(app, "flushed")[0]
-    assert flushed["flushed"] and flushed["refused"] == 7
-    assert (flushed["dead"], flushed["dropped"]) == (0, 0)
+    assert flushed["flushed"] and flushed["refused"] == 9
+    assert not any(flushed[loss] for loss in LOSSES), flushed
     sessions = any_own_collector.sessions()
     odd, = events_of(sessions, "odd")
     assert dict((key, odd[key]) for key in EXPECTED) == EXPECTED
@@ -95,8 +103,11 @@ def test_every_odd_value_arrives_as_the_design_says(any_own_collector, spool, tm
     assert events_of(sessions, "as it was")[0]["inner"] == {"a": [1]}
     exception, = events_of(sessions, "exception")
     assert exception["type"] == "ValueError"
-    assert sorted((each["name"], each["value"]) for each in sessions[0]["metrics"]) == [
-        ("decimal", 1.5), ("true", 1)]
+    assert sessions[0]["state"]["was"] == {"list": [1]}
+    metrics = dict((each["name"], each) for each in sessions[0]["metrics"])
+    assert sorted((name, each["value"]) for name, each in metrics.items()) == [
+        ("decimal", 1.5), ("tagged", 1), ("true", 1)]
+    assert metrics["tagged"]["tags"] == ["before"]
 
 
 NESTED = u"""
@@ -125,15 +136,16 @@ session.end(20)
 
 
 def test_whatever_nested_data_hypothesis_makes_arrives_equal(
-        own_collector, spool, tmp_path, scaled):
+        server, spool, tmp_path, scaled):
     """Once: payloads are equal on the server, for all that JSON can say."""
-    pytest.importorskip("hypothesis")
-    with application(NESTED, tmp_path, own_collector.url, (scaled(100, 3000),),
+    examples = scaled(100, 3000)
+    with application(NESTED, tmp_path, server.url, (examples,),
                      env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
         app.wait(scaled(90, 1800))
     flushed = said(app, "flushed")[0]
-    assert flushed["flushed"] and flushed["dead"] == flushed["dropped"] == flushed["merged"] == 0
-    assert await_delivery(own_collector, [app.accepted]).accepted >= 100
+    assert flushed["flushed"] and not any(flushed[loss] for loss in LOSSES), flushed
+    assert await_delivery(server, [app.accepted]).accepted >= 2 * examples
+    check_bounds([app.accepted])
 
 
 LOGGED = u"""
@@ -153,8 +165,8 @@ for number in range(20):
     time.sleep(0.02)
 flushed = session.flush(20)
 count = len(seen)
-time.sleep(2)
-# What an echo would make in two idle seconds has no end.
+time.sleep(1.5)
+# What an echo would make of idle seconds has no end.
 say("flushed", flushed=flushed, application=seen.count("application"), before=count,
     after=len(seen), own=len([name for name in seen if name.startswith("datacat")]),
     **session.stats())
@@ -177,7 +189,7 @@ def test_logging_sent_to_datacat_does_not_feed_itself(make_collector, spool, tmp
     assert flushed["after"] <= 20 + 10, "logging feeds itself: %s" % flushed
     if not away:
         await_delivery(collector, [app.accepted])
-    check_bounds([app.accepted], usual=0.020)
+    check_bounds([app.accepted])
 
 
 GEVENT = u"""
@@ -206,7 +218,7 @@ def test_gevents_monkey_patching_before_the_import_works(own_collector, spool, t
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     probe.communicate()
     if probe.returncode:
-        pytest.skip("gevent is not installed in this environment")
+        pytest.skip("gevent is not installed: the extra `test` brings it for 3.9 and newer")
     program = GEVENT.replace(u"from gevent import monkey\nmonkey.patch_all()\n", u"")
     first = tmp_path / "sitecustomize.py"
     first.write_bytes(b"from gevent import monkey\nmonkey.patch_all()\n")
@@ -215,6 +227,7 @@ def test_gevents_monkey_patching_before_the_import_works(own_collector, spool, t
                      env={"DATACAT_SPOOL_DIR": str(spool), "PYTHONPATH": path}) as app:
         app.wait(60)
     flushed = said(app, "flushed")[0]
-    assert flushed["flushed"] and flushed["dead"] == flushed["dropped"] == 0
+    assert flushed["flushed"] and not any(flushed[loss] for loss in LOSSES), flushed
     assert await_delivery(own_collector, [app.accepted]).accepted == 101
     assert not warnings_of(app, "ERROR")
+    check_bounds([app.accepted])
