@@ -39,6 +39,8 @@ FAULTS = [
     say(302, "", Location="http://portal/"), say(404, "Not found\n"), say(405, "no"),
     say(400, "<html>", HTML), say(451, "<html>", HTML), say(407, "proxy"),
 ]
+# What may be a record's own fault where it meets one alone.
+WHOLE_SERVER_FAULTS = FAULTS + [say(400, "Bad Request\n"), say(422, "what?")]
 UNREADABLE = say(500, "no such table\n")
 LONGEST_DRAIN = 1500.0
 # An outbox of the dead is looked for once a minute.
@@ -77,6 +79,7 @@ class Sending(RuleBasedStateMachine):
         self.states = collections.defaultdict(dict)
         self.known = {}
         self.living = []
+        self.data_was_lost = False
         self.marks = 0
         self.line = None
 
@@ -135,12 +138,15 @@ class Sending(RuleBasedStateMachine):
         entry = self.entry(number)
         self.line.metric(entry, "m", self.mark(entry, "metric"))
 
-    @rule(number=which, key=strategies.sampled_from("pq"), nested=strategies.booleans())
-    def state(self, number, key, nested):
+    @rule(number=which, key=strategies.sampled_from("pq"),
+          shape=strategies.sampled_from(["plain", "nested", "null"]))
+    def state(self, number, key, shape):
         entry = self.entry(number)
         mark = self.mark(entry, "state")
-        update = {key: {"k%d" % (mark % 3): mark} if nested else mark}
-        self.states[entry.local_id] = merge(self.states[entry.local_id], update, True)
+        value = {"plain": mark, "nested": {"k%d" % (mark % 3): mark}, "null": None}[shape]
+        update = {key: value}
+        self.states[entry.local_id] = merge(
+            self.states[entry.local_id], update, null_deletes=not self.line.server.classic)
         self.line.state(entry, **update)
 
     @rule(number=which)
@@ -194,7 +200,7 @@ class Sending(RuleBasedStateMachine):
             self.line.outbox.update(entry.number, shared=1)
             held["events"].append({"timestamp": "@", "name": "aside", "data": {}})
 
-    @rule(fault=faults)
+    @rule(fault=strategies.sampled_from(WHOLE_SERVER_FAULTS))
     def all_requests_fail(self, fault):
         self.line.server.concerned = lambda request: True
         self.line.server.fault = fault
@@ -205,6 +211,7 @@ class Sending(RuleBasedStateMachine):
 
     @rule()
     def the_server_loses_its_data(self):
+        self.data_was_lost = True
         self.line.server.lose_data()
 
     @rule(steps=strategies.integers(1, 20))
@@ -245,6 +252,17 @@ class Sending(RuleBasedStateMachine):
         other.look()
         other.die()
 
+    @rule(number=which, seconds=strategies.sampled_from([60, 500]),
+          fault=strategies.sampled_from([say(500, "oops"), say(403, "<html>", HTML)]))
+    def records_fail_by_themselves_for_minutes(self, number, seconds, fault):
+        """Less than ten: nothing is given up."""
+        self.everything_arrives_when_the_faults_are_over()
+        self.event(number, "a", 1)
+        self.strike([], lambda request: request.path.endswith("/events"))
+        self.line.server.fault = fault
+        self.line.run(seconds)
+        self.everything_arrives_when_the_faults_are_over()
+
     @rule()
     def everything_arrives_when_the_faults_are_over(self):
         """The queue drains in bounded time and steps, and then nothing is missing."""
@@ -263,6 +281,14 @@ class Sending(RuleBasedStateMachine):
         assert sorted(self.accepted[mark][0] for mark in poison) == sorted(
             entry.local_id for entry in self.known.values() for _ in range(entry.dead))
         self.states_are_right()
+        assert self.data_was_lost or not self.split_sessions()
+
+    def split_sessions(self):
+        """Return the sessions whose records are in more than one of the server's."""
+        homes = collections.defaultdict(set)
+        for server_id, mark, _ in self.arrivals():
+            homes[self.accepted[mark][0]].add(server_id)
+        return [local_id for local_id, there in homes.items() if len(there) > 1]
 
     def states_are_right(self):
         for local_id, entry in self.known.items():
