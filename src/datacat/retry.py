@@ -22,6 +22,7 @@ LONGEST_RETRY_AFTER = 3600.0
 READ_BACK_DELAY = 0.1
 QUIET_PERIOD = 2.0
 READ_BACK_ATTEMPTS = 3
+READ_BACK_AT_LEAST = 5.0
 READ_BACK_SECONDS = 60.0
 POISON_ATTEMPTS = 10
 POISON_SECONDS = 600.0
@@ -112,5 +113,10 @@ def is_poisoned(attempts, first_failure, now):
 
 
 def read_back_is_over(failures, first_failure, now):
-    """Return whether finding out if a record arrived has failed often or long enough."""
-    return failures >= READ_BACK_ATTEMPTS or now - first_failure >= READ_BACK_SECONDS
+    """Return whether finding out if a record arrived has failed often or long enough.
+
+    The first attempts follow each other within a second, which may be one bad moment of a line.
+    """
+    took = now - first_failure
+    return took >= READ_BACK_SECONDS or (
+        failures >= READ_BACK_ATTEMPTS and took >= READ_BACK_AT_LEAST)
