@@ -48,6 +48,7 @@ class FreshServer(object):
 
     def __init__(self, collector):
         self.port = collector.port
+        self.url = collector.url
         self.classic = collector.classic
         self.session = collector.session
         self._collector = collector

@@ -62,7 +62,7 @@ def clocks(tmp_path):
 
 
 def test_a_wall_clock_that_jumps_changes_neither_order_nor_delivery(
-        server, spool, tmp_path, scaled, clocks):
+        own_server, spool, tmp_path, scaled, clocks):
     """Time: an hour ahead, an hour back, 1970 and 2038: order and sending go by other clocks.
 
     The server is away at each jump, so that it finds sender and keeper asleep; and a hang after
@@ -70,15 +70,15 @@ def test_a_wall_clock_that_jumps_changes_neither_order_nor_delivery(
     """
     jumps = scaled([-HOUR, 10 - time.time(), 12 * YEAR, 0],
                    3 * [HOUR, -HOUR, 10 - time.time(), 0, 12 * YEAR, 0, 0])
-    with application(JUMPS, tmp_path, server.url, (len(jumps),),
+    with application(JUMPS, tmp_path, own_server.url, (len(jumps),),
                      env=dict(clocks.env, DATACAT_SPOOL_DIR=str(spool))) as app:
         for step, jump in enumerate(jumps):
-            server.kill()
+            own_server.kill()
             tell(tmp_path, "away-%d" % step)
             wait_until(lambda: len(said(app, "logged")) > step, 20)  # noqa: B023
             clocks.shift(wall=jump)
-            server.start()
-            await_delivery(server, [app.accepted], 30)
+            own_server.start()
+            await_delivery(own_server, [app.accepted], 30)
             tell(tmp_path, "delivered-%d" % step)
         flushed = await_word(app, "flushed", 30)
         await_word(app, "hanging")
@@ -87,13 +87,13 @@ def test_a_wall_clock_that_jumps_changes_neither_order_nor_delivery(
         app.wait(30)
     assert flushed["flushed"] and flushed["seconds"] < 5, flushed
     assert [flushed[name] for name in ("dead", "dropped", "merged", "possibly_twice")] == [0] * 4
-    report = deliver_what_is_left(server, [app.accepted], tmp_path)
+    report = deliver_what_is_left(own_server, [app.accepted], tmp_path)
     assert report.accepted == 45 * len(jumps)
-    assert len(events_of(server.sessions(), "application_appears_hung")) == 1
+    assert len(events_of(own_server.sessions(), "application_appears_hung")) == 1
     seen = [each["wall"] for each in said(app, "logged")]
     assert min(seen) < HOUR and max(seen) > time.time() + 11 * YEAR, seen
-    if not server.classic:
-        times = [event["timestamp"][:4] for session in server.sessions()
+    if not own_server.classic:
+        times = [event["timestamp"][:4] for session in own_server.sessions()
                  for event in session["events"] if event["name"] == "step"]
         assert "1970" in times and max(times) >= "2037", "the clock did not jump"
     check_bounds([app.accepted])
