@@ -138,6 +138,14 @@ def test_a_read_back_is_over_after_three_failures_in_five_seconds_or_a_minute():
     assert retry.read_back_is_over(1, 0.0, 60.0)
 
 
+def test_looks_that_fail_stand_two_seconds_apart_at_most():
+    """So that it is decided soon after the five seconds, however often looks failed."""
+    fault = error(errors.ServerFault, status=500)
+    assert retry.read_back_pause(fault, 1, lambda: 0.999) == retry.READ_BACK_DELAY
+    assert all(0.9 < retry.read_back_pause(fault, failures, lambda: 0.999) <= 2.0
+               for failures in range(3, 50))
+
+
 KINDS = [kind for kind in vars(errors).values()
          if isinstance(kind, type) and issubclass(kind, errors.DatacatError)]
 

@@ -373,7 +373,8 @@ class Delivery(object):
         now = self._clock()
         self._server.link.last_error = error
         lane.doubt.failed(now)
-        lane.failed(error, now, self._chance)
+        lane.wait(now + retry.read_back_pause(error, lane.doubt.failures, self._chance),
+                  patient=error.retry_after is not None)
         if lane.doubt.is_over(now):
             self._send_in_doubt(lane)
 

@@ -77,6 +77,14 @@ def pause(error, attempt, random):
     return backoff(attempt, random)
 
 
+def read_back_pause(error, failures, random):
+    """Return how long to wait after a read-back that failed, in seconds; never for long.
+
+    :param failures: how many have failed so far, 1 for the first.
+    """
+    return pause(error, min(failures, READ_BACK_ATTEMPTS + 1), random)
+
+
 def is_blip(error, attempt):
     """Return whether a failure says nothing yet of whether the server is there."""
     return attempt == 1 and isinstance(error, (errors.OutcomeUnknown, errors.ServerFault))

@@ -116,6 +116,16 @@ def check_bounds_of(app):
     check_bounds([childrens], SICK_DISK, usual=SICK_DISK)
 
 
+def logged_in_vain(app, cut_off):
+    """Return which of the children that leave by `os._exit` had memory alone: it goes with them.
+
+    Only where Python tells nobody of a fork, so that a child may find sqlite in use.
+    """
+    only_in_memory = [each["number"] for each in said(app, "only in memory")]
+    assert not only_in_memory or not hasattr(os, "register_at_fork"), only_in_memory
+    return [number for number in only_in_memory if number in cut_off]
+
+
 def is_untouched(session):
     return session.get("ended_at") is None and session["active"] and not session["crashed"]
 
@@ -140,8 +150,10 @@ def test_children_log_into_the_session_they_inherit_and_leave_it_alone(
         ended = said(app, "ended")[0]
     # A child writes into the same session, so that all its records have an order only by writer.
     calls = len(read_accepted(files_of(app)))
-    report = deliver_what_is_left(own_collector, files_of(app), tmp_path, scaled(60, 600),
-                                  allow={"out_of_order": calls}, own=LEFT_BY)
+    report = deliver_what_is_left(
+        own_collector, files_of(app), tmp_path, scaled(60, 600),
+        allow={"out_of_order": calls, "lost": 2 * len(logged_in_vain(app, range(0, count, 3)))},
+        own=LEFT_BY)
     assert report.own["exception"] == len(range(2, count, 3))
     assert not any(ended[loss] for loss in LOSSES), ended
     assert sum(call.fields["name"] == "child" for call in report.calls.values()) == count
@@ -164,7 +176,7 @@ def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
     # Who leaves by os._exit leaves a session of its own without a goodbye, and what is only in
     # memory.
     cut_off = range(0, count, 3)
-    in_vain = [each["number"] for each in said(app, "only in memory") if each["number"] in cut_off]
+    in_vain = logged_in_vain(app, cut_off)
     report = deliver_what_is_left(
         collector, files_of(app), tmp_path, scaled(60, 600), own=LEFT_BY,
         allow={"lost": 2 * len(in_vain)},
@@ -177,7 +189,6 @@ def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
     assert report.own["exception"] == len(range(2, count, 3))
     crashed = crashed_processes(collector)
     assert len(set(crashed)) == len(crashed) == len(cut_off) - len(in_vain)
-    assert not in_vain or not hasattr(os, "register_at_fork"), "a child found no outbox"
     check_bounds_of(app)
 
 
