@@ -413,9 +413,9 @@ def test_a_shared_session_s_record_is_not_sent_again_before_the_server_answers_s
     assert classic.server.names() == ["one"] and classic.entry.possibly_twice == 1
 
 
-def test_after_three_read_backs_that_fail_it_is_sent_again_and_counted(bench):
-    line = bench(chance=lambda: 0.999)
-    line.entry = line.session()
+@pytest.mark.parametrize("classic", [False, True])
+def test_after_three_read_backs_that_fail_it_is_sent_again_and_counted(bench, classic):
+    line = prepared(bench(classic=classic, chance=lambda: 0.999))
     line.run(1)
     line.server.concerned = is_write
     line.server.next_faults = [lose_answer]
