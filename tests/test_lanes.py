@@ -9,6 +9,7 @@ from datacat import errors, lanes
 
 AWAY = errors.NotSent("refused")
 CUT = errors.OutcomeUnknown("cut")
+FAULT = errors.ServerFault("oops", status=500)
 Head = collections.namedtuple("Head", "captured")
 
 
@@ -184,11 +185,11 @@ def test_the_third_refusal_in_a_row_with_the_same_words_is_suspicious():
 def test_finding_out_is_over_after_three_failures_or_a_minute():
     doubt = lanes.Doubt(None)
     assert not doubt.is_over(1e9)
-    doubt.failed(10.0)
+    doubt.failed(FAULT, 10.0)
     assert not doubt.is_over(69.0)
     assert doubt.is_over(70.0)
-    doubt.failed(11.0)
-    doubt.failed(12.0)
+    doubt.failed(FAULT, 11.0)
+    doubt.failed(FAULT, 12.0)
     assert doubt.is_over(12.0)
 
 

@@ -414,26 +414,28 @@ def test_a_shared_session_s_record_is_not_sent_again_before_the_server_answers_s
 
 
 @pytest.mark.parametrize("classic", [False, True])
-def test_after_three_read_backs_that_fail_it_is_sent_again_and_counted(bench, classic):
+@pytest.mark.parametrize("failing, within", [(say(500, "too large"), 3), (never_answer, 15)])
+def test_after_three_read_backs_that_fail_it_is_sent_again_and_counted(
+        bench, classic, failing, within):
     line = prepared(bench(classic=classic, chance=lambda: 0.999))
     line.run(1)
+    line.server.timeout = 1.0
     line.server.concerned = is_write
     line.server.next_faults = [lose_answer]
     log(line, ["one"])
     line.step()
-    line.server.concerned, line.server.fault = is_read, say(500, "too large")
-    line.drain(within=10)
+    line.server.concerned, line.server.fault = is_read, failing
+    line.drain(within=within)
     assert line.server.struck >= 4
     assert line.server.names() == ["one", "one"] and line.entry.possibly_twice == 1
 
 
-@pytest.mark.parametrize("lost", [never_answer, say(500, "oops")])
-def test_a_line_that_loses_three_looks_within_moments_makes_no_copy(line, lost):
+def test_a_line_that_loses_three_looks_within_moments_makes_no_copy(line):
     """Looks follow each other within a second: three of them may meet the same bad moment."""
     line.run(1)
     line.server.timeout = 0.5
     line.server.concerned = lambda request: is_read(request) or is_write(request)
-    line.server.next_faults = [lose_answer] + [lost] * 3
+    line.server.next_faults = [lose_answer] + [never_answer] * 3
     log(line, ["one"])
     line.drain()
     assert line.server.struck == 4

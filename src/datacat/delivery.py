@@ -372,7 +372,7 @@ class Delivery(object):
             return
         now = self._clock()
         self._server.link.last_error = error
-        lane.doubt.failed(now)
+        lane.doubt.failed(error, now)
         lane.wait(now + retry.read_back_pause(error, lane.doubt.failures, self._chance),
                   patient=error.retry_after is not None)
         if lane.doubt.is_over(now):

@@ -18,8 +18,6 @@ from .memory import MEMORY_BYTES, ROW_OVERHEAD, SACRIFICED
 BUSY_SECONDS = 0.045
 CROWDED_SECONDS = 0.001
 GIVE_WAY_SECONDS = 0.00001
-# Each release of the lock wakes whoever waits for it, which costs a call as much as its INSERT.
-APART_SECONDS = 0.001
 CROWDED_BYTES = MEMORY_BYTES // 4
 CLOCK_SET_BACK = 1000000
 _TAKEN_AT_ONCE = 500
@@ -103,8 +101,6 @@ class Intake(object):
         me = _compat.get_ident()
         if me in self._waiters:
             return False  # it interrupts, in its own thread, a call that waits already
-        if self._waiters:
-            time.sleep(APART_SECONDS)
         self._waiters.append(me)
         try:
             return _compat.acquire_within(

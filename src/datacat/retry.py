@@ -120,11 +120,12 @@ def is_poisoned(attempts, first_failure, now):
     return attempts >= POISON_ATTEMPTS and now - first_failure >= POISON_SECONDS
 
 
-def read_back_is_over(failures, first_failure, now):
+def read_back_is_over(error, failures, first_failure, now):
     """Return whether finding out if a record arrived has failed often or long enough.
 
-    The first attempts follow each other within a second, which may be one bad moment of a line.
+    :param error: the latest failure; those of a line follow each other within a second, which may
+        be one bad moment, while an answer is the server's own word.
     """
     took = now - first_failure
-    return took >= READ_BACK_SECONDS or (
-        failures >= READ_BACK_ATTEMPTS and took >= READ_BACK_AT_LEAST)
+    at_least = READ_BACK_AT_LEAST if is_systematic(error) else 0.0
+    return took >= READ_BACK_SECONDS or (failures >= READ_BACK_ATTEMPTS and took >= at_least)
