@@ -50,6 +50,8 @@ class Disk(object):
     def _move_to(self, store):
         self.store = store
         self.path = store.path
+        # A new file is synced twice.
+        self._sync_seconds = store.opening_seconds / 2
         self._reserve = bounds.Reserve(store.path)
         self._inode = None if store.is_in_memory else os.stat(store.path).st_ino
         if self._inode is not None and not bounds.is_disk_nearly_full(store.path):
@@ -299,6 +301,11 @@ class Disk(object):
 
     # Keeping
 
+    @property
+    def closing_seconds(self):
+        """How long closing may take: sqlite syncs the log, the file and its folder."""
+        return 3 * self._sync_seconds
+
     def sync(self):
         """Make what was written survive a power cut; return whether a checkpoint is due.
 
@@ -308,6 +315,7 @@ class Disk(object):
         self.unsynced = False
         if not self.has_file:
             return False
+        began = clock()
         try:
             return _sync_file(self.path + "-wal") > CHECKPOINT_BYTES
         except OSError as error:
@@ -317,6 +325,8 @@ class Disk(object):
                     "%s-wal cannot be synced: %s; a power cut may lose what was logged since"
                     % (self.path, error)))
             return False
+        finally:
+            self._sync_seconds = clock() - began
 
     def is_log_large(self):
         """Return whether the write-ahead log is due for a checkpoint."""

@@ -456,6 +456,11 @@ class Outbox(Intake):
         """Whether nothing waits and every session has said goodbye."""
         return all(entry.is_over for entry in list(self._entries.values()))
 
+    @property
+    def closing_seconds(self):
+        """How long `close` may take, as far as the disk has shown."""
+        return self._disk.closing_seconds
+
     def close(self):
         """Close the file, and delete it where nothing in it matters any more."""
         with self._held():

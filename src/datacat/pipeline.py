@@ -27,6 +27,7 @@ ENDED = "ended"
 CLOSED = "closed"
 FRESH_ATTEMPT_SECONDS = 0.4
 LINGER_SECONDS = 0.5
+LONGEST_CLOSE = 0.2
 
 _CARRIED = (
     "shared", "accepted", "sent", "events", "metrics", "dead", "dropped", "merged",
@@ -366,8 +367,12 @@ class Pipeline(object):
     def _shut(self, seconds):
         until = monotonic() + max(0.1, seconds)
         stopped = self._sending.stop(until - monotonic())
+        # Not only for who closes: a log call afterwards would wait for as many syncs.
+        self._left = not stopped or self._outbox.closing_seconds > LONGEST_CLOSE
+        if self._left and stopped:
+            # The keeper goes on, for it has the last second's records to sync.
+            return
         self._keeping.stop(until - monotonic())
-        self._left = not stopped
         if stopped:
             self._transport.close()
             self.sender.close_adopted()

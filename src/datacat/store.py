@@ -7,6 +7,7 @@ from __future__ import absolute_import, division
 
 import os
 import sqlite3
+from timeit import default_timer as clock
 
 from . import errors, rows, salvage, schema
 from ._compat import CAN_UNLINK_OPEN_FILES, keep_for_ever, let_go
@@ -64,8 +65,10 @@ class Store(object):
     """
 
     is_in_memory = False
+    opening_seconds = 0.0
 
     def __init__(self, path, power_safe=False, as_it_is=False):
+        began = clock()
         self.path = path
         self._writing = None
         try:
@@ -89,6 +92,7 @@ class Store(object):
         except errors.DatacatError:
             self.close()
             raise
+        self.opening_seconds = clock() - began
 
     def _prepare(self, power_safe):
         execute = self._execute
@@ -473,6 +477,7 @@ class NoStore(object):
 
     path = IN_MEMORY
     is_in_memory = True
+    opening_seconds = 0.0
 
     def __init__(self, reason):
         self._reason = reason

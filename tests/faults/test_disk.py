@@ -1,6 +1,7 @@
 """A disk that is full, closed, failing or slow (9, 10, 11): sending goes on, calls return."""
 from __future__ import absolute_import, division
 
+import contextlib
 import os
 import signal
 
@@ -20,6 +21,8 @@ from tools.host import (
     traced,
     warnings_of,
 )
+
+from datacat._compat import monotonic
 
 NO_LOSSES = {"dead": 0, "dropped": 0, "merged": 0, "possibly_twice": 0}
 
@@ -324,3 +327,59 @@ def test_writes_of_20_ms_do_not_hold_up_the_application(own_collector, tmp_path,
     struck = run_on_slow_disk("pwrite64", 0.02, tmp_path, own_collector,
                               1, scaled(40, 400), 100, 1 << 22)
     assert struck >= 100, "the disk was hardly ever slow"
+
+
+FAREWELL = u"""
+from datacat._compat import monotonic
+session = open_session(connect_wait=0)
+recorder = recorder_of(session)
+say("ready")
+wait_for("slow")
+for number in range(int(sys.argv[3])):
+    recorder.log_event("step", {"number": number})
+    time.sleep(0.02)
+began = monotonic()
+getattr(session, sys.argv[4])(0.5)
+say("farewell", seconds=monotonic() - began)
+recorder.log_event("after")
+say("leaving", at=monotonic())
+"""
+
+
+@contextlib.contextmanager
+def slowed(app, options, from_the_start):
+    """Slow an application down, where it was not started that way; wait until it is up."""
+    await_word(app, "ready")
+    if from_the_start:
+        yield
+    else:
+        with traced(app.pid, *options):
+            yield
+
+
+@pytest.mark.parametrize("delay, records, farewell", [
+    (0.5, 2, "close"), (0.5, 100, "end"), (3.0, 300, "close"),
+], ids=["at once", "half a second", "three seconds"])
+def test_slow_syncs_hold_up_neither_farewell_nor_what_is_logged_after_it_nor_the_exit(
+        own_collector, spool, tmp_path, delay, records, farewell):
+    """Never in the way: closing costs several syncs, and so does opening again."""
+    calls = "fdatasync,fsync"
+    options = ("-f", "-o", str(tmp_path / "trace"), "-e", "trace=" + calls,
+               "-e", "inject=%s:delay_enter=%d" % (calls, delay * 1000000))
+    own_collector.stop()
+    env = {"DATACAT_SPOOL_DIR": str(spool)}
+    from_the_start = strace(*options) if records == 2 else ()
+    with application(FAREWELL, tmp_path, own_collector.url, (records, farewell), env=env,
+                     prefix=from_the_start) as app:
+        with slowed(app, options, from_the_start):
+            tell(tmp_path, "slow")
+            app.wait(60)
+        left = monotonic() - said(app, "leaving")[0]["at"]
+    assert said(app, "farewell")[0]["seconds"] <= 0.5 + 0.5
+    assert left <= 2 + 0.5, "it took %.1f s to exit" % left
+    check_bounds([app.accepted], SICK_DISK, usual=SICK_DISK)
+    with open(str(tmp_path / "trace")) as stream:
+        assert "(DELAYED)" in stream.read()
+    own_collector.start()
+    report = deliver_what_is_left(own_collector, [app.accepted], tmp_path, no_losses=True)
+    assert report.accepted == records + 1
