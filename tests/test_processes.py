@@ -51,6 +51,27 @@ session.log_event("first")
 """ + FLUSHES
 
 
+FORKS_WHILE_IT_IS_HELD = OPENS + u"""
+import threading
+outbox, is_held, let_go = session._pipeline._outbox, threading.Event(), []
+
+def hold():
+    with outbox._held():
+        is_held.set()
+        time.sleep(0.3)
+        let_go.append(time.time())
+
+threading.Thread(target=hold).start()
+is_held.wait()
+child = os.fork()
+if not child:
+    os._exit(0 if let_go else 3)
+status = os.waitpid(child, 0)[1]
+session.end()
+sys.exit(status >> 8)
+"""
+
+
 def whole_sessions(collector):
     """Return all sessions of a server in full."""
     return [collector.session(listed["id"]) for listed in collector.sessions()]
@@ -438,3 +459,11 @@ def test_python_of_these_tests_is_the_one_that_runs_the_programs(run_program):
                           % (tuple(sys.version_info[:2]),))
     program.wait(30)
     assert program.output == u"True\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="before 3.7 nobody is told")
+def test_a_fork_waits_for_who_is_inside_the_outbox(own_collector, spool, tmp_path):
+    """sqlite's mutexes do not survive a fork in the middle of a call."""
+    env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": own_collector.url}
+    with Application(FORKS_WHILE_IT_IS_HELD, tmp_path, env=env) as app:
+        app.wait(20)

@@ -131,7 +131,7 @@ def test_a_record_is_poison_after_ten_failures_and_ten_minutes_not_after_one_of_
     assert not retry.is_poisoned(100, 0.0, 599.0)
 
 
-def test_a_read_back_is_over_after_three_answers_that_fail_or_five_seconds_of_silence_or_a_minute():
+def test_a_read_back_is_over_after_three_answers_five_seconds_of_silence_or_a_minute():
     answered, silent = error(errors.ServerFault, status=500), error(errors.OutcomeUnknown)
     assert retry.read_back_is_over(answered, 3, 0.0, 0.0)
     assert not retry.read_back_is_over(answered, 2, 0.0, 59.0)

@@ -14,8 +14,7 @@ from tools.host import (
     warnings_of,
 )
 from tools.invariants import compare
-
-LOSSES = ("dead", "dropped", "merged", "possibly_twice")
+from tools.report import LOSSES
 
 # The cap
 

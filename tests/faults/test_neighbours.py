@@ -10,7 +10,6 @@ import stat
 import pytest
 from tools.call_times import SICK_DISK, check_bounds
 from tools.host import (
-    COUNTING,
     application,
     await_delivery,
     await_word,
@@ -20,9 +19,8 @@ from tools.host import (
     tell,
     warnings_of,
 )
+from tools.report import LOSSES
 from tools.waiting import wait_until
-
-LOSSES = ("dead", "dropped", "merged", "possibly_twice")
 
 WORKING = u"""
 session = open_session(connect_wait=float(sys.argv[4]))
@@ -100,7 +98,8 @@ def test_processes_that_race_to_adopt_what_as_many_left_make_no_copy(
         check_no_losses(each)
 
 
-RACING = COUNTING + u"""
+RACING = u"""
+from tools.losses import losses
 say("ready")
 wait_for("start")
 session = open_session(connect_wait=10)

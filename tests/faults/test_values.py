@@ -15,7 +15,7 @@ from tools.host import (
     warnings_of,
 )
 from tools.process import environment
-from tools.trial import LOSSES
+from tools.report import LOSSES
 
 # The table of the design: what JSON lacks and what it becomes, on every Python.
 ODD = u"""

@@ -59,24 +59,9 @@ def recorder_of(session, writer="w", **options):
 
 """
 
-# What was lost in outboxes that a run adopts, only it can tell: `losses()`.
-COUNTING = u"""
-from datacat.rows import Entry
-entries, make_entry = [], Entry.__init__
-
-def remember(entry, **columns):
-    make_entry(entry, **columns)
-    entries.append(entry)
-
-Entry.__init__ = remember
-
-def losses():
-    return dict((name, sum(getattr(entry, name) for entry in entries))
-                for name in ("dead", "dropped", "merged", "possibly_twice"))
-"""
-
 # The next run of an application: continues and adopts what others left.
-NEXT_RUN = COUNTING + u"""
+NEXT_RUN = u"""
+from tools.losses import losses
 session = open_session()
 say("up")
 wait_for("finish")

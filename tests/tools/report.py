@@ -4,6 +4,9 @@ from __future__ import absolute_import, division
 import collections
 import sys
 
+# What the client counts of what it did not simply deliver.
+LOSSES = ("dead", "dropped", "merged", "possibly_twice")
+
 RETURNED, RAISED, UNFINISHED = "returned", "raised", "unfinished"
 
 SHOWN = 10

@@ -4,8 +4,8 @@ usage: trial_application.py ACCEPTED URL WRITER SETTINGS
 
 SETTINGS is JSON: records, sessions, seconds_between, options (of create_session), leave (the file
 that tells it to leave), farewell ("end" or "close"), patience (seconds that each farewell may
-take). It writes lines for trial.py: OPENED, STARVED, LOGGED, DRAINED, FAREWELL, STATS and
-LEAVING, the times by the monotonic clock; and WARNED for each warning of the library.
+take). It writes lines for trial.py: OPENED, STARVED, LOGGED, DRAINED, FAREWELL, STATS,
+LOSSES and LEAVING, the times by the monotonic clock; and WARNED for each warning of the library.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -22,6 +22,7 @@ import datacat
 from datacat._compat import monotonic
 from tools.applications.mixed_records import log_one
 from tools.call_times import seconds_starved
+from tools.losses import losses
 from tools.recorder import Recorder
 
 GLANCE = 0.02  # seconds
@@ -76,6 +77,7 @@ def main(accepted, url, writer, text):
     await_leave(settings["leave"])
     part(sessions, settings["farewell"], settings["patience"])
     say("STATS", [session.stats() for session in sessions])
+    say("LOSSES", losses())
     say("LEAVING", monotonic())
 
 
