@@ -43,7 +43,7 @@ def test_with_a_second_writer_nothing_is_lost_and_what_may_be_twice_is_counted(
     trial.start(records, seconds_between=0.002, source="two_writers.py", second=second)
     trial.await_drained(within=scaled(60, 900))
     if second == "fork":
-        trial.stats.append(trial.said("CHILD", timeout=scaled(30, 300)))
+        trial.counted.append(trial.said("CHILD", timeout=scaled(30, 300)))
     trial.leave()
     struck = proxy.struck["lose_answer"]
     assert struck >= records / 15

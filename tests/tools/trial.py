@@ -26,13 +26,13 @@ class Trial(object):
     """Runs of one application with one spool folder and one file of what was accepted.
 
     server: has `sessions()` and `session(id)`, read past the client. url: what the application
-    talks to.
+    talks to. counted: what each run that left says was lost, in what it adopted as well.
     """
 
     def __init__(self, folder, server, url):
         self.server = server
         self.url = url
-        self._losses = []
+        self.counted = []
         self.application = None
         self._folder = str(folder)
         self._runs = 0
@@ -112,7 +112,7 @@ class Trial(object):
         assert farewells and max(farewells) <= patience + LATENESS, farewells
         took = monotonic() - self.said("LEAVING")
         assert took <= EXIT_WITHIN + LATENESS, "it took %.1f s to exit" % took
-        self._losses.append(self.said("LOSSES"))
+        self.counted.append(self.said("LOSSES"))
         return self.said("STATS")
 
     def sessions(self):
@@ -127,8 +127,8 @@ class Trial(object):
 
     def losses(self):
         """Return the sum of each loss that the runs counted, in what they adopted as well."""
-        return dict((name, sum(each[name] for each in self._losses)) for name in LOSSES)
+        return dict((name, sum(each[name] for each in self.counted)) for name in LOSSES)
 
     def check_no_losses(self):
         """Check that the client gave nothing up and sent nothing in doubt."""
-        assert self._losses and not any(self.losses().values()), self.losses()
+        assert self.counted and not any(self.losses().values()), self.losses()

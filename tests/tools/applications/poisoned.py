@@ -52,7 +52,7 @@ def main(accepted, url, writer, text):
     trial_application.await_drained(sessions, settings["leave"])
     trial_application.await_leave(settings["leave"])
     trial_application.part(sessions, settings["farewell"], settings["patience"])
-    trial_application.say("STATS", [session.stats() for session in sessions])
+    trial_application.tell_what_became(sessions)
     trial_application.say("LEAVING", trial_application.monotonic())
 
 

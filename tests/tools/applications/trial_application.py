@@ -62,6 +62,11 @@ def open_session(url, options):
     return session
 
 
+def tell_what_became(sessions):
+    say("STATS", [session.stats() for session in sessions])
+    say("LOSSES", losses())
+
+
 def main(accepted, url, writer, text):
     settings = json.loads(text)
     sessions = [open_session(url, settings["options"]) for _ in range(settings["sessions"])]
@@ -76,8 +81,7 @@ def main(accepted, url, writer, text):
     await_drained(sessions, settings["leave"])
     await_leave(settings["leave"])
     part(sessions, settings["farewell"], settings["patience"])
-    say("STATS", [session.stats() for session in sessions])
-    say("LOSSES", losses())
+    tell_what_became(sessions)
     say("LEAVING", monotonic())
 
 

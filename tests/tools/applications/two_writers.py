@@ -55,7 +55,7 @@ def main(accepted, url, writer, text):
     trial_application.await_drained([session], settings["leave"])
     trial_application.await_leave(settings["leave"])
     trial_application.part([session], settings["farewell"], settings["patience"])
-    trial_application.say("STATS", [session.stats()])
+    trial_application.tell_what_became([session])
     trial_application.say("LEAVING", trial_application.monotonic())
 
 
