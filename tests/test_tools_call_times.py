@@ -4,7 +4,7 @@ from __future__ import absolute_import, division
 import json
 
 import pytest
-from tools.call_times import check_bounds, durations, seconds_starved
+from tools.call_times import Starving, check_bounds, durations, seconds_starved
 
 
 @pytest.fixture
@@ -45,3 +45,13 @@ def test_starving_is_counted_upwards_where_the_system_tells_it():
     """The reading grows or stays; it is never negative."""
     before = seconds_starved()
     assert 0.0 <= before <= seconds_starved()
+
+
+def test_of_all_other_threads_the_one_that_starved_most_counts(monkeypatch):
+    """A call may have waited for one of them, and not for all."""
+    delays = {"own": 5, "holder": 10, "others": 7}
+    monkeypatch.setattr("tools.call_times._own_task", lambda: "own")
+    monkeypatch.setattr("tools.call_times._run_delays", lambda: dict(delays))
+    starving = Starving()
+    delays.update(own=6 * 10 ** 9 + 5, holder=2 * 10 ** 9 + 10, others=10 ** 9 + 7, new=3)
+    assert starving.seconds() == 8.0

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 from tools.call_times import check_bounds
+from tools.farewells import EXIT_WITHIN, LATENESS
 from tools.host import application, await_word, deliver_what_is_left
-from tools.trial import EXIT_WITHIN, LATENESS
 
 from datacat._compat import monotonic
 

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 from tools.call_times import check_bounds
+from tools.farewells import EXIT_WITHIN, LATENESS
 from tools.host import (
     NEXT_RUN,
     application,
@@ -18,7 +19,6 @@ from tools.host import (
     tell,
     traced,
 )
-from tools.trial import EXIT_WITHIN, LATENESS
 from tools.waiting import wait_until
 
 from datacat._compat import monotonic

@@ -134,8 +134,12 @@ soft = max(os.path.getsize(os.path.join(folder, name))
            for folder, _, names in os.walk("spool") for name in names
            if not name.endswith("-reserve")) + 2000
 resource.setrlimit(limit, (soft, hard))
-log("limited", 200, 300)
-say("limited", **session.stats())
+felt = 0
+for _ in range(20):
+    log("limited", 10, 300)
+    # Each second what is in memory is written into the room that a checkpoint makes.
+    felt = max(felt, session.stats()["in_memory"])
+say("limited", in_memory=felt)
 """
 
 NO_DESCRIPTOR = u"""

@@ -12,6 +12,7 @@ import sys
 import time
 
 from datacat._compat import monotonic
+from tools import farewells
 from tools.process import HERE, ChildProcess, environment
 
 GLANCE = 0.002  # seconds between looks at the accepted file while waiting for a moment to kill
@@ -78,11 +79,15 @@ class Application(object):
         return self._counted
 
     def wait(self, timeout=60, expect=0):
-        """Wait for its end and return its exit status, which must be `expect` (None: any)."""
+        """Wait for its end and return its exit status, which must be `expect` (None: any).
+
+        What it tells of its farewells and its exit must be in time.
+        """
         status = self._process.wait(timeout)
         assert expect is None or status == expect, (
             "the application ended with status %s instead of %s:\n%s"
             % (status, expect, self.output))
+        farewells.check(self.output, self._process.ended_at)
         return status
 
     def wait_for_accepted(self, count, timeout=60):

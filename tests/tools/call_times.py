@@ -22,13 +22,39 @@ def seconds_starved():
     The second number of /proc/<task>/schedstat (Linux, proc(5)); 0.0 where there is none. The
     time that others take the machine's processors away is not the library's.
     """
-    nanoseconds = 0
+    return sum(_run_delays().values()) / 1e9
+
+
+class Starving(object):
+    """How long a call, from now on, waits because the machine has no processor for it.
+
+    That is its own thread's waiting, and that of one other: who has the lock that it waits for.
+    Others may wait at the same time, which is no reason for it to take long.
+    """
+
+    def __init__(self):
+        self._before = _run_delays()
+
+    def seconds(self):
+        """Return it in seconds, for the thread that asks."""
+        delays = _run_delays()
+        waited = dict((task, delay - self._before.get(task, 0)) for task, delay in delays.items())
+        own = waited.pop(_own_task(), 0)
+        return (own + max([0] + list(waited.values()))) / 1e9
+
+
+def _own_task():
     try:
-        for task in os.listdir(_TASKS):
-            nanoseconds += _run_delay(task)
+        return os.path.basename(os.readlink("/proc/thread-self"))
+    except (AttributeError, OSError):
+        return None
+
+
+def _run_delays():
+    try:
+        return dict((task, _run_delay(task)) for task in os.listdir(_TASKS))
     except (IOError, OSError):
-        return 0.0
-    return nanoseconds / 1e9
+        return {}
 
 
 def _run_delay(task):

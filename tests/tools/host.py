@@ -36,8 +36,10 @@ if "DIES_WITH_PARENT" in os.environ:
     import ctypes
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to outlive strace
 logging.basicConfig(format="LOGGED %(levelname)s %(name)s %(message)s")
+from tools import farewells
 from tools.recorder import Recorder
 import datacat
+farewells.watch(datacat.Session)
 
 ACCEPTED, URL = sys.argv[1:3]
 
@@ -59,6 +61,8 @@ def recorder_of(session, writer="w", **options):
 
 """
 
+TAIL = u"\nfarewells.leave()\n"
+
 # The next run of an application: continues and adopts what others left.
 NEXT_RUN = u"""
 from tools.losses import losses
@@ -72,10 +76,11 @@ say("losses", **losses())
 
 
 def application(program, folder, url, arguments=(), **options):
-    """Return an Application of HEAD and `program`, not started."""
+    """Return an Application of HEAD and `program`, not started; it tells when it leaves."""
     if options.get("prefix"):
         options["env"] = dict(options.get("env") or {}, DIES_WITH_PARENT="yes")
-    return Application(HEAD + program, folder, arguments=(url,) + tuple(arguments), **options)
+    return Application(
+        HEAD + program + TAIL, folder, arguments=(url,) + tuple(arguments), **options)
 
 
 def tell(folder, word):

@@ -42,6 +42,7 @@ class ChildProcess(object):
         self._lines = collections.deque(maxlen=KEPT_LINES)
         self._news = threading.Condition()
         self._ended = False
+        self.ended_at = None
         self._paused = False
         self._reader = threading.Thread(target=self._read, name="output of %d" % self.pid)
         self._reader.daemon = True
@@ -60,6 +61,7 @@ class ChildProcess(object):
 
     def _await_end(self):
         self._process.wait()
+        self.ended_at = monotonic()
         with self._news:
             self._ended = True
             self._news.notify_all()

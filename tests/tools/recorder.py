@@ -12,7 +12,7 @@ import os
 import signal
 
 from datacat._compat import monotonic
-from tools.call_times import seconds_starved
+from tools.call_times import Starving
 
 MARK = "mark"
 
@@ -96,11 +96,11 @@ class _Times(object):
     """When a call began, when it ended, and for how long it waited for a processor."""
 
     def __init__(self):
-        self._starved = seconds_starved()
+        self._starving = Starving()
         self._began = monotonic()
 
     def of(self, outcome, mark):
         """Return the line that tells of a call that has just ended."""
         ended = monotonic()
         return {outcome: mark, "began": self._began, "ended": ended,
-                "starved": seconds_starved() - self._starved}
+                "starved": self._starving.seconds()}

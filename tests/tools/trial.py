@@ -13,13 +13,12 @@ import re
 from datacat._compat import monotonic
 from tools.application import Application
 from tools.call_times import HEALTHY_DISK, check_bounds
+from tools.farewells import EXIT_WITHIN, LATENESS
 from tools.invariants import OWN_EVENTS, check_invariants, compare
 from tools.report import LOSSES
 from tools.waiting import wait_until
 
 DRAINED_WITHIN = 30.0
-EXIT_WITHIN = 2.0
-LATENESS = 0.5
 
 
 class Trial(object):
