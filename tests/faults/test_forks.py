@@ -249,6 +249,7 @@ def test_a_parent_that_daemonizes_goes_on_in_its_grandchild(own_collector, spool
                                   allow={"out_of_order": 120})
     assert report.accepted == 120
     check_order_by_writer(own_collector.sessions())
+    check_bounds([app.accepted], SICK_DISK)
 
 
 MULTIPROCESSING = u"""

@@ -63,6 +63,7 @@ def test_many_processes_of_one_application_do_not_disturb_each_other(
     for each in running:
         ended = said(each, "ended")[0]
         assert not any(ended[name] for name in LOSSES), ended
+    check_bounds([running[0].accepted])
 
 
 def test_processes_that_race_to_adopt_what_as_many_left_make_no_copy(
@@ -96,6 +97,7 @@ def test_processes_that_race_to_adopt_what_as_many_left_make_no_copy(
     deliver_what_is_left(collector, [running[0].accepted], tmp_path)
     for each in heirs:
         check_no_losses(each)
+    check_bounds([running[0].accepted])
 
 
 RACING = u"""
@@ -161,6 +163,7 @@ def test_products_and_servers_share_a_folder_and_never_each_others_records(
             app.wait(30)
     for server in servers:
         await_delivery(server, all_accepted(tmp_path, server))
+        check_bounds(all_accepted(tmp_path, server))
 
 
 DELETED = u"""
@@ -225,6 +228,7 @@ def test_outboxes_are_private_whatever_the_umask(own_collector, tmp_path, umask)
     assert set(modes.values()) == set([0o600]), modes
     assert stat.S_IMODE(os.stat(str(spool)).st_mode) == 0o700
     await_delivery(own_collector, [app.accepted])
+    check_bounds([app.accepted])
 
 
 @pytest.mark.parametrize("is_foreign", [False, True], ids=["symlink", "another user's"])
@@ -251,5 +255,6 @@ def test_an_outbox_that_is_not_ours_is_neither_read_nor_written(
                      accepted=str(tmp_path / "own.jsonl")) as own:
         own.wait(30)
     await_delivery(collector, [own.accepted])
+    check_bounds([own.accepted])
     assert os.stat(planted).st_size == before
     wait_until(lambda: len(collector.sessions()) == 1)

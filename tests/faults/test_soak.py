@@ -265,3 +265,4 @@ def test_sessions_that_come_and_go_leave_nothing_behind(own_collector, spool, tm
     # 10 kB of state each would be over it.
     assert gone["files"] <= 1024 * 1024, gone
     assert await_delivery(own_collector, [app.accepted]).accepted == count + 28
+    check_bounds([app.accepted])

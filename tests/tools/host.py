@@ -61,7 +61,11 @@ def recorder_of(session, writer="w", **options):
 
 """
 
-TAIL = u"\nfarewells.leave()\n"
+# What multiprocessing spawns imports the program, and does not leave then.
+TAIL = u"""
+if __name__ == "__main__":
+    farewells.leave()
+"""
 
 # The next run of an application: continues and adopts what others left.
 NEXT_RUN = u"""
