@@ -184,13 +184,13 @@ def test_the_third_refusal_in_a_row_with_the_same_words_is_suspicious():
 
 def test_finding_out_is_over_after_three_failures_or_a_minute():
     doubt = lanes.Doubt(None)
-    assert not doubt.is_over(1e9)
-    doubt.failed(FAULT, 10.0)
-    assert not doubt.is_over(69.0)
-    assert doubt.is_over(70.0)
-    doubt.failed(FAULT, 11.0)
-    doubt.failed(FAULT, 12.0)
-    assert doubt.is_over(12.0)
+    assert not doubt.is_over(FAULT, 1e9)
+    doubt.failed(10.0)
+    assert not doubt.is_over(FAULT, 69.0)
+    assert doubt.is_over(FAULT, 70.0)
+    doubt.failed(11.0)
+    doubt.failed(12.0)
+    assert doubt.is_over(FAULT, 12.0)
 
 
 # -- the backlog

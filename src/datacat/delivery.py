@@ -372,10 +372,10 @@ class Delivery(object):
             return
         now = self._clock()
         self._server.link.last_error = error
-        lane.doubt.failed(error, now)
+        lane.doubt.failed(now)
         lane.wait(now + retry.read_back_pause(error, lane.doubt.failures, self._chance),
                   patient=error.retry_after is not None)
-        if lane.doubt.is_over(now):
+        if lane.doubt.is_over(error, now):
             self._send_in_doubt(lane)
 
     def _send_in_doubt(self, lane):

@@ -77,19 +77,17 @@ class Doubt(object):
         self.absent_once = False
         self.failures = 0
         self.first_failure = None
-        self.latest_failure = None
 
-    def failed(self, error, now):
+    def failed(self, now):
         """The read-back itself failed, at a server that speaks otherwise."""
         self.failures += 1
-        self.latest_failure = error
         if self.first_failure is None:
             self.first_failure = now
 
-    def is_over(self, now):
-        """Whether it will not be found out any more."""
+    def is_over(self, error, now):
+        """Whether it will not be found out any more, after the latest failure."""
         return self.first_failure is not None and retry.read_back_is_over(
-            self.latest_failure, self.failures, self.first_failure, now)
+            error, self.failures, self.first_failure, now)
 
 
 class Lane(_Pausing):

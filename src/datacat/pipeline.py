@@ -27,6 +27,7 @@ ENDED = "ended"
 CLOSED = "closed"
 FRESH_ATTEMPT_SECONDS = 0.4
 LINGER_SECONDS = 0.5
+# A log call after it opens the file again, which takes as long.
 LONGEST_CLOSE = 0.2
 
 _CARRIED = (
@@ -364,12 +365,12 @@ class Pipeline(object):
         if all(entry.goodbye and entry.waiting <= 0 for entry in others):
             self._shut(seconds)
 
-    def _shut(self, seconds):
+    def _shut(self, seconds, longest_close=LONGEST_CLOSE):
         until = monotonic() + max(0.1, seconds)
         stopped = self._sending.stop(until - monotonic())
-        # Not only for who closes: a log call afterwards would wait for as many syncs.
-        self._left = not stopped or self._outbox.closing_seconds > LONGEST_CLOSE
-        if self._left and stopped:
+        closes_in_time = self._outbox.closing_seconds <= min(longest_close, until - monotonic())
+        self._left = not (stopped and closes_in_time)
+        if stopped and not closes_in_time:
             # The keeper goes on, for it has the last second's records to sync.
             return
         self._keeping.stop(until - monotonic())
@@ -396,7 +397,7 @@ class Pipeline(object):
         with hooks.process_lock():
             own = [self._origins[local_id] for local_id in self._places]
         self._flush(lambda: all(entry.waiting <= 0 for entry in own), until - monotonic())
-        self._shut(until - monotonic())
+        self._shut(until - monotonic(), hooks.EXIT_SECONDS)
 
     # Fork
 
