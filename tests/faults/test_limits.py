@@ -145,15 +145,22 @@ say("limited", in_memory=felt)
 NO_DESCRIPTOR = u"""
 def wait_until(condition, patience=20):
     end = time.time() + patience
-    while not condition() and time.time() < end:
+    while not condition():
+        assert time.time() < end, "waited %s s in vain: %s" % (patience, session.stats())
         time.sleep(0.05)
+
+def lowest_free():
+    time.sleep(0.01)
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
 
 log("limited", 100, 300)
 # Its connection is broken, so that it has no descriptor any more.
 wait_until(lambda: session.stats()["online"] is False)
-free = os.open(os.devnull, os.O_RDONLY)
-os.close(free)
-resource.setrlimit(limit, (free, hard))
+# One that is just trying to connect, or a file that is just being synced, has the lowest for a
+# moment, and would leave it free.
+resource.setrlimit(limit, (min(lowest_free() for _ in range(50)), hard))
 say("limited")
 log("limited", 100, 300)
 wait_until(lambda: "Too many open files" in (session.stats()["last_error"] or ""))
