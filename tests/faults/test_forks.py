@@ -286,3 +286,5 @@ def test_the_processes_of_multiprocessing_deliver_what_they_log(
     report = await_delivery(own_collector, [app.accepted],
                             allow={"out_of_order": 40, "split": 4})
     assert report.accepted == 40
+    # Each process logs its first record right after its fork or its start, four at once.
+    check_bounds([app.accepted], SICK_DISK)

@@ -179,7 +179,9 @@ say("beating")
 gaps, last = 0, monotonic()
 while not os.path.exists("stop"):
     session.heartbeat()
-    gaps += monotonic() - last > timeout
+    if monotonic() - last > timeout:
+        gaps += 1
+        recorder.log_event("stood still", {"gap": gaps})
     last = monotonic()
     time.sleep(0.02)
 session.stop_heartbeat_monitor()
@@ -211,6 +213,7 @@ def test_a_stopped_process_does_not_hang(own_collector, spool, tmp_path, scaled)
         app.wait(30)
     assert said(app, "beaten")[0]["gaps"] == stops
     await_delivery(own_collector, [app.accepted])
+    check_bounds([app.accepted])
     check_no_hangs(own_collector)
 
 
@@ -233,6 +236,7 @@ def test_a_machine_that_sleeps_does_not_hang(own_collector, spool, tmp_path, sca
         app.wait(30)
     assert said(app, "beaten")[0]["gaps"] == sleeps + 1
     await_delivery(own_collector, [app.accepted])
+    check_bounds([app.accepted])
     assert len(events_of(own_collector.sessions(), "application_appears_hung")) == 1
     assert len(events_of(own_collector.sessions(), "application_recovered")) == 1
 
@@ -244,6 +248,7 @@ session.start_heartbeat_monitor(timeout=0.5, check_interval=0.1)
 for _ in range(3):
     session.heartbeat()
     session.pause_heartbeat_monitoring()
+    recorder.log_event("paused")
     time.sleep(0.9)
     session.resume_heartbeat_monitoring()
     time.sleep(0.2)
@@ -269,6 +274,7 @@ def test_a_pause_is_no_hang_and_monitoring_goes_on_after_it(own_collector, spool
         tell(tmp_path, "hang")
         app.wait(30)
     await_delivery(own_collector, [app.accepted])
+    check_bounds([app.accepted])
     assert len(events_of(own_collector.sessions(), "application_appears_hung")) == 1
     assert len(events_of(own_collector.sessions(), "application_recovered")) == 1
 
