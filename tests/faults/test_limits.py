@@ -149,22 +149,33 @@ def wait_until(condition, patience=20):
         assert time.time() < end, "waited %s s in vain: %s" % (patience, session.stats())
         time.sleep(0.05)
 
-def lowest_free():
-    time.sleep(0.01)
-    descriptor = os.open(os.devnull, os.O_RDONLY)
-    os.close(descriptor)
-    return descriptor
+taken, warnings = [], []
 
+class Listening(logging.Handler):
+    def emit(self, record):
+        warnings.append(record.getMessage())
+
+def take_all():
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except EnvironmentError:
+        return True
+
+logging.getLogger("datacat").addHandler(Listening())
 log("limited", 100, 300)
 # Its connection is broken, so that it has no descriptor any more.
 wait_until(lambda: session.stats()["online"] is False)
-# One that is just trying to connect, or a file that is just being synced, has the lowest for a
-# moment, and would leave it free.
-resource.setrlimit(limit, (min(lowest_free() for _ in range(50)), hard))
+resource.setrlimit(limit, (max(map(int, os.listdir("/proc/self/fd"))) + 1, hard))
+take_all()
 say("limited")
 log("limited", 100, 300)
-wait_until(lambda: "Too many open files" in (session.stats()["last_error"] or ""))
+# Again and again: what was in use for a moment, to connect or to sync, is free after it.
+wait_until(lambda: take_all() and "Too many open files" in (session.stats()["last_error"] or "")
+           and any("cannot be synced" in warning for warning in warnings))
 say("felt", **session.stats())
+while taken:
+    os.close(taken.pop())
 """
 
 NO_MEMORY = u"""
