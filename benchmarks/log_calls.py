@@ -145,6 +145,11 @@ def draining_rows(scale):
         what = "log_event, draining, %s" % how
         rows.append(paired(what + ", p50", ours, "floor, idle", floors, 2.5))
         rows.append(plain(what + ", p99", percentile(pooled(ours), 99) * 1e6, "us"))
+    ours, floors = while_draining(scale, 4, 2 * A_SECOND)
+    rows.append(paired("log_event, draining, 4 threads, 4,000/s, p50", ours,
+                       "floor, idle, 4,000/s", floors))
+    rows.append(plain("log_event, draining, 4 threads, 4,000/s, p99",
+                      percentile(pooled(ours), 99) * 1e6, "us"))
     ours, floors = while_draining(scale, 1, A_SECOND)
     what = "log_event, draining, 1 thread, 2,000/s"
     rows.append(paired(what + ", p50", ours, "floor, idle, 2,000/s", floors))

@@ -308,6 +308,101 @@ def test_whoever_holds_it_gives_way_to_a_log_call_that_waited(box, monkeypatch):
     assert box.bodies() == [b"1", b"2"]
 
 
+# Seconds between records that follow each other as those of threads that never pause do, or not.
+HASTY_PAUSE, LEISURELY_PAUSE = 0.00002, 0.0002
+
+
+def paced(box, clock, pause, records=20):
+    for _ in range(records):
+        clock.now += pause
+        box.append(b"paced")
+
+
+def crowd(box, threads, calls=1):
+    """Return threads that append, started."""
+    def append(writer):
+        for number in range(calls):
+            box.append(b"%d.%d" % (writer, number))
+
+    writers = [threading.Thread(target=append, args=(writer,)) for writer in range(threads)]
+    for writer in writers:
+        writer.start()
+    return writers
+
+
+def most_that_wait_for_the_lock(box, monkeypatch, threads):
+    """Have a crowd find the outbox busy; return how many of it waited for its lock at once."""
+    acquire, waiting, most = intake._compat.acquire_within, [], []
+
+    def acquire_noted(lock, seconds):
+        if lock is not box.outbox._lock:
+            return acquire(lock, seconds)
+        waiting.append(lock)
+        most.append(len(waiting))
+        try:
+            return acquire(lock, seconds)
+        finally:
+            waiting.pop()
+
+    monkeypatch.setattr(intake, "BUSY_SECONDS", 20)
+    monkeypatch.setattr(intake._compat, "acquire_within", acquire_noted)
+    holder = Holder(box)
+    # The first comes alone, as the first of a crowd does.
+    writers = crowd(box, 1)
+    wait_until(lambda: most)
+    writers += crowd(box, threads - 1)
+    wait_until(lambda: len(box.outbox._waiters) == threads)
+    holder.let_go()
+    for writer in writers:
+        writer.join(30)
+    assert not box.outbox._waiters and not box.outbox._foremost.locked()
+    assert box.entry.accepted == len(box.bodies())
+    return max(most)
+
+
+def test_of_a_crowd_in_haste_one_at_a_time_waits_for_the_lock_besides_who_waited_already(
+        make_box, monkeypatch):
+    """Each release wakes a thread that waits for it, and whoever calls most pays for that."""
+    clock = Clock()
+    box = make_box(wall=clock)
+    paced(box, clock, HASTY_PAUSE)
+    assert most_that_wait_for_the_lock(box, monkeypatch, 6) <= 2
+
+
+def test_threads_that_pause_between_their_calls_do_not_wait_in_line(make_box, monkeypatch):
+    """A line is worth it to those who hammer only; others have their turn at the next release."""
+    clock = Clock()
+    box = make_box(wall=clock)
+    paced(box, clock, HASTY_PAUSE, 200)
+    paced(box, clock, LEISURELY_PAUSE)
+    assert most_that_wait_for_the_lock(box, monkeypatch, 6) == 6
+
+
+def test_a_crowd_in_haste_returns_within_the_bound_and_all_of_it_is_kept(box):
+    box.outbox._haste = intake.HASTY
+    holder = Holder(box)
+    try:
+        began = monotonic()
+        for writer in crowd(box, 6):
+            writer.join(30)
+        # Generous, for the machine may be busy; one after the other it would be 0.27 s and more.
+        assert monotonic() - began < 2
+        assert box.outbox.in_memory == 6
+    finally:
+        holder.let_go()
+    assert not box.outbox._foremost.locked()
+    assert len(box.bodies()) == 6
+
+
+def test_what_a_crowd_in_haste_logs_is_kept_in_each_threads_order(box):
+    for writer in crowd(box, 4, calls=500):
+        writer.join(60)
+    bodies = [body.split(b".") for body in box.bodies()]
+    assert len(bodies) == 2000
+    for writer in range(4):
+        assert [int(number) for of, number in bodies if int(of) == writer] == list(range(500))
+
+
 def test_what_is_set_aside_just_before_the_lock_is_let_go_is_kept_at_once(box):
     """The holder looks again after letting go, for a call that tried a moment too early."""
     accept = box.outbox._append_held
