@@ -9,7 +9,7 @@ from datacat.outbox import Outbox
 from datacat.spool import Spool
 
 from . import children, subjects
-from .measuring import compared, interleaved, main, median, paired, plain
+from .measuring import compared, main, median, paired, plain
 from .sink import Sink
 
 FILL = """
@@ -25,6 +25,17 @@ with subjects.session(url, spool_dir=spool, connect_wait=0) as session:
 print("null")
 """
 
+# In a process of its own, at whose end the outbox is free for whoever drains it.
+APPEND = """
+from benchmarks import measuring, subjects
+url, spool, batches, calls = sys.argv[1:]
+with subjects.session(url, spool_dir=spool, connect_wait=0) as full:
+    with subjects.session(connect_wait=0) as empty:
+        print(json.dumps(measuring.interleaved([
+            lambda: full.log_event(subjects.NAME, subjects.DATA),
+            lambda: empty.log_event(subjects.NAME, subjects.DATA)], int(batches), int(calls))))
+"""
+
 DRAIN = """
 import datacat
 from benchmarks import sink, subjects
@@ -34,7 +45,9 @@ session = datacat.create_session(url, product="benchmark", version="1", spool_di
 subjects.drained(session)
 until = sink.received(port)["requests"] + int(count)
 most = children.resident_bytes()
+give_up = time.time() + 300
 while sink.received(port)["requests"] < until:
+    assert time.time() < give_up, "the backlog is not drained: does another process hold it?"
     time.sleep(0.05)
     most = max(most, children.resident_bytes())
 print(json.dumps(most))
@@ -127,11 +140,7 @@ def _seconds_to_open(path, url):
 
 def _append_row(path, url, scale):
     batches, calls = (5, 200) if scale.is_small else (30, 500)
-    with subjects.session(url, spool_dir=path, connect_wait=0) as full:
-        with subjects.session(connect_wait=0) as empty:
-            ours, beside = interleaved([
-                lambda: full.log_event(subjects.NAME, subjects.DATA),
-                lambda: empty.log_event(subjects.NAME, subjects.DATA)], batches, calls)
+    ours, beside = children.run(APPEND, url, path, batches, calls)
     return paired("backlog of %s: log_event, p50", ours, "empty queue", beside, 1.15)
 
 
