@@ -312,8 +312,8 @@ def test_whoever_holds_it_gives_way_to_a_log_call_that_waited(box, monkeypatch):
 HASTY_PAUSE, LEISURELY_PAUSE = 0.00002, 0.0002
 
 
-def paced(box, clock, pause, records=20):
-    for _ in range(records):
+def paced(box, clock, pause, count=400):
+    for _ in range(count):
         clock.now += pause
         box.append(b"paced")
 
@@ -373,13 +373,13 @@ def test_threads_that_pause_between_their_calls_do_not_wait_in_line(make_box, mo
     """A line is worth it to those who hammer only; others have their turn at the next release."""
     clock = Clock()
     box = make_box(wall=clock)
-    paced(box, clock, HASTY_PAUSE, 200)
-    paced(box, clock, LEISURELY_PAUSE)
+    paced(box, clock, HASTY_PAUSE)
+    paced(box, clock, LEISURELY_PAUSE, 10)
     assert most_that_wait_for_the_lock(box, monkeypatch, 6) == 6
 
 
 def test_a_crowd_in_haste_returns_within_the_bound_and_all_of_it_is_kept(box):
-    box.outbox._haste = intake.HASTY
+    box.outbox._pace = 0
     holder = Holder(box)
     try:
         began = monotonic()

@@ -19,9 +19,8 @@ from .memory import MEMORY_BYTES, ROW_OVERHEAD, SACRIFICED
 BUSY_SECONDS = 0.045
 CROWDED_SECONDS = 0.001
 GIVE_WAY_SECONDS = 0.00001
-# Records follow each other in haste where so many, or nearly all of late, came this close.
+# Who logs more often than this is in haste.
 HASTE_MICROSECONDS = 100
-HASTY = 4
 NAP_SECONDS = 0.0003
 CROWDED_BYTES = MEMORY_BYTES // 4
 CLOCK_SET_BACK = 1000000
@@ -54,12 +53,13 @@ class Intake(object):
         self._inside = False
         self._waiters = collections.deque()
         self._foremost = threading.Lock()
-        self._haste = 0
         self._asiders = {}
         self._aside_bytes = 0
         self._asides = itertools.count(1)
         self._last_aside = 0
         self._youngest = 0
+        # Microseconds from record to record, of late.
+        self._pace = 0
 
     def append(self, session, kind, body):
         """Keep a record; it is on disk when this returns, but for the exceptions in the README.
@@ -112,7 +112,7 @@ class Intake(object):
             # Where records are set aside already the bound was spent once; a little is waited all
             # the same, or else a tight loop of log calls adds as fast as the holder takes in.
             seconds = CROWDED_SECONDS if self._asiders else BUSY_SECONDS
-            if len(waiters) > 1 and self._haste >= HASTY:
+            if len(waiters) > 1 and self._pace < HASTE_MICROSECONDS:
                 return self._wait_in_line(lock, seconds)
             return _compat.acquire_within(lock, seconds)
         finally:
@@ -252,8 +252,7 @@ class Intake(object):
     def _capture(self, captured):
         """Make the capture time unique, because on v1 it is what a record is known by."""
         youngest = self._youngest
-        close = captured - youngest < HASTE_MICROSECONDS
-        self._haste = self._haste + 1 if close else self._haste // 2
+        self._pace = (7 * self._pace + captured - youngest) // 8
         if captured <= youngest and youngest - captured < CLOCK_SET_BACK:
             captured = youngest + 1
         self._youngest = captured
