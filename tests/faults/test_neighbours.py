@@ -89,7 +89,7 @@ def test_processes_that_race_to_adopt_what_as_many_left_make_no_copy(
     for each in heirs:
         await_word(each, "ready")
     tell(racers, "start")
-    report = await_delivery(collector, [running[0].accepted], 60)
+    report = await_delivery(collector, [running[0].accepted])
     tell(racers, "finish")
     for each in heirs:
         each.wait(60)
