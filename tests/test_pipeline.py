@@ -1,7 +1,9 @@
 """What several sessions share, what they do not, and how long its calls may take."""
 from __future__ import absolute_import, division
 
+import linecache
 import os
+import sys
 import threading
 
 import pytest
@@ -256,3 +258,32 @@ def test_the_last_session_to_go_ends_the_threads_and_leaves_no_file(
     first.close()
     wait_until(lambda: len(threads_of_datacat()) == threads)
     assert os.listdir(str(spool)) == []
+
+
+def test_threads_that_find_their_session_without_a_place_carry_it_over_once(open_session):
+    """Once: what a forked child's threads log first at the same time goes into one session."""
+    session = open_session(A_PORT_NOBODY_LISTENS_ON, connect_wait=0)
+    pipeline = session._pipeline
+    carry_over, carried = pipeline._carry_over, []
+    second = threading.Thread(target=session.log_event, args=("second",))
+
+    def carry_over_beside_the_second(local_id):
+        carried.append(local_id)
+        if len(carried) == 1:
+            second.start()
+            wait_until(lambda: "process_lock" in line_of(second))
+        return carry_over(local_id)
+
+    pipeline._carry_over = carry_over_beside_the_second
+    pipeline._places.clear()
+    session.log_event("first")
+    second.join(30)
+    assert carried == [session.local_id]
+
+
+def line_of(thread):
+    """Return the line of the library at which a thread is."""
+    frame = sys._current_frames().get(thread.ident)
+    while frame is not None and os.path.basename(frame.f_code.co_filename) != "pipeline.py":
+        frame = frame.f_back
+    return "" if frame is None else linecache.getline(frame.f_code.co_filename, frame.f_lineno)

@@ -26,6 +26,8 @@ SUPPORTS_FORK_HOOKS = hasattr(os, "register_at_fork")
 CAN_FORK = hasattr(os, "fork")
 # Makes of bytes what sqlite3 takes for a BLOB.
 blob = bytes if six.PY3 else buffer  # noqa: F821
+# Where there is no timed acquire, who waits polls, and no release wakes anybody.
+RELEASE_WAKES_WAITERS = six.PY3
 CAN_UNLINK_OPEN_FILES = os.name == "posix"
 
 _POLL_SHORTEST = 0.00005
@@ -51,6 +53,16 @@ def acquire_within(lock, seconds):
         time.sleep(min(pause, left))
         pause = min(pause * 2, _POLL_LONGEST)
     return True
+
+
+def release_if_owned(lock):
+    """Release an RLock if this thread has it.
+
+    An exception that a signal handler raises can come after the lock was taken and before its
+    taker knows.
+    """
+    if lock._is_owned():
+        lock.release()
 
 
 class ReentrantLock(object):

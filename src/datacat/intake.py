@@ -8,7 +8,6 @@ from __future__ import absolute_import, division
 import collections
 import contextlib
 import itertools
-import threading
 import time
 
 from . import _compat, records
@@ -21,6 +20,8 @@ CROWDED_SECONDS = 0.001
 GIVE_WAY_SECONDS = 0.00001
 # Who logs more often than this is in haste.
 HASTE_MICROSECONDS = 100
+# The last of a longer one would not have its turn in time.
+LONGEST_LINE = 4
 NAP_SECONDS = 0.0003
 CROWDED_BYTES = MEMORY_BYTES // 4
 CLOCK_SET_BACK = 1000000
@@ -52,7 +53,7 @@ class Intake(object):
         self._lock = _compat.RLock()
         self._inside = False
         self._waiters = collections.deque()
-        self._foremost = threading.Lock()
+        self._foremost = _compat.RLock()
         self._asiders = {}
         self._aside_bytes = 0
         self._asides = itertools.count(1)
@@ -70,15 +71,21 @@ class Intake(object):
             session.
         """
         lock = self._lock
-        if not self._disk.is_slow and (lock.acquire(False) or self._wait_for(lock)):
-            try:
-                if not self._inside:
-                    return self._append_held(session, kind, body)
-            finally:
-                lock.release()
-                if self._asiders:
-                    self._take_in_if_free()
-        return self._set_aside(session, kind, body)
+        try:
+            if not self._disk.is_slow and (lock.acquire(False) or self._wait_for(lock)):
+                try:
+                    if not self._inside:
+                        return self._append_held(session, kind, body)
+                finally:
+                    lock.release()
+                    if self._asiders:
+                        self._take_in_if_free()
+            return self._set_aside(session, kind, body)
+        except BaseException:
+            # Inside, it is an outer call of this thread's that has the lock.
+            if not self._inside:
+                _compat.release_if_owned(lock)
+            raise
 
     def give_up(self, session, kind):
         """Count a record that cannot be kept as dropped; returns as `append` does."""
@@ -107,28 +114,32 @@ class Intake(object):
         waiters = self._waiters
         if me in waiters:
             return False  # it interrupts, in its own thread, a call that waits already
-        waiters.append(me)
         try:
+            waiters.append(me)
+            if self._is_crowd_in_haste():
+                return self._wait_in_line(lock)
             # Where records are set aside already the bound was spent once; a little is waited all
             # the same, or else a tight loop of log calls adds as fast as the holder takes in.
-            seconds = CROWDED_SECONDS if self._asiders else BUSY_SECONDS
-            if len(waiters) > 1 and self._pace < HASTE_MICROSECONDS:
-                return self._wait_in_line(lock, seconds)
-            return _compat.acquire_within(lock, seconds)
+            return _compat.acquire_within(
+                lock, CROWDED_SECONDS if self._asiders else BUSY_SECONDS)
         finally:
-            waiters.remove(me)
+            _removed(waiters, me)
 
-    def _wait_in_line(self, lock, seconds):
+    def _is_crowd_in_haste(self):
+        return (1 < len(self._waiters) <= LONGEST_LINE and self._pace < HASTE_MICROSECONDS
+                and not self._asiders and _compat.RELEASE_WAKES_WAITERS)
+
+    def _wait_in_line(self, lock):
         # Each release of a lock that somebody waits for wakes a thread, which costs as much as an
         # INSERT.  So one of a crowd waits for it at a time, and only after others had some calls.
-        until = monotonic() + seconds
-        if not _compat.acquire_within(self._foremost, seconds):
-            return False
+        until = monotonic() + BUSY_SECONDS
         try:
+            if not _compat.acquire_within(self._foremost, BUSY_SECONDS):
+                return False
             time.sleep(NAP_SECONDS)
             return _compat.acquire_within(lock, until - monotonic())
         finally:
-            self._foremost.release()
+            _compat.release_if_owned(self._foremost)
 
     def _append_held(self, session, kind, body):
         self._inside = True

@@ -219,9 +219,10 @@ class Pipeline(object):
 
     def _place(self, local_id):
         self._ensure_started()
-        place = self._places.get(local_id)
-        if place is None or place.outbox.entry(place.number) is None:
-            with hooks.process_lock():
+        with hooks.process_lock():
+            place = self._places.get(local_id)
+            # Another thread may have carried it over meanwhile.
+            if place is None or place.outbox.entry(place.number) is None:
                 place = self._carry_over(local_id)
         return place
 

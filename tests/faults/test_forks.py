@@ -23,8 +23,8 @@ from tools.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
-# A child's first call makes its file and threads; where Python tells nobody of a fork, it may first
-# have to find that sqlite did not survive it.
+# A child's first call makes its file and threads; where Python tells nobody of a fork, it may
+# first have to find that sqlite did not survive it.
 CHILDS_LONGEST = HEALTHY_DISK if hasattr(os, "register_at_fork") else SICK_DISK
 
 # What leaves an inherited `with` is logged, without a mark.
@@ -148,6 +148,7 @@ def kept_in_memory(app):
     """
     numbers = set(each["number"] for each in said(app, "only in memory"))
     assert not numbers or not hasattr(os, "register_at_fork"), numbers
+    assert len(numbers) <= said(app, "forked")[0]["forks"] // 2, numbers
     return numbers
 
 

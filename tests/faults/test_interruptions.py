@@ -7,6 +7,7 @@ import pytest
 from tools.call_times import check_bounds
 from tools.farewells import EXIT_WITHIN, LATENESS
 from tools.host import application, await_word, deliver_what_is_left
+from tools.invariants import compare
 
 from datacat._compat import monotonic
 
@@ -78,6 +79,64 @@ session.flush(20)
 session.end(20)
 say("ended", struck=struck[0], inside=struck[1], **session.stats())
 """
+
+# Beside threads that log without a pause, so that its calls mostly wait when they are interrupted.
+# What a call that is broken off leaves is not recorded: it may be kept or not.
+RAISING = u"""
+class Interrupted(BaseException):
+    pass
+
+def on_alarm(number, frame):
+    raise Interrupted()
+
+session = open_session()
+stopping, struck = [], 0
+
+def log_on(recorder):
+    while not stopping:
+        for _ in range(50):
+            session.log_event("unrecorded")
+        recorder.log_event("beside")
+
+loggers = [threading.Thread(target=log_on, args=(recorder_of(session, "b%d" % each),))
+           for each in range(3)]
+for logger in loggers:
+    logger.start()
+signal.signal(signal.SIGALRM, on_alarm)
+until = time.time() + float(sys.argv[3])
+while time.time() < until:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.003)
+        while True:
+            session.log_event("broken off")
+    except Interrupted:
+        struck += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+stopping.append(True)
+for logger in loggers:
+    logger.join()
+recorder_of(session, "last").log_event("after all")
+say("flushed", struck=struck, all=session.flush(60))
+session.end(20)
+say("ended", **session.stats())
+"""
+
+
+def test_calls_that_a_handler_breaks_off_by_an_exception_leave_nothing_held(
+        own_collector, spool, tmp_path, scaled):
+    """Ctrl-C that the application outlives stops neither its other threads nor the sending."""
+    seconds = scaled(0.2, 5)
+    with application(RAISING, tmp_path, own_collector.url, (seconds,),
+                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        flushed = await_word(app, "flushed", seconds + 90)
+        ended = await_word(app, "ended", 30)
+        app.wait(10)
+    assert flushed["struck"] >= 50 * seconds and flushed["all"], flushed
+    assert (ended["dead"], ended["dropped"], ended["merged"], ended["possibly_twice"]) == (0,) * 4
+    assert ended["waiting"] == 0
+    report = compare([app.accepted], own_collector.sessions())
+    # Every record arrived; those of the calls that were not recorded are not known.
+    assert report.accepted and not report.deviations["lost"] and not report.deviations["twice"]
 
 
 NEVER_COLLECTED = pytest.mark.skipif(
