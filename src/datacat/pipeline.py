@@ -219,12 +219,16 @@ class Pipeline(object):
 
     def _place(self, local_id):
         self._ensure_started()
-        with hooks.process_lock():
-            place = self._places.get(local_id)
-            # Another thread may have carried it over meanwhile.
-            if place is None or place.outbox.entry(place.number) is None:
-                place = self._carry_over(local_id)
+        place = self._current_place(local_id)
+        if place is None:
+            with hooks.process_lock():
+                # Another thread may have carried it over meanwhile.
+                place = self._current_place(local_id) or self._carry_over(local_id)
         return place
+
+    def _current_place(self, local_id):
+        place = self._places.get(local_id)
+        return None if place is None or place.outbox.entry(place.number) is None else place
 
     def server_id(self, local_id):
         """Return the id that the server gave the session, or None."""
