@@ -144,7 +144,65 @@ def test_a_handler_between_any_two_lines_of_the_lock_leaves_it_whole():
     finally:
         sys.settrace(before)
     assert len(interrupted) > 20
-    assert lock._depth == 0 and not lock._is_owned() and lock._inner.acquire(False)
+    assert lock._depth == 0 and not lock._is_owned() and lock.acquire(False)
+
+
+STRUCK = ("intake", "disk", "store", "rows", "memory", "_compat")
+
+
+class BrokenOff(BaseException):
+    """What a signal handler raises in the middle of a call."""
+
+
+def break_off(call, step):
+    """Raise BrokenOff where the outbox's code is called or returned to for the step-th time.
+
+    That is where Python calls signal handlers. Returns whether there were so many.
+    """
+    left = [step]
+
+    def profile(frame, event, _):
+        if os.path.basename(frame.f_code.co_filename).split(".")[0] in STRUCK:
+            left[0] -= 1
+            if left[0] == -1:
+                raise BrokenOff("%s in line %d of %s" % (event, frame.f_lineno, frame.f_code))
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        call()
+        return False
+    except BrokenOff as error:
+        print(error)
+        return True
+    finally:
+        sys.setprofile(before)
+
+
+@pytest.mark.parametrize("is_full", [False, True], ids=["on disk", "disk full"])
+@pytest.mark.parametrize("call", [
+    lambda box: box.append(b"broken off"),
+    lambda box: box.outbox.give_up(box.number, records.EVENT),
+], ids=["append", "give_up"])
+def test_a_call_broken_off_anywhere_holds_nothing_and_keeps_what_others_had_set_aside(
+        box, call, is_full):
+    """Ctrl-C that the application outlives, by turns at each step of the way in."""
+    box.store.full_for_inserts = is_full
+    steps = itertools.count()
+    is_broken_off = True
+    while is_broken_off:
+        box.outbox._disk.is_slow = True
+        box.append(b"1", b"2", b"3")
+        box.outbox._disk.is_slow = False
+        is_broken_off = break_off(lambda: call(box), next(steps))
+        other = threading.Thread(target=box.append, args=(b"4",))
+        other.start()
+        other.join()
+        assert box.entry.unnumbered == 0
+        assert [body for body in box.bodies() if body != b"broken off"] == [
+            b"1", b"2", b"3", b"4"]
+        assert box.entry.waiting == 0
+    assert next(steps) > 100 and bool(box.store.refused) == is_full
 
 
 def interrupting(store, action):
@@ -276,9 +334,10 @@ def test_a_call_that_interrupts_one_that_waits_does_not_wait_as_well(box, monkey
     wait, waits = intake._compat.acquire_within, []
 
     def wait_interrupted(lock, seconds):
-        waits.append(seconds)
-        if len(waits) < 5:
-            box.append(b"2")
+        if seconds:
+            waits.append(seconds)
+            if len(waits) < 5:
+                box.append(b"2")
         return wait(lock, seconds)
 
     monkeypatch.setattr(intake._compat, "acquire_within", wait_interrupted)
@@ -335,7 +394,7 @@ def most_that_wait_for_the_lock(box, monkeypatch, threads):
     acquire, waiting, most = intake._compat.acquire_within, [], []
 
     def acquire_noted(lock, seconds):
-        if lock is not box.outbox._lock:
+        if lock is not box.outbox.lock:
             return acquire(lock, seconds)
         waiting.append(lock)
         most.append(len(waiting))
@@ -397,7 +456,7 @@ def test_where_calls_are_set_aside_already_nobody_stands_in_line(make_box, monke
         box.outbox._waiters.extend(["somebody", "another"])
         waits = noted_waits(monkeypatch, [0.0])
         box.append(b"set aside as well")
-        assert waits[0] == (box.outbox._lock, intake.CROWDED_SECONDS)
+        assert waits[0] == (box.outbox.lock, intake.CROWDED_SECONDS)
     finally:
         holder.let_go()
 
@@ -411,10 +470,10 @@ def test_who_stands_in_line_naps_before_his_turn_and_waits_no_longer_than_the_bo
     now = [100.0]
     monkeypatch.setattr(intake, "monotonic", lambda: now[0])
     waits = noted_waits(monkeypatch, now)
-    assert box.outbox._wait_for(box.outbox._lock)
-    box.outbox._lock.release()
+    assert box.outbox._wait_for(box.outbox.lock)
+    box.outbox.lock.release()
     (line, longest), nap, (lock, left) = waits
-    assert line is box.outbox._foremost and lock is box.outbox._lock
+    assert line is box.outbox._foremost and lock is box.outbox.lock
     assert 0 < nap < 0.001
     assert longest == intake.BUSY_SECONDS and left == pytest.approx(longest - nap)
 

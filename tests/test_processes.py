@@ -224,7 +224,7 @@ def test_sigterm_in_the_middle_of_a_log_call_lets_it_come_out_and_then_ends_the_
         own_collector, run_program):
     """Here the handler interrupts the very thread that holds the lock it needs."""
     program = run_program(SIGTERM_ENDS + u"""
-with session._pipeline._outbox._lock:
+with session._pipeline._outbox.lock:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.01)
     session.log_event("came out")

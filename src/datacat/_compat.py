@@ -5,7 +5,6 @@ anything that knows what datacat is.
 """
 from __future__ import absolute_import, division
 
-import collections
 import os
 import select
 import sys
@@ -32,6 +31,7 @@ CAN_UNLINK_OPEN_FILES = os.name == "posix"
 
 _POLL_SHORTEST = 0.00005
 _POLL_LONGEST = 0.05
+_OWNER = 0
 _CLOCK_BOOTTIME = 7
 _RINGS_AT_ONCE = 65536
 _imported = []
@@ -48,7 +48,7 @@ def acquire_within(lock, seconds):
     pause = _POLL_SHORTEST
     while not lock.acquire(False):
         left = until - monotonic()
-        if left <= 0 or getattr(lock, "is_being_taken_here", False):
+        if left <= 0:
             return False
         time.sleep(min(pause, left))
         pause = min(pause * 2, _POLL_LONGEST)
@@ -56,56 +56,50 @@ def acquire_within(lock, seconds):
 
 
 def release_if_owned(lock):
-    """Release an RLock if this thread has it.
+    """Release an RLock wholly if this thread has it.
 
     An exception that a signal handler raises can come after the lock was taken and before its
     taker knows.
     """
-    if lock._is_owned():
+    while is_owned(lock):
         lock.release()
+
+
+def is_owned(lock):
+    """Return whether this thread has an RLock."""
+    return lock._is_owned()
 
 
 class ReentrantLock(object):
     """`threading.RLock` for 2.7, whose own is not safe where a signal handler takes it too.
 
     There it is written in Python, and a handler between two of its lines leaves it released
-    twice.  Here every step is undone by who interrupts it.  A handler that comes between taking
-    the inner lock and noting its owner finds it busy, and `is_being_taken_here`.
+    twice.  Here one step in C takes the lock and notes its owner, and a handler finds it either
+    taken or free.  Who waits for it polls.
     """
 
     def __init__(self):
-        self._inner = threading.Lock()
-        self._owner = None
+        self._owner = {}
         self._depth = 0
-        self._takers = collections.deque()
-
-    @property
-    def is_being_taken_here(self):
-        """Whether the caller interrupts this thread's own `acquire`, so that waiting is vain."""
-        return get_ident() in self._takers
 
     def acquire(self, blocking=True):
         """Take the lock, again where this thread has it; return whether it was got."""
-        me = get_ident()
-        if self._owner == me:
+        if self._is_owned():
             self._depth += 1
             return True
-        self._takers.append(me)
-        try:
-            if not self._inner.acquire(blocking):
+        me = get_ident()
+        while self._owner.setdefault(_OWNER, me) != me:
+            if not blocking:
                 return False
-            self._owner = me
-            return True
-        finally:
-            self._takers.remove(me)
+            time.sleep(_POLL_SHORTEST)
+        return True
 
     def release(self):
         """Give back what one `acquire` took."""
         if self._depth:
             self._depth -= 1
-            return
-        self._owner = None
-        self._inner.release()
+        else:
+            del self._owner[_OWNER]
 
     def __enter__(self):
         self.acquire()
@@ -114,7 +108,7 @@ class ReentrantLock(object):
         self.release()
 
     def _is_owned(self):
-        return self._owner == get_ident()
+        return self._owner.get(_OWNER) == get_ident()
 
 
 # On Python 3 it is written in C and whole.

@@ -199,11 +199,12 @@ class Disk(object):
             return None
 
     def last_number(self, session):
-        """Return the number of the session's youngest record on disk, 0 where it is not known."""
+        """Return the number of the session's youngest record, 0 where it is not known."""
+        in_memory = self.memory.last_number(session)
         try:
-            return self.store.last_number(session)
+            return max(in_memory, self.store.last_number(session))
         except errors.DatacatError:
-            return 0
+            return in_memory
 
     def state(self, session):
         """Return the bytes of the session's merged state as delivered, or None."""

@@ -20,7 +20,6 @@ _GOODBYE_SECONDS = 0.25
 
 _served = []
 _locks = {}
-_frozen = []
 _handlers_before = {}
 
 
@@ -75,24 +74,59 @@ def _at_exit():
 
 # Fork
 
+class _Frozen(threading.local):
+    """The locks that a thread has taken for its fork: several threads may be about to fork."""
+
+    def __init__(self):
+        super(_Frozen, self).__init__()
+        self.locks = []
+
+
+_frozen = _Frozen()
+
+
 def _before_fork():
     # sqlite's mutexes do not survive a fork in the middle of a call: no thread may be in one.
-    lock = process_lock()
-    if _compat.acquire_within(lock, _FREEZE_SECONDS):
-        _frozen.append(lock.release)
+    _even_if_broken_off(_freeze)
+
+
+def _freeze():
+    _take(process_lock())
     for pipeline in list(_served):
-        _frozen.extend(pipeline.freeze(_FREEZE_SECONDS))
+        for lock in pipeline.locks_over_sqlite():
+            _take(lock)
+
+
+def _take(lock):
+    # On the list first: a signal handler may raise before the lock's taker knows that he has it.
+    if not _compat.is_owned(lock):
+        _frozen.locks.append(lock)
+        _compat.acquire_within(lock, _FREEZE_SECONDS)
 
 
 def _after_fork_in_parent():
-    while _frozen:
-        _frozen.pop()()
+    _even_if_broken_off(_thaw)
+
+
+def _thaw():
+    while _frozen.locks:
+        _compat.release_if_owned(_frozen.locks[-1])
+        _frozen.locks.pop()
     for pipeline in list(_served):
         pipeline.forked()
 
 
+def _even_if_broken_off(step):
+    """Take a step, again where a signal handler raises in the middle of it: the fork goes on."""
+    try:
+        step()
+    except BaseException:
+        step()
+        raise
+
+
 def _after_fork_in_child():
-    del _frozen[:]
+    del _frozen.locks[:]
 
 
 if _compat.SUPPORTS_FORK_HOOKS:

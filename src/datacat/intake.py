@@ -39,18 +39,19 @@ class Intake(object):
     A subclass has `_entries`, {number: Entry}, and two methods, called with the lock held:
     `_make_room()` when the bound is passed, `_count_dropped(entry, count)` when records are lost.
 
+    :ivar lock: an RLock; without it no thread is in sqlite for this outbox.
     :param disk: the Disk that records go to.
     :param wall: a callable that returns seconds since the epoch.
     """
 
     def __init__(self, disk, wall):
+        self.lock = _compat.RLock()
         self.closed = False
         self._disk = disk
         # An estimate, and the one at which it is to be compared with the file and the bound.
         self._look_at = 0
         self._bytes = disk.store.size()
         self._wall = wall
-        self._lock = _compat.RLock()
         self._inside = False
         self._waiters = collections.deque()
         self._foremost = _compat.RLock()
@@ -58,6 +59,8 @@ class Intake(object):
         self._aside_bytes = 0
         self._asides = itertools.count(1)
         self._last_aside = 0
+        # Numbers of the sessions of which what is counted may lack what is written.
+        self._broken_off = set()
         self._youngest = 0
         # Microseconds from record to record, of late.
         self._pace = 0
@@ -70,40 +73,60 @@ class Intake(object):
         :returns: False where nothing was kept, because the outbox is closed or has forgotten the
             session.
         """
-        lock = self._lock
+        lock = self.lock
+        holds = False
         try:
             if not self._disk.is_slow and (lock.acquire(False) or self._wait_for(lock)):
                 try:
                     if not self._inside:
+                        holds = self._inside = True
                         return self._append_held(session, kind, body)
                 finally:
+                    if holds:
+                        self._inside = False
                     lock.release()
                     if self._asiders:
                         self._take_in_if_free()
             return self._set_aside(session, kind, body)
         except BaseException:
-            # Inside, it is an outer call of this thread's that has the lock.
-            if not self._inside:
-                _compat.release_if_owned(lock)
+            self._let_go(holds)
             raise
 
     def give_up(self, session, kind):
         """Count a record that cannot be kept as dropped; returns as `append` does."""
         return self._set_aside(session, kind, None)
 
+    def _let_go(self, holds):
+        """Let the lock go where an exception, raised by a signal handler, left it held.
+
+        :param holds: whether it is the call itself that is inside, and not an outer one that it
+            interrupts in its own thread.
+        """
+        if (holds or not self._inside) and _compat.is_owned(self.lock):
+            self._inside = False
+            _compat.release_if_owned(self.lock)
+
     def _relieve(self):
         """Write a little of what is set aside: full memory would cost records, this costs time."""
-        if not _compat.acquire_within(self._lock, BUSY_SECONDS):
-            return
+        self._hold_for(self._take_in_some, BUSY_SECONDS)
+
+    def _hold_for(self, step, seconds):
+        """Take a step inside, where that is free within `seconds`; return whether it was."""
+        holds = False
         try:
-            if not self._inside and not self.closed:
-                self._inside = True
+            if _compat.acquire_within(self.lock, seconds):
                 try:
-                    self._take_in_some()
+                    if not self._inside and not self.closed:
+                        holds = self._inside = True
+                        step()
                 finally:
-                    self._inside = False
-        finally:
-            self._lock.release()
+                    if holds:
+                        self._inside = False
+                    self.lock.release()
+            return holds
+        except BaseException:
+            self._let_go(holds)
+            raise
 
     def _take_in_some(self):
         for entry in list(self._asiders.values())[:1]:
@@ -142,18 +165,14 @@ class Intake(object):
             _compat.release_if_owned(self._foremost)
 
     def _append_held(self, session, kind, body):
-        self._inside = True
-        try:
-            entry = self._entries.get(session)
-            if self.closed or entry is None:
-                return False
-            if self._asiders or entry.aside:
-                self._take_in()
-            self._accept(entry, kind, body)
-            if self._asiders:
-                self._take_in()
-        finally:
-            self._inside = False
+        entry = self._entries.get(session)
+        if self.closed or entry is None:
+            return False
+        if self._asiders or entry.aside or entry.in_hand:
+            self._take_in()
+        self._accept(entry, kind, body)
+        if self._asiders:
+            self._take_in()
         return True
 
     def _set_aside(self, session, kind, body):
@@ -184,32 +203,29 @@ class Intake(object):
             self._take_in_of(entry, most or len(entry.aside))
 
     def _take_in_of(self, entry, most):
-        # Taken off the list first: who adds to it meanwhile puts it there again.
-        self._asiders.pop(entry.number, None)
-        if self._entries.get(entry.number) is not entry:
-            # Forgotten; who added to it takes it back.
-            return
         try:
+            # Taken off the list first: who adds to it meanwhile puts it there again.
+            self._asiders.pop(entry.number, None)
+            if self._entries.get(entry.number) is not entry:
+                # Forgotten; who added to it takes it back.
+                return
+            if entry.number in self._broken_off:
+                self._mend(entry)
             self._write_asides(entry, min(len(entry.aside), most))
-        finally:
-            if entry.aside:
+            if entry.unnumbered:
                 self._asiders[entry.number] = entry
+        except BaseException:
+            self._broken_off.add(entry.number)
+            self._asiders[entry.number] = entry
+            raise
 
     def _write_asides(self, entry, left):
-        while left > 0:
-            # Counted as waiting both before and after; who finds it gone knows it is taken.
-            entry.in_hand = min(left, _TAKEN_AT_ONCE)
-            some = _popped(entry.aside, entry.in_hand)
-            # None where who added them has taken them back, for the outbox closes.
-            left = left - len(some) if some else 0
-            try:
-                self._accept_all(entry, [aside for aside in some if aside.body is not None])
-                self._count_given_up(entry, sum(aside.body is None for aside in some))
-                self._aside_bytes -= sum(_aside_weight(aside) for aside in some)
-                some = []
-            finally:
-                entry.aside.extendleft(reversed(some))
-                entry.in_hand = 0
+        while left > 0 or entry.in_hand:
+            left -= _pick_up(entry, min(left, _TAKEN_AT_ONCE))
+            if not entry.in_hand:
+                return
+            self._aside_bytes -= sum(_aside_weight(aside) for aside in entry.in_hand)
+            self._accept_in_hand(entry)
 
     def _count_given_up(self, entry, count):
         if count:
@@ -217,20 +233,24 @@ class Intake(object):
             entry.accepted = max(entry.accepted, self._disk.last_number(entry.number)) + count
             self._count_dropped(entry, count)
 
+    def _mend(self, entry):
+        """Count the records that a call had written when it was broken off."""
+        last = self._disk.last_number(entry.number)
+        kept = len(_kept(entry.in_hand))
+        if not entry.in_hand or 0 < kept <= last - entry.accepted:
+            given_up = len(entry.in_hand) - kept
+            del entry.in_hand[:]
+            entry.accepted = max(entry.accepted, last)
+            self._count_given_up(entry, given_up)
+        self._broken_off.discard(entry.number)
+
     def _take_in_if_free(self):
         for _ in range(_LOOKS):
-            if not self._asiders or self.closed or not self._lock.acquire(False):
+            if not self._asiders or self.closed or not self._hold_for(self._take_in_more, 0):
                 return
-            try:
-                if self._inside:
-                    return
-                self._inside = True
-                try:
-                    self._take_in(_TAKEN_AT_ONCE)
-                finally:
-                    self._inside = False
-            finally:
-                self._lock.release()
+
+    def _take_in_more(self):
+        self._take_in(_TAKEN_AT_ONCE)
 
     def take_in(self):
         """Keep what was set aside while the outbox was busy or the disk slow."""
@@ -242,7 +262,7 @@ class Intake(object):
 
     @contextlib.contextmanager
     def _held(self):
-        with self._lock:
+        with self.lock:
             was_inside, self._inside = self._inside, True
             try:
                 if not was_inside and not self.closed:
@@ -278,27 +298,21 @@ class Intake(object):
         if self._bytes > self._look_at or self._disk.refusal is not None:
             self._make_room()
 
-    def _accept_all(self, entry, asides):
+    def _accept_in_hand(self, entry):
+        kept = _kept(entry.in_hand)
+        given_up = len(entry.in_hand) - len(kept)
         written = self._disk.insert_all([
             records.Record(
                 entry.number, entry.accepted + place, kind, body, self._capture(captured))
-            for place, (kind, body, captured) in enumerate(asides, 1)])
-        for record in written:
-            entry.accepted = record.number
-            self._bytes += _most_on_disk(record.body)
+            for place, (kind, body, captured) in enumerate(kept, 1)])
+        # In this order: `_mend` tells by what is in hand still what `accepted` lacks.
+        del entry.in_hand[:]
+        if written:
+            entry.accepted = written[-1].number
+        self._count_given_up(entry, given_up)
+        self._bytes += sum(_most_on_disk(record.body) for record in written)
         if self._bytes > self._look_at or self._disk.memory.is_full:
             self._make_room()
-
-    def freeze(self, seconds):
-        """Hold the lock, so that a fork finds no thread inside sqlite; return whether it is held.
-
-        :param seconds: how long to wait for it.
-        """
-        return _compat.acquire_within(self._lock, seconds)
-
-    def thaw(self):
-        """Let the lock go after a fork, in the parent."""
-        self._lock.release()
 
 
 def _most_on_disk(body):
@@ -311,15 +325,22 @@ def _aside_weight(aside):
     return len(aside.body or b"") + ROW_OVERHEAD
 
 
-def _popped(queue, most):
-    """Return up to `most` items from the left of a queue that others may take from too."""
-    items = []
+def _kept(asides):
+    return [aside for aside in asides if aside.body is not None]
+
+
+def _pick_up(entry, most):
+    """Move what is set aside into the entry's hand; return how many that was.
+
+    Others may take from it too.  An exception that a signal handler raises finds each record
+    either there or here: Python calls no handler in the middle of `extend`.
+    """
+    before = len(entry.in_hand)
     try:
-        while len(items) < most:
-            items.append(queue.popleft())
+        entry.in_hand.extend(itertools.islice(iter(entry.aside.popleft, None), most))
     except IndexError:
         pass
-    return items
+    return len(entry.in_hand) - before
 
 
 def _removed(queue, item):

@@ -61,6 +61,10 @@ class MemoryQueue(object):
         """Return the session's oldest record, or None."""
         return next(iter(self._sessions.get(session, {}).values()), None)
 
+    def last_number(self, session):
+        """Return the number of the session's youngest record here, 0 without one."""
+        return next(reversed(self._sessions.get(session, ())), 0)
+
     def count(self, session):
         """Return how many records of the session wait here."""
         return len(self._sessions.get(session, ()))

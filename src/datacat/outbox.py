@@ -83,8 +83,8 @@ class Outbox(Intake):
     @property
     def in_memory(self):
         """How many records wait in memory alone."""
-        aside = sum(len(entry.aside) for entry in list(self._entries.values()))
-        return len(self._disk.memory) + aside
+        unnumbered = sum(entry.unnumbered for entry in list(self._entries.values()))
+        return len(self._disk.memory) + unnumbered
 
     # Bounds
 
@@ -298,7 +298,7 @@ class Outbox(Intake):
         if entry is None or entry.waiting <= 0:
             return None
         with self._held():
-            if entry.aside and not self.closed:
+            if entry.unnumbered and not self.closed:
                 # The hint to take it in may have been lost to an interruption.
                 self._asiders[entry.number] = entry
             return self._head(entry)

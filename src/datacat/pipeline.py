@@ -406,13 +406,11 @@ class Pipeline(object):
 
     # Fork
 
-    def freeze(self, seconds):
-        """Before a fork: see that no thread is in sqlite. Return what lets them go on again."""
+    def locks_over_sqlite(self):
+        """Return the locks without which no other thread of this process gets into sqlite."""
         if self._process != os.getpid():
             return []
-        frozen = [self._spool] if self._spool.freeze(seconds) else []
-        frozen.extend(outbox for outbox in self.sender.outboxes if outbox.freeze(seconds))
-        return [one.thaw for one in frozen]
+        return [self._spool.lock] + [outbox.lock for outbox in self.sender.outboxes]
 
     def forked(self):
         """After a fork, in the parent: from now on a child may write into its sessions."""

@@ -40,13 +40,13 @@ class Entry(object):
 
     Three things are not stored: `refusal`, the error with which the server refused to open the
     session, `aside`, calls that found the outbox busy and are not numbered yet, and `in_hand`,
-    how many of those are being written.
+    those of them that are being written.
     """
 
     def __init__(self, **columns):
         self.refusal = None
         self.aside = collections.deque()
-        self.in_hand = 0
+        self.in_hand = []
         self.hung = self.server_id = self.goodbye = None
         self.inherited = self.shared = self.restoring = 0
         self.accepted = self.sent = self.events = self.metrics = 0
@@ -58,7 +58,12 @@ class Entry(object):
     @property
     def waiting(self):
         """How many records are accepted and neither sent nor given up."""
-        return self.numbered + len(self.aside) + self.in_hand
+        return self.numbered + self.unnumbered
+
+    @property
+    def unnumbered(self):
+        """How many of those that wait have no number yet, and are in memory alone."""
+        return len(self.aside) + len(self.in_hand)
 
     @property
     def numbered(self):

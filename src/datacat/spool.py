@@ -16,7 +16,7 @@ import uuid
 
 import platformdirs
 
-from . import _compat, errors
+from . import errors
 from .bounds import RESERVE
 from .store import Store, StoreDamaged, StoreHeld, StoreTooNew
 
@@ -53,7 +53,7 @@ class Spool(object):
         self._scope = scope
         self._power_safe = power_safe
         self._warn = warn
-        self._looking = threading.RLock()
+        self.lock = threading.RLock()
 
     def claim(self):
         """Return the store of a free outbox of this scope, or else of a new one."""
@@ -101,18 +101,10 @@ class Spool(object):
         return free, set(
             parent_of(path) for path in self._paths() if path not in taken and parent_of(path))
 
-    def freeze(self, seconds):
-        """Hold off `adopting`, so that a fork finds nobody in sqlite; return whether it is."""
-        return _compat.acquire_within(self._looking, seconds)
-
-    def thaw(self):
-        """Let it go on after a fork, in the parent."""
-        self._looking.release()
-
     @contextlib.contextmanager
     def adopting(self):
         """The time in which other outboxes than one's own are opened."""
-        with self._looking:
+        with self.lock:
             yield
 
     def _free_stores(self, held):
