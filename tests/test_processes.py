@@ -467,3 +467,54 @@ def test_a_fork_waits_for_who_is_inside_the_outbox(own_collector, spool, tmp_pat
     env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": own_collector.url}
     with Application(FORKS_WHILE_IT_IS_HELD, tmp_path, env=env) as app:
         app.wait(20)
+
+
+FORKS_BROKEN_OFF = OPENS + u"""
+import itertools
+from datacat import hooks
+LIBRARY = ("hooks", "pipeline", "_compat")
+pipeline = session._pipeline
+locks = [pipeline._spool.lock, pipeline._outbox.lock, hooks.process_lock()]
+sys.stderr = open(os.devnull, "w")  # Python says there what it ignores in a hook
+
+class BrokenOff(BaseException):
+    pass
+
+def fork_broken_off(step):
+    left = [step]
+
+    def profile(frame, event, _):
+        if os.path.basename(frame.f_code.co_filename).split(".")[0] in LIBRARY:
+            left[0] -= 1
+            if left[0] == -1:
+                raise BrokenOff()
+
+    sys.setprofile(profile)
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    sys.setprofile(None)
+    os.waitpid(child, 0)
+    return left[0] < 0
+
+for steps in itertools.count():
+    if not fork_broken_off(steps):
+        break
+    held = [lock for lock in locks if lock._is_owned()]
+    if held:
+        print("step", steps, "held", held)
+        os._exit(1)
+print("steps", steps)
+sys.stdout.flush()
+session.end()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="before 3.7 nobody is told")
+def test_a_fork_that_a_handler_breaks_off_at_any_step_leaves_nothing_held(
+        own_collector, run_program):
+    """Ctrl-C in a hook of the fork: Python ignores it there, and the fork goes on."""
+    program = run_program(FORKS_BROKEN_OFF, own_collector.url)
+    program.wait(60)
+    assert int(program.output.split("steps ")[1]) > 40
+    assert held.is_ended(the_one(own_collector))

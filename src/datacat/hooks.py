@@ -15,7 +15,8 @@ from ._compat import monotonic
 from .notices import LOGGER
 
 EXIT_SECONDS = 2.0
-_FREEZE_SECONDS = 5.0
+# For each lock, and each of the two times that a hook is called.
+_FREEZE_SECONDS = 2.5
 _GOODBYE_SECONDS = 0.25
 
 _served = []
@@ -85,12 +86,8 @@ class _Frozen(threading.local):
 _frozen = _Frozen()
 
 
-def _before_fork():
-    # sqlite's mutexes do not survive a fork in the middle of a call: no thread may be in one.
-    _even_if_broken_off(_freeze)
-
-
 def _freeze():
+    # sqlite's mutexes do not survive a fork in the middle of a call: no thread may be in one.
     _take(process_lock())
     for pipeline in list(_served):
         for lock in pipeline.locks_over_sqlite():
@@ -104,10 +101,6 @@ def _take(lock):
         _compat.acquire_within(lock, _FREEZE_SECONDS)
 
 
-def _after_fork_in_parent():
-    _even_if_broken_off(_thaw)
-
-
 def _thaw():
     while _frozen.locks:
         _compat.release_if_owned(_frozen.locks[-1])
@@ -116,23 +109,15 @@ def _thaw():
         pipeline.forked()
 
 
-def _even_if_broken_off(step):
-    """Take a step, again where a signal handler raises in the middle of it: the fork goes on."""
-    try:
-        step()
-    except BaseException:
-        step()
-        raise
-
-
 def _after_fork_in_child():
     del _frozen.locks[:]
 
 
 if _compat.SUPPORTS_FORK_HOOKS:
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child)
+    # Twice, for a signal handler may raise in one: Python ignores that, and calls the next.
+    for _ in range(2):
+        os.register_at_fork(
+            before=_freeze, after_in_parent=_thaw, after_in_child=_after_fork_in_child)
 
 
 # Signals

@@ -89,6 +89,7 @@ class Intake(object):
                         self._take_in_if_free()
             return self._set_aside(session, kind, body)
         except BaseException:
+            self._note_broken_off(session)
             self._let_go(holds)
             raise
 
@@ -96,12 +97,21 @@ class Intake(object):
         """Count a record that cannot be kept as dropped; returns as `append` does."""
         return self._set_aside(session, kind, None)
 
+    def _note_broken_off(self, session):
+        """Have whoever is inside next count what is written, and take in the rest."""
+        entry = self._entries.get(session)
+        if entry is not None:
+            self._broken_off.add(session)
+            self._asiders[session] = entry
+
     def _let_go(self, holds):
-        """Let the lock go where an exception, raised by a signal handler, left it held.
+        """Let go what an exception, raised by a signal handler, left held.
 
         :param holds: whether it is the call itself that is inside, and not an outer one that it
             interrupts in its own thread.
         """
+        _removed(self._waiters, _compat.get_ident())
+        _compat.release_if_owned(self._foremost)
         if (holds or not self._inside) and _compat.is_owned(self.lock):
             self._inside = False
             _compat.release_if_owned(self.lock)
@@ -172,7 +182,7 @@ class Intake(object):
             self._take_in()
         self._accept(entry, kind, body)
         if self._asiders:
-            self._take_in()
+            _if_there_is_memory(self._take_in)
         return True
 
     def _set_aside(self, session, kind, body):
@@ -215,13 +225,14 @@ class Intake(object):
             if entry.unnumbered:
                 self._asiders[entry.number] = entry
         except BaseException:
-            self._broken_off.add(entry.number)
-            self._asiders[entry.number] = entry
+            self._note_broken_off(entry.number)
             raise
 
     def _write_asides(self, entry, left):
         while left > 0 or entry.in_hand:
-            left -= _pick_up(entry, min(left, _TAKEN_AT_ONCE))
+            if not entry.in_hand:
+                entry.in_hand_after = entry.accepted
+                left -= _pick_up(entry, min(left, _TAKEN_AT_ONCE))
             if not entry.in_hand:
                 return
             self._aside_bytes -= sum(_aside_weight(aside) for aside in entry.in_hand)
@@ -229,19 +240,17 @@ class Intake(object):
 
     def _count_given_up(self, entry, count):
         if count:
-            # For want of memory it may have been given up when its row was written already.
-            entry.accepted = max(entry.accepted, self._disk.last_number(entry.number)) + count
+            entry.accepted += count
             self._count_dropped(entry, count)
 
     def _mend(self, entry):
         """Count the records that a call had written when it was broken off."""
         last = self._disk.last_number(entry.number)
         kept = len(_kept(entry.in_hand))
-        if not entry.in_hand or 0 < kept <= last - entry.accepted:
-            given_up = len(entry.in_hand) - kept
-            del entry.in_hand[:]
+        if not entry.in_hand:
             entry.accepted = max(entry.accepted, last)
-            self._count_given_up(entry, given_up)
+        elif last - entry.in_hand_after >= kept > 0:
+            self._count_in_hand(entry, last)
         self._broken_off.discard(entry.number)
 
     def _take_in_if_free(self):
@@ -250,7 +259,7 @@ class Intake(object):
                 return
 
     def _take_in_more(self):
-        self._take_in(_TAKEN_AT_ONCE)
+        _if_there_is_memory(lambda: self._take_in(_TAKEN_AT_ONCE))
 
     def take_in(self):
         """Keep what was set aside while the outbox was busy or the disk slow."""
@@ -296,23 +305,29 @@ class Intake(object):
         entry.accepted = record.number
         self._bytes += _most_on_disk(body)
         if self._bytes > self._look_at or self._disk.refusal is not None:
-            self._make_room()
+            _if_there_is_memory(self._make_room)
 
     def _accept_in_hand(self, entry):
-        kept = _kept(entry.in_hand)
-        given_up = len(entry.in_hand) - len(kept)
         written = self._disk.insert_all([
             records.Record(
-                entry.number, entry.accepted + place, kind, body, self._capture(captured))
-            for place, (kind, body, captured) in enumerate(kept, 1)])
-        # In this order: `_mend` tells by what is in hand still what `accepted` lacks.
-        del entry.in_hand[:]
-        if written:
-            entry.accepted = written[-1].number
-        self._count_given_up(entry, given_up)
+                entry.number, entry.in_hand_after + place, kind, body, self._capture(captured))
+            for place, (kind, body, captured) in enumerate(_kept(entry.in_hand), 1)])
+        self._count_in_hand(entry, written[-1].number if written else entry.in_hand_after)
         self._bytes += sum(_most_on_disk(record.body) for record in written)
         if self._bytes > self._look_at or self._disk.memory.is_full:
-            self._make_room()
+            _if_there_is_memory(self._make_room)
+
+    def _count_in_hand(self, entry, last):
+        """Count what is in hand, which is written up to the number `last`.
+
+        In an order in which another call can go on where this one is broken off, and in which
+        nobody takes a record for delivered meanwhile.
+        """
+        given_up = len(entry.in_hand) - len(_kept(entry.in_hand))
+        if entry.accepted <= last:
+            entry.accepted = last
+            self._count_given_up(entry, given_up)
+        del entry.in_hand[:]
 
 
 def _most_on_disk(body):
@@ -323,6 +338,14 @@ def _most_on_disk(body):
 
 def _aside_weight(aside):
     return len(aside.body or b"") + ROW_OVERHEAD
+
+
+def _if_there_is_memory(step):
+    """Take a step that a call owes to others: its own record is kept, and the next call tries."""
+    try:
+        step()
+    except MemoryError:
+        pass
 
 
 def _kept(asides):

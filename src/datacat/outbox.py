@@ -238,6 +238,7 @@ class Outbox(Intake):
         self._entries.pop(session, None)
         self._pages.pop(session, None)
         self._cursors.pop(session, None)
+        self._broken_off.discard(session)
         self._disk.forget_session(session)
 
     def update(self, session, state=None, **columns):

@@ -38,15 +38,16 @@ DeadLetter = collections.namedtuple("DeadLetter", "record status words buried")
 class Entry(object):
     """A row of the sessions table, kept in memory as long as its file is open.
 
-    Three things are not stored: `refusal`, the error with which the server refused to open the
-    session, `aside`, calls that found the outbox busy and are not numbered yet, and `in_hand`,
-    those of them that are being written.
+    Not stored are `refusal`, the error with which the server refused to open the session,
+    `aside`, calls that found the outbox busy and are not numbered yet, `in_hand`, those of them
+    that are being written, and `in_hand_after`, the number before the first of these.
     """
 
     def __init__(self, **columns):
         self.refusal = None
         self.aside = collections.deque()
         self.in_hand = []
+        self.in_hand_after = 0
         self.hung = self.server_id = self.goodbye = None
         self.inherited = self.shared = self.restoring = 0
         self.accepted = self.sent = self.events = self.metrics = 0
@@ -58,7 +59,8 @@ class Entry(object):
     @property
     def waiting(self):
         """How many records are accepted and neither sent nor given up."""
-        return self.numbered + self.unnumbered
+        # In the order in which records become one from the other, so that none is overlooked.
+        return self.unnumbered + self.numbered
 
     @property
     def unnumbered(self):
