@@ -91,7 +91,7 @@ def test_a_full_disk_stops_neither_calls_nor_sending_and_heals(make_collector, t
         if then != "healed":
             os.remove(ballast)
         deliver_what_is_left(collector, [app.accepted], tmp_path, spool=spool, no_losses=True)
-        assert len(warnings_of(app, "WARNING datacat could not")) <= 1, app.output
+        assert len(warnings_of(app, "WARNING datacat could not")) == 1, app.output
     check_bounds([app.accepted], SICK_DISK)
 
 

@@ -7,6 +7,8 @@ import pytest
 from tools.call_times import check_bounds
 from tools.faults import is_write
 from tools.invariants import read_accepted
+from tools.merged_state import merge
+from tools.report import comparable
 from tools.waiting import wait_until
 
 from datacat._compat import monotonic
@@ -70,14 +72,20 @@ def check_what_is_there(trial, delivered_before, lost_ids):
     reopened = [event for session in there for event in session["events"]
                 if event["name"] == "session_reopened"]
     assert set(event["data"]["lost_session_id"] for event in reopened) == lost_ids
-    last = last_states(trial)
-    assert sorted(mark_of_state(session) for session in there) == sorted(last.values())
+    states = dict((state["mark"], state) for state in merged_states(trial))
+    assert sorted(mark_of_state(session) for session in there) == sorted(states)
+    for session in there:
+        expected = states[mark_of_state(session)]
+        # v1 puts the product that a session was opened with into its state.
+        assert dict((key, value) for key, value in comparable(session["state"]).items()
+                    if key in expected or key not in ("product", "version")) == expected
 
 
-def last_states(trial):
-    """Return the mark of the last state update accepted, for each session's label."""
-    last = {}
+def merged_states(trial):
+    """Return what the accepted updates of each session make."""
+    merged = {}
     for call in read_accepted([trial.accepted]).values():
         if call.kind == "state":
-            last[call.session] = call.mark
-    return last
+            merged[call.session] = merge(
+                merged.get(call.session, {}), comparable(call.fields), not trial.server.classic)
+    return list(merged.values())

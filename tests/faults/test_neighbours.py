@@ -192,6 +192,7 @@ def test_a_folder_deleted_under_a_running_application_is_made_again(
         await_word(app, "before")
         shutil.rmtree(str(spool))
         tell(tmp_path, "deleted")
+        wait_until(lambda: glob.glob(str(spool / "*.outbox")), timeout=2)
         after = await_word(app, "after")
         app.wait(20, expect=-signal.SIGKILL)
     assert (after["dropped"], after["dead"]) == (0, 0)
@@ -200,6 +201,11 @@ def test_a_folder_deleted_under_a_running_application_is_made_again(
     collector.start()
     deliver_what_is_left(collector, [app.accepted], tmp_path, no_losses=True)
     check_bounds([app.accepted], SICK_DISK)
+
+
+def content_and_time(path):
+    with open(path, "rb") as stream:
+        return stream.read(), os.stat(path).st_mtime
 
 
 PRIVATE = u"""
@@ -249,12 +255,12 @@ def test_an_outbox_that_is_not_ours_is_neither_read_nor_written(
     else:
         os.rename(planted, str(tmp_path / "elsewhere"))
         os.symlink(str(tmp_path / "elsewhere"), planted)
-    before = os.stat(planted).st_size
+    before = content_and_time(planted)
     collector.start()
     with application(WORKING, tmp_path, collector.url, ("own", 5), env=env,
                      accepted=str(tmp_path / "own.jsonl")) as own:
         own.wait(30)
     await_delivery(collector, [own.accepted])
     check_bounds([own.accepted])
-    assert os.stat(planted).st_size == before
+    assert content_and_time(planted) == before
     wait_until(lambda: len(collector.sessions()) == 1)

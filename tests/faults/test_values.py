@@ -199,6 +199,7 @@ GEVENT = u"""
 from gevent import monkey
 monkey.patch_all()
 import gevent
+assert monkey.is_module_patched("threading") and monkey.is_module_patched("socket")
 session = open_session(connect_wait=5)
 recorder = recorder_of(session)
 
@@ -222,7 +223,7 @@ def test_gevents_monkey_patching_before_the_import_works(own_collector, spool, t
     probe.communicate()
     if probe.returncode:
         pytest.skip("gevent is not installed: the extra `test` brings it for 3.9 and newer")
-    program = GEVENT.replace(u"from gevent import monkey\nmonkey.patch_all()\n", u"")
+    program = GEVENT.replace(u"monkey.patch_all()\n", u"")
     first = tmp_path / "sitecustomize.py"
     first.write_bytes(b"from gevent import monkey\nmonkey.patch_all()\n")
     path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
