@@ -250,7 +250,7 @@ class Intake(object):
         if not entry.in_hand:
             entry.accepted = max(entry.accepted, last)
         elif last - entry.in_hand_after >= kept > 0:
-            self._count_in_hand(entry, last)
+            self._count_in_hand(entry, last, len(entry.in_hand) - kept)
         self._broken_off.discard(entry.number)
 
     def _take_in_if_free(self):
@@ -308,22 +308,23 @@ class Intake(object):
             _if_there_is_memory(self._make_room)
 
     def _accept_in_hand(self, entry):
+        kept = _kept(entry.in_hand)
         written = self._disk.insert_all([
             records.Record(
                 entry.number, entry.in_hand_after + place, kind, body, self._capture(captured))
-            for place, (kind, body, captured) in enumerate(_kept(entry.in_hand), 1)])
-        self._count_in_hand(entry, written[-1].number if written else entry.in_hand_after)
+            for place, (kind, body, captured) in enumerate(kept, 1)])
+        last = written[-1].number if written else entry.in_hand_after
+        self._count_in_hand(entry, last, len(entry.in_hand) - len(kept))
         self._bytes += sum(_most_on_disk(record.body) for record in written)
         if self._bytes > self._look_at or self._disk.memory.is_full:
             _if_there_is_memory(self._make_room)
 
-    def _count_in_hand(self, entry, last):
-        """Count what is in hand, which is written up to the number `last`.
+    def _count_in_hand(self, entry, last, given_up):
+        """Count what is in hand: written up to the number `last`, but for some given up.
 
         In an order in which another call can go on where this one is broken off, and in which
         nobody takes a record for delivered meanwhile.
         """
-        given_up = len(entry.in_hand) - len(_kept(entry.in_hand))
         if entry.accepted <= last:
             entry.accepted = last
             self._count_given_up(entry, given_up)
