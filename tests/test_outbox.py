@@ -273,18 +273,22 @@ def test_what_is_taken_in_is_counted_as_waiting_at_every_moment(box):
 
 def test_what_is_taken_in_while_another_counts_what_waits_is_not_overlooked(box):
     set_some_aside(box)
+    counts = []
 
-    def take_in(frame, *_):
-        if frame.f_code.co_name == "numbered" and box.entry.unnumbered:
-            sys.setprofile(None)
-            box.outbox.take_in()
+    def take_in_between(frame, event, _):
+        if event == "call" and frame.f_code.co_name in ("numbered", "unnumbered"):
+            counts.append(frame.f_code.co_name)
+            if len(counts) == 2:
+                sys.setprofile(None)
+                box.outbox.take_in()
 
-    sys.setprofile(take_in)
+    sys.setprofile(take_in_between)
     try:
         seen = box.entry.waiting
     finally:
         sys.setprofile(None)
-    assert box.entry.unnumbered == 0 and seen >= 2
+    assert len(counts) == 2 and box.entry.unnumbered == 0
+    assert seen >= 2
 
 
 def test_for_want_of_memory_for_what_others_set_aside_a_kept_record_is_not_given_up(box):

@@ -55,6 +55,7 @@ while time.time() < until:
 del running[:]
 gc.set_threshold(700, 10, 10)
 gc.collect()
+recorder_of(session, "last").log_event("after all")
 session.end(20)
 say("ended", struck=struck[0], inside=struck[1], **session.stats())
 """
@@ -77,6 +78,7 @@ while time.time() < until:
     time.sleep(0.001)
 signal.setitimer(signal.ITIMER_REAL, 0)
 session.flush(20)
+recorder_of(session, "last").log_event("after all")
 session.end(20)
 say("ended", struck=struck[0], inside=struck[1], **session.stats())
 """
@@ -143,7 +145,8 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the children
 signal.signal(signal.SIGALRM, on_alarm)
 for _ in range(int(sys.argv[3])):
     strike_beside_others(0.5)
-    assert session.flush(90), session.stats()
+    assert session.flush(60), session.stats()
+recorder_of(session, "last").log_event("after all")
 session.end(20)
 say("ended", struck=struck, **session.stats())
 """
