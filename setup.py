@@ -2,6 +2,7 @@
 
 setuptools for 2.7 would import the whole package for `attr:`, before what it needs is installed.
 """
+
 import re
 
 from setuptools import setup

@@ -1,4 +1,5 @@
 """A large backlog, a million records: open it, add to it, drain of it, and what it leaves."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -92,8 +93,14 @@ def drained_rows(scale):
         before = os.path.getsize(name)
         with Sink(port=_port(url)):
             after = children.run(DRAIN_AND_WAIT, url, path, name)
-    return [plain("the file of %s records (%.1f MB), drained" % (
-        "{0:,}".format(count), before / 1e6), after / 1e6, "MB", 1)]
+    return [
+        plain(
+            "the file of %s records (%.1f MB), drained" % ("{0:,}".format(count), before / 1e6),
+            after / 1e6,
+            "MB",
+            1,
+        )
+    ]
 
 
 def _port(url):
@@ -101,14 +108,19 @@ def _port(url):
 
 
 def _only_outbox(path):
-    name, = [name for name in os.listdir(path) if name.endswith(".outbox")]
+    (name,) = [name for name in os.listdir(path) if name.endswith(".outbox")]
     return os.path.join(path, name)
 
 
 def _bytes_row(path, count):
-    return compared("backlog of %s: a record on disk",
-                    os.path.getsize(_only_outbox(path)) / count, "bytes",
-                    "its body", len(_body()), 1.35)
+    return compared(
+        "backlog of %s: a record on disk",
+        os.path.getsize(_only_outbox(path)) / count,
+        "bytes",
+        "its body",
+        len(_body()),
+        1.35,
+    )
 
 
 def _body():
@@ -148,8 +160,12 @@ def _memory_row(path, empty, url, scale):
     with Sink(port=_port(url)):
         idle = children.run(DRAIN, url, empty, 0)
         draining = children.run(DRAIN, url, path, 2000 if scale.is_small else 20000)
-    return plain("backlog of %s: memory while draining, beyond an empty queue",
-                 (draining - idle) / 1e6, "MB", 15)
+    return plain(
+        "backlog of %s: memory while draining, beyond an empty queue",
+        (draining - idle) / 1e6,
+        "MB",
+        15,
+    )
 
 
 MEASURES = (backlog_rows, drained_rows)

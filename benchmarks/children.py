@@ -2,6 +2,7 @@
 
 What may live here: starting one, readings of /proc.  What may not: what is concluded.
 """
+
 from __future__ import absolute_import, division
 
 import json
@@ -28,13 +29,15 @@ def start(source, *arguments):
     """Start a program as `run` does; return a callable that waits for what it prints."""
     child = subprocess.Popen(
         [sys.executable, "-c", _START % (_paths(),) + source] + [str(one) for one in arguments],
-        stdout=subprocess.PIPE)
+        stdout=subprocess.PIPE,
+    )
 
     def finish():
         printed, _ = child.communicate()
         if child.returncode:
             raise RuntimeError("a measured application failed: see above")
         return json.loads(printed.decode("ascii"))
+
     return finish
 
 

@@ -3,6 +3,7 @@
 Both are timed by the server, from the first event of a batch to its last: nobody in the
 measured process looks on meanwhile.
 """
+
 from __future__ import absolute_import, division
 
 import json
@@ -26,10 +27,17 @@ def drain_rows(scale):
             bare.fill(count)
             floors.append([_seconds_a_record(sink, count, bare.drain)])
             ours.append([_seconds_a_record(sink, count, lambda: _drain(session, sink, count))])
-        return [Row(
-            "drain, a record", median([one for one, in ours]) * 1e6, "us",
-            "Session.send + DELETE", median([one for one, in floors]) * 1e6,
-            ratio_of(ours, floors), 1.25)]
+        return [
+            Row(
+                "drain, a record",
+                median([one for one, in ours]) * 1e6,
+                "us",
+                "Session.send + DELETE",
+                median([one for one, in floors]) * 1e6,
+                ratio_of(ours, floors),
+                1.25,
+            )
+        ]
 
 
 def _seconds_a_record(sink, count, drain):
@@ -57,9 +65,14 @@ class BareLoop(object):
         self._floor = subjects.Floor(path)
         self._session = requests.Session()
         self._session.trust_env = False
-        self._prepared = self._session.prepare_request(requests.Request(
-            "POST", url + "/api/sessions/00000000-0000-4000-8000-000000000000/events",
-            data=json.dumps(subjects.event()), headers={"Content-Type": "application/json"}))
+        self._prepared = self._session.prepare_request(
+            requests.Request(
+                "POST",
+                url + "/api/sessions/00000000-0000-4000-8000-000000000000/events",
+                data=json.dumps(subjects.event()),
+                headers={"Content-Type": "application/json"},
+            )
+        )
 
     def fill(self, count):
         """Keep `count` events."""
@@ -73,7 +86,7 @@ class BareLoop(object):
 
     def drain(self):
         """Send as many requests as there are records and delete these."""
-        for number, in self._floor.execute("SELECT id FROM records ORDER BY id").fetchall():
+        for (number,) in self._floor.execute("SELECT id FROM records ORDER BY id").fetchall():
             answer = self._session.send(self._prepared)
             if answer.status_code == 200 and answer.json()["status"] == "ok":
                 self._floor.execute("DELETE FROM records WHERE id = ?", (number,))

@@ -1,4 +1,5 @@
 """What datacat adds to an application's memory and CPU, and what gzip saves on the wire."""
+
 from __future__ import absolute_import, division
 
 from . import children, subjects
@@ -48,11 +49,16 @@ def memory_rows(scale):
     repeated = range(1 if scale.is_small else 5)
     with subjects.folder() as path, Sink() as sink:
         bare = median([children.run(REQUESTS) for _ in repeated])
-        logging = median([
-            children.run(LOGGING, sink.url, "%s/%d" % (path, number)) for number in repeated])
+        logging = median(
+            [children.run(LOGGING, sink.url, "%s/%d" % (path, number)) for number in repeated]
+        )
     return [
-        plain("memory of an application that logs, beyond `import requests`",
-              (logging - bare) / 1e6, "MB", 6),
+        plain(
+            "memory of an application that logs, beyond `import requests`",
+            (logging - bare) / 1e6,
+            "MB",
+            6,
+        ),
         plain("memory of `import requests`", bare / 1e6, "MB"),
     ]
 
@@ -65,25 +71,38 @@ def cpu_rows(scale):
     with subjects.folder() as path, Sink() as sink:
         for turn in range(turns):
             for how, shares in sorted(taken.items()):
-                shares.append(children.run(
-                    AT_A_RATE, sink.url, "%s/%s-%d" % (path, how, turn), seconds, how))
+                shares.append(
+                    children.run(AT_A_RATE, sink.url, "%s/%s-%d" % (path, how, turn), seconds, how)
+                )
     logging, silent, bare = [median(taken[how]) for how in ("logging", "silent", "bare")]
     return [
         plain("CPU at 100 records a second, of a core", (logging - silent) * 100, "%", 6),
-        compared("CPU at 100 records a second, of a core", (logging - silent) * 100, "%",
-                 "INSERT + Session.send + DELETE", (bare - silent) * 100),
+        compared(
+            "CPU at 100 records a second, of a core",
+            (logging - silent) * 100,
+            "%",
+            "INSERT + Session.send + DELETE",
+            (bare - silent) * 100,
+        ),
     ]
 
 
 def typical_state(documents=24):
     """Return a state as an editor might have it, some 4 KB of JSON."""
     return {
-        "status": "running", "user": "u-7f3a", "version": "4.2.1",
+        "status": "running",
+        "user": "u-7f3a",
+        "version": "4.2.1",
         "documents": [
-            {"id": "doc-%04d" % number, "title": "Quarterly report %d" % number,
-             "path": "/home/user/documents/2026/report-%d.odt" % number,
-             "modified": number % 3 == 0, "cursor": {"line": number * 7, "column": number % 80}}
-            for number in range(documents)],
+            {
+                "id": "doc-%04d" % number,
+                "title": "Quarterly report %d" % number,
+                "path": "/home/user/documents/2026/report-%d.odt" % number,
+                "modified": number % 3 == 0,
+                "cursor": {"line": number * 7, "column": number % 80},
+            }
+            for number in range(documents)
+        ],
     }
 
 
@@ -100,8 +119,16 @@ def wire_rows(scale):
                 session.update_state(typical_state())
             subjects.drained(session)
             sent[generation] = (sink.received()["wire_bytes"] - before) / requests
-    return [compared("a typical state on the wire, v1", sent["v1"], "bytes",
-                     "classic, which takes no gzip", sent["classic"], 0.4)]
+    return [
+        compared(
+            "a typical state on the wire, v1",
+            sent["v1"],
+            "bytes",
+            "classic, which takes no gzip",
+            sent["classic"],
+            0.4,
+        )
+    ]
 
 
 MEASURES = (memory_rows, cpu_rows, wire_rows)

@@ -1,4 +1,5 @@
 """What a session costs when there is nothing to do: wakeups and CPU of the library's threads."""
+
 from __future__ import absolute_import, division
 
 from . import children, subjects
@@ -34,7 +35,10 @@ def idle_rows(scale):
     rows = []
     for (generation, interval, most), (wakeups, cpu) in zip(cases, _measured(cases, seconds)):
         what = "idle %d s, %s%s" % (
-            seconds, generation, ", monitor every %d s" % interval if interval else "")
+            seconds,
+            generation,
+            ", monitor every %d s" % interval if interval else "",
+        )
         rows.append(plain(what + ", wakeups", wakeups, "times", most))
         at_rest = generation == "classic" and not interval
         rows.append(plain(what + ", CPU", cpu * 1e3, "ms", 1.0 if at_rest else None))
@@ -45,9 +49,11 @@ def _measured(cases, seconds):
     with subjects.folder() as path, Sink("classic") as classic, Sink("v1") as v1:
         urls = {"classic": classic.url, "v1": v1.url}
         running = [
-            children.start(APPLICATION, urls[generation], "%s/%d" % (path, number), seconds,
-                           interval)
-            for number, (generation, interval, _) in enumerate(cases)]
+            children.start(
+                APPLICATION, urls[generation], "%s/%d" % (path, number), seconds, interval
+            )
+            for number, (generation, interval, _) in enumerate(cases)
+        ]
         return [finish() for finish in running]
 
 

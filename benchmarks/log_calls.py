@@ -1,4 +1,5 @@
 """What a log call costs the application: idle, while the sender drains, with four threads."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -44,8 +45,9 @@ def idle(scale, peer=None):
             beside = lambda: floor.put(subjects.event())  # noqa: E731
         else:
             beside = subjects.PEERS[peer](path, sink.url)
-        return interleaved([
-            lambda: session.log_event(subjects.NAME, subjects.DATA), beside], *sizes(scale))
+        return interleaved(
+            [lambda: session.log_event(subjects.NAME, subjects.DATA), beside], *sizes(scale)
+        )
 
 
 def event_rows(scale):
@@ -53,8 +55,14 @@ def event_rows(scale):
     ours, floor = idle(scale)
     rows = [
         paired("log_event, idle, p50", ours, FLOOR, floor, 1.7),
-        compared("log_event, idle, p99", percentile(pooled(ours), 99) * 1e6, "us", FLOOR,
-                 percentile(pooled(floor), 99) * 1e6, None if scale.is_small else 3.0),
+        compared(
+            "log_event, idle, p99",
+            percentile(pooled(ours), 99) * 1e6,
+            "us",
+            FLOOR,
+            percentile(pooled(floor), 99) * 1e6,
+            None if scale.is_small else 3.0,
+        ),
     ]
     limits = {"litequeue": 0.7}
     installed = subjects.installed_peers()
@@ -78,8 +86,14 @@ def awake_rows(scale):
             ours += timed(lambda: session.log_event(subjects.NAME, subjects.DATA), 1)
             time.sleep(0.01)
             floors += timed(lambda: floor.put(subjects.event()), 1)
-        return [paired("log_event, one every 20 ms, waking the sender, p50", [ours],
-                       FLOOR + " every 20 ms", [floors])]
+        return [
+            paired(
+                "log_event, one every 20 ms, waking the sender, p50",
+                [ours],
+                FLOOR + " every 20 ms",
+                [floors],
+            )
+        ]
 
 
 def while_draining(scale, threads, a_second):
@@ -96,8 +110,14 @@ def while_draining(scale, threads, a_second):
         for _ in range(max(2, batches // 4)):
             floors.append(_called(lambda: floor.put(subjects.event()), 1, calls, a_second))
             _keep_busy(session)
-            ours.append(_called(lambda: session.log_event(subjects.NAME, subjects.DATA),
-                                threads, calls * 2, a_second))
+            ours.append(
+                _called(
+                    lambda: session.log_event(subjects.NAME, subjects.DATA),
+                    threads,
+                    calls * 2,
+                    a_second,
+                )
+            )
             subjects.drained(session)
     return ours, floors
 
@@ -114,7 +134,8 @@ def _called(function, threads, calls, a_second):
     pause = threads / a_second if a_second else 0.0
     workers = [
         threading.Thread(target=_call, args=(function, calls // threads, pause, gathered))
-        for _ in range(threads)]
+        for _ in range(threads)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -146,10 +167,18 @@ def draining_rows(scale):
         rows.append(paired(what + ", p50", ours, "floor, idle", floors, 2.5))
         rows.append(plain(what + ", p99", percentile(pooled(ours), 99) * 1e6, "us"))
     ours, floors = while_draining(scale, 4, 2 * A_SECOND)
-    rows.append(paired("log_event, draining, 4 threads, 4,000/s, p50", ours,
-                       "floor, idle, 4,000/s", floors))
-    rows.append(plain("log_event, draining, 4 threads, 4,000/s, p99",
-                      percentile(pooled(ours), 99) * 1e6, "us"))
+    rows.append(
+        paired(
+            "log_event, draining, 4 threads, 4,000/s, p50", ours, "floor, idle, 4,000/s", floors
+        )
+    )
+    rows.append(
+        plain(
+            "log_event, draining, 4 threads, 4,000/s, p99",
+            percentile(pooled(ours), 99) * 1e6,
+            "us",
+        )
+    )
     ours, floors = while_draining(scale, 1, A_SECOND)
     what = "log_event, draining, 1 thread, 2,000/s"
     rows.append(paired(what + ", p50", ours, "floor, idle, 2,000/s", floors))
@@ -162,11 +191,15 @@ def other_rows(scale):
     name, value, tags = subjects.METRIC
     with subjects.folder() as path, subjects.session() as session:
         floor = subjects.Floor(os.path.join(path, "floor.db"))
-        metric, metric_floor, state, state_floor = interleaved([
-            lambda: session.log_metric(name, value, tags),
-            lambda: floor.put({"name": name, "value": value, "tags": tags}),
-            lambda: session.update_state(subjects.STATE),
-            lambda: floor.put(subjects.STATE)], *sizes(scale))
+        metric, metric_floor, state, state_floor = interleaved(
+            [
+                lambda: session.log_metric(name, value, tags),
+                lambda: floor.put({"name": name, "value": value, "tags": tags}),
+                lambda: session.update_state(subjects.STATE),
+                lambda: floor.put(subjects.STATE),
+            ],
+            *sizes(scale)
+        )
         session.start_heartbeat_monitor()
         beats = [rate(session.heartbeat, 5000) for _ in range(20)]
         return [

@@ -2,6 +2,7 @@
 
 What may live here: samples, medians, ratios, rows.  What may not: what is measured.
 """
+
 from __future__ import absolute_import, division, print_function
 
 import argparse
@@ -98,16 +99,25 @@ def pooled(batches):
 
 def ratio_of(ours, others, percent=50):
     """Return the median of the ratios that the pairs of batches give."""
-    return median([
-        percentile(mine, percent) / percentile(other, percent)
-        for mine, other in zip(ours, others)])
+    return median(
+        [
+            percentile(mine, percent) / percentile(other, percent)
+            for mine, other in zip(ours, others)
+        ]
+    )
 
 
 def paired(what, ours, beside, others, at_most=None, percent=50):
     """Return the row of two lists of batches, in microseconds: the ratio is of the pairs."""
     return Row(
-        what, percentile(pooled(ours), percent) * 1e6, "us", beside,
-        percentile(pooled(others), percent) * 1e6, ratio_of(ours, others, percent), at_most)
+        what,
+        percentile(pooled(ours), percent) * 1e6,
+        "us",
+        beside,
+        percentile(pooled(others), percent) * 1e6,
+        ratio_of(ours, others, percent),
+        at_most,
+    )
 
 
 HEADINGS = ("what", "measured", "beside", "its", "ratio", "to reach", "")
@@ -116,12 +126,20 @@ HEADINGS = ("what", "measured", "beside", "its", "ratio", "to reach", "")
 def cells(row):
     """Return a row as texts, in the order of HEADINGS."""
     reached = {None: "", True: "yes", False: "NO"}[row.is_reached()]
-    at_most = "" if row.at_most is None else "<= %g%s" % (
-        row.at_most, " x" if row.ratio is not None else " " + row.unit)
+    at_most = (
+        ""
+        if row.at_most is None
+        else "<= %g%s" % (row.at_most, " x" if row.ratio is not None else " " + row.unit)
+    )
     return (
-        row.what, "%s %s" % (_short(row.measured), row.unit), row.beside,
+        row.what,
+        "%s %s" % (_short(row.measured), row.unit),
+        row.beside,
         "" if row.other is None else "%s %s" % (_short(row.other), row.unit),
-        "" if row.ratio is None else "%.2f" % row.ratio, at_most, reached)
+        "" if row.ratio is None else "%.2f" % row.ratio,
+        at_most,
+        reached,
+    )
 
 
 def _short(number):
@@ -140,9 +158,7 @@ def print_table(rows):
 
 def rotten(rows):
     """Return the rows whose ratio misses its target by more than noise explains."""
-    return [
-        row for row in rows
-        if row.ratio is not None and row.is_reached(SMALL_MARGIN) is False]
+    return [row for row in rows if row.ratio is not None and row.is_reached(SMALL_MARGIN) is False]
 
 
 def main(measures):
@@ -152,13 +168,17 @@ def main(measures):
     """
     parser = argparse.ArgumentParser(description="Measure datacat and print a table.")
     parser.add_argument(
-        "--small", action="store_true",
-        help="in seconds instead of minutes; fails where a ratio is twice its target")
+        "--small",
+        action="store_true",
+        help="in seconds instead of minutes; fails where a ratio is twice its target",
+    )
     scale = SMALL if parser.parse_args().small else FULL
     rows = [row for measure in measures for row in measure(scale)]
     print_table(rows)
     failed = rotten(rows) if scale.is_small else []
     for row in failed:
-        print("FAILED: %s is %.2f x %s, over twice the target" % (
-            row.what, row.ratio, row.beside), file=sys.stderr)
+        print(
+            "FAILED: %s is %.2f x %s, over twice the target" % (row.what, row.ratio, row.beside),
+            file=sys.stderr,
+        )
     sys.exit(1 if failed else 0)

@@ -1,4 +1,5 @@
 """Draws what the log calls of datacat and its peers cost as a picture: docs/latency.png."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -8,13 +9,15 @@ from . import subjects
 from .log_calls import FLOOR, idle, while_draining
 from .measuring import FULL, pooled
 
-PICTURE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-                       "docs", "latency.png")
+PICTURE = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "latency.png"
+)
 
 
 def main(path):
     """Measure, and draw how many of the calls take longer than so many microseconds."""
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -2,6 +2,7 @@
 
 What may live here: starting and ending it, and asking what it received.
 """
+
 from __future__ import absolute_import, division
 
 import json
@@ -13,8 +14,9 @@ import sys
 import time
 
 _SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sink_server.py")
-_REQUEST = (b"POST /api/sessions/x/events HTTP/1.1\r\nHost: x\r\nContent-Length: 150\r\n\r\n"
-            + b"x" * 150)
+_REQUEST = (
+    b"POST /api/sessions/x/events HTTP/1.1\r\nHost: x\r\nContent-Length: 150\r\n\r\n" + b"x" * 150
+)
 
 
 class Sink(object):
@@ -27,7 +29,9 @@ class Sink(object):
     def __init__(self, generation="v1", port=0):
         self._process = subprocess.Popen(
             [sys.executable, _SERVER, generation, str(port)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         self.port = int(self._process.stdout.readline())
         self.url = "http://127.0.0.1:%d" % self.port
 

@@ -3,6 +3,7 @@
 Its arguments are "v1" or "classic" and a port; it prints the port and ends with its standard
 input.  What may not live here: keeping anything but three counts and two times.
 """
+
 from __future__ import absolute_import, division
 
 import json
@@ -12,8 +13,12 @@ import threading
 from timeit import default_timer
 
 _SESSION = {
-    "id": "00000000-0000-4000-8000-000000000000", "created_at": "2026-01-01T00:00:00Z",
-    "updated_at": "2026-01-01T00:00:00Z", "active": True, "state": {}, "events": [],
+    "id": "00000000-0000-4000-8000-000000000000",
+    "created_at": "2026-01-01T00:00:00Z",
+    "updated_at": "2026-01-01T00:00:00Z",
+    "active": True,
+    "state": {},
+    "events": [],
     "metrics": [],
 }
 _V1_FIELDS = {"suspended": False, "crashed": False, "hung": False, "state_history": []}
@@ -86,12 +91,15 @@ class Sink(object):
             return _answer(_SESSION if self._is_classic else dict(_V1_FIELDS, **_SESSION))
         if head.startswith(b"POST /api/sessions "):
             return _answer(
-                {"session_id": "%08x-0000-4000-8000-000000000000" % self._received["requests"]})
+                {"session_id": "%08x-0000-4000-8000-000000000000" % self._received["requests"]}
+            )
         return self._ok
 
 
-_NOT_FOUND = (b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n"
-              b"Content-Length: 10\r\n\r\nNot found\n")
+_NOT_FOUND = (
+    b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 10\r\n\r\nNot found\n"
+)
 
 
 def _answer(fields):

@@ -1,4 +1,5 @@
 """What an application waits for at its start: the import, and a session with the server away."""
+
 from __future__ import absolute_import, division
 
 import compileall
@@ -17,7 +18,8 @@ from .measuring import Row, compared, main, median, plain, ratio_of
 FLOOR = "sqlite3, json, threading, uuid, logging"
 _TIMED = (
     "from timeit import default_timer as clock; start = clock(); import %s; "
-    "import sys; sys.stdout.write('%%.9f' %% (clock() - start))")
+    "import sys; sys.stdout.write('%%.9f' %% (clock() - start))"
+)
 
 
 def import_rows(scale):
@@ -29,13 +31,29 @@ def import_rows(scale):
             floors.append([_import(FLOOR, environment)])
             ours.append([_import("datacat", environment)])
         measured = median([one for one, in ours])
-        rows = [Row("import datacat", measured * 1e3, "ms", "import " + FLOOR,
-                    median([one for one, in floors]) * 1e3, ratio_of(ours, floors), 1.6)]
+        rows = [
+            Row(
+                "import datacat",
+                measured * 1e3,
+                "ms",
+                "import " + FLOOR,
+                median([one for one, in floors]) * 1e3,
+                ratio_of(ours, floors),
+                1.6,
+            )
+        ]
         for name in ("requests", "sentry_sdk", "posthog"):
             taken = [_import(name, environment) for _ in range(3 if scale.is_small else 11)]
             if None not in taken:
-                rows.append(compared("import datacat", measured * 1e3, "ms", "import " + name,
-                                     median(taken) * 1e3))
+                rows.append(
+                    compared(
+                        "import datacat",
+                        measured * 1e3,
+                        "ms",
+                        "import " + name,
+                        median(taken) * 1e3,
+                    )
+                )
         return rows
 
 
@@ -43,16 +61,21 @@ def _with_compiled_datacat(path):
     """Return an environment in which datacat is a copy with its bytecode, as pip installs it."""
     package = os.path.dirname(os.path.abspath(datacat.__file__))
     # The collector is of Python 3 alone, and nothing of it is imported.
-    shutil.copytree(package, os.path.join(path, "datacat"),
-                    ignore=shutil.ignore_patterns("collector"))
+    shutil.copytree(
+        package, os.path.join(path, "datacat"), ignore=shutil.ignore_patterns("collector")
+    )
     compileall.compile_dir(path, quiet=1)
     return dict(os.environ, PYTHONPATH=path)
 
 
 def _import(names, environment):
     """Return the seconds that an import takes in a fresh process, None where it fails."""
-    child = subprocess.Popen([sys.executable, "-c", _TIMED % names], env=environment,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-c", _TIMED % names],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     printed, _ = child.communicate()
     return float(printed) if child.returncode == 0 else None
 
@@ -67,8 +90,7 @@ def away_rows(scale):
     silent.listen(1)
     try:
         url = "http://127.0.0.1:%d" % silent.getsockname()[1]
-        swallowed = [_seconds_to_create(url, connect_wait=0, timeout=0.2)
-                     for _ in range(repeated)]
+        swallowed = [_seconds_to_create(url, connect_wait=0, timeout=0.2) for _ in range(repeated)]
     finally:
         silent.close()
     return [

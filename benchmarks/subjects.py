@@ -2,6 +2,7 @@
 
 What may live here: making each with the same record.  What may not: timing.
 """
+
 from __future__ import absolute_import, division
 
 import contextlib
@@ -21,8 +22,12 @@ import datacat
 logging.getLogger("datacat").addHandler(logging.NullHandler())
 
 NAME = "order_placed"
-DATA = {"order": 184467440737, "customer": "c-20419-7731", "total": 129.95,
-        "channel": "shop/checkout/express/eu-central/desktop-ui"}
+DATA = {
+    "order": 184467440737,
+    "customer": "c-20419-7731",
+    "total": 129.95,
+    "channel": "shop/checkout/express/eu-central/desktop-ui",
+}
 METRIC = ("queue_depth", 1024.5, ["host:worker-17", "zone:eu"])
 STATE = {"status": "running", "window": {"active": "editor"}, "documents": 3}
 
@@ -53,7 +58,8 @@ def session(url=None, **options):
     with folder() as spool:
         options.setdefault("spool_dir", spool)
         opened = datacat.create_session(
-            url or unused_url(), product="benchmark", version="1", **options)
+            url or unused_url(), product="benchmark", version="1", **options
+        )
         try:
             yield opened
         finally:
@@ -91,18 +97,21 @@ def event():
 
 def _litequeue(path, url):
     from litequeue import LiteQueue
+
     put = LiteQueue(os.path.join(path, "litequeue.db")).put
     return lambda: put(json.dumps(event()))
 
 
 def _sentry(path, url):
     import sentry_sdk
+
     sentry_sdk.init(dsn=url.replace("//", "//key@") + "/1", default_integrations=False)
     return lambda: sentry_sdk.capture_event({"message": NAME, "extra": dict(DATA)})
 
 
 def _posthog(path, url):
     import posthog
+
     capture = posthog.Posthog("key", host=url).capture
     return lambda: capture(NAME, distinct_id="benchmark", properties=dict(DATA))
 

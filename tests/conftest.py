@@ -2,6 +2,7 @@
 
 What a fixture started it ends, whatever happened to the test.
 """
+
 from __future__ import absolute_import, division
 
 import os
@@ -30,8 +31,10 @@ def pytest_configure(config):
 def clean_environment(monkeypatch):
     """No test sees the settings of whoever runs it."""
     for name in list(os.environ):
-        if name.startswith("DATACAT_") and name not in ("DATACAT_COLLECTOR_PYTHON",
-                                                        "DATACAT_TEST_URL"):
+        if name.startswith("DATACAT_") and name not in (
+            "DATACAT_COLLECTOR_PYTHON",
+            "DATACAT_TEST_URL",
+        ):
             monkeypatch.delenv(name)
 
 
@@ -83,8 +86,9 @@ def make_collector(tmp_path):
     made = []
 
     def make(classic=False, api_key=None):
-        process = CollectorProcess(tmp_path / ("collector-%d.db" % len(made)), classic=classic,
-                                   api_key=api_key)
+        process = CollectorProcess(
+            tmp_path / ("collector-%d.db" % len(made)), classic=classic, api_key=api_key
+        )
         made.append(process)
         return process
 

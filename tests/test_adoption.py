@@ -2,6 +2,7 @@
 
 A process dies here by letting go of its file without a word, as sqlite's lock does at kill -9.
 """
+
 from __future__ import absolute_import, division
 
 import pytest
@@ -34,8 +35,11 @@ def log(line, entry, *names):
 
 
 def crash_event(server, server_id):
-    found = [event for event in server.sessions[server_id]["events"]
-             if event["name"] == "session_crashed_detected"]
+    found = [
+        event
+        for event in server.sessions[server_id]["events"]
+        if event["name"] == "session_crashed_detected"
+    ]
     assert len(found) == 1
     return found[0]["data"]
 
@@ -49,6 +53,7 @@ def other_with(bench, *names):
 
 
 # -- adopting
+
 
 @pytest.mark.parametrize("classic", [False, True])
 def test_what_a_dead_process_left_is_delivered_in_order_and_its_crash_recorded(bench, classic):
@@ -65,7 +70,7 @@ def test_what_a_dead_process_left_is_delivered_in_order_and_its_crash_recorded(b
     assert held["ended_at"]
     assert classic or held["crashed"]
     assert len(alive.sender.outboxes) == 1  # the adopted one is over and closed
-    assert len(alive.spool._paths()) == 1   # and deleted
+    assert len(alive.spool._paths()) == 1  # and deleted
 
 
 def test_a_living_process_s_outbox_is_left_alone(bench):
@@ -92,21 +97,26 @@ def test_an_own_open_goes_before_the_look_for_the_dead(bench, monkeypatch):
     alive.run(1)
     alive.world.pass_(61)
     survey, opened_then = alive.spool.survey, []
-    monkeypatch.setattr(alive.spool, "survey", lambda held: (
-        opened_then.append(len(alive.server.sessions)) or survey(held)))
+    monkeypatch.setattr(
+        alive.spool,
+        "survey",
+        lambda held: (opened_then.append(len(alive.server.sessions)) or survey(held)),
+    )
     alive.session()
     alive.run(1)
     assert opened_then == [2]
 
 
 def test_dead_outboxes_are_looked_for_once_a_minute_however_busy_the_process_is(
-        bench, monkeypatch):
+    bench, monkeypatch
+):
     alive = bench()
     mine = alive.session()
     looks = []
     survey = alive.spool.survey
     monkeypatch.setattr(
-        alive.spool, "survey", lambda held: looks.append(alive.world.now) or survey(held))
+        alive.spool, "survey", lambda held: looks.append(alive.world.now) or survey(held)
+    )
     for _ in range(700):
         log(alive, mine, "busy")
         log(alive, mine, "busy")
@@ -165,6 +175,7 @@ def test_an_adopted_outbox_whose_last_record_is_buried_is_let_go_too(bench):
 
 def _refused():
     from tools.memory_server import text
+
     return text(400, "Invalid request body\n")
 
 
@@ -238,6 +249,7 @@ def test_closing_leaves_the_rest_of_an_adopted_outbox_to_the_next_process(bench)
 
 # -- continuing
 
+
 def test_a_continued_outbox_s_old_sessions_are_judged_delivered_and_forgotten(bench):
     line, left = other_with(bench, "one")
     successor = line.again(looks=True)
@@ -274,6 +286,7 @@ def test_a_continued_session_is_told_nothing_of_its_life(bench):
 
 # -- what is known of a death
 
+
 class Facts(object):
     hung = None
 
@@ -286,15 +299,22 @@ def facts(notes, boot, hung=None):
 
 def test_a_plain_death_is_what_servers_call_it():
     assert facts({"process": "77", "boot": "b"}, "b") == {
-        "reason": "abnormal_termination", "rebooted": False, "hung_before": False,
-        "process": "77"}
+        "reason": "abnormal_termination",
+        "rebooted": False,
+        "hung_before": False,
+        "process": "77",
+    }
 
 
 def test_a_death_in_a_hang_and_a_reboot_are_told_apart():
     assert facts({"boot": "b"}, "b", hung=1)["reason"] == "killed_while_hung"
     assert facts({"boot": "a"}, "b")["reason"] == "machine_restarted"
     assert facts({"boot": "a"}, "b", hung=1) == {
-        "reason": "machine_restarted", "rebooted": True, "hung_before": True, "process": None}
+        "reason": "machine_restarted",
+        "rebooted": True,
+        "hung_before": True,
+        "process": None,
+    }
 
 
 @pytest.mark.parametrize("notes, boot", [({}, "b"), ({"boot": ""}, "b"), ({"boot": "a"}, "")])
@@ -322,7 +342,7 @@ def test_when_the_dead_process_last_lived_is_told(bench):
     alive.session()
     alive.run(20)
     told = crash_event(alive.server, left.server_id)["last_lived_at"]
-    assert told.endswith("Z") and told > records.rfc3339(10 ** 15)
+    assert told.endswith("Z") and told > records.rfc3339(10**15)
 
 
 def test_a_verdict_is_given_once(bench):

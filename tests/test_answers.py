@@ -1,4 +1,5 @@
 """What comes back decides: wait, give up one record, or tell the application."""
+
 from __future__ import absolute_import, division
 
 import logging
@@ -23,7 +24,8 @@ def poison(seen):
 
 
 def test_a_wrong_key_is_told_at_once_with_the_servers_words_and_what_to_pass(
-        make_collector, open_session, spool):
+    make_collector, open_session, spool
+):
     collector = make_collector(api_key="right").start()
     with pytest.raises(datacat.NotAuthorized) as caught:
         open_session(collector.url, api_key="wrong")
@@ -38,7 +40,8 @@ def test_a_wrong_key_is_told_at_once_with_the_servers_words_and_what_to_pass(
 
 
 def test_a_key_that_is_refused_later_loses_nothing_and_warns_once(
-        make_collector, open_session, caplog):
+    make_collector, open_session, caplog
+):
     collector = make_collector(api_key="right").start()
     session = open_session(collector.url, api_key="right")
     session.flush()
@@ -65,23 +68,34 @@ def test_a_key_that_is_refused_later_loses_nothing_and_warns_once(
 
 def test_a_refused_opening_is_told_with_the_servers_words(collector, open_session, before):
     proxy = before(collector)
-    proxy.rule(faults.Answer(400, b"Product and version are required fields\n", TEXT),
-               lambda seen: seen.path == "/api/sessions")
+    proxy.rule(
+        faults.Answer(400, b"Product and version are required fields\n", TEXT),
+        lambda seen: seen.path == "/api/sessions",
+    )
     with pytest.raises(datacat.RequestRefused) as caught:
         open_session(proxy.url)
     assert caught.value.words == "Product and version are required fields"
     assert "product=" in str(caught.value)
 
 
-@pytest.mark.parametrize("fault", [
-    faults.html_filter(403), faults.html_filter(400), faults.html_filter(451),
-    faults.captive_portal(), faults.redirect("http://login.example/"),
-    faults.Answer(404, b"404 page not found\n", TEXT).named("other service"),
-    faults.Answer(405, b"Method not allowed\n", TEXT).named("static server"),
-    faults.busy(), faults.gateway_error(502, applied=False),
-], ids=lambda fault: "%s-%s" % (fault.name, fault.status))
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.html_filter(403),
+        faults.html_filter(400),
+        faults.html_filter(451),
+        faults.captive_portal(),
+        faults.redirect("http://login.example/"),
+        faults.Answer(404, b"404 page not found\n", TEXT).named("other service"),
+        faults.Answer(405, b"Method not allowed\n", TEXT).named("static server"),
+        faults.busy(),
+        faults.gateway_error(502, applied=False),
+    ],
+    ids=lambda fault: "%s-%s" % (fault.name, fault.status),
+)
 def test_whatever_else_answers_an_opening_it_waits_and_nothing_raises(
-        fault, collector, open_session, before):
+    fault, collector, open_session, before
+):
     proxy = before(collector)
     proxy.rule(fault)
     session = open_session(proxy.url, connect_wait=1)
@@ -100,7 +114,8 @@ def delivered(session):
 
 
 def test_what_is_refused_with_400_becomes_a_dead_letter_and_the_next_goes_on(
-        any_collector, open_session, before, caplog):
+    any_collector, open_session, before, caplog
+):
     proxy = before(any_collector)
     proxy.rule(faults.Answer(400, b"Invalid request body\n", TEXT).named("poison"), poison)
     session = open_session(proxy.url)
@@ -115,7 +130,8 @@ def test_what_is_refused_with_400_becomes_a_dead_letter_and_the_next_goes_on(
 
 
 def test_503_waits_as_long_as_the_server_asks_and_flush_does_not_cut_it_short(
-        any_collector, open_session, before):
+    any_collector, open_session, before
+):
     proxy = before(any_collector)
     session = open_session(proxy.url)
     session.flush()
@@ -133,7 +149,8 @@ def test_503_waits_as_long_as_the_server_asks_and_flush_does_not_cut_it_short(
 
 @pytest.mark.parametrize("applied", [False, True])
 def test_200_with_html_is_not_a_delivery_and_what_was_applied_is_not_sent_again(
-        applied, any_collector, open_session, before):
+    applied, any_collector, open_session, before
+):
     proxy = before(any_collector)
     session = open_session(proxy.url)
     session.flush()
@@ -148,7 +165,8 @@ def test_200_with_html_is_not_a_delivery_and_what_was_applied_is_not_sent_again(
 
 
 def test_404_of_a_record_waits_unless_it_says_that_the_session_is_unknown(
-        collector, open_session, before):
+    collector, open_session, before
+):
     proxy = before(collector)
     session = open_session(proxy.url)
     session.flush()

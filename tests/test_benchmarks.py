@@ -1,4 +1,5 @@
 """The benchmarks: a sink that a session takes for a server, and a verdict that is right."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -13,7 +14,8 @@ from benchmarks import measuring, sink
 
 @pytest.mark.parametrize("generation", ["v1", "classic"])
 def test_a_session_takes_the_sink_for_a_server_and_all_its_records_arrive(
-        generation, open_session):
+    generation, open_session
+):
     with sink.Sink(generation) as server:
         session = open_session(server.url)
         session.log_event("event")

@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """Promises of DatacatClient: the server's JSON or the right error, repeated only where safe."""
+
 from __future__ import absolute_import, division
 
 import json
@@ -79,8 +80,9 @@ class Server(object):
             kind = "text/plain; charset=utf-8"
         elif not isinstance(answer, Exception):
             answer = json.dumps(answer)
-        self._mock.add(method, URL + path, body=answer, status=status, content_type=kind,
-                       headers=headers)
+        self._mock.add(
+            method, URL + path, body=answer, status=status, content_type=kind, headers=headers
+        )
         return self
 
     def is_v1(self):
@@ -92,7 +94,7 @@ class Server(object):
 
     def asked(self, path=""):
         """Return the paths of the requests so far that end so."""
-        paths = [call.request.url[len(URL):] for call in self._mock.calls]
+        paths = [call.request.url[len(URL) :] for call in self._mock.calls]
         return [each for each in paths if each.endswith(path)]
 
     def last_body(self):
@@ -159,9 +161,11 @@ def test_all_sessions_are_listed_by_a_real_server(any_collector):
 
 def test_a_session_that_a_real_server_does_not_know_is_not_found(any_collector):
     with DatacatClient(any_collector.url) as client:
-        for operation in (lambda: client.get_session("none"),
-                          lambda: client.log_event("none", "e"),
-                          lambda: client.end_session("none")):
+        for operation in (
+            lambda: client.get_session("none"),
+            lambda: client.log_event("none", "e"),
+            lambda: client.end_session("none"),
+        ):
             with pytest.raises(SessionNotFound) as caught:
                 operation()
             assert caught.value.status == 404
@@ -208,8 +212,12 @@ def test_a_session_is_created_with_the_settings_product_and_version(server, clie
 def test_hostname_and_machine_id_are_sent_only_when_they_are_given(server, clock):
     server.says("POST", "/api/sessions", {"session_id": "s"})
     DatacatClient(URL, product="p", hostname="h", machine_id="m").create_session()
-    assert server.last_body() == {"product": "p", "version": "unknown", "hostname": "h",
-                                  "machine_id": "m"}
+    assert server.last_body() == {
+        "product": "p",
+        "version": "unknown",
+        "hostname": "h",
+        "machine_id": "m",
+    }
 
 
 def test_the_id_of_a_created_session_may_be_called_id_and_the_status_be_201(server, client):
@@ -221,11 +229,17 @@ def test_a_v1_server_gets_times_extras_and_the_states_envelope(server, client):
     server.is_v1()
     for operation in ("events", "metrics", "state"):
         server.says("POST", "/api/sessions/s/" + operation, {"success": True})
-    assert client.log_event("s", "e", {"k": 1}, category="warning", labels=["a"],
-                            message="m") == {"success": True}
+    assert client.log_event("s", "e", {"k": 1}, category="warning", labels=["a"], message="m") == {
+        "success": True
+    }
     assert server.last_body() == {
-        "timestamp": "2023-11-14T22:13:20Z", "name": "e", "data": {"k": 1},
-        "category": "warning", "labels": ["a"], "message": "m"}
+        "timestamp": "2023-11-14T22:13:20Z",
+        "name": "e",
+        "data": {"k": 1},
+        "category": "warning",
+        "labels": ["a"],
+        "message": "m",
+    }
     client.log_metric("s", "m", 2, unit="seconds", type="timer")
     assert server.last_body()["unit"] == "seconds"
     client.update_state("s", {"state": 1})
@@ -265,12 +279,16 @@ def test_what_cannot_be_an_id_is_refused_before_anything_is_sent(mock, client, w
     assert len(mock.calls) == 0
 
 
-@pytest.mark.parametrize("call", [
-    lambda client: client.log_event("s", ""),
-    lambda client: client.log_metric("s", "m", float("nan")),
-    lambda client: client.update_state("s", ["not a dict"]),
-    lambda client: client.log_event("s", "e", {"x": "y" * 2 ** 20}),
-], ids=["name", "value", "state", "size"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.log_event("s", ""),
+        lambda client: client.log_metric("s", "m", float("nan")),
+        lambda client: client.update_state("s", ["not a dict"]),
+        lambda client: client.log_event("s", "e", {"x": "y" * 2**20}),
+    ],
+    ids=["name", "value", "state", "size"],
+)
 def test_what_cannot_be_recorded_is_refused_before_anything_is_sent(mock, client, call):
     with pytest.raises(InvalidRecord):
         call(client)
@@ -312,11 +330,16 @@ def test_after_an_outage_the_generation_is_asked_for_again(server, client):
     assert len(server.asked("/health")) == 2
 
 
-@pytest.mark.parametrize("generation, path", [
-    ("is_v1", "/api/data/sessions"), ("is_classic", "/api/grafana/sessions"),
-])
+@pytest.mark.parametrize(
+    "generation, path",
+    [
+        ("is_v1", "/api/data/sessions"),
+        ("is_classic", "/api/grafana/sessions"),
+    ],
+)
 def test_all_sessions_are_asked_for_where_the_generation_has_them(
-        server, client, generation, path):
+    server, client, generation, path
+):
     getattr(server, generation)()
     server.says("GET", path, [CLASSIC_SESSION])
     assert client.get_all_sessions() == [CLASSIC_SESSION]
@@ -333,15 +356,24 @@ def test_all_sessions_are_found_on_a_v1_server_whose_health_is_hidden(server, cl
 # Failures, and what is tried again
 
 
-@pytest.mark.parametrize("status, words, kind", [
-    (302, "", Redirected), (400, "Invalid request body\n", RequestRefused),
-    (401, "Unauthorized\n", NotAuthorized), (403, "no\n", NotAuthorized),
-    (404, "session not found\n", SessionNotFound), (404, "Not found\n", OperationUnknown),
-    (405, "Method not allowed\n", OperationUnknown), (503, "busy\n", ServerBusy),
-    (500, "broken\n", ServerFault), (200, "<html>log in</html>", UnexpectedAnswer),
-])
+@pytest.mark.parametrize(
+    "status, words, kind",
+    [
+        (302, "", Redirected),
+        (400, "Invalid request body\n", RequestRefused),
+        (401, "Unauthorized\n", NotAuthorized),
+        (403, "no\n", NotAuthorized),
+        (404, "session not found\n", SessionNotFound),
+        (404, "Not found\n", OperationUnknown),
+        (405, "Method not allowed\n", OperationUnknown),
+        (503, "busy\n", ServerBusy),
+        (500, "broken\n", ServerFault),
+        (200, "<html>log in</html>", UnexpectedAnswer),
+    ],
+)
 def test_a_write_that_may_not_be_repeated_fails_at_once_with_all_that_is_known(
-        server, client, clock, status, words, kind):
+    server, client, clock, status, words, kind
+):
     server.is_v1().says("POST", "/api/sessions/s/events", words, status)
     with pytest.raises(kind) as caught:
         client.log_event("s", "e")
@@ -360,14 +392,24 @@ def test_an_answer_that_stays_out_is_not_repeated_for_an_event(server, client):
     assert len(server.asked("/events")) == 1
 
 
-@pytest.mark.parametrize("failing", [
-    (requests.exceptions.ConnectTimeout(), 200), (requests.exceptions.ReadTimeout(), 200),
-    ("broken\n", 500), ("busy\n", 503), ("gateway\n", 502), ("<html>log in</html>", 200),
-], ids=repr)
+@pytest.mark.parametrize(
+    "failing",
+    [
+        (requests.exceptions.ConnectTimeout(), 200),
+        (requests.exceptions.ReadTimeout(), 200),
+        ("broken\n", 500),
+        ("busy\n", 503),
+        ("gateway\n", 502),
+        ("<html>log in</html>", 200),
+    ],
+    ids=repr,
+)
 def test_reading_and_updating_state_are_tried_again(server, client, clock, failing):
     server.is_v1()
-    for method, path, answer in (("GET", "/api/sessions/s", V1_SESSION),
-                                 ("POST", "/api/sessions/s/state", OK)):
+    for method, path, answer in (
+        ("GET", "/api/sessions/s", V1_SESSION),
+        ("POST", "/api/sessions/s/state", OK),
+    ):
         server.says(method, path, *failing)
         server.says(method, path, answer)
     assert client.get_session("s") == V1_SESSION

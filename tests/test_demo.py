@@ -1,4 +1,5 @@
 """The demo: what it concludes from both sides' numbers, and one run of it, small but whole."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -23,16 +24,28 @@ def test_what_an_application_wrote_down_is_read_back_without_a_line_cut_by_the_k
 
 def test_delivered_numbers_are_found_in_events_metrics_and_states_and_nothing_else():
     sessions = [
-        {"events": [{"name": "seen", "data": demo_tally.mark("a", 1)},
-                    {"name": "application_recovered", "data": {"hung_seconds": 2}},
-                    {"name": "bare", "data": None}],
-         "metrics": [{"name": "m", "tags": ["x:y", demo_tally.tag("a", 2)]},
-                     {"name": "untagged"}],
-         "state_history": [{"state": {"product": "p"}}, {"state": demo_tally.mark("a", 3)}]},
-        {"events": [{"name": "seen", "data": demo_tally.mark("b", 1)}],
-         "metrics": None, "state_history": None}]
+        {
+            "events": [
+                {"name": "seen", "data": demo_tally.mark("a", 1)},
+                {"name": "application_recovered", "data": {"hung_seconds": 2}},
+                {"name": "bare", "data": None},
+            ],
+            "metrics": [
+                {"name": "m", "tags": ["x:y", demo_tally.tag("a", 2)]},
+                {"name": "untagged"},
+            ],
+            "state_history": [{"state": {"product": "p"}}, {"state": demo_tally.mark("a", 3)}],
+        },
+        {
+            "events": [{"name": "seen", "data": demo_tally.mark("b", 1)}],
+            "metrics": None,
+            "state_history": None,
+        },
+    ]
     assert demo_tally.delivered_numbers(sessions) == {
-        "a": {"event": [1], "metric": [2], "state": [3]}, "b": {"event": [1]}}
+        "a": {"event": [1], "metric": [2], "state": [3]},
+        "b": {"event": [1]},
+    }
 
 
 def test_everything_delivered_once_and_in_order_counts_as_such():
@@ -52,43 +65,66 @@ def test_a_record_that_came_after_a_later_one_of_its_kind_is_out_of_order():
     assert demo_tally.count({1, 2, 3}, {"event": [2, 3, 1]}) == GOOD._replace(out_of_order=1)
 
 
-@pytest.mark.parametrize("killed, extra, unaccepted", [
-    (True, [4], 0), (True, [5], 1), (True, [4, 5], 1), (False, [4], 1)])
+@pytest.mark.parametrize(
+    "killed, extra, unaccepted",
+    [(True, [4], 0), (True, [5], 1), (True, [4, 5], 1), (False, [4], 1)],
+)
 def test_only_the_record_that_a_kill_kept_from_being_written_down_may_be_more(
-        killed, extra, unaccepted):
+    killed, extra, unaccepted
+):
     count = demo_tally.count({1, 2, 3}, {"event": [1, 2, 3] + extra}, killed=killed)
     assert count == GOOD._replace(unaccepted=unaccepted)
 
 
 def test_crashes_are_sessions_and_hangs_and_recoveries_are_events():
-    sessions = [{"crashed": True, "events": [{"name": "application_appears_hung"},
-                                             {"name": "application_recovered"},
-                                             {"name": "session_crashed_detected"}]},
-                {"crashed": False, "events": None}]
+    sessions = [
+        {
+            "crashed": True,
+            "events": [
+                {"name": "application_appears_hung"},
+                {"name": "application_recovered"},
+                {"name": "session_crashed_detected"},
+            ],
+        },
+        {"crashed": False, "events": None},
+    ]
     assert demo_tally.seen(sessions) == ALL_SEEN
 
 
-@pytest.mark.parametrize("total, saw, held", [
-    (GOOD, ALL_SEEN, True),
-    (GOOD, ALL_SEEN._replace(hangs=2), True),
-    (GOOD, ALL_SEEN._replace(crashes=0), False),
-    (GOOD, ALL_SEEN._replace(recoveries=0), False),
-    (GOOD._replace(delivered=2, lost=1), ALL_SEEN, False),
-    (GOOD._replace(twice=1), ALL_SEEN, False),
-    (GOOD._replace(out_of_order=1), ALL_SEEN, False),
-    (GOOD._replace(unaccepted=1), ALL_SEEN, False),
-    (GOOD._replace(accepted=0, delivered=0), ALL_SEEN, False),
-])
+@pytest.mark.parametrize(
+    "total, saw, held",
+    [
+        (GOOD, ALL_SEEN, True),
+        (GOOD, ALL_SEEN._replace(hangs=2), True),
+        (GOOD, ALL_SEEN._replace(crashes=0), False),
+        (GOOD, ALL_SEEN._replace(recoveries=0), False),
+        (GOOD._replace(delivered=2, lost=1), ALL_SEEN, False),
+        (GOOD._replace(twice=1), ALL_SEEN, False),
+        (GOOD._replace(out_of_order=1), ALL_SEEN, False),
+        (GOOD._replace(unaccepted=1), ALL_SEEN, False),
+        (GOOD._replace(accepted=0, delivered=0), ALL_SEEN, False),
+    ],
+)
 def test_the_promises_held_only_when_all_arrived_once_in_order_and_all_faults_were_seen(
-        total, saw, held):
+    total, saw, held
+):
     assert demo_tally.held(total, saw) is held
 
 
 def test_the_table_has_a_row_for_each_application_and_columns_that_line_up():
     lines = demo_tally.table([("a", GOOD), ("together", GOOD._replace(lost=12345))], ALL_SEEN)
     assert len(set(map(len, lines[:4]))) == 1
-    assert lines[0].split() == ["accepted", "delivered", "lost", "twice", "out", "of", "order",
-                                "never", "accepted"]
+    assert lines[0].split() == [
+        "accepted",
+        "delivered",
+        "lost",
+        "twice",
+        "out",
+        "of",
+        "order",
+        "never",
+        "accepted",
+    ]
     assert lines[2].split() == ["a", "3", "3", "0", "0", "0", "0"]
     assert lines[3].split() == ["together", "3", "3", "12345", "0", "0", "0"]
     assert "crashes seen 1" in lines[-1]
@@ -101,8 +137,15 @@ def test_the_demo_loses_nothing_and_leaves_nothing_behind(tmp_path):
     temporary.mkdir()
     demo = ChildProcess(
         [sys.executable, "-m", "datacat", "demo", "--records", "300"],
-        environment({"TMPDIR": str(temporary), "TEMP": str(temporary), "TMP": str(temporary),
-                     "DATACAT_DISABLED": "1"}))
+        environment(
+            {
+                "TMPDIR": str(temporary),
+                "TEMP": str(temporary),
+                "TMP": str(temporary),
+                "DATACAT_DISABLED": "1",
+            }
+        ),
+    )
     try:
         code = demo.wait(120)
         output = demo.output

@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """Records as requests and responses as what they mean, against what real servers answered."""
+
 from __future__ import absolute_import, division
 
 import collections
@@ -34,12 +35,16 @@ def as_call(line):
     """Return the request and the response of one line of a transcript."""
     body = None if line["body"] is None else line["body"].encode("utf-8")
     request = Request(str(line["method"]), str(line["path"]), body, False)
-    return request, Response(line["status"], {"Content-Type": line["type"]},
-                             line["answer"].encode("utf-8"))
+    return request, Response(
+        line["status"], {"Content-Type": line["type"]}, line["answer"].encode("utf-8")
+    )
 
 
-LINES = [(name, number, line) for name in ("classic", "v1")
-         for number, line in enumerate(transcript(name))]
+LINES = [
+    (name, number, line)
+    for name in ("classic", "v1")
+    for number, line in enumerate(transcript(name))
+]
 
 
 def record(kind, fields, captured=CAPTURED):
@@ -53,8 +58,7 @@ def sent(dialect, kind, fields, late=False):
 
 def text(status, words, content_type="text/plain; charset=utf-8", **headers):
     headers = dict((name.replace("_", "-"), value) for name, value in headers.items())
-    return Response(status, dict(headers, **{"Content-Type": content_type}),
-                    words.encode("utf-8"))
+    return Response(status, dict(headers, **{"Content-Type": content_type}), words.encode("utf-8"))
 
 
 def failure(response, request=EVENT_REQUEST):
@@ -64,6 +68,7 @@ def failure(response, request=EVENT_REQUEST):
 
 
 # -- what real servers answered
+
 
 def expected_failure(line):
     status, words = line["status"], line["answer"].strip()
@@ -75,8 +80,9 @@ def expected_failure(line):
     return errors.OperationUnknown
 
 
-@pytest.mark.parametrize("name, number, line", LINES,
-                         ids=["%s-%d" % (name, number) for name, number, line in LINES])
+@pytest.mark.parametrize(
+    "name, number, line", LINES, ids=["%s-%d" % (name, number) for name, number, line in LINES]
+)
 def test_each_answer_of_a_real_server_is_understood(name, number, line):
     request, response = as_call(line)
     if line["status"] == 200:
@@ -108,8 +114,11 @@ def test_the_health_of_a_real_server_tells_v1(name, dialect):
 
 @pytest.mark.parametrize("name, dialect", [("classic", CLASSIC), ("v1", V1)])
 def test_a_session_of_a_real_server_tells_its_dialect(name, dialect):
-    sessions = [line["answer"] for line in transcript(name)
-                if line["method"] == "GET" and line["answer"].startswith('{"id"')]
+    sessions = [
+        line["answer"]
+        for line in transcript(name)
+        if line["method"] == "GET" and line["answer"].startswith('{"id"')
+    ]
     assert len(sessions) == 4
     for session in sessions:
         assert dialects.recognise_session(json.loads(session)) is dialect
@@ -122,21 +131,25 @@ def test_data_named_like_v1_s_fields_does_not_make_a_classic_server_v1():
     assert dialects.recognise_beginning(session) is CLASSIC
 
 
-@pytest.mark.parametrize("response", [
-    text(200, "<html>login</html>", "text/html"),
-    text(200, '{"service":"another"}', "application/json"),
-    text(200, '["service"]', "application/json"),
-    text(200, '{"service":7}', "application/json"),
-    text(503, '{"service":"datacat-server"}', "application/json"),
-    text(404, "<html>not found</html>", "text/html"),
-    text(204, "", ""),
-])
+@pytest.mark.parametrize(
+    "response",
+    [
+        text(200, "<html>login</html>", "text/html"),
+        text(200, '{"service":"another"}', "application/json"),
+        text(200, '["service"]', "application/json"),
+        text(200, '{"service":7}', "application/json"),
+        text(503, '{"service":"datacat-server"}', "application/json"),
+        text(404, "<html>not found</html>", "text/html"),
+        text(204, "", ""),
+    ],
+)
 def test_the_health_of_another_service_is_not_a_datacat_server_s(response):
     assert dialects.recognise_health(response) is None
     assert not dialects.is_own_health_answer(response)
 
 
 # -- requests
+
 
 def test_v1_gets_the_capture_time_in_front_and_the_body_unchanged():
     one = record(records.EVENT, {"name": "e", "data": {"k": u"\xe9"}})
@@ -146,8 +159,10 @@ def test_v1_gets_the_capture_time_in_front_and_the_body_unchanged():
     assert not request.repeatable
 
 
-@pytest.mark.parametrize("kind, operation", [
-    (records.EVENT, "events"), (records.EXCEPTION, "events"), (records.METRIC, "metrics")])
+@pytest.mark.parametrize(
+    "kind, operation",
+    [(records.EVENT, "events"), (records.EXCEPTION, "events"), (records.METRIC, "metrics")],
+)
 def test_v1_gets_events_exceptions_and_metrics_with_their_time(kind, operation):
     request = sent(V1, kind, {"name": "n", "value": 1})
     assert request.body == {"timestamp": STAMP, "name": "n", "value": 1}
@@ -156,19 +171,20 @@ def test_v1_gets_events_exceptions_and_metrics_with_their_time(kind, operation):
 
 def test_v1_gets_the_time_of_a_body_without_fields_too():
     assert V1.send(record(records.EVENT, {}), ID, False).body == (
-        b'{"timestamp":"2026-01-02T03:04:05.12345Z"}')
+        b'{"timestamp":"2026-01-02T03:04:05.12345Z"}'
+    )
 
 
-@pytest.mark.parametrize("state", [{"a": 1}, {}, {"state": "running"}, {"state": {"k": 1}, "b": 2},
-                                   {"timestamp": "x"}])
+@pytest.mark.parametrize(
+    "state", [{"a": 1}, {}, {"state": "running"}, {"state": {"k": 1}, "b": 2}, {"timestamp": "x"}]
+)
 def test_v1_gets_every_state_in_the_envelope(state):
     request = sent(V1, records.STATE, state)
     assert request.body == {"timestamp": STAMP, "state": state}
     assert request.path.endswith("/state") and request.repeatable
 
 
-@pytest.mark.parametrize("kind", [
-    records.STATE, records.EVENT, records.METRIC, records.EXCEPTION])
+@pytest.mark.parametrize("kind", [records.STATE, records.EVENT, records.METRIC, records.EXCEPTION])
 def test_v1_gets_a_large_body_as_gzip_and_a_small_one_as_it_is(kind):
     small, large = ({"name": "n", "value": 1, "text": "x" * length} for length in (900, 1100))
     assert V1.send(record(kind, small), ID, False).encoding is None
@@ -201,9 +217,11 @@ def test_the_end_goes_to_the_end(dialect):
 
 def test_a_crash_is_told_to_v1_and_is_an_end_to_classic():
     assert sent(V1, records.CRASH, {"reason": "killed"}) == Request(
-        "POST", "/api/sessions/%s/crash" % ID, {"reason": "killed"}, False)
+        "POST", "/api/sessions/%s/crash" % ID, {"reason": "killed"}, False
+    )
     assert sent(CLASSIC, records.CRASH, {"reason": "killed"}) == Request(
-        "POST", "/api/sessions/%s/end" % ID, {}, False)
+        "POST", "/api/sessions/%s/end" % ID, {}, False
+    )
 
 
 def test_classic_gets_the_body_as_it_is_in_time():
@@ -241,9 +259,19 @@ def test_only_v1_has_a_heartbeat():
     assert V1.heartbeat(ID) == Request("POST", "/api/sessions/%s/heartbeat" % ID, b"{}", True)
 
 
-@pytest.mark.parametrize("server_id, quoted", [
-    ("a/../b", "a%2F..%2Fb"), ("a?b#c", "a%3Fb%23c"), ("a\r\nb", "a%0D%0Ab"), ("a b", "a%20b"),
-    (u"caf\xe9", "caf%C3%A9"), ("%2e", "%252e"), ("a.b", "a.b"), ("x\n", "x%0A")])
+@pytest.mark.parametrize(
+    "server_id, quoted",
+    [
+        ("a/../b", "a%2F..%2Fb"),
+        ("a?b#c", "a%3Fb%23c"),
+        ("a\r\nb", "a%0D%0Ab"),
+        ("a b", "a%20b"),
+        (u"caf\xe9", "caf%C3%A9"),
+        ("%2e", "%252e"),
+        ("a.b", "a.b"),
+        ("x\n", "x%0A"),
+    ],
+)
 def test_an_id_stays_within_its_part_of_the_path(server_id, quoted):
     path = V1.read(server_id).path
     assert path == "/api/sessions/" + quoted and isinstance(path, str)
@@ -265,43 +293,52 @@ def test_what_can_be_no_id_is_refused(server_id):
 
 # -- answers
 
+
 @pytest.mark.parametrize("status", [200, 201])
-@pytest.mark.parametrize("body", ['{"status":"ok"}', '{"success":true}',
-                                  ' {"status":"ok","n":1}\n'])
+@pytest.mark.parametrize(
+    "body", ['{"status":"ok"}', '{"success":true}', ' {"status":"ok","n":1}\n']
+)
 def test_a_write_is_answered_in_each_documented_way(status, body):
     request = V1.send(record(records.END, {}), ID, False)
     answered = dialects.answer(request, text(status, body, "application/json"))
     assert answered == json.loads(body)
 
 
-@pytest.mark.parametrize("body, answered", [
-    ('{"session_id":"s"}', {"session_id": "s"}),
-    ('{"id":"s","x":1}', {"id": "s", "session_id": "s", "x": 1})])
+@pytest.mark.parametrize(
+    "body, answered",
+    [
+        ('{"session_id":"s"}', {"session_id": "s"}),
+        ('{"id":"s","x":1}', {"id": "s", "session_id": "s", "x": 1}),
+    ],
+)
 @pytest.mark.parametrize("status", [200, 201])
 def test_a_creation_is_answered_with_a_session_id(status, body, answered):
     response = text(status, body, "application/json")
     assert dialects.answer(V1.open(b"{}"), response) == answered
 
 
-@pytest.mark.parametrize("request_made, body", [
-    (V1.open(b"{}"), '{"session_id":""}'),
-    (V1.open(b"{}"), '{"session_id":7}'),
-    (V1.open(b"{}"), '{"status":"ok"}'),
-    (V1.open(b"{}"), "[]"),
-    (V1.read(ID), '{"status":"ok"}'),
-    (V1.read(ID), "null"),
-    (V1.listing(), "{}"),
-    (V1.listing(), "null"),
-    (dialects.health(), '{"status":"ok"}'),
-    (V1.heartbeat(ID), '{"session_id":"s"}'),
-    (V1.heartbeat(ID), '{"status":"error"}'),
-    (V1.heartbeat(ID), '{"success":1}'),
-    (V1.heartbeat(ID), '"ok"'),
-    (V1.heartbeat(ID), ""),
-    (V1.heartbeat(ID), '{"status":"ok"'),
-    (V1.heartbeat(ID), "[" * 100000),
-    (V1.heartbeat(ID), u'<html lang="é">Please log in</html>'),
-])
+@pytest.mark.parametrize(
+    "request_made, body",
+    [
+        (V1.open(b"{}"), '{"session_id":""}'),
+        (V1.open(b"{}"), '{"session_id":7}'),
+        (V1.open(b"{}"), '{"status":"ok"}'),
+        (V1.open(b"{}"), "[]"),
+        (V1.read(ID), '{"status":"ok"}'),
+        (V1.read(ID), "null"),
+        (V1.listing(), "{}"),
+        (V1.listing(), "null"),
+        (dialects.health(), '{"status":"ok"}'),
+        (V1.heartbeat(ID), '{"session_id":"s"}'),
+        (V1.heartbeat(ID), '{"status":"error"}'),
+        (V1.heartbeat(ID), '{"success":1}'),
+        (V1.heartbeat(ID), '"ok"'),
+        (V1.heartbeat(ID), ""),
+        (V1.heartbeat(ID), '{"status":"ok"'),
+        (V1.heartbeat(ID), "[" * 100000),
+        (V1.heartbeat(ID), u'<html lang="é">Please log in</html>'),
+    ],
+)
 def test_a_2xx_that_is_not_the_operation_s_answer_is_unexpected(request_made, body):
     error = failure(text(200, body), request_made)
     assert type(error) is errors.UnexpectedAnswer and error.retriable
@@ -317,19 +354,40 @@ def test_another_2xx_is_unexpected_whatever_it_says(status):
     assert type(failure(text(status, '{"status":"ok"}'))) is errors.UnexpectedAnswer
 
 
-@pytest.mark.parametrize("status, kind", [
-    (300, errors.Redirected), (301, errors.Redirected), (302, errors.Redirected),
-    (304, errors.Redirected), (308, errors.Redirected),
-    (400, errors.RequestRefused), (413, errors.RequestRefused), (422, errors.RequestRefused),
-    (401, errors.NotAuthorized), (403, errors.NotAuthorized), (407, errors.NotAuthorized),
-    (402, errors.OperationUnknown), (404, errors.OperationUnknown), (405, errors.OperationUnknown),
-    (409, errors.OperationUnknown), (410, errors.OperationUnknown), (418, errors.OperationUnknown),
-    (451, errors.OperationUnknown), (501, errors.OperationUnknown),
-    (408, errors.ServerBusy), (425, errors.ServerBusy), (429, errors.ServerBusy),
-    (503, errors.ServerBusy),
-    (500, errors.ServerFault), (502, errors.ServerFault), (504, errors.ServerFault),
-    (507, errors.ServerFault), (599, errors.ServerFault), (999, errors.ServerFault),
-])
+@pytest.mark.parametrize(
+    "status, kind",
+    [
+        (300, errors.Redirected),
+        (301, errors.Redirected),
+        (302, errors.Redirected),
+        (304, errors.Redirected),
+        (308, errors.Redirected),
+        (400, errors.RequestRefused),
+        (413, errors.RequestRefused),
+        (422, errors.RequestRefused),
+        (401, errors.NotAuthorized),
+        (403, errors.NotAuthorized),
+        (407, errors.NotAuthorized),
+        (402, errors.OperationUnknown),
+        (404, errors.OperationUnknown),
+        (405, errors.OperationUnknown),
+        (409, errors.OperationUnknown),
+        (410, errors.OperationUnknown),
+        (418, errors.OperationUnknown),
+        (451, errors.OperationUnknown),
+        (501, errors.OperationUnknown),
+        (408, errors.ServerBusy),
+        (425, errors.ServerBusy),
+        (429, errors.ServerBusy),
+        (503, errors.ServerBusy),
+        (500, errors.ServerFault),
+        (502, errors.ServerFault),
+        (504, errors.ServerFault),
+        (507, errors.ServerFault),
+        (599, errors.ServerFault),
+        (999, errors.ServerFault),
+    ],
+)
 def test_each_status_is_its_kind_of_error(status, kind):
     error = failure(text(status, "words"))
     assert type(error) is kind
@@ -337,16 +395,19 @@ def test_each_status_is_its_kind_of_error(status, kind):
     assert (error.status, error.words) == (status, "words")
 
 
-@pytest.mark.parametrize("words, kind", [
-    ("session not found", errors.SessionNotFound),
-    ("Session not found\n", errors.SessionNotFound),
-    ("SESSION NOT FOUND", errors.OperationUnknown),
-    ("session not found here", errors.OperationUnknown),
-    ("<h1>session not found</h1>", errors.OperationUnknown),
-    ("Not found", errors.OperationUnknown),
-    ("404 page not found", errors.OperationUnknown),
-    ("", errors.OperationUnknown),
-])
+@pytest.mark.parametrize(
+    "words, kind",
+    [
+        ("session not found", errors.SessionNotFound),
+        ("Session not found\n", errors.SessionNotFound),
+        ("SESSION NOT FOUND", errors.OperationUnknown),
+        ("session not found here", errors.OperationUnknown),
+        ("<h1>session not found</h1>", errors.OperationUnknown),
+        ("Not found", errors.OperationUnknown),
+        ("404 page not found", errors.OperationUnknown),
+        ("", errors.OperationUnknown),
+    ],
+)
 def test_a_session_is_lost_only_in_the_server_s_very_words(words, kind):
     assert type(failure(text(404, words))) is kind
 
@@ -355,17 +416,20 @@ def test_words_of_another_status_lose_no_session():
     assert type(failure(text(410, "session not found"))) is errors.OperationUnknown
 
 
-@pytest.mark.parametrize("words, content_type, own", [
-    ("Invalid request body\n", "text/plain; charset=utf-8", True),
-    ("Invalid request body", "Text/Plain", True),
-    ("Invalid request body", "text/html", False),
-    ("Invalid request body", "", False),
-    ('{"error":"bad"}', "application/json", False),
-    ("<html>Blocked</html>", "text/plain", False),
-    ("Blocked\nby the filter", "text/plain", False),
-    ("x" * 201, "text/plain", False),
-    ("", "text/plain", False),
-])
+@pytest.mark.parametrize(
+    "words, content_type, own",
+    [
+        ("Invalid request body\n", "text/plain; charset=utf-8", True),
+        ("Invalid request body", "Text/Plain", True),
+        ("Invalid request body", "text/html", False),
+        ("Invalid request body", "", False),
+        ('{"error":"bad"}', "application/json", False),
+        ("<html>Blocked</html>", "text/plain", False),
+        ("Blocked\nby the filter", "text/plain", False),
+        ("x" * 201, "text/plain", False),
+        ("", "text/plain", False),
+    ],
+)
 def test_a_refusal_tells_whether_a_datacat_server_said_it(words, content_type, own):
     for status in (400, 401, 403, 413, 422):
         assert failure(text(status, words, content_type)).own_words is own
@@ -375,11 +439,16 @@ def test_a_proxy_s_wish_for_credentials_is_never_a_datacat_server_s_own():
     assert failure(text(407, "Unauthorized", "text/plain")).own_words is False
 
 
-@pytest.mark.parametrize("words, known", [
-    ("Unauthorized", True), ("Invalid request body\n", True),
-    ("Product and version are required fields", True),
-    ("Client sent an HTTP request to an HTTPS server.", False), ("Bad Request", False),
-])
+@pytest.mark.parametrize(
+    "words, known",
+    [
+        ("Unauthorized", True),
+        ("Invalid request body\n", True),
+        ("Product and version are required fields", True),
+        ("Client sent an HTTP request to an HTTPS server.", False),
+        ("Bad Request", False),
+    ],
+)
 def test_the_words_that_real_servers_refuse_with_are_known(words, known):
     assert dialects.knows_refusal(failure(text(400, words, "text/plain"))) is known
 
@@ -387,16 +456,20 @@ def test_the_words_that_real_servers_refuse_with_are_known(words, known):
 @pytest.mark.parametrize("name", ["classic", "v1"])
 def test_the_beginning_of_a_real_server_s_session_is_recognised_as_one(name):
     request = V1.read("x")
-    sessions = [line["answer"] for line in transcript(name)
-                if line["method"] == "GET" and line["answer"].startswith('{"id"')]
+    sessions = [
+        line["answer"]
+        for line in transcript(name)
+        if line["method"] == "GET" and line["answer"].startswith('{"id"')
+    ]
     assert sessions
     for session in sessions:
         response = Response(200, {}, b"")
         assert dialects.answer_begun(request, response, session.encode("utf-8")[:64]) is None
 
 
-@pytest.mark.parametrize("start", [
-    b"", b"<html>", b'<html><a id="id">', b"[]", b'{"status":"ok"}'])
+@pytest.mark.parametrize(
+    "start", [b"", b"<html>", b'<html><a id="id">', b"[]", b'{"status":"ok"}']
+)
 def test_the_beginning_of_anything_else_is_unexpected_and_quoted(start):
     with pytest.raises(errors.UnexpectedAnswer) as caught:
         dialects.answer_begun(V1.read("x"), Response(200, {}, b""), start)
@@ -409,8 +482,9 @@ def test_a_session_of_which_nothing_came_fails_as_any_other_call():
         dialects.answer_begun(V1.read("x"), lost, b"")
 
 
-@pytest.mark.parametrize("name", [
-    ".", "..", "a b", "a\nb", "\x00", "x" * 201, u"\ud800", u"\u0085"])
+@pytest.mark.parametrize(
+    "name", [".", "..", "a b", "a\nb", "\x00", "x" * 201, u"\ud800", u"\u0085"]
+)
 def test_an_id_that_cannot_be_one_is_unexpected(name):
     made = Response(200, {}, json.dumps({"session_id": name}).encode("ascii"))
     with pytest.raises(errors.UnexpectedAnswer):
@@ -424,7 +498,7 @@ def test_an_odd_id_is_taken_as_it_is(name):
 
 
 def test_words_are_cut_and_what_is_no_text_is_replaced():
-    error = failure(Response(500, {}, b"\xff" + b"x" * 10 ** 6))
+    error = failure(Response(500, {}, b"\xff" + b"x" * 10**6))
     assert error.words.startswith(u"\ufffdxx") and len(error.words) == 500
 
 
@@ -453,41 +527,47 @@ def test_a_busy_server_s_wait_is_passed_on():
 
 # -- Retry-After; NOW is the moment of RFC 9110's own example, Sun, 06 Nov 1994 08:49:37 GMT
 
-@pytest.mark.parametrize("value, seconds", [
-    ("120", 120.0),
-    (" 120 ", 120.0),
-    ("3600", 3600.0),
-    ("3601", 3600.0),
-    ("1000000000", 3600.0),
-    ("9" * 5000, 3600.0),
-    ("Sun, 06 Nov 1994 08:50:37 GMT", 60.0),
-    ("Sunday, 06-Nov-94 08:50:37 GMT", 60.0),
-    ("Sun Nov  6 08:50:37 1994", 60.0),
-    ("Sun, 06 Nov 2094 08:50:37 GMT", 3600.0),
-    ("Sun, 06 Nov 1994 09:50:37 +0100", 60.0),
-    ("Sun, 06 Nov 1994 08:49:37 GMT", None),
-    ("Sun, 06 Nov 1994 08:00:00 GMT", None),
-    ("0", None),
-    ("-1", None),
-    ("1.5", None),
-    ("1e3", None),
-    ("0x10", None),
-    (u"\u0663", None),
-    ("soon", None),
-    ("", None),
-    (None, None),
-    ("Sun, 99 Xxx 1994 99:99:99 GMT", None),
-    ("120; 5", None),
-    (",,,", None),
-])
+
+@pytest.mark.parametrize(
+    "value, seconds",
+    [
+        ("120", 120.0),
+        (" 120 ", 120.0),
+        ("3600", 3600.0),
+        ("3601", 3600.0),
+        ("1000000000", 3600.0),
+        ("9" * 5000, 3600.0),
+        ("Sun, 06 Nov 1994 08:50:37 GMT", 60.0),
+        ("Sunday, 06-Nov-94 08:50:37 GMT", 60.0),
+        ("Sun Nov  6 08:50:37 1994", 60.0),
+        ("Sun, 06 Nov 2094 08:50:37 GMT", 3600.0),
+        ("Sun, 06 Nov 1994 09:50:37 +0100", 60.0),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", None),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", None),
+        ("0", None),
+        ("-1", None),
+        ("1.5", None),
+        ("1e3", None),
+        ("0x10", None),
+        (u"\u0663", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        ("Sun, 99 Xxx 1994 99:99:99 GMT", None),
+        ("120; 5", None),
+        (",,,", None),
+    ],
+)
 def test_retry_after_is_read_as_seconds_or_a_date_and_garbage_ignored(value, seconds):
     headers = {} if value is None else {"Retry-After": value}
     assert dialects.retry_after(headers, NOW) == seconds
 
 
 def test_a_date_is_measured_by_the_server_s_own_clock():
-    headers = {"Retry-After": "Sun, 06 Nov 1994 08:50:37 GMT",
-               "Date": "Sun, 06 Nov 1994 08:50:07 GMT"}
+    headers = {
+        "Retry-After": "Sun, 06 Nov 1994 08:50:37 GMT",
+        "Date": "Sun, 06 Nov 1994 08:50:07 GMT",
+    }
     assert dialects.retry_after(headers, NOW + 86400) == 30.0
 
 

@@ -1,4 +1,5 @@
 """A session that is over can still log; when the application lets go of it, it is forgotten."""
+
 from __future__ import absolute_import, division
 
 import gc
@@ -55,7 +56,8 @@ def test_a_session_that_was_closed_can_still_be_ended(any_collector, open_sessio
 
 @pytest.mark.parametrize("is_slow", [False, True], ids=["disk well", "disk slow"])
 def test_threads_that_log_while_the_outbox_closes_again_and_again_lose_nothing(
-        any_collector, open_session, is_slow):
+    any_collector, open_session, is_slow
+):
     """Accepted means kept: a call that meets the closing goes on in the outbox opened after it."""
     session = open_session(any_collector.url)
     line, logging, failures = session._pipeline, [True], []
@@ -87,7 +89,8 @@ def test_threads_that_log_while_the_outbox_closes_again_and_again_lose_nothing(
     for number in range(THREADS):
         writer = "w%d" % number
         assert sorted(name for name in names if name.startswith(writer + " ")) == sorted(
-            "%s %d" % (writer, number) for number in range(EVENTS))
+            "%s %d" % (writer, number) for number in range(EVENTS)
+        )
 
 
 def test_sessions_that_come_and_go_leave_nothing_behind(collector, open_session):
@@ -127,13 +130,15 @@ def test_a_finalizer_in_the_same_garbage_may_still_log(collector, open_session):
     if sys.version_info < (3, 4):
         gc.garbage.pop().__del__()  # Python 2 never finalizes what is in a cycle
     lasting.log_event("another")
-    wait_until(lambda: [event["name"] for event in collector.session(ids[0])["events"]] == [
-        "closing"])
+    wait_until(
+        lambda: [event["name"] for event in collector.session(ids[0])["events"]] == ["closing"]
+    )
 
 
 @pytest.mark.parametrize("way, is_kept", [("end", False), ("close", False), ("flush", True)])
 def test_what_nobody_holds_is_not_remembered_once_it_is_over(
-        collector, open_session, way, is_kept):
+    collector, open_session, way, is_kept
+):
     """Memory does not grow with the sessions that were, but with those that somebody may use."""
     lasting = open_session(collector.url)
     session = datacat.create_session(collector.url, product="tests", version="1")
@@ -141,6 +146,8 @@ def test_what_nobody_holds_is_not_remembered_once_it_is_over(
     local_id, line = session.local_id, session._pipeline
     del session
     looked = time.time()
-    wait_until(lambda: lasting.log_event("what lets the sender look") or (
-        (local_id in line._origins) == is_kept and time.time() - looked > 2 * is_kept))
+    wait_until(
+        lambda: lasting.log_event("what lets the sender look")
+        or ((local_id in line._origins) == is_kept and time.time() - looked > 2 * is_kept)
+    )
     assert lasting.session_id != lasting.local_id

@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """Promises of the error tree: evidence as attributes, safe to print, pickle and copy."""
+
 from __future__ import absolute_import, division
 
 import copy
@@ -12,17 +13,29 @@ import six
 from datacat import errors
 
 EVERY_KIND = [
-    kind for _, kind in inspect.getmembers(errors, inspect.isclass)
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
     if issubclass(kind, errors.DatacatError)
 ]
 RETRIABLE = {
-    "NotDelivered", "NotSent", "OutcomeUnknown", "ServerBusy", "ServerFault", "UnexpectedAnswer",
+    "NotDelivered",
+    "NotSent",
+    "OutcomeUnknown",
+    "ServerBusy",
+    "ServerFault",
+    "UnexpectedAnswer",
 }
 
 
 def full(kind=errors.ServerBusy):
-    return kind("the server is busy", method="POST", path="/api/sessions/1/events", status=503,
-                words=u"später\r\n  please", retry_after=7.5)
+    return kind(
+        "the server is busy",
+        method="POST",
+        path="/api/sessions/1/events",
+        status=503,
+        words=u"später\r\n  please",
+        retry_after=7.5,
+    )
 
 
 def test_every_kind_is_in_the_tree_and_none_shadows_a_built_in():
@@ -48,8 +61,10 @@ def test_faults_of_the_program_are_value_errors_too(kind):
 
 def test_the_text_holds_message_and_all_evidence_on_one_line():
     text = six.text_type(full())
-    assert text == (u'the server is busy (POST /api/sessions/1/events, status 503, '
-                    u'the server said "später please", asked to wait 7.5 s)')
+    assert text == (
+        u'the server is busy (POST /api/sessions/1/events, status 503, '
+        u'the server said "später please", asked to wait 7.5 s)'
+    )
 
 
 def test_without_evidence_the_text_is_the_message():

@@ -1,4 +1,5 @@
 """The watch over the main thread: a hang and its end, for real."""
+
 from __future__ import absolute_import, division
 
 import pytest
@@ -29,7 +30,11 @@ session.end(timeout=%d)
 def check_hang(there):
     """What must be known of the hang that HANGS makes."""
     assert held.names(there) == [
-        "hanging", "application_appears_hung", "application_recovered", "done"]
+        "hanging",
+        "application_appears_hung",
+        "application_recovered",
+        "done",
+    ]
     hang = held.event(there, "application_appears_hung")["data"]
     assert 0.8 <= hang["seconds_since_heartbeat"] < 1.6
     assert hang["timeout"] == 0.8
@@ -43,12 +48,13 @@ def check_hang(there):
 
 def test_a_hang_and_its_end_are_told_with_the_stack_that_hung(any_own_collector, run_program):
     run_program(HANGS % 5, any_own_collector.url).wait(30)
-    listed, = any_own_collector.sessions()
+    (listed,) = any_own_collector.sessions()
     check_hang(any_own_collector.session(listed["id"]))
 
 
 def test_a_hang_is_noticed_in_time_though_the_server_never_answers(
-        own_collector, run_program, before):
+    own_collector, run_program, before
+):
     proxy = before(own_collector)
     proxy.black_hole()
     program = run_program(HANGS % 0, proxy.url)
@@ -57,13 +63,24 @@ def test_a_hang_is_noticed_in_time_though_the_server_never_answers(
     program.wait(30)
     assert proxy.struck["black_hole"] == 1
     # What the exit had no time for, the next run delivers.
-    run_program(u"import datacat\ndatacat.create_session().end()\n"
-                u"import time\ntime.sleep(3)\n", proxy.url)
+    run_program(
+        u"import datacat\ndatacat.create_session().end()\n" u"import time\ntime.sleep(3)\n",
+        proxy.url,
+    )
     wait_until(lambda: len(own_collector.sessions()) == 2, 20)
-    wait_until(lambda: [session for session in map(whole(own_collector), own_collector.sessions())
-                        if "done" in held.names(session)], 20)
-    there, = [session for session in map(whole(own_collector), own_collector.sessions())
-              if "done" in held.names(session)]
+    wait_until(
+        lambda: [
+            session
+            for session in map(whole(own_collector), own_collector.sessions())
+            if "done" in held.names(session)
+        ],
+        20,
+    )
+    (there,) = [
+        session
+        for session in map(whole(own_collector), own_collector.sessions())
+        if "done" in held.names(session)
+    ]
     check_hang(there)
 
 

@@ -2,6 +2,7 @@
 
 The table is DESIGN's, with the modules that grew out of a row standing beside it.
 """
+
 from __future__ import absolute_import, division
 
 import ast
@@ -120,7 +121,7 @@ def _origin(node, module, is_package):
     if not node.level:
         return node.module
     parts = module.split(".")
-    parts = parts[:len(parts) - node.level + is_package]
+    parts = parts[: len(parts) - node.level + is_package]
     return ".".join(parts + ([node.module] if node.module else []))
 
 
@@ -148,6 +149,7 @@ def complaints(imports):
 
 def circles(imports):
     """Return the modules that can be reached from themselves by imports."""
+
     def reachable(module):
         seen, waiting = set(), [module]
         while waiting:
@@ -156,6 +158,7 @@ def circles(imports):
                     seen.add(other)
                     waiting.append(other)
         return seen
+
     return sorted(module for module in imports if module in reachable(module))
 
 
@@ -166,7 +169,7 @@ def imports():
     for folder, _, names in os.walk(os.path.join(SOURCES, PACKAGE)):
         for name in names:
             path = os.path.join(folder, name)
-            parts = os.path.relpath(path, SOURCES)[:-len(".py")].split(os.sep)
+            parts = os.path.relpath(path, SOURCES)[: -len(".py")].split(os.sep)
             if name.endswith(".py") and _readable(parts):
                 files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     result = {}
@@ -197,21 +200,24 @@ def test_the_sources_were_really_read(imports):
     assert {"datacat", "datacat.cli", "datacat.cli.demo", "datacat.collector"} <= set(imports)
 
 
-@pytest.mark.parametrize("module, line", [
-    ("datacat.records", "from . import outbox"),
-    ("datacat.records", "import requests"),
-    ("datacat.outbox", "import sqlite3"),
-    ("datacat.sender", "import urllib3.exceptions"),
-    ("datacat.retry", "from datacat.records import Record"),
-    ("datacat.transport", "from datacat import session"),
-    ("datacat.session", "from datacat import create_session"),
-    ("datacat.client", "def late():\n    from .pipeline import Pipeline"),
-    ("datacat.watchdog", "import importlib\nimportlib.import_module('datacat.sender')"),
-    ("datacat.collector.app", "from datacat.errors import DatacatError"),
-    ("datacat.collector.app", "from ..settings import resolve"),
-    ("datacat.cli.demo", "from ..sender import Sender"),
-    ("datacat.newcomer", "import json"),
-])
+@pytest.mark.parametrize(
+    "module, line",
+    [
+        ("datacat.records", "from . import outbox"),
+        ("datacat.records", "import requests"),
+        ("datacat.outbox", "import sqlite3"),
+        ("datacat.sender", "import urllib3.exceptions"),
+        ("datacat.retry", "from datacat.records import Record"),
+        ("datacat.transport", "from datacat import session"),
+        ("datacat.session", "from datacat import create_session"),
+        ("datacat.client", "def late():\n    from .pipeline import Pipeline"),
+        ("datacat.watchdog", "import importlib\nimportlib.import_module('datacat.sender')"),
+        ("datacat.collector.app", "from datacat.errors import DatacatError"),
+        ("datacat.collector.app", "from ..settings import resolve"),
+        ("datacat.cli.demo", "from ..sender import Sender"),
+        ("datacat.newcomer", "import json"),
+    ],
+)
 def test_a_wrong_import_is_found(module, line, imports):
     wrong = dict(imports)
     wrong[module] = imports_of(line, module, False, set(imports) | {module})
@@ -251,9 +257,11 @@ IMPORT_AND_TELL = textwrap.dedent("""
 
 
 def test_importing_datacat_starts_no_thread_and_touches_no_file(tmp_path):
-    child = ChildProcess([sys.executable, "-c", IMPORT_AND_TELL],
-                         environment({"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}),
-                         cwd=str(tmp_path))
+    child = ChildProcess(
+        [sys.executable, "-c", IMPORT_AND_TELL],
+        environment({"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}),
+        cwd=str(tmp_path),
+    )
     try:
         assert child.wait(60) == 0, child.output
         assert child.output == u"touched [], threads 1, at the end"

@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """The JSON that becomes of each value, the same on every Python."""
+
 from __future__ import absolute_import, division
 
 import collections
@@ -47,12 +48,12 @@ CONVERSIONS = [
     (1, "1"),
     (-0.5, "-0.5"),
     (1e100, "1e+100"),
-    (10 ** 20, "100000000000000000000"),
-    (10 ** 400, '"1' + "0" * 400 + '"'),
-    (-10 ** 308, "-1" + "0" * 308),
-    (-2 ** 1024, '"-' + str(2 ** 1024) + '"'),
-    (10 ** 4299, '"1' + "0" * 4299 + '"'),
-    (10 ** 4300, '"<integer of over 4300 digits>"'),
+    (10**20, "100000000000000000000"),
+    (10**400, '"1' + "0" * 400 + '"'),
+    (-(10**308), "-1" + "0" * 308),
+    (-(2**1024), '"-' + str(2**1024) + '"'),
+    (10**4299, '"1' + "0" * 4299 + '"'),
+    (10**4300, '"<integer of over 4300 digits>"'),
     (float("nan"), '"NaN"'),
     (float("inf"), '"Infinity"'),
     (float("-inf"), '"-Infinity"'),
@@ -97,7 +98,7 @@ CONVERSIONS = [
     (nested(100000, 1), "[" * 64 + '"<deeper than 64 levels>"' + "]" * 64),
     ([nested(1, u"{[\"{[\\")] * 200, "[" + ",".join(['["{[\\"{[\\\\"]'] * 200) + "]"),
     ({u"k": Flaky(5, {u"a": 1})}, '{"k":{"a":1}}'),
-    (Flaky(10 ** 6, {u"a": 1}), '{"<changed while it was read>":null}'),
+    (Flaky(10**6, {u"a": 1}), '{"<changed while it was read>":null}'),
 ]
 
 KEYS = [
@@ -111,7 +112,7 @@ KEYS = [
     (OddInteger(7), '"7"'),
     (1.5, '"1.5"'),
     (float("inf"), '"Infinity"'),
-    (10 ** 400, '"1' + "0" * 400 + '"'),
+    (10**400, '"1' + "0" * 400 + '"'),
     ((1, u"a"), '"[1,\\"a\\"]"'),
     (datetime.date(2026, 1, 2), '"2026-01-02"'),
     (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
@@ -121,8 +122,11 @@ KEYS = [
 
 
 # A dict that is read again and a list that lies one level deeper would not stay as they are.
-BESIDE = [(value, expected) for value, expected in CONVERSIONS
-          if not isinstance(value, Flaky) and "[" * 64 not in expected]
+BESIDE = [
+    (value, expected)
+    for value, expected in CONVERSIONS
+    if not isinstance(value, Flaky) and "[" * 64 not in expected
+]
 
 
 def numbered(table):
@@ -163,7 +167,8 @@ def test_an_enum_becomes_its_value():
 
     assert encoded([Colour.RED, Number.ONE, Word.YES]) == '{"v":["2026-01-02",1,"yes"]}'
     assert encoded([Colour.RED, Number.ONE, Word.YES, float("nan")]) == (
-        '{"v":["2026-01-02",1,"yes","NaN"]}')
+        '{"v":["2026-01-02",1,"yes","NaN"]}'
+    )
     assert encoded({Number.ONE: 1}) == '{"v":{"1":1}}'
     assert encoded({Colour.RED: 1}) == '{"v":{"2026-01-02":1}}'
     assert issubclass(Colour, _compat.Enum)
@@ -185,7 +190,7 @@ def test_an_integer_with_more_digits_than_the_program_allows_is_marked():
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
     try:
-        assert encoded(10 ** 700) == '{"v":"<integer of over 4300 digits>"}'
+        assert encoded(10**700) == '{"v":"<integer of over 4300 digits>"}'
     finally:
         sys.set_int_max_str_digits(before)
 
@@ -223,18 +228,38 @@ def test_a_dict_that_another_thread_changes_is_always_encoded():
 
 
 surrogates_too = strategies.text(strategies.characters(), max_size=6)
-keys = strategies.one_of(surrogates_too, strategies.integers(), strategies.booleans(),
-                         strategies.none(), strategies.floats(), strategies.binary(max_size=4))
+keys = strategies.one_of(
+    surrogates_too,
+    strategies.integers(),
+    strategies.booleans(),
+    strategies.none(),
+    strategies.floats(),
+    strategies.binary(max_size=4),
+)
 leaves = strategies.one_of(
-    strategies.none(), strategies.booleans(), strategies.integers(), strategies.floats(),
-    surrogates_too, strategies.binary(max_size=6), strategies.decimals(), strategies.datetimes(),
-    strategies.timedeltas(), strategies.uuids(), strategies.fractions(),
-    strategies.integers(min_value=2 ** 1020, max_value=2 ** 1030),
-    strategies.frozensets(strategies.integers(), max_size=3))
+    strategies.none(),
+    strategies.booleans(),
+    strategies.integers(),
+    strategies.floats(),
+    surrogates_too,
+    strategies.binary(max_size=6),
+    strategies.decimals(),
+    strategies.datetimes(),
+    strategies.timedeltas(),
+    strategies.uuids(),
+    strategies.fractions(),
+    strategies.integers(min_value=2**1020, max_value=2**1030),
+    strategies.frozensets(strategies.integers(), max_size=3),
+)
 values = strategies.recursive(
-    leaves, lambda inner: strategies.one_of(
-        strategies.lists(inner, max_size=4), strategies.tuples(inner, inner),
-        strategies.dictionaries(keys, inner, max_size=4)), max_leaves=12)
+    leaves,
+    lambda inner: strategies.one_of(
+        strategies.lists(inner, max_size=4),
+        strategies.tuples(inner, inner),
+        strategies.dictionaries(keys, inner, max_size=4),
+    ),
+    max_leaves=12,
+)
 
 
 def refuse_constant(constant):
@@ -242,8 +267,10 @@ def refuse_constant(constant):
 
 
 def has_lone_surrogate(text):
-    return re.search(u"[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]",
-                     text) is not None
+    return (
+        re.search(u"[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]", text)
+        is not None
+    )
 
 
 def texts_in(value):
@@ -265,7 +292,7 @@ def texts_in(value):
 def test_whatever_is_given_becomes_strict_json_without_lone_surrogates(value):
     text = encoded(value)
     parsed = json.loads(text, parse_constant=refuse_constant)
-    if sys.maxunicode > 0xffff:
+    if sys.maxunicode > 0xFFFF:
         assert not any(has_lone_surrogate(found) for found in texts_in(parsed))
 
 
@@ -307,6 +334,7 @@ def test_what_could_not_be_encoded_at_once_is_not_held_afterwards():
 
 def test_one_value_logged_by_many_threads_at_once_is_no_cycle():
     """Converting what JSON lacks lets other threads in, in the middle of the same value."""
+
     class Slow(object):
         def __repr__(self):
             time.sleep(0.001)
@@ -314,8 +342,9 @@ def test_one_value_logged_by_many_threads_at_once_is_no_cycle():
 
     value = {"inner": {"slow": [Slow() for _ in range(5)]}}
     made = []
-    threads = [threading.Thread(target=lambda: made.append(jsonable.dumps(value)))
-               for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: made.append(jsonable.dumps(value))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

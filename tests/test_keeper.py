@@ -1,4 +1,5 @@
 """The keeper's promises: synced within a second, healed, losses told, hangs seen."""
+
 from __future__ import absolute_import, division
 
 import json
@@ -128,7 +129,8 @@ def test_losses_are_told_to_the_server_once(make_kept):
     reports = [event for event in kept.events() if event.get("name")]
     assert lost > 0
     assert [(report["name"], report["data"]) for report in reports] == [
-        ("datacat_records_dropped", {"count": lost})]
+        ("datacat_records_dropped", {"count": lost})
+    ]
 
 
 def test_losses_are_told_while_the_disk_refuses_too(kept):
@@ -173,7 +175,9 @@ def test_a_hang_and_its_end_are_recorded_and_the_hang_noted_for_who_comes_after(
     kept.step(0.5)
     assert kept.box.entry.hung == 0
     assert [event["name"] for event in kept.events()] == [
-        "application_appears_hung", "application_recovered"]
+        "application_appears_hung",
+        "application_recovered",
+    ]
 
 
 def test_a_session_no_longer_watched_cannot_hang(kept):

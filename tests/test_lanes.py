@@ -1,4 +1,5 @@
 """Promises of whose turn it is, of waiting and hurrying, and of noticing a growing backlog."""
+
 from __future__ import absolute_import, division
 
 import collections
@@ -51,6 +52,7 @@ def half():
 
 # -- whose turn
 
+
 def test_the_oldest_record_goes_first():
     assert chosen(lane(1, 300), lane(2, 100), lane(3, 200)) == 2
 
@@ -100,6 +102,7 @@ def test_the_next_due_time_is_the_earliest_of_those_with_work():
 
 
 # -- the way to the server
+
 
 def test_nothing_is_known_of_a_server_before_the_first_attempt():
     assert lanes.Link().online is None
@@ -156,6 +159,7 @@ def test_a_hurry_does_not_cut_a_quiet_period_short():
 
 # -- a record's fate
 
+
 def test_a_record_is_poison_after_ten_blames_over_ten_minutes_and_the_next_starts_afresh():
     one = lane(1)
     for now in range(9):
@@ -195,6 +199,7 @@ def test_finding_out_is_over_after_three_failures_or_a_minute():
 
 # -- the backlog
 
+
 def seen(*samples):
     backlog = lanes.Backlog()
     return [backlog.is_due(now) and backlog.grows(waiting, now) for now, waiting in samples]
@@ -202,7 +207,12 @@ def seen(*samples):
 
 def test_more_accepted_than_delivered_for_ten_minutes_is_noticed_and_not_before():
     assert seen((0, 10), (299, 20), (300, 20), (599, 30), (600, 30)) == [
-        False, False, False, False, True]
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_burst_that_is_being_worked_off_is_no_backlog():

@@ -1,4 +1,5 @@
 """The thread around a step: it steps when there is news, sleeps when there is none, and stops."""
+
 from __future__ import absolute_import, division
 
 import logging
@@ -22,8 +23,7 @@ class Stepper(object):
         self.news = 0
         self.steps = 0
         self.on_step = None
-        self.loop = Loop("test", self.step, lambda: self.news, lambda: self.heeds,
-                         linger)
+        self.loop = Loop("test", self.step, lambda: self.news, lambda: self.heeds, linger)
 
     def step(self, now):
         self.steps += 1
@@ -162,11 +162,19 @@ def test_it_can_be_stopped_by_itself_and_before_it_started():
     assert other.loop.stop(10)
 
 
-@pytest.mark.parametrize("kind", [
-    Bell,
-    pytest.param(PipeBell, marks=pytest.mark.skipif(
-        not hasattr(os, "set_blocking"), reason="for Pythons before 3.11, and none before 3.5")),
-])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Bell,
+        pytest.param(
+            PipeBell,
+            marks=pytest.mark.skipif(
+                not hasattr(os, "set_blocking"),
+                reason="for Pythons before 3.11, and none before 3.5",
+            ),
+        ),
+    ],
+)
 def test_a_bell_wakes_once_however_often_it_was_rung(kind):
     bell = kind()
     for _ in range(100000):  # more than a pipe takes
@@ -203,8 +211,10 @@ def test_a_fault_outside_a_step_does_not_end_the_thread(stepper, monkeypatch, pl
     assert stepper.loop.is_running
 
 
-@pytest.mark.skipif(not hasattr(os, "set_blocking") or not hasattr(os, "fork"),
-                    reason="PipeBell is for Python 3 where there is poll(2)")
+@pytest.mark.skipif(
+    not hasattr(os, "set_blocking") or not hasattr(os, "fork"),
+    reason="PipeBell is for Python 3 where there is poll(2)",
+)
 def test_a_bell_that_a_forked_child_lets_go_leaves_the_childs_files_alone():
     """The child may have closed all descriptors and opened files under the same numbers."""
     bell = PipeBell()

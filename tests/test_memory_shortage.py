@@ -1,4 +1,5 @@
 """Where the system gives no more memory: calls return, losses are counted, nothing comes twice."""
+
 from __future__ import absolute_import, division
 
 import json
@@ -8,7 +9,8 @@ import sys
 import pytest
 
 pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="RLIMIT_AS is not kept everywhere")
+    not sys.platform.startswith("linux"), reason="RLIMIT_AS is not kept everywhere"
+)
 
 # All of the memory is taken before it logs; what each call needs is more than is left.
 STARVED = u"""
@@ -47,7 +49,8 @@ session.end()
 
 
 def test_a_log_call_without_memory_returns_and_its_loss_is_counted_and_told(
-        run_program, own_collector):
+    run_program, own_collector
+):
     """Never in the way, never silent: the server is told how many records had no room."""
     # With more than one arena the C library finds room in those of other threads.
     app = run_program(STARVED, own_collector.url, MALLOC_ARENA_MAX="1")
@@ -59,8 +62,11 @@ def test_a_log_call_without_memory_returns_and_its_loss_is_counted_and_told(
     assert stats["dropped"] > 0 and stats["dead"] == stats["possibly_twice"] == 0
     session = own_collector.session(own_collector.sessions()[0]["id"])
     names = [event["name"] for event in session["events"]]
-    told = sum(event["data"]["count"] for event in session["events"]
-               if event["name"] == "datacat_records_dropped")
+    told = sum(
+        event["data"]["count"]
+        for event in session["events"]
+        if event["name"] == "datacat_records_dropped"
+    )
     assert told == stats["dropped"]
     assert names.count("before") == 20 and names.count("after") == 1
     states = len(session.get("state_history") or ())

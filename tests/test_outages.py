@@ -1,4 +1,5 @@
 """The server goes away and comes back: nothing is lost, doubled or out of order."""
+
 from __future__ import absolute_import, division
 
 from tools import held
@@ -22,7 +23,8 @@ def log_mixed(recorder, count):
 
 
 def test_an_outage_and_a_restart_lose_nothing_and_keep_the_order(
-        any_own_collector, open_session, tmp_path):
+    any_own_collector, open_session, tmp_path
+):
     accepted = str(tmp_path / "accepted.jsonl")
     session = open_session(any_own_collector.url)
     recorder = Recorder(session, accepted, "w")
@@ -44,7 +46,8 @@ def test_an_outage_and_a_restart_lose_nothing_and_keep_the_order(
 
 
 def test_a_server_that_flaps_gets_everything_once_and_in_order(
-        any_own_collector, open_session, tmp_path):
+    any_own_collector, open_session, tmp_path
+):
     accepted = str(tmp_path / "accepted.jsonl")
     session = open_session(any_own_collector.url)
     recorder = Recorder(session, accepted, "w")
@@ -94,28 +97,37 @@ def test_a_server_that_lost_its_data_gets_the_session_again(make_collector, open
 
 def test_end_with_the_server_away_is_delivered_by_the_next_run(any_own_collector, run_program):
     any_own_collector.stop()
-    first = run_program(u"import datacat, time\n"
-                        u"session = datacat.create_session()\n"
-                        u"session.log_event('offline')\n"
-                        u"began = time.time()\n"
-                        u"session.end()\n"
-                        u"assert time.time() - began < 1\n", any_own_collector.url)
+    first = run_program(
+        u"import datacat, time\n"
+        u"session = datacat.create_session()\n"
+        u"session.log_event('offline')\n"
+        u"began = time.time()\n"
+        u"session.end()\n"
+        u"assert time.time() - began < 1\n",
+        any_own_collector.url,
+    )
     first.wait(30)
     any_own_collector.start()
-    second = run_program(u"import datacat, time\n"
-                         u"session = datacat.create_session()\n"
-                         u"session.log_event('online')\n"
-                         u"session.flush()\n"
-                         u"input()\n", any_own_collector.url)
-    wait_until(lambda: sum(bool(listed.get("ended_at"))
-                           for listed in any_own_collector.sessions()) == 1, 20)
+    second = run_program(
+        u"import datacat, time\n"
+        u"session = datacat.create_session()\n"
+        u"session.log_event('online')\n"
+        u"session.flush()\n"
+        u"input()\n",
+        any_own_collector.url,
+    )
+    wait_until(
+        lambda: sum(bool(listed.get("ended_at")) for listed in any_own_collector.sessions()) == 1,
+        20,
+    )
     second.kill()
     first_there = [each for each in whole_sessions(any_own_collector) if held.is_ended(each)]
     assert held.names(first_there[0]) == ["offline"]
 
 
 def test_the_file_of_a_large_backlog_shrinks_by_itself_once_it_is_delivered(
-        own_collector, open_session, spool):
+    own_collector, open_session, spool
+):
     own_collector.stop()
     session = open_session(own_collector.url)
     for _ in range(250):

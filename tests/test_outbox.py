@@ -1,4 +1,5 @@
 """The outbox's promises: kept when accepted, in order, bounded, and never in the way."""
+
 from __future__ import absolute_import, division
 
 import gc
@@ -205,15 +206,24 @@ def check_nothing_is_held(box):
     assert not box.outbox._inside and not box.outbox._waiters
 
 
-@pytest.mark.parametrize("before, is_full", [
-    (lambda box: None, False), (break_off_between_row_and_count, False), (lambda box: None, True),
-], ids=["first", "second in a row", "disk full"])
+@pytest.mark.parametrize(
+    "before, is_full",
+    [
+        (lambda box: None, False),
+        (break_off_between_row_and_count, False),
+        (lambda box: None, True),
+    ],
+    ids=["first", "second in a row", "disk full"],
+)
 @pytest.mark.parametrize("call", ["append", "give_up"])
 def test_a_call_broken_off_anywhere_holds_nothing_and_keeps_what_others_had_set_aside(
-        box, before, call, is_full):
+    box, before, call, is_full
+):
     """Ctrl-C that the application outlives, by turns at each step of the way in."""
-    calls = {"append": lambda box: box.append(b"broken off"),
-             "give_up": lambda box: box.outbox.give_up(box.number, records.EVENT)}
+    calls = {
+        "append": lambda box: box.append(b"broken off"),
+        "give_up": lambda box: box.outbox.give_up(box.number, records.EVENT),
+    }
     steps = itertools.count()
     is_broken_off = True
     while is_broken_off:
@@ -377,9 +387,11 @@ def test_a_signal_handler_at_one_kilohertz_loses_nothing(box):
     assert len(fired) >= 100
     # A handler may itself be interrupted by the next one, so their order is not given.
     assert sorted(body for body in drained if body[:1] == b"h") == sorted(
-        b"h%d" % number for number in range(1, len(fired) + 1))
+        b"h%d" % number for number in range(1, len(fired) + 1)
+    )
     assert [body for body in drained if body[:1] == b"m"] == [
-        b"m%d" % number for number in range(count)]
+        b"m%d" % number for number in range(count)
+    ]
 
 
 @pytest.mark.parametrize("where", ["append", "settle"])
@@ -502,6 +514,7 @@ def paced(box, clock, pause, count=400):
 
 def crowd(box, threads, calls=1):
     """Return threads that append, started."""
+
     def append(writer):
         # A crowd whose every line is traced for coverage is in no haste.
         sys.settrace(None)
@@ -545,7 +558,8 @@ def most_that_wait_for_the_lock(box, monkeypatch, threads):
 
 
 in_line = pytest.mark.skipif(
-    not RELEASE_WAKES_WAITERS, reason="Python 2 has no timed acquire, and wakes nobody")
+    not RELEASE_WAKES_WAITERS, reason="Python 2 has no timed acquire, and wakes nobody"
+)
 
 
 def in_haste(make_box):
@@ -557,7 +571,8 @@ def in_haste(make_box):
 
 @in_line
 def test_of_a_crowd_in_haste_one_at_a_time_waits_for_the_lock_besides_who_waited_already(
-        make_box, monkeypatch):
+    make_box, monkeypatch
+):
     """Each release wakes a thread that waits for it, and whoever calls most pays for that."""
     box = in_haste(make_box)
     assert most_that_wait_for_the_lock(box, monkeypatch, intake.LONGEST_LINE) <= 2
@@ -588,7 +603,8 @@ def test_where_calls_are_set_aside_already_nobody_stands_in_line(make_box, monke
 
 @in_line
 def test_who_stands_in_line_naps_before_his_turn_and_waits_no_longer_than_the_bound(
-        make_box, monkeypatch):
+    make_box, monkeypatch
+):
     """So that who calls most has some calls without a wake-up; the nap counts for the bound."""
     box = in_haste(make_box)
     box.outbox._waiters.append("somebody")
@@ -1025,7 +1041,8 @@ def small_disk(tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     if not is_tmpfs_to_be_had() or os.system(
-            "mount -t tmpfs -o size=8m tmpfs %s 2>/dev/null" % folder):
+        "mount -t tmpfs -o size=8m tmpfs %s 2>/dev/null" % folder
+    ):
         pytest.skip("no tmpfs can be mounted here")
     yield folder
     assert os.system("umount -l %s" % folder) == 0
@@ -1071,7 +1088,8 @@ def spool_at(tmp_path, warnings):
 
 
 def test_a_file_found_damaged_while_it_is_used_is_replaced_and_what_is_lost_is_counted(
-        box, tmp_path):
+    box, tmp_path
+):
     box.append(*[b"%03d" % number for number in range(20)])
     box.store._execute("UPDATE records SET body = 'zzz' WHERE id & 255 IN (5, 6)")
     page = box.store.page
@@ -1130,6 +1148,7 @@ def test_a_file_deleted_under_us_goes_on_in_a_new_one(box, tmp_path, ending):
 @pytest.mark.skipif(os.name != "posix", reason="open files cannot be deleted")
 def test_a_folder_deleted_under_us_is_made_again(tmp_path):
     import shutil
+
     folder = tmp_path / "spool"
     folder.mkdir()
     box = Box(folder)
@@ -1235,7 +1254,8 @@ LEAVES = st.one_of(st.none(), st.integers(0, 3))
 TREES = st.recursive(
     st.dictionaries(st.sampled_from("abc"), LEAVES, max_size=3),
     lambda inner: st.dictionaries(st.sampled_from("abc"), st.one_of(LEAVES, inner), max_size=3),
-    max_leaves=8)
+    max_leaves=8,
+)
 
 
 @given(TREES, TREES, TREES, st.booleans())
@@ -1243,17 +1263,21 @@ def test_a_merge_of_updates_never_changes_the_result(state, earlier, later, null
     merged = merge_updates(earlier, later)
     if merged is not None:
         assert applied([merged], null_deletes, state) == applied(
-            [earlier, later], null_deletes, state)
+            [earlier, later], null_deletes, state
+        )
 
 
-@pytest.mark.parametrize("earlier, later, merged", [
-    ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
-    ({"a": {"b": 1}}, {"a": {"c": {"d": None}}}, {"a": {"b": 1, "c": {"d": None}}}),
-    ({"a": {"b": 1}}, {"a": None}, {"a": None}),
-    ({"a": 1}, {"a": {"b": 1}}, None),
-    ({"a": None}, {"a": {"b": 1}}, None),
-    ({"a": {"b": 1}}, {"a": {"b": None}}, None),
-])
+@pytest.mark.parametrize(
+    "earlier, later, merged",
+    [
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": {"b": 1}}, {"a": {"c": {"d": None}}}, {"a": {"b": 1, "c": {"d": None}}}),
+        ({"a": {"b": 1}}, {"a": None}, {"a": None}),
+        ({"a": 1}, {"a": {"b": 1}}, None),
+        ({"a": None}, {"a": {"b": 1}}, None),
+        ({"a": {"b": 1}}, {"a": {"b": None}}, None),
+    ],
+)
 def test_which_updates_are_merged(earlier, later, merged):
     assert merge_updates(earlier, later) == merged
 

@@ -1,4 +1,5 @@
 """The outbox, whatever happens to it in whatever order."""
+
 from __future__ import absolute_import, division
 
 import json
@@ -20,8 +21,10 @@ VALUES = st.sampled_from([1, 2, None, {}, {"a": 1}, {"a": None}, {"b": {"a": 2}}
 STATES = st.dictionaries(st.sampled_from("abc"), VALUES, max_size=2)
 # What merging neighbours may get wrong: a null where there is no dict, a dict in a null's place.
 NESTED = st.dictionaries(
-    st.sampled_from("ab"), st.sampled_from([1, None, {"a": 1}, {"a": None}, {"b": {"a": None}}]),
-    min_size=1)
+    st.sampled_from("ab"),
+    st.sampled_from([1, None, {"a": 1}, {"a": None}, {"b": {"a": None}}]),
+    min_size=1,
+)
 SMALL_CAP = 64 * 1024
 NOT_LOST = ("number", "local_id", "accepted", "sent", "events", "metrics", "dead")
 
@@ -53,12 +56,19 @@ class OutboxMachine(RuleBasedStateMachine):
         self.store = TroubledStore(path)
         self.outbox = Outbox(self.store, self.max_bytes, Warnings())
 
-    @rule(session=st.sampled_from([1, 2]), kind=st.sampled_from(KINDS), state=STATES,
-          padding=st.integers(0, 3000))
+    @rule(
+        session=st.sampled_from([1, 2]),
+        kind=st.sampled_from(KINDS),
+        state=STATES,
+        padding=st.integers(0, 3000),
+    )
     def append(self, session, kind, state, padding):
         model = self.models[session]
-        fields = state if kind == records.STATE else {
-            "name": "n%d" % len(model.accepted), "data": {"p": "x" * padding}}
+        fields = (
+            state
+            if kind == records.STATE
+            else {"name": "n%d" % len(model.accepted), "data": {"p": "x" * padding}}
+        )
         body = records.encode(fields)
         assert self.outbox.append(session, kind, body)
         model.accepted.append((kind, body))
@@ -195,8 +205,9 @@ def check_delivery(model, entry):
         else:
             assert model.accepted[place - 1] == (record.kind, record.body)
     assert len(model.accepted) == len(model.out) + entry.dropped + entry.merged
-    given = [json.loads(body.decode("ascii")) for kind, body in model.accepted
-             if kind == records.STATE]
+    given = [
+        json.loads(body.decode("ascii")) for kind, body in model.accepted if kind == records.STATE
+    ]
     if len(given) - len(sent_states) == entry.merged:
         for null_deletes in (False, True):
             assert result(given, null_deletes) == result(sent_states, null_deletes)

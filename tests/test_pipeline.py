@@ -1,4 +1,5 @@
 """What several sessions share, what they do not, and how long its calls may take."""
+
 from __future__ import absolute_import, division
 
 import linecache
@@ -61,21 +62,35 @@ def test_a_disabled_sessions_stats_have_the_same_names(monkeypatch, open_session
 
 def test_the_options_may_come_from_the_environment(make_collector, monkeypatch, tmp_path):
     collector = make_collector(api_key="sesame").start()
-    for name, value in (("URL", collector.url), ("API_KEY", "sesame"), ("PRODUCT", "editor"),
-                        ("VERSION", "7"), ("SPOOL_DIR", str(tmp_path / "elsewhere"))):
+    for name, value in (
+        ("URL", collector.url),
+        ("API_KEY", "sesame"),
+        ("PRODUCT", "editor"),
+        ("VERSION", "7"),
+        ("SPOOL_DIR", str(tmp_path / "elsewhere")),
+    ):
         monkeypatch.setenv("DATACAT_" + name, value)
     session = datacat.create_session()
     try:
         state = session.get_details()["state"]
         assert (state["product"], state["version"]) == ("editor", "7")
-        assert len([name for name in os.listdir(str(tmp_path / "elsewhere"))
-                    if name.endswith(".outbox")]) == 1
+        assert (
+            len(
+                [
+                    name
+                    for name in os.listdir(str(tmp_path / "elsewhere"))
+                    if name.endswith(".outbox")
+                ]
+            )
+            == 1
+        )
     finally:
         session.close()
 
 
 def test_two_sessions_and_eight_threads_at_once_keep_every_threads_order(
-        any_own_collector, open_session, tmp_path):
+    any_own_collector, open_session, tmp_path
+):
     accepted = str(tmp_path / "accepted.jsonl")
     sessions = [open_session(any_own_collector.url) for _ in range(2)]
     recorders = [Recorder(sessions[index % 2], accepted, "t%d" % index) for index in range(8)]
@@ -99,7 +114,8 @@ def test_two_sessions_and_eight_threads_at_once_keep_every_threads_order(
 
 
 def test_sessions_of_the_same_settings_share_an_outbox_and_two_keys_do_not(
-        make_collector, open_session, spool):
+    make_collector, open_session, spool
+):
     collector = make_collector().start()
     sessions = [open_session(collector.url, api_key=key) for key in ("one", "one", "two")]
     files = [name for name in os.listdir(str(spool)) if name.endswith(".outbox")]
@@ -154,10 +170,14 @@ def test_before_record_sees_the_hang_that_the_library_reports(collector, open_se
     assert held.event(session.get_details(), "application_appears_hung")["data"]["stacks"] == []
 
 
-@pytest.mark.parametrize("broken", [lambda kind, fields: 1 / 0, lambda kind, fields: "text"],
-                         ids=["raises", "returns a text"])
+@pytest.mark.parametrize(
+    "broken",
+    [lambda kind, fields: 1 / 0, lambda kind, fields: "text"],
+    ids=["raises", "returns a text"],
+)
 def test_a_broken_before_record_lets_nothing_through_and_is_told_once(
-        broken, collector, open_session, caplog):
+    broken, collector, open_session, caplog
+):
     session = open_session(collector.url, before_record=broken)
     session.log_event("secret", {"password": "x"})
     session.log_event("secret", {"password": "x"})
@@ -200,7 +220,8 @@ def test_calls_that_wait_return_at_once_when_the_server_is_away(name, open_sessi
 
 
 def test_a_session_closed_while_a_request_hangs_goes_on_when_it_is_used_again(
-        collector, open_session, before):
+    collector, open_session, before
+):
     proxy = before(collector)
     session = open_session(proxy.url, timeout=2)
     session.flush()
@@ -219,12 +240,12 @@ def test_opening_waits_for_the_id_no_longer_than_it_was_told(collector, open_ses
     for wait, least, most in ((0.4, 0.3, 1), (0, 0, 0.3)):
         # The first one makes an outbox too, which is no waiting for the id.
         open_session(proxy.url, connect_wait=wait)
-        assert least <= took(lambda wait=wait: open_session(
-            proxy.url, connect_wait=wait)) < most
+        assert least <= took(lambda wait=wait: open_session(proxy.url, connect_wait=wait)) < most
 
 
 def test_where_the_folder_is_unusable_records_wait_in_memory_and_it_is_told_once(
-        any_collector, open_session, tmp_path, caplog):
+    any_collector, open_session, tmp_path, caplog
+):
     (tmp_path / "a file").write_text(u"not a folder")
     session = open_session(any_collector.url, spool_dir=str(tmp_path / "a file" / "spool"))
     session.log_event("step", {"number": 0})
@@ -234,7 +255,8 @@ def test_where_the_folder_is_unusable_records_wait_in_memory_and_it_is_told_once
 
 
 def test_what_waits_in_memory_is_counted_and_delivered_in_order(
-        make_collector, open_session, tmp_path):
+    make_collector, open_session, tmp_path
+):
     collector = make_collector().start()
     collector.stop()
     (tmp_path / "a file").write_text(u"not a folder")
@@ -249,7 +271,8 @@ def test_what_waits_in_memory_is_counted_and_delivered_in_order(
 
 
 def test_the_last_session_to_go_ends_the_threads_and_leaves_no_file(
-        collector, open_session, spool):
+    collector, open_session, spool
+):
     threads = len(threads_of_datacat())
     first, second = open_session(collector.url), open_session(collector.url)
     first.log_event("e")

@@ -1,4 +1,5 @@
 """How processes end and fork, and what becomes of their sessions: real processes, real kills."""
+
 from __future__ import absolute_import, division
 
 import glob
@@ -95,22 +96,35 @@ def outboxes(spool):
 
 # The end of a process
 
+
 def test_what_a_killed_application_accepted_is_delivered_by_its_successor(
-        any_own_collector, spool, tmp_path):
+    any_own_collector, spool, tmp_path
+):
     env = {"DATACAT_SPOOL_DIR": str(spool)}
-    program = Application("mixed_records.py", tmp_path, env=env,
-                          arguments=(any_own_collector.url, "killed", 5000, 1, 0.002))
+    program = Application(
+        "mixed_records.py",
+        tmp_path,
+        env=env,
+        arguments=(any_own_collector.url, "killed", 5000, 1, 0.002),
+    )
     with program:
         program.wait_for_accepted(50)
         any_own_collector.stop()
         assert program.kill_after_accepted(program.count_accepted() + 50) == -signal.SIGKILL
     any_own_collector.start()
-    successor = Application(MIXED_SUCCESSOR, tmp_path, env=env, accepted=program.accepted,
-                            arguments=(any_own_collector.url, APPLICATIONS))
+    successor = Application(
+        MIXED_SUCCESSOR,
+        tmp_path,
+        env=env,
+        accepted=program.accepted,
+        arguments=(any_own_collector.url, APPLICATIONS),
+    )
     with successor:
         wait_until(lambda: with_event(any_own_collector, "session_crashed_detected"), 30)
-        wait_until(lambda: [each for each in whole_sessions(any_own_collector)
-                            if each.get("ended_at")], 30)
+        wait_until(
+            lambda: [each for each in whole_sessions(any_own_collector) if each.get("ended_at")],
+            30,
+        )
         successor.go_on()
         successor.wait(30)
     there = whole_sessions(any_own_collector)
@@ -119,21 +133,27 @@ def test_what_a_killed_application_accepted_is_delivered_by_its_successor(
     assert outboxes(spool) == []
     crashed = the_one(any_own_collector, "session_crashed_detected")
     # A v1 server adds one of its own behind the client's.
-    facts = [event["data"] for event in crashed["events"]
-             if event["name"] == "session_crashed_detected"][0]
+    facts = [
+        event["data"] for event in crashed["events"] if event["name"] == "session_crashed_detected"
+    ][0]
     assert facts["reason"] == "abnormal_termination" and facts["hung_before"] is False
     assert facts["process"] == str(program.pid)
     assert crashed["active"] is False
 
 
-@pytest.mark.parametrize("how, crashed", [
-    (u"os._exit(0)", True),
-    (u"os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)", True),
-    (u"session.end()\nos._exit(0)", False),
-    (u"session.close()\nos._exit(0)", False),
-], ids=["os._exit", "SIGTERM", "end and os._exit", "close without end"])
+@pytest.mark.parametrize(
+    "how, crashed",
+    [
+        (u"os._exit(0)", True),
+        (u"os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)", True),
+        (u"session.end()\nos._exit(0)", False),
+        (u"session.close()\nos._exit(0)", False),
+    ],
+    ids=["os._exit", "SIGTERM", "end and os._exit", "close without end"],
+)
 def test_only_a_session_without_a_goodbye_is_called_a_crash(
-        how, crashed, own_collector, run_program):
+    how, crashed, own_collector, run_program
+):
     run_program(OPENS + how, own_collector.url).wait(30, expect=None)
     run_program(SUCCESSOR, own_collector.url)
     wait_until(lambda: with_event(own_collector, "successor"), 20)
@@ -145,14 +165,22 @@ def test_only_a_session_without_a_goodbye_is_called_a_crash(
         assert the_one(own_collector)["active"] is (u"close" in how)
 
 
-@pytest.mark.parametrize("end", [
-    u"", u"sys.exit(3)", u"raise RuntimeError('goes out')",
-    u"import atexit\natexit.register(session.log_event, 'at exit')\n",
-], ids=["its last line", "sys.exit", "an exception", "with an atexit handler of its own"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        u"",
+        u"sys.exit(3)",
+        u"raise RuntimeError('goes out')",
+        u"import atexit\natexit.register(session.log_event, 'at exit')\n",
+    ],
+    ids=["its last line", "sys.exit", "an exception", "with an atexit handler of its own"],
+)
 def test_a_script_that_never_called_end_is_ended_and_delivered_at_its_exit(
-        end, any_collector, run_program):
+    end, any_collector, run_program
+):
     program = run_program(
-        OPENS.replace(FLUSHES, u"print(session.session_id)\n") + end, any_collector.url)
+        OPENS.replace(FLUSHES, u"print(session.session_id)\n") + end, any_collector.url
+    )
     status = program.wait(30, expect=None)
     there = any_collector.session(program.output.split()[0])
     assert held.names(there) == ["first"] + ["at exit"] * (u"atexit" in end)
@@ -162,11 +190,13 @@ def test_a_script_that_never_called_end_is_ended_and_delivered_at_its_exit(
 
 
 def test_what_an_early_atexit_handler_logs_last_is_delivered_by_the_next_run(
-        own_collector, run_program):
+    own_collector, run_program
+):
     """It runs after the session's own end, when nothing may start a thread any more."""
     program = run_program(
         u"import atexit\natexit.register(lambda: session.log_event('last words'))\n" + OPENS,
-        own_collector.url)
+        own_collector.url,
+    )
     program.wait(30)
     assert program.output == u""
     run_program(SUCCESSOR, own_collector.url)
@@ -183,7 +213,9 @@ def test_an_exit_with_the_server_away_takes_no_time_and_is_silent(run_program):
         u"import logging\nlogging.getLogger('datacat').setLevel(logging.ERROR)\n"
         u"import datacat.hooks\n"
         u"datacat.hooks._at_exit()\n"
-        u"print('%.3f' % (time.time() - began))\n", DATACAT_URL="http://127.0.0.1:9")
+        u"print('%.3f' % (time.time() - began))\n",
+        DATACAT_URL="http://127.0.0.1:9",
+    )
     program.wait(30)
     assert float(program.output.split()[-1]) < 0.9
 
@@ -198,20 +230,24 @@ def test_an_exit_in_a_black_hole_is_bounded_and_silent(collector, run_program, b
         u"atexit.register(told)\n"
         u"session = datacat.create_session(connect_wait=0)\n"
         u"session.log_event('e')\n"
-        u"began = time.time()\n", proxy.url)
+        u"began = time.time()\n",
+        proxy.url,
+    )
     program.wait(30)
     assert 1.5 < float(program.output) < 2.5
 
 
 # Signals
 
-SIGTERM_ENDS = OPENS.replace(u"create_session()",
-                             u"create_session(end_on_signals=(signal.SIGTERM,))")
+SIGTERM_ENDS = OPENS.replace(
+    u"create_session()", u"create_session(end_on_signals=(signal.SIGTERM,))"
+)
 
 
 @pytest.mark.parametrize("during", [u"time.sleep(30)", u"while True: session.flush()"])
 def test_with_end_on_signals_sigterm_ends_the_session_and_then_the_process(
-        during, own_collector, run_program):
+    during, own_collector, run_program
+):
     program = run_program(SIGTERM_ENDS + u"print('ready')\n" + during, own_collector.url)
     wait_until(lambda: "ready" in program.output, 20)
     program.signal(signal.SIGTERM)
@@ -221,15 +257,19 @@ def test_with_end_on_signals_sigterm_ends_the_session_and_then_the_process(
 
 
 def test_sigterm_in_the_middle_of_a_log_call_lets_it_come_out_and_then_ends_the_session(
-        own_collector, run_program):
+    own_collector, run_program
+):
     """Here the handler interrupts the very thread that holds the lock it needs."""
-    program = run_program(SIGTERM_ENDS + u"""
+    program = run_program(
+        SIGTERM_ENDS + u"""
 with session._pipeline._outbox.lock:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.01)
     session.log_event("came out")
 time.sleep(30)
-""", own_collector.url)
+""",
+        own_collector.url,
+    )
     program.wait(20, expect=SIGTERM_STATUS)
     assert held.names(the_one(own_collector)) == ["first", "came out"]
     assert held.is_ended(the_one(own_collector))
@@ -242,7 +282,10 @@ def test_end_on_signals_goes_on_with_the_handler_that_was_there(own_collector, r
         u"    print('handled', number)\n"
         u"    sys.exit(7)\n"
         u"signal.signal(signal.SIGTERM, handler)\n"
-        + SIGTERM_ENDS + u"print('ready')\ntime.sleep(30)", own_collector.url)
+        + SIGTERM_ENDS
+        + u"print('ready')\ntime.sleep(30)",
+        own_collector.url,
+    )
     wait_until(lambda: "ready" in program.output, 20)
     program.signal(signal.SIGTERM)
     program.wait(10, expect=7)
@@ -296,9 +339,11 @@ def work():
 
 @pytest.mark.parametrize("leaving", sorted(LEAVES))
 def test_a_childs_exit_neither_ends_the_session_nor_harms_its_parents_outbox(
-        leaving, own_collector, run_program):
+    leaving, own_collector, run_program
+):
     """The server is paused meanwhile, so that the parent's records wait in its file."""
-    program = run_program(IN_CHILD + LEAVES[leaving] + u"""
+    program = run_program(
+        IN_CHILD + LEAVES[leaving] + u"""
 for number in range(3):
     session.log_event("step", {"number": number})
 assert in_child(work) == 5
@@ -308,7 +353,9 @@ assert session.flush(timeout=20)
 print("forked and flushed")
 sys.stdout.flush()
 os.kill(os.getpid(), signal.SIGKILL)
-""", own_collector.url)
+""",
+        own_collector.url,
+    )
     program.wait(30, expect=-signal.SIGKILL)
     assert "forked and flushed" in program.output
     there = the_one(own_collector)
@@ -318,9 +365,11 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_waits_in_the_parents_outbox_at_a_fork_survives_the_child_and_a_kill(
-        own_collector, run_program):
+    own_collector, run_program
+):
     """A child that closed what it inherited would take the parent's write-ahead log with it."""
-    program = run_program(IN_CHILD + u"""
+    program = run_program(
+        IN_CHILD + u"""
 def work():
     sys.exit(0)
 print("ready")
@@ -331,7 +380,9 @@ in_child(work)
 for number in range(3, 6):
     session.log_event("step", {"number": number})
 os.kill(os.getpid(), signal.SIGKILL)
-""", own_collector.url)
+""",
+        own_collector.url,
+    )
     wait_until(lambda: "ready" in program.output, 20)
     own_collector.stop()
     program.go_on()
@@ -343,8 +394,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_parent_and_child_both_log_to_the_session_the_server_knew_at_the_fork(
-        any_own_collector, run_program):
-    program = run_program(IN_CHILD + u"""
+    any_own_collector, run_program
+):
+    program = run_program(
+        IN_CHILD + u"""
 def work():
     for number in range(20):
         session.log_event("child", {"number": number})
@@ -359,7 +412,9 @@ for number in range(20):
 assert os.waitpid(child, 0)[1] == 0
 assert session.flush()
 session.end()
-""", any_own_collector.url)
+""",
+        any_own_collector.url,
+    )
     program.wait(30)
     there = the_one(any_own_collector)
     assert held.numbers(there, "child") == held.numbers(there, "parent") == list(range(20))
@@ -367,9 +422,11 @@ session.end()
 
 
 def test_a_child_forked_before_the_server_knew_the_session_opens_its_own(
-        any_own_collector, run_program):
+    any_own_collector, run_program
+):
     any_own_collector.stop()
-    program = run_program(IN_CHILD.replace(FLUSHES, u"") + u"""
+    program = run_program(
+        IN_CHILD.replace(FLUSHES, u"") + u"""
 def work():
     session.log_event("in child")
     print("child")
@@ -380,7 +437,9 @@ def work():
 print("forked from", session.local_id)
 in_child(work)
 assert session.flush(timeout=20)
-""", any_own_collector.url)
+""",
+        any_own_collector.url,
+    )
     wait_until(lambda: "child\n" in program.output, 20)
     any_own_collector.start()
     program.go_on()
@@ -394,21 +453,25 @@ assert session.flush(timeout=20)
 
 
 def test_an_explicit_end_in_a_child_ends_the_session_they_share(own_collector, run_program):
-    program = run_program(IN_CHILD + u"""
+    program = run_program(
+        IN_CHILD + u"""
 def work():
     session.end()
     os._exit(0)
 in_child(work)
 assert session.client.get_session(session.session_id)["active"] is False
 os._exit(0)
-""", own_collector.url)
+""",
+        own_collector.url,
+    )
     program.wait(30)
     assert held.is_ended(the_one(own_collector))
 
 
 @pytest.mark.parametrize("count", [30])
 def test_children_forked_while_threads_log_never_hang(count, own_collector, run_program):
-    program = run_program(IN_CHILD + u"""
+    program = run_program(
+        IN_CHILD + u"""
 import threading
 going = [True]
 def log():
@@ -427,12 +490,15 @@ for _ in range(%d):
 del going[:]
 for thread in threads:
     thread.join()
-""" % count, own_collector.url)
+""" % count,
+        own_collector.url,
+    )
     program.wait(60)
 
 
 def test_a_crashed_parent_is_not_declared_dead_while_its_child_lives(own_collector, run_program):
-    program = run_program(IN_CHILD + u"""
+    program = run_program(
+        IN_CHILD + u"""
 child = os.fork()
 if child == 0:
     session.log_event("in child")
@@ -444,7 +510,9 @@ if child == 0:
     sys.exit(0)
 sys.stdin.readline()
 os._exit(0)
-""", own_collector.url)
+""",
+        own_collector.url,
+    )
     wait_until(lambda: "child is there" in program.output, 20)
     program.kill()
     successor = run_program(SUCCESSOR, own_collector.url)
@@ -455,8 +523,9 @@ os._exit(0)
 
 def test_python_of_these_tests_is_the_one_that_runs_the_programs(run_program):
     """Guards all of the above: it is this Python whose exits and forks are looked at."""
-    program = run_program(u"import sys\nprint(sys.version_info[:2] == %r)\n"
-                          % (tuple(sys.version_info[:2]),))
+    program = run_program(
+        u"import sys\nprint(sys.version_info[:2] == %r)\n" % (tuple(sys.version_info[:2]),)
+    )
     program.wait(30)
     assert program.output == u"True\n"
 
@@ -512,7 +581,8 @@ session.end()
 
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="before 3.7 nobody is told")
 def test_a_fork_that_a_handler_breaks_off_at_any_step_leaves_nothing_held(
-        own_collector, run_program):
+    own_collector, run_program
+):
     """Ctrl-C in a hook of the fork: Python ignores it there, and the fork goes on."""
     program = run_program(FORKS_BROKEN_OFF, own_collector.url)
     program.wait(60)

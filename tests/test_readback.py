@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """Whether a record arrived, told from what real and scripted servers hold."""
+
 from __future__ import absolute_import, division
 
 import collections
@@ -28,8 +29,11 @@ def transcript(name):
 
 def session_text(name, path, last=False):
     """Return what a real server answered to the first or last GET of a session."""
-    answers = [line["answer"] for line in transcript(name)
-               if line["method"] == "GET" and line["path"] == path and line["status"] == 200]
+    answers = [
+        line["answer"]
+        for line in transcript(name)
+        if line["method"] == "GET" and line["path"] == path and line["status"] == 200
+    ]
     return answers[-1 if last else 0]
 
 
@@ -47,7 +51,7 @@ def found_in(one, text, size=None):
     data = text.encode("utf-8")
     size = size or len(data) or 1
     for start in range(0, len(data), size):
-        if finder.feed(data[start:start + size]):
+        if finder.feed(data[start : start + size]):
             break
     return finder.result()
 
@@ -67,21 +71,25 @@ def as_a_server_holds(value):
 
 # -- v1, real answers
 
+
 @pytest.mark.parametrize("size", [1, 7, 64, None])
-@pytest.mark.parametrize("one, path, expected", [
-    (event("t", captured=1767323045123456), "{id2}", ARRIVED),
-    (event("t", captured=1767323045100000), "{id2}", ARRIVED),
-    (event("t", captured=1767323045100001), "{id2}", ABSENT),
-    (event("t", captured=1767323045000000), "{id2}", ABSENT),
-    (event("other", captured=1767323045123456), "{id2}", ABSENT),
-    (record(records.METRIC, {"name": "m", "value": 2}, 1767323045500000), "{id2}", ARRIVED),
-    (record(records.METRIC, {"name": "n", "value": 2}, 1767323045500000), "{id2}", ABSENT),
-    (record(records.STATE, {"env": {"x": 1}}, 1767323045123456), "{id}", ARRIVED),
-    (record(records.STATE, {}, 1767323045000000), "{id}", ARRIVED),
-    (record(records.STATE, {}, 1767323045123457), "{id}", ABSENT),
-    (record(records.STATE, {}, 1767323045123456), "{id2}", ABSENT),
-    (event("t", captured=1767323045123456), "{id}", ABSENT),
-])
+@pytest.mark.parametrize(
+    "one, path, expected",
+    [
+        (event("t", captured=1767323045123456), "{id2}", ARRIVED),
+        (event("t", captured=1767323045100000), "{id2}", ARRIVED),
+        (event("t", captured=1767323045100001), "{id2}", ABSENT),
+        (event("t", captured=1767323045000000), "{id2}", ABSENT),
+        (event("other", captured=1767323045123456), "{id2}", ABSENT),
+        (record(records.METRIC, {"name": "m", "value": 2}, 1767323045500000), "{id2}", ARRIVED),
+        (record(records.METRIC, {"name": "n", "value": 2}, 1767323045500000), "{id2}", ABSENT),
+        (record(records.STATE, {"env": {"x": 1}}, 1767323045123456), "{id}", ARRIVED),
+        (record(records.STATE, {}, 1767323045000000), "{id}", ARRIVED),
+        (record(records.STATE, {}, 1767323045123457), "{id}", ABSENT),
+        (record(records.STATE, {}, 1767323045123456), "{id2}", ABSENT),
+        (event("t", captured=1767323045123456), "{id}", ABSENT),
+    ],
+)
 def test_a_record_is_found_in_a_real_v1_session(one, path, expected, size):
     text = session_text("v1", "/api/sessions/" + path)
     assert found_in(one, text, size) == expected
@@ -89,20 +97,39 @@ def test_a_record_is_found_in_a_real_v1_session(one, path, expected, size):
 
 # -- v1, scripted answers
 
+
 def v1_session(events=(), history=(), metrics=()):
-    return {"id": "x", "state": {"timestamp": STAMP, "name": "e", "u": 1},
-            "state_history": [collections.OrderedDict([("timestamp", stamp), ("state", state)])
-                              for stamp, state in history],
-            "events": [named(stamp, name) for stamp, name in events],
-            "metrics": [named(stamp, name) for stamp, name in metrics]}
+    return {
+        "id": "x",
+        "state": {"timestamp": STAMP, "name": "e", "u": 1},
+        "state_history": [
+            collections.OrderedDict([("timestamp", stamp), ("state", state)])
+            for stamp, state in history
+        ],
+        "events": [named(stamp, name) for stamp, name in events],
+        "metrics": [named(stamp, name) for stamp, name in metrics],
+    }
 
 
 def named(stamp, name):
     return collections.OrderedDict([("timestamp", stamp), ("name", name), ("data", {"k": STAMP})])
 
 
-@pytest.mark.parametrize("name", [u"e", u"caf\xe9", u"\U0001f600", u"a\"b\\c", u"<&>", u"\n\t\x00",
-                                  u"\u2028", u"\\", u'","state":{', u"x" * 5000])
+@pytest.mark.parametrize(
+    "name",
+    [
+        u"e",
+        u"caf\xe9",
+        u"\U0001f600",
+        u"a\"b\\c",
+        u"<&>",
+        u"\n\t\x00",
+        u"\u2028",
+        u"\\",
+        u'","state":{',
+        u"x" * 5000,
+    ],
+)
 @pytest.mark.parametrize("ascii_only", [True, False])
 @pytest.mark.parametrize("indent", [None, 2])
 def test_a_name_is_recognised_however_json_writes_it(name, ascii_only, indent):
@@ -125,24 +152,27 @@ def test_a_name_with_what_is_no_text_is_recognised_as_it_was_sent():
     assert found_in(event(u"a\ud800"), text) == ARRIVED
 
 
-@pytest.mark.parametrize("text", [
-    '[{"created_at":"%s","name":"e"}]',
-    '[{"timestamp":"%s","nom":"e"}]',
-    '[{"timestamp":"%s","name":7}]',
-    '[{"timestamp":"%s"},{"name":"e"}]',
-    '[{"timestamp":"%s","name":"e',
-    '[{"timestamp":"%s","name":"e\\',
-    '[{"timestamp":"%s","name":"\\q"}]',
-    '[{"timestamp":"%s","state":{"name":"e"}}]',
-    '[{"timestamp\\":"%s","name":"e"}]',
-    '[{"timestamp":"%s0","name":"e"}]',
-    '{"state":{"timestamp":"%s","name":"e"}}',
-    '{"data":{"k":1,"timestamp":"%s","name":"e"}}',
-    '"%s"',
-    '"%s',
-    '%s',
-    '',
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"created_at":"%s","name":"e"}]',
+        '[{"timestamp":"%s","nom":"e"}]',
+        '[{"timestamp":"%s","name":7}]',
+        '[{"timestamp":"%s"},{"name":"e"}]',
+        '[{"timestamp":"%s","name":"e',
+        '[{"timestamp":"%s","name":"e\\',
+        '[{"timestamp":"%s","name":"\\q"}]',
+        '[{"timestamp":"%s","state":{"name":"e"}}]',
+        '[{"timestamp\\":"%s","name":"e"}]',
+        '[{"timestamp":"%s0","name":"e"}]',
+        '{"state":{"timestamp":"%s","name":"e"}}',
+        '{"data":{"k":1,"timestamp":"%s","name":"e"}}',
+        '"%s"',
+        '"%s',
+        '%s',
+        '',
+    ],
+)
 @pytest.mark.parametrize("size", [1, None])
 def test_the_time_elsewhere_is_no_event(text, size):
     whole = text % STAMP if "%" in text else text
@@ -200,7 +230,8 @@ entries = strategies.lists(strategies.tuples(stamps, names), max_size=5)
 @hypothesis.given(entries, entries, stamps, names, strategies.integers(1, 60))
 @hypothesis.settings(deadline=None)
 def test_a_record_is_found_exactly_where_it_is_however_the_answer_is_cut(
-        events, metrics, stamp, name, size):
+    events, metrics, stamp, name, size
+):
     text = json.dumps(v1_session(events, metrics=metrics))
     captured = next(CAPTURED + n for n in range(4) if records.rfc3339(CAPTURED + n) == stamp)
     held = (stamp, name) in events + metrics
@@ -209,11 +240,15 @@ def test_a_record_is_found_exactly_where_it_is_however_the_answer_is_cut(
 
 # -- classic, real answers
 
+
 def real_writes(operation):
     """Return the bodies of the writes that a real classic server took into {id2}."""
     decoder = json.JSONDecoder()
-    return [decoder.raw_decode(line["body"])[0] or {} for line in transcript("classic")
-            if line["path"] == "/api/sessions/{id2}/" + operation and line["status"] == 200]
+    return [
+        decoder.raw_decode(line["body"])[0] or {}
+        for line in transcript("classic")
+        if line["path"] == "/api/sessions/{id2}/" + operation and line["status"] == 200
+    ]
 
 
 def test_each_event_of_a_real_classic_session_is_found_at_its_place():
@@ -223,7 +258,8 @@ def test_each_event_of_a_real_classic_session_is_found_at_its_place():
     for place, fields in enumerate(writes):
         if "name" in fields:
             arrived = readback.classic_arrived(
-                record(records.EVENT, fields), answer, Counts(place, 0), None)
+                record(records.EVENT, fields), answer, Counts(place, 0), None
+            )
             assert arrived == ARRIVED, fields
 
 
@@ -234,7 +270,8 @@ def test_each_metric_of_a_real_classic_session_is_found_at_its_place():
     for place, fields in enumerate(writes):
         if fields.get("value") is not None:
             arrived = readback.classic_arrived(
-                record(records.METRIC, fields), answer, Counts(0, place), None)
+                record(records.METRIC, fields), answer, Counts(0, place), None
+            )
             assert arrived == ARRIVED, fields
 
 
@@ -247,9 +284,14 @@ def test_what_a_real_classic_session_does_not_hold_yet_is_absent():
 
 # -- classic, scripted answers
 
+
 def classic(events=(), metrics=(), state=None):
-    return {"id": "x", "state": {} if state is None else state,
-            "events": list(events), "metrics": list(metrics)}
+    return {
+        "id": "x",
+        "state": {} if state is None else state,
+        "events": list(events),
+        "metrics": list(metrics),
+    }
 
 
 def arrived_event(data, held, name="e"):
@@ -257,39 +299,45 @@ def arrived_event(data, held, name="e"):
     return readback.classic_arrived(event(name, data), answer, Counts(0, 0), None)
 
 
-@pytest.mark.parametrize("data, held", [
-    ({}, None),
-    ({}, {}),
-    ({"n": 9007199254740993}, {"n": 9007199254740992}),
-    ({"n": 123456789012345678}, {"n": 123456789012345680}),
-    ({"n": 1}, {"n": 1.0}),
-    ({"n": 10 ** 300}, {"n": 1e300}),
-    ({"n": -0.0}, {"n": 0}),
-    ({"s": u"\ud800"}, {"s": u"\ufffd"}),
-    ({"b": True, "z": None, "l": [1, [2.5]]}, {"b": True, "z": None, "l": [1.0, [2.5]]}),
-    ({"k": 1}, {"k": 1, "_captured_at": STAMP}),
-    ({}, {"_captured_at": STAMP}),
-    ({"_captured_at": 1}, {"_captured_at": 1}),
-])
+@pytest.mark.parametrize(
+    "data, held",
+    [
+        ({}, None),
+        ({}, {}),
+        ({"n": 9007199254740993}, {"n": 9007199254740992}),
+        ({"n": 123456789012345678}, {"n": 123456789012345680}),
+        ({"n": 1}, {"n": 1.0}),
+        ({"n": 10**300}, {"n": 1e300}),
+        ({"n": -0.0}, {"n": 0}),
+        ({"s": u"\ud800"}, {"s": u"\ufffd"}),
+        ({"b": True, "z": None, "l": [1, [2.5]]}, {"b": True, "z": None, "l": [1.0, [2.5]]}),
+        ({"k": 1}, {"k": 1, "_captured_at": STAMP}),
+        ({}, {"_captured_at": STAMP}),
+        ({"_captured_at": 1}, {"_captured_at": 1}),
+    ],
+)
 def test_an_event_equal_to_a_classic_server_has_arrived(data, held):
     assert arrived_event(data, held) == ARRIVED
 
 
-@pytest.mark.parametrize("data, held", [
-    ({"n": 1}, {"n": True}),
-    ({"n": 0}, {"n": False}),
-    ({"n": 1}, {"n": 2}),
-    ({"n": 1}, {"n": "1"}),
-    ({"n": 1}, {}),
-    ({}, {"n": 1}),
-    ({"n": None}, {}),
-    ({"l": [1]}, {"l": [1, 2]}),
-    ({"l": [1]}, {"l": {"0": 1}}),
-    ({"l": {}}, {"l": []}),
-    ({"k": {"_captured_at": 1}}, {"k": {}}),
-    ({}, [1]),
-    ({}, "x"),
-])
+@pytest.mark.parametrize(
+    "data, held",
+    [
+        ({"n": 1}, {"n": True}),
+        ({"n": 0}, {"n": False}),
+        ({"n": 1}, {"n": 2}),
+        ({"n": 1}, {"n": "1"}),
+        ({"n": 1}, {}),
+        ({}, {"n": 1}),
+        ({"n": None}, {}),
+        ({"l": [1]}, {"l": [1, 2]}),
+        ({"l": [1]}, {"l": {"0": 1}}),
+        ({"l": {}}, {"l": []}),
+        ({"k": {"_captured_at": 1}}, {"k": {}}),
+        ({}, [1]),
+        ({}, "x"),
+    ],
+)
 def test_an_event_that_differs_is_somebody_s_else(data, held):
     assert arrived_event(data, held) == UNKNOWABLE
 
@@ -299,36 +347,48 @@ def test_events_are_compared_by_name_too():
     assert readback.classic_arrived(event("e"), answer, Counts(0, 0), None) == UNKNOWABLE
 
 
-@pytest.mark.parametrize("sent, held, expected", [
-    ({"name": "m", "value": 1}, {"name": "m", "value": 1}, ARRIVED),
-    ({"name": "m", "value": 1, "tags": []}, {"name": "m", "value": 1}, ARRIVED),
-    ({"name": "m", "value": 1, "tags": ["a"]}, {"name": "m", "value": 1, "tags": ["a"]}, ARRIVED),
-    ({"name": "m", "value": 1}, {"name": "m", "value": 1.0}, ARRIVED),
-    ({"name": "m", "value": 1}, {"name": "m", "value": 1, "tags": ["captured_at:x"]}, ARRIVED),
-    ({"name": "m", "value": 1, "unit": "s"}, {"name": "m", "value": 1}, ARRIVED),
-    ({"name": "m", "value": 1}, {"name": "m", "value": 2}, UNKNOWABLE),
-    ({"name": "m", "value": 1}, {"name": "n", "value": 1}, UNKNOWABLE),
-    ({"name": "m", "value": 1}, {"name": "m", "value": 1, "tags": ["a"]}, UNKNOWABLE),
-    ({"name": "m", "value": 1}, {"name": "m", "value": 1, "tags": [5]}, UNKNOWABLE),
-    ({"name": "m", "value": 1}, {"name": "m", "value": 1, "tags": {"a": 1}}, UNKNOWABLE),
-    ({"name": "m", "value": 1}, "x", UNKNOWABLE),
-])
+@pytest.mark.parametrize(
+    "sent, held, expected",
+    [
+        ({"name": "m", "value": 1}, {"name": "m", "value": 1}, ARRIVED),
+        ({"name": "m", "value": 1, "tags": []}, {"name": "m", "value": 1}, ARRIVED),
+        (
+            {"name": "m", "value": 1, "tags": ["a"]},
+            {"name": "m", "value": 1, "tags": ["a"]},
+            ARRIVED,
+        ),
+        ({"name": "m", "value": 1}, {"name": "m", "value": 1.0}, ARRIVED),
+        ({"name": "m", "value": 1}, {"name": "m", "value": 1, "tags": ["captured_at:x"]}, ARRIVED),
+        ({"name": "m", "value": 1, "unit": "s"}, {"name": "m", "value": 1}, ARRIVED),
+        ({"name": "m", "value": 1}, {"name": "m", "value": 2}, UNKNOWABLE),
+        ({"name": "m", "value": 1}, {"name": "n", "value": 1}, UNKNOWABLE),
+        ({"name": "m", "value": 1}, {"name": "m", "value": 1, "tags": ["a"]}, UNKNOWABLE),
+        ({"name": "m", "value": 1}, {"name": "m", "value": 1, "tags": [5]}, UNKNOWABLE),
+        ({"name": "m", "value": 1}, {"name": "m", "value": 1, "tags": {"a": 1}}, UNKNOWABLE),
+        ({"name": "m", "value": 1}, "x", UNKNOWABLE),
+    ],
+)
 def test_metrics_are_compared_by_name_value_and_tags(sent, held, expected):
     answer = classic(metrics=[held])
-    assert readback.classic_arrived(
-        record(records.METRIC, sent), answer, Counts(5, 0), None) == expected
+    assert (
+        readback.classic_arrived(record(records.METRIC, sent), answer, Counts(5, 0), None)
+        == expected
+    )
 
 
-@pytest.mark.parametrize("events, delivered, expected", [
-    (["a", "e"], 1, ARRIVED),
-    (["a", "e", "e"], 1, ARRIVED),
-    (["a"], 1, ABSENT),
-    ([], 0, ABSENT),
-    ([], 1, UNKNOWABLE),
-    (["e"], 2, UNKNOWABLE),
-    (["e", "a"], 1, UNKNOWABLE),
-    (["a", "b", "e"], 1, UNKNOWABLE),
-])
+@pytest.mark.parametrize(
+    "events, delivered, expected",
+    [
+        (["a", "e"], 1, ARRIVED),
+        (["a", "e", "e"], 1, ARRIVED),
+        (["a"], 1, ABSENT),
+        ([], 0, ABSENT),
+        ([], 1, UNKNOWABLE),
+        (["e"], 2, UNKNOWABLE),
+        (["e", "a"], 1, UNKNOWABLE),
+        (["a", "b", "e"], 1, UNKNOWABLE),
+    ],
+)
 def test_the_place_after_what_was_delivered_decides(events, delivered, expected):
     answer = classic([{"name": name, "data": {}} for name in events])
     assert readback.classic_arrived(event("e"), answer, Counts(delivered, 0), None) == expected
@@ -339,33 +399,45 @@ def test_an_answer_without_a_list_tells_nothing(answer):
     assert readback.classic_arrived(event("e"), answer, Counts(0, 0), None) == UNKNOWABLE
 
 
-@pytest.mark.parametrize("merged, update, held, expected", [
-    ({}, {"a": 1}, {"a": 1.0}, ARRIVED),
-    ({}, {"a": 1}, {}, ABSENT),
-    ({"a": {"b": 1}}, {"a": {"c": None}}, {"a": {"b": 1, "c": None}}, ARRIVED),
-    ({"a": 1}, {"a": 1}, {"a": 1}, ARRIVED),
-    ({"a": 1}, {"a": 2}, {"a": 3}, UNKNOWABLE),
-    (None, {"a": 1}, {"a": 1}, UNKNOWABLE),
-    ({}, {"a": 1}, None, UNKNOWABLE),
-])
+@pytest.mark.parametrize(
+    "merged, update, held, expected",
+    [
+        ({}, {"a": 1}, {"a": 1.0}, ARRIVED),
+        ({}, {"a": 1}, {}, ABSENT),
+        ({"a": {"b": 1}}, {"a": {"c": None}}, {"a": {"b": 1, "c": None}}, ARRIVED),
+        ({"a": 1}, {"a": 1}, {"a": 1}, ARRIVED),
+        ({"a": 1}, {"a": 2}, {"a": 3}, UNKNOWABLE),
+        (None, {"a": 1}, {"a": 1}, UNKNOWABLE),
+        ({}, {"a": 1}, None, UNKNOWABLE),
+    ],
+)
 def test_a_state_arrived_where_the_server_holds_what_it_would(merged, update, held, expected):
     answer = {"id": "x", "state": held}
-    assert readback.classic_arrived(
-        record(records.STATE, update), answer, Counts(0, 0), merged) == expected
+    assert (
+        readback.classic_arrived(record(records.STATE, update), answer, Counts(0, 0), merged)
+        == expected
+    )
 
 
 @pytest.mark.parametrize("kind", [records.OPEN, records.END, records.CRASH])
 def test_what_a_classic_server_does_not_list_cannot_be_known(kind):
-    assert readback.classic_arrived(
-        record(kind, {}), classic(), Counts(0, 0), {}) == UNKNOWABLE
+    assert readback.classic_arrived(record(kind, {}), classic(), Counts(0, 0), {}) == UNKNOWABLE
 
 
 json_values = strategies.recursive(
-    strategies.one_of(strategies.none(), strategies.booleans(), strategies.text(max_size=3),
-                      strategies.integers(), strategies.floats(allow_nan=False,
-                                                               allow_infinity=False)),
-    lambda inner: strategies.one_of(strategies.lists(inner, max_size=3), strategies.dictionaries(
-        strategies.text(max_size=2), inner, max_size=3)), max_leaves=8)
+    strategies.one_of(
+        strategies.none(),
+        strategies.booleans(),
+        strategies.text(max_size=3),
+        strategies.integers(),
+        strategies.floats(allow_nan=False, allow_infinity=False),
+    ),
+    lambda inner: strategies.one_of(
+        strategies.lists(inner, max_size=3),
+        strategies.dictionaries(strategies.text(max_size=2), inner, max_size=3),
+    ),
+    max_leaves=8,
+)
 json_dicts = strategies.dictionaries(strategies.text(max_size=2), json_values, max_size=4)
 
 
@@ -376,6 +448,7 @@ def test_every_event_is_recognised_in_what_a_server_makes_of_it(data):
 
 
 # -- the merge
+
 
 def updates_taken(name):
     """Yield the updates that a real server merged into {id}, as it understood them."""
@@ -410,15 +483,18 @@ def test_the_merge_is_a_real_classic_server_s():
     assert state == as_a_server_holds(final)
 
 
-@pytest.mark.parametrize("state, update, on_classic, on_v1", [
-    ({"a": 1}, {"a": None}, {"a": None}, {}),
-    ({}, {"a": None}, {"a": None}, {}),
-    ({"a": {"b": 1}}, {"a": {"b": None}}, {"a": {"b": None}}, {"a": {}}),
-    ({"a": 1}, {"a": {"b": None}}, {"a": {"b": None}}, {"a": {"b": None}}),
-    ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}, {"a": [3]}),
-    ({"a": {"b": 1}}, {"a": []}, {"a": []}, {"a": []}),
-    ({"a": {"b": 1}}, {"a": {}}, {"a": {"b": 1}}, {"a": {"b": 1}}),
-])
+@pytest.mark.parametrize(
+    "state, update, on_classic, on_v1",
+    [
+        ({"a": 1}, {"a": None}, {"a": None}, {}),
+        ({}, {"a": None}, {"a": None}, {}),
+        ({"a": {"b": 1}}, {"a": {"b": None}}, {"a": {"b": None}}, {"a": {}}),
+        ({"a": 1}, {"a": {"b": None}}, {"a": {"b": None}}, {"a": {"b": None}}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}, {"a": [3]}),
+        ({"a": {"b": 1}}, {"a": []}, {"a": []}, {"a": []}),
+        ({"a": {"b": 1}}, {"a": {}}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+    ],
+)
 def test_each_rule_of_the_merge(state, update, on_classic, on_v1):
     assert readback.merge_state(state, update, null_deletes=False) == on_classic
     assert readback.merge_state(state, update, null_deletes=True) == on_v1
@@ -427,7 +503,8 @@ def test_each_rule_of_the_merge(state, update, on_classic, on_v1):
 @hypothesis.given(json_dicts, json_dicts, strategies.booleans())
 @hypothesis.settings(deadline=None)
 def test_a_merge_leaves_both_as_they_were_and_a_state_merged_with_itself_stays(
-        state, update, null_deletes):
+    state, update, null_deletes
+):
     before = json.dumps([state, update], sort_keys=True)
     merged = readback.merge_state(state, update, null_deletes)
     if not null_deletes:

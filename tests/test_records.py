@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """What a program may give to a log call, and what is refused at once."""
+
 from __future__ import absolute_import, division
 
 import collections
@@ -21,6 +22,7 @@ from datacat.errors import InvalidRecord
 
 # -- events, metrics, states, opening
 
+
 def test_an_event_has_a_name_and_data_and_no_time():
     assert records.event("e") == {"name": "e", "data": {}}
     assert records.event(u"e", {"a": 1}) == {"name": "e", "data": {"a": 1}}
@@ -28,58 +30,87 @@ def test_an_event_has_a_name_and_data_and_no_time():
 
 def test_an_event_has_the_extras_that_were_given():
     assert records.event("e", None, "warning", "g", ("a", u"b"), "m") == {
-        "name": "e", "data": {}, "category": "warning", "group": "g", "labels": ["a", "b"],
-        "message": "m"}
+        "name": "e",
+        "data": {},
+        "category": "warning",
+        "group": "g",
+        "labels": ["a", "b"],
+        "message": "m",
+    }
 
 
 def test_a_set_of_labels_comes_out_sorted():
     assert records.event("e", labels=set(["b", "a"]))["labels"] == ["a", "b"]
 
 
-@pytest.mark.parametrize("arguments, named", [
-    ({"name": ""}, "name"),
-    ({"name": None}, "name"),
-    ({"name": 7}, "name"),
-    ({"name": "e", "data": [1]}, "data"),
-    ({"name": "e", "data": "x"}, "data"),
-    ({"name": "e", "category": 3}, "category"),
-    ({"name": "e", "group": 3}, "group"),
-    ({"name": "e", "message": ValueError("x")}, "message"),
-    ({"name": "e", "labels": "a"}, "labels"),
-    ({"name": "e", "labels": ["a", 1]}, "labels"),
-    ({"name": "e", "labels": set(["a", 1])}, "labels"),
-])
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ({"name": ""}, "name"),
+        ({"name": None}, "name"),
+        ({"name": 7}, "name"),
+        ({"name": "e", "data": [1]}, "data"),
+        ({"name": "e", "data": "x"}, "data"),
+        ({"name": "e", "category": 3}, "category"),
+        ({"name": "e", "group": 3}, "group"),
+        ({"name": "e", "message": ValueError("x")}, "message"),
+        ({"name": "e", "labels": "a"}, "labels"),
+        ({"name": "e", "labels": ["a", 1]}, "labels"),
+        ({"name": "e", "labels": set(["a", 1])}, "labels"),
+    ],
+)
 def test_an_event_with_the_wrong_types_is_refused_by_the_argument_s_name(arguments, named):
     with pytest.raises(InvalidRecord) as caught:
         records.event(**arguments)
     assert str(caught.value).startswith(named + " must be ")
 
 
-@pytest.mark.parametrize("value, taken", [
-    (1, 1),
-    (1.5, 1.5),
-    (True, 1),
-    (OddInteger(7), 7),
-    (OddFloat(1.5), 1.5),
-    (decimal.Decimal("1.25"), 1.25),
-    (fractions.Fraction(1, 4), 0.25),
-    (NumpyScalar(1.5), 1.5),
-    (NumpyScalar(True), 1),
-    (10 ** 308, 10 ** 308),
-    (123456789012345678, 123456789012345678),
-])
+@pytest.mark.parametrize(
+    "value, taken",
+    [
+        (1, 1),
+        (1.5, 1.5),
+        (True, 1),
+        (OddInteger(7), 7),
+        (OddFloat(1.5), 1.5),
+        (decimal.Decimal("1.25"), 1.25),
+        (fractions.Fraction(1, 4), 0.25),
+        (NumpyScalar(1.5), 1.5),
+        (NumpyScalar(True), 1),
+        (10**308, 10**308),
+        (123456789012345678, 123456789012345678),
+    ],
+)
 def test_a_metric_takes_every_finite_real_number(value, taken):
     fields = records.metric("m", value)
     assert fields == {"name": "m", "value": taken}
     assert type(fields["value"]) in six.integer_types + (float,)
 
 
-@pytest.mark.parametrize("value", [
-    None, "1", b"1", float("nan"), float("inf"), -float("inf"), 10 ** 400, 1j, [1], Silent(),
-    decimal.Decimal("NaN"), decimal.Decimal("sNaN"), decimal.Decimal("Infinity"),
-    decimal.Decimal("1e999"), NumpyScalar([1, 2]), NumpyScalar(float("nan")), Longdouble(),
-    OddFloat("inf"), datetime.timedelta(1),
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "1",
+        b"1",
+        float("nan"),
+        float("inf"),
+        -float("inf"),
+        10**400,
+        1j,
+        [1],
+        Silent(),
+        decimal.Decimal("NaN"),
+        decimal.Decimal("sNaN"),
+        decimal.Decimal("Infinity"),
+        decimal.Decimal("1e999"),
+        NumpyScalar([1, 2]),
+        NumpyScalar(float("nan")),
+        Longdouble(),
+        OddFloat("inf"),
+        datetime.timedelta(1),
+    ],
+)
 def test_a_metric_refuses_what_is_no_finite_number(value):
     with pytest.raises(InvalidRecord) as caught:
         records.metric("m", value)
@@ -88,19 +119,29 @@ def test_a_metric_refuses_what_is_no_finite_number(value):
 
 def test_a_metric_has_the_extras_that_were_given():
     fields = records.metric("m", 3, ["a:b"], "timer", "seconds", 4, {"k": [1]})
-    assert fields == {"name": "m", "value": 3, "tags": ["a:b"], "type": "timer",
-                      "unit": "seconds", "count": 4, "metadata": {"k": [1]}}
+    assert fields == {
+        "name": "m",
+        "value": 3,
+        "tags": ["a:b"],
+        "type": "timer",
+        "unit": "seconds",
+        "count": 4,
+        "metadata": {"k": [1]},
+    }
 
 
-@pytest.mark.parametrize("arguments, named", [
-    ({"tags": "x"}, "tags"),
-    ({"tags": [1]}, "tags"),
-    ({"type": 1}, "type"),
-    ({"unit": 1}, "unit"),
-    ({"count": 1.5}, "count"),
-    ({"count": 2 ** 63}, "count"),
-    ({"metadata": [1]}, "metadata"),
-])
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ({"tags": "x"}, "tags"),
+        ({"tags": [1]}, "tags"),
+        ({"type": 1}, "type"),
+        ({"unit": 1}, "unit"),
+        ({"count": 1.5}, "count"),
+        ({"count": 2**63}, "count"),
+        ({"metadata": [1]}, "metadata"),
+    ],
+)
 def test_a_metric_with_the_wrong_types_is_refused_by_the_argument_s_name(arguments, named):
     with pytest.raises(InvalidRecord) as caught:
         records.metric("m", 1, **arguments)
@@ -121,11 +162,16 @@ def test_a_state_that_is_no_dict_is_refused(given):
 def test_an_opening_has_what_was_given():
     assert records.opening("p", "1") == {"product": "p", "version": "1"}
     assert records.opening("p", "1", "h", "m") == {
-        "product": "p", "version": "1", "hostname": "h", "machine_id": "m"}
+        "product": "p",
+        "version": "1",
+        "hostname": "h",
+        "machine_id": "m",
+    }
 
 
-@pytest.mark.parametrize("arguments", [("", "1"), ("p", ""), (1, "1"), ("p", None),
-                                       ("p", "1", 5), ("p", "1", None, 5)])
+@pytest.mark.parametrize(
+    "arguments", [("", "1"), ("p", ""), (1, "1"), ("p", None), ("p", "1", 5), ("p", "1", None, 5)]
+)
 def test_an_opening_with_the_wrong_types_is_refused(arguments):
     with pytest.raises(InvalidRecord):
         records.opening(*arguments)
@@ -155,13 +201,14 @@ def test_a_record_over_the_limit_is_refused_with_both_sizes():
 
 def test_the_limit_of_a_record_is_a_mebibyte():
     room = records.MAX_BYTES - len(records.encode({"k": ""}))
-    assert records.MAX_BYTES == 2 ** 20
-    assert len(records.encode({"k": "x" * room})) == 2 ** 20
+    assert records.MAX_BYTES == 2**20
+    assert len(records.encode({"k": "x" * room})) == 2**20
     with pytest.raises(InvalidRecord):
         records.encode({"k": "x" * (room + 1)})
 
 
 # -- exceptions
+
 
 def raised(error):
     try:
@@ -201,13 +248,17 @@ def test_an_exception_is_taken_in_each_form(form):
 
 def test_no_current_exception_is_told_as_that():
     fields = records.exception()
-    assert fields["data"] == {"type": "NoneType", "message": "no exception was being handled",
-                              "traceback": "NoneType: None\n"}
+    assert fields["data"] == {
+        "type": "NoneType",
+        "message": "no exception was being handled",
+        "traceback": "NoneType: None\n",
+    }
     assert fields["stacktrace"] == [] and "source_file" not in fields
 
 
-@pytest.mark.parametrize("clashing", [
-    [("type", 1), ("extra_type", 2)], [("extra_type", 2), ("type", 1)]])
+@pytest.mark.parametrize(
+    "clashing", [[("type", 1), ("extra_type", 2)], [("extra_type", 2), ("type", 1)]]
+)
 def test_extra_data_is_merged_and_destroys_nothing(clashing):
     extra = collections.OrderedDict([("context", "c"), (5, 6)] + clashing)
     try:
@@ -218,7 +269,7 @@ def test_extra_data_is_merged_and_destroys_nothing(clashing):
     assert sorted(data[key] for key in data if "extra_" in str(key)) == [1, 2]
 
 
-@pytest.mark.parametrize("extra", [[1], "x", Silent(), Flaky(10 ** 6, {"a": 1})])
+@pytest.mark.parametrize("extra", [[1], "x", Silent(), Flaky(10**6, {"a": 1})])
 def test_extra_data_of_any_kind_raises_nothing(extra):
     try:
         raise ValueError("bad")
@@ -241,7 +292,8 @@ def test_chained_causes_are_kept_with_their_relation():
         data = records.exception()["data"]
     assert data["causes"] == [
         {"type": "TypeError", "message": "second", "relation": "cause"},
-        {"type": "KeyError", "message": "'first'", "relation": "context"}]
+        {"type": "KeyError", "message": "'first'", "relation": "context"},
+    ]
     assert "KeyError: 'first'" in data["traceback"]
 
 
@@ -269,12 +321,15 @@ class Speechless(Exception):
     __unicode__ = __repr__ = __str__
 
 
-@pytest.mark.parametrize("error, message", [
-    (Exception(u"caf\xe9"), u"caf\xe9"),
-    (Exception(u"\ud800"), u"\ufffd"),
-    (Speechless(), u"<unprintable Speechless>"),
-    (Exception(), u""),
-])
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (Exception(u"caf\xe9"), u"caf\xe9"),
+        (Exception(u"\ud800"), u"\ufffd"),
+        (Speechless(), u"<unprintable Speechless>"),
+        (Exception(), u""),
+    ],
+)
 def test_whatever_an_exception_says_is_told(error, message):
     data = json.loads(records.encode_cut(raised(error)).decode("ascii"))["data"]
     assert data["message"] == message
@@ -285,8 +340,18 @@ def test_bytes_in_a_message_are_decoded():
     assert raised(Exception(b"caf\xc3\xa9\xff"))["data"]["message"] == u"caf\xe9\ufffd"
 
 
-@pytest.mark.parametrize("exc_info", [(), (1, 2, 3), "x", 5, (ValueError, None, None),
-                                      (None, ValueError("x"), None), (None, None, None)])
+@pytest.mark.parametrize(
+    "exc_info",
+    [
+        (),
+        (1, 2, 3),
+        "x",
+        5,
+        (ValueError, None, None),
+        (None, ValueError("x"), None),
+        (None, None, None),
+    ],
+)
 def test_an_exception_never_raises_for_what_it_is_given(exc_info):
     fields = records.exception(exc_info, {"a": 1})
     body = json.loads(records.encode_cut(fields).decode("ascii"))
@@ -306,14 +371,18 @@ def test_a_recursion_error_is_told_within_the_limit():
     assert len(records.encode_cut(fields)) <= records.MAX_BYTES
 
 
-@pytest.mark.parametrize("extra", [
-    {"text": u"\U0001f600" * 10 ** 6},
-    {"list": list(range(10 ** 6))},
-    dict(("k%d" % number, u"x" * 100) for number in range(20000)),
-    {u"k" * 2 ** 21: 1},
-    {"a": [[u"x" * 1000] * 100] * 100},
-    {"a": nested(60, [u"\u20ac" * 1000] * 2000)},
-], ids=["text", "list", "keys", "key", "wide", "deep"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"text": u"\U0001f600" * 10**6},
+        {"list": list(range(10**6))},
+        dict(("k%d" % number, u"x" * 100) for number in range(20000)),
+        {u"k" * 2**21: 1},
+        {"a": [[u"x" * 1000] * 100] * 100},
+        {"a": nested(60, [u"\u20ac" * 1000] * 2000)},
+    ],
+    ids=["text", "list", "keys", "key", "wide", "deep"],
+)
 def test_what_is_too_large_is_cut_with_a_marker_and_the_exception_stays(extra):
     try:
         raise ValueError("bad")
@@ -335,14 +404,14 @@ def test_extra_data_that_cannot_be_cut_small_enough_is_left_out():
         raise ValueError("bad")
     except ValueError:
         body = records.encode_cut(records.exception(extra_data={"extra": extra}))
-    assert len(body) < 2 ** 16
+    assert len(body) < 2**16
     fields = json.loads(body.decode("ascii"))
     assert sorted(fields["data"]) == ["message", "traceback", "type"]
     assert fields["exception_type"] == "ValueError"
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end():
-    fields = raised(ValueError(u"begin" + u"x" * 2 ** 21 + u"end"))
+    fields = raised(ValueError(u"begin" + u"x" * 2**21 + u"end"))
     message = json.loads(records.encode_cut(fields).decode("ascii"))["data"]["message"]
     assert message.startswith("beginx") and message.endswith("xend")
     assert "characters cut>" in message
@@ -355,22 +424,26 @@ def test_what_fits_is_not_cut():
 
 # -- time
 
-@pytest.mark.parametrize("captured, text", [
-    (1767323045123456, "2026-01-02T03:04:05.123456Z"),
-    (1767323045100000, "2026-01-02T03:04:05.1Z"),
-    (1767323045000000, "2026-01-02T03:04:05Z"),
-    (1767323045000001, "2026-01-02T03:04:05.000001Z"),
-    (1767323045120300, "2026-01-02T03:04:05.1203Z"),
-    (0, "1970-01-01T00:00:00Z"),
-    (-1, "1969-12-31T23:59:59.999999Z"),
-])
+
+@pytest.mark.parametrize(
+    "captured, text",
+    [
+        (1767323045123456, "2026-01-02T03:04:05.123456Z"),
+        (1767323045100000, "2026-01-02T03:04:05.1Z"),
+        (1767323045000000, "2026-01-02T03:04:05Z"),
+        (1767323045000001, "2026-01-02T03:04:05.000001Z"),
+        (1767323045120300, "2026-01-02T03:04:05.1203Z"),
+        (0, "1970-01-01T00:00:00Z"),
+        (-1, "1969-12-31T23:59:59.999999Z"),
+    ],
+)
 def test_a_capture_time_is_written_as_go_writes_it(captured, text):
     assert records.rfc3339(captured) == text
 
 
-@hypothesis.given(strategies.integers(min_value=0, max_value=4102444800 * 10 ** 6))
+@hypothesis.given(strategies.integers(min_value=0, max_value=4102444800 * 10**6))
 def test_a_capture_time_can_be_read_back_to_the_microsecond(captured):
     text = records.rfc3339(captured)
     pattern = "%Y-%m-%dT%H:%M:%S.%fZ" if "." in text else "%Y-%m-%dT%H:%M:%SZ"
     since = datetime.datetime.strptime(text, pattern) - datetime.datetime(1970, 1, 1)
-    assert (since.days * 86400 + since.seconds) * 10 ** 6 + since.microseconds == captured
+    assert (since.days * 86400 + since.seconds) * 10**6 + since.microseconds == captured

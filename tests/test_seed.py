@@ -1,4 +1,5 @@
 """The seed's examples, word for word, and programs of its time, against both generations."""
+
 from __future__ import absolute_import, division
 
 import io
@@ -63,9 +64,15 @@ class Runs(object):
         for name in EXAMPLES:
             own = folder / name
             own.mkdir()
-            self._programs[name] = Application(program_of(name), own, env={
-                "URL": collector.url, "DATACAT_PRODUCT": "seed-" + name,
-                "DATACAT_SPOOL_DIR": str(own / "spool")}).start()
+            self._programs[name] = Application(
+                program_of(name),
+                own,
+                env={
+                    "URL": collector.url,
+                    "DATACAT_PRODUCT": "seed-" + name,
+                    "DATACAT_SPOOL_DIR": str(own / "spool"),
+                },
+            ).start()
 
     def output(self, name):
         """Return what an example printed, when it has ended well."""
@@ -81,8 +88,11 @@ class Runs(object):
         marks = {"exception": "exception", "heartbeat": None}
         known = [self.session(other)["id"] for other in ("basic", "client")]
         others = [each for each in self.collector.sessions() if each["id"] not in known]
-        return [each for each in map(self._whole, others)
-                if (held.names(each) or [None])[0] == marks[name]][0]
+        return [
+            each
+            for each in map(self._whole, others)
+            if (held.names(each) or [None])[0] == marks[name]
+        ][0]
 
     def _whole(self, listed):
         return self.collector.session(listed["id"])
@@ -96,8 +106,10 @@ class Runs(object):
 @pytest.fixture(scope="module")
 def all_runs(collector, classic_collector, tmp_path_factory):
     """The runs of all examples against both generations at the same time, for the sleep in one."""
-    made = {"v1": Runs(tmp_path_factory.mktemp("v1"), collector),
-            "classic": Runs(tmp_path_factory.mktemp("classic"), classic_collector)}
+    made = {
+        "v1": Runs(tmp_path_factory.mktemp("v1"), collector),
+        "classic": Runs(tmp_path_factory.mktemp("classic"), classic_collector),
+    }
     yield made
     for each in made.values():
         each.end()
@@ -112,8 +124,12 @@ def runs(request, all_runs):
 def test_all_of_the_seeds_examples_are_here():
     code = examples_of_the_seed()
     assert len(code) == 4
-    for name, words in (("basic", "window_state"), ("exception", "risky_operation()"),
-                        ("heartbeat", "while running:"), ("client", "DatacatClient(")):
+    for name, words in (
+        ("basic", "window_state"),
+        ("exception", "risky_operation()"),
+        ("heartbeat", "while running:"),
+        ("client", "DatacatClient("),
+    ):
         assert words in code[name]
 
 
@@ -123,7 +139,8 @@ def test_basic_usage_prints_the_servers_id_and_all_of_it_arrives(runs):
     assert held.names(session) == ["user_action"]
     assert session["events"][0]["data"] == {"action": "click", "button": "submit"}
     assert [(each["name"], each["value"], each["tags"]) for each in session["metrics"]] == [
-        ("memory_usage", 1024.5, ["app:myapp"])]
+        ("memory_usage", 1024.5, ["app:myapp"])
+    ]
     assert held.is_ended(session)
 
 

@@ -1,4 +1,5 @@
 """Promises of the sender: what each answer of a server leads to, in which order, and when."""
+
 from __future__ import absolute_import, division
 
 import collections
@@ -75,8 +76,11 @@ CLEAN = (0, 0, 0, 0, 0)
 
 
 def is_write(request):
-    return request.method == "POST" and request.path.startswith("/api/sessions/") and (
-        not request.path.endswith("/heartbeat"))
+    return (
+        request.method == "POST"
+        and request.path.startswith("/api/sessions/")
+        and (not request.path.endswith("/heartbeat"))
+    )
 
 
 def is_open(request):
@@ -88,6 +92,7 @@ def is_read(request):
 
 
 # -- 200: delivered
+
 
 def test_every_kind_of_record_arrives_in_the_accepted_order(line):
     line.event(line.entry, "one", value=1)
@@ -126,8 +131,7 @@ def test_the_sender_rests_when_nothing_waits(line):
 
 
 def test_a_successful_answer_as_some_docs_have_it_is_one_too(v1):
-    v1.server.next_faults = [
-        say(201, '{"success":true}', "application/json", applied=True)]
+    v1.server.next_faults = [say(201, '{"success":true}', "application/json", applied=True)]
     v1.server.concerned = is_write
     log(v1)
     v1.drain()
@@ -136,10 +140,12 @@ def test_a_successful_answer_as_some_docs_have_it_is_one_too(v1):
 
 # -- not applied: later
 
+
 @pytest.mark.parametrize("error", [errors.NotSent, errors.TlsFailure])
 def test_what_surely_was_not_applied_is_sent_later_without_reading_back(line, error):
     def fail(server, request):
         raise error("no")
+
     log(line)
     line.server.fault = fail
     line.run(60)
@@ -168,9 +174,11 @@ def test_the_backoff_has_full_jitter_up_to_30_seconds(bench):
 
 def test_a_long_call_does_not_eat_up_the_wait_after_it(v1):
     """The wait begins when the call is over, not when the step began."""
+
     def slow_refusal(server, request):
         server.world.pass_(20.0)
         return say(503, "busy", Retry_After=30)(server, request)
+
     v1.run(1)
     v1.server.next_faults = [slow_refusal]
     log(v1)
@@ -179,6 +187,7 @@ def test_a_long_call_does_not_eat_up_the_wait_after_it(v1):
 
 
 # -- busy: later, with Retry-After
+
 
 @pytest.mark.parametrize("status", [408, 425, 429, 503])
 def test_a_busy_server_gets_the_record_later(line, status):
@@ -190,11 +199,18 @@ def test_a_busy_server_gets_the_record_later(line, status):
     assert line.server.names() == NAMES and counts(line.entry) == CLEAN
 
 
-@pytest.mark.parametrize("header, least, most", [
-    ("20", 20, 20.1), (10 ** 9, 3600, 3600.1), ("-1", 0, 1), ("soon", 0, 1),
-    ("Fri, 31 Dec 9999 23:59:59 GMT", 3600, 3600.1), ("", 0, 1),
-    ("Thu, 01 Jan 1970 00:00:00 GMT", 0, 1),
-])
+@pytest.mark.parametrize(
+    "header, least, most",
+    [
+        ("20", 20, 20.1),
+        (10**9, 3600, 3600.1),
+        ("-1", 0, 1),
+        ("soon", 0, 1),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600, 3600.1),
+        ("", 0, 1),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0, 1),
+    ],
+)
 def test_a_retry_after_is_obeyed_up_to_an_hour_and_garbage_ignored(v1, header, least, most):
     v1.run(1)
     v1.server.next_faults = [say(503, "later\n", Retry_After=header)]
@@ -205,10 +221,15 @@ def test_a_retry_after_is_obeyed_up_to_an_hour_and_garbage_ignored(v1, header, l
     assert v1.server.names() == NAMES
 
 
-@pytest.mark.parametrize("fault, cut", [
-    (refuse, True), (say(503, "later", Retry_After=300), False),
-    (say(500, "later", Retry_After=300), False), (say(500, "oops"), True),
-])
+@pytest.mark.parametrize(
+    "fault, cut",
+    [
+        (refuse, True),
+        (say(503, "later", Retry_After=300), False),
+        (say(500, "later", Retry_After=300), False),
+        (say(500, "oops"), True),
+    ],
+)
 def test_a_hurry_cuts_a_backoff_short_but_never_a_retry_after(v1, fault, cut):
     v1.run(1)
     v1.server.fault = fault
@@ -227,8 +248,12 @@ def test_a_hurry_cuts_a_backoff_short_but_never_a_retry_after(v1, fault, cut):
 # -- ambiguous: read back
 
 AMBIGUOUS = [
-    lose_answer, say(500, "oops\n", applied=True), say(502, "<html>", HTML, applied=True),
-    say(504, "", HTML, applied=True), say(599, "", applied=True), say(204, "", applied=True),
+    lose_answer,
+    say(500, "oops\n", applied=True),
+    say(502, "<html>", HTML, applied=True),
+    say(504, "", HTML, applied=True),
+    say(599, "", applied=True),
+    say(204, "", applied=True),
     say(200, "<html>", HTML, applied=True),
 ]
 
@@ -256,6 +281,7 @@ def test_a_record_whose_answer_was_lost_is_not_sent_again(line, fault):
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("a fault of ours")])
 def test_a_record_in_whose_exchange_something_unexpected_happened_is_not_sent_twice(line, error):
     """Once: the server may have the record, whatever it was, and is asked before a second try."""
+
     def applied_then_raised(server, request):
         server.answer(request)
         raise error
@@ -273,6 +299,7 @@ def test_a_record_in_whose_exchange_something_unexpected_happened_is_not_sent_tw
 
 def test_a_want_of_memory_is_no_fault_of_ours_and_soon_tried_again(line):
     """Quiet: nobody is asked to report it, and what waits is delivered once there is some."""
+
     def raise_memory_error(server, request):
         raise MemoryError()
 
@@ -285,12 +312,20 @@ def test_a_want_of_memory_is_no_fault_of_ours_and_soon_tried_again(line):
     assert line.world.now - began < 10
 
 
-@pytest.mark.parametrize("fault", [
-    never_answer, say(500, "oops\n"), say(502, "<html>", HTML), say(504, "", HTML),
-    say(200, "<html>", HTML), say(204, ""),
-])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        never_answer,
+        say(500, "oops\n"),
+        say(502, "<html>", HTML),
+        say(504, "", HTML),
+        say(200, "<html>", HTML),
+        say(204, ""),
+    ],
+)
 def test_a_record_that_did_not_arrive_is_sent_again_after_two_looks_with_quiet_between(
-        line, fault):
+    line, fault
+):
     line.run(1)
     line.server.concerned = is_write
     line.server.next_faults = [fault]
@@ -314,6 +349,7 @@ def test_the_quiet_period_begins_after_the_first_look_however_long_that_took(cla
     def slow(server, request):
         server.world.pass_(20)
         return server.answer(request)
+
     classic.server.next_faults = [never_answer, slow]
     log(classic)
     while classic.server.next_faults:
@@ -366,10 +402,13 @@ def test_a_server_that_took_a_lost_open_has_one_empty_session_more_and_no_record
     line.drain()
     assert len(line.server.sessions) == 2
     assert [line.server.names(name) for name in line.server.sessions] == [
-        [], ["one", "session_opened_offline"]]
+        [],
+        ["one", "session_opened_offline"],
+    ]
 
 
 # -- reading back that does not work
+
 
 def test_where_another_writes_into_a_classic_session_it_is_sent_again_and_counted(classic):
     classic.run(1)
@@ -416,7 +455,8 @@ def test_a_shared_session_s_record_is_not_sent_again_before_the_server_answers_s
 @pytest.mark.parametrize("classic", [False, True])
 @pytest.mark.parametrize("failing, within", [(say(500, "too large"), 3), (never_answer, 15)])
 def test_after_three_read_backs_that_fail_it_is_sent_again_and_counted(
-        bench, classic, failing, within):
+    bench, classic, failing, within
+):
     line = prepared(bench(classic=classic, chance=lambda: 0.999))
     line.run(1)
     line.server.timeout = 1.0
@@ -475,8 +515,14 @@ def test_read_backs_fail_without_end_and_count_nothing_while_nobody_speaks(line)
     line.server.next_faults = [lose_answer]
     log(line)
     line.step()
-    for fault in (refuse, portal, say(502, "<html>", HTML), say(302, ""), say(401, "Unauthorized"),
-                  say(503, "busy")):
+    for fault in (
+        refuse,
+        portal,
+        say(502, "<html>", HTML),
+        say(302, ""),
+        say(401, "Unauthorized"),
+        say(503, "busy"),
+    ):
         line.server.concerned, line.server.fault = (lambda request: True), fault
         line.run(400)
     assert counts(line.entry)[1:] == CLEAN[1:]
@@ -497,6 +543,7 @@ def test_a_portal_s_page_is_never_taken_for_a_session_without_the_record(v1):
 
 # -- the head of an outbox that somebody else had
 
+
 @pytest.mark.parametrize("arrived", [True, False])
 def test_the_oldest_record_of_a_dead_process_is_looked_for_before_it_is_sent(line, arrived):
     log(line)
@@ -507,7 +554,8 @@ def test_the_oldest_record_of_a_dead_process_is_looked_for_before_it_is_sent(lin
     successor.drain()
     assert successor.server.names() == NAMES
     assert successor.outbox.entry(line.entry.number) is None or (
-        counts(successor.outbox.entry(line.entry.number)) == CLEAN)
+        counts(successor.outbox.entry(line.entry.number)) == CLEAN
+    )
     successor.die()
 
 
@@ -531,6 +579,7 @@ def test_what_is_logged_after_a_reopening_is_no_doubtful_head(line):
 
 # -- 404 session not found: reopen
 
+
 def test_a_lost_session_is_opened_again_with_its_state_first_and_an_event(line):
     line.state(line.entry, a={"b": 1}, c=None)
     line.state(line.entry, a={"d": 2})
@@ -545,8 +594,11 @@ def test_a_lost_session_is_opened_again_with_its_state_first_and_an_event(line):
     assert held["state"] == state
     assert line.server.names() == NAMES + ["session_reopened"]
     assert held["events"][-1]["data"] == {"lost_session_id": old}
-    writes = [request.path.rsplit("/", 1)[1] for request in line.server.calls
-              if line.entry.server_id in request.path and request.method == "POST"]
+    writes = [
+        request.path.rsplit("/", 1)[1]
+        for request in line.server.calls
+        if line.entry.server_id in request.path and request.method == "POST"
+    ]
     assert writes[0] == "state"
     assert counts(line.entry) == CLEAN
 
@@ -592,6 +644,7 @@ def test_a_loss_found_while_reading_back_opens_again_too(line):
     def lose(server, request):
         server.lose_data()
         return never_answer(server, request)
+
     line.server.concerned = is_write
     line.server.next_faults = [lose]
     log(line)
@@ -637,17 +690,23 @@ def test_another_404_is_no_loss_of_a_session(line):
 
 # -- poison
 
-@pytest.mark.parametrize("fault", [
-    OWN_400, say(422, "Invalid request body\n"), say(413, "<html>too large", HTML),
-    say(400, "Bad Request\n"),
-])
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OWN_400,
+        say(422, "Invalid request body\n"),
+        say(413, "<html>too large", HTML),
+        say(400, "Bad Request\n"),
+    ],
+)
 def test_a_record_that_a_server_refuses_becomes_a_dead_letter_and_the_next_goes_on(line, fault):
     line.server.poison = {"two": fault}
     log(line)
     line.drain()
     assert line.server.names() == ["one", "three"]
     assert counts(line.entry) == (0, 1, 0, 0, 0)
-    letter, = line.outbox.dead_letters()
+    (letter,) = line.outbox.dead_letters()
     assert json.loads(letter.record.body.decode("ascii"))["name"] == "two"
     assert letter.status in (400, 413, 422) and letter.words
     assert len(line.warnings.about("dead")) == 1
@@ -683,11 +742,19 @@ def test_many_poison_records_in_a_row_are_all_buried_where_reads_are_answered(li
     assert len(reads) <= 5
 
 
-@pytest.mark.parametrize("fault", [
-    say(500, "oops"), say(502, "<html>", HTML), never_answer, say(403, "<html>blocked", HTML),
-    say(400, "<html>blocked", HTML), say(451, "<html>blocked", HTML), say(405, "no"),
-    say(204, ""),
-])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        say(500, "oops"),
+        say(502, "<html>", HTML),
+        never_answer,
+        say(403, "<html>blocked", HTML),
+        say(400, "<html>blocked", HTML),
+        say(451, "<html>blocked", HTML),
+        say(405, "no"),
+        say(204, ""),
+    ],
+)
 def test_a_record_that_fails_by_itself_for_ten_minutes_becomes_a_dead_letter(line, fault):
     line.server.poison = {"two": fault}
     log(line)
@@ -698,16 +765,20 @@ def test_a_record_that_fails_by_itself_for_ten_minutes_becomes_a_dead_letter(lin
     assert line.world.now - begun >= 600
     assert line.server.names() == ["one", "three"]
     assert (line.entry.dead, line.entry.waiting) == (1, 0)
-    assert len([name for name in map(_name_of, line.server.sent_to("/events"))
-                if name == "two"]) >= 10
+    assert (
+        len([name for name in map(_name_of, line.server.sent_to("/events")) if name == "two"])
+        >= 10
+    )
 
 
 def _name_of(request):
     return json.loads(request.body.decode("ascii"))["name"]
 
 
-@pytest.mark.parametrize("fault", [
-    say(500, "oops"), never_answer, say(403, "<html>blocked", HTML), say(405, "no"), OWN_400])
+@pytest.mark.parametrize(
+    "fault",
+    [say(500, "oops"), never_answer, say(403, "<html>blocked", HTML), say(405, "no"), OWN_400],
+)
 def test_poison_in_one_session_does_not_hold_back_another(line, fault):
     other = line.session()
     line.server.poison = {"bad": fault}
@@ -742,13 +813,30 @@ def test_on_a_shared_classic_session_a_poison_record_is_sent_less_and_less_often
     assert len(classic.server.sent_to("/events")) < 80
 
 
-@pytest.mark.parametrize("fault", [
-    refuse, say(503, "busy"), portal, say(302, "", Location="http://portal/"),
-    say(401, "Unauthorized\n"), say(403, "Forbidden", HTML), say(407, "Proxy"), say(405, "no"),
-    say(501, "no"), say(404, "404 page not found\n"), say(400, "<html>no", HTML),
-    say(451, "<html>no", HTML), say(402, "pay"), say(418, "teapot"), say(502, "<html>", HTML),
-    say(500, "<html>", HTML), say(204, ""), never_answer, say(100, ""),
-])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        refuse,
+        say(503, "busy"),
+        portal,
+        say(302, "", Location="http://portal/"),
+        say(401, "Unauthorized\n"),
+        say(403, "Forbidden", HTML),
+        say(407, "Proxy"),
+        say(405, "no"),
+        say(501, "no"),
+        say(404, "404 page not found\n"),
+        say(400, "<html>no", HTML),
+        say(451, "<html>no", HTML),
+        say(402, "pay"),
+        say(418, "teapot"),
+        say(502, "<html>", HTML),
+        say(500, "<html>", HTML),
+        say(204, ""),
+        never_answer,
+        say(100, ""),
+    ],
+)
 def test_nothing_is_given_up_for_what_a_whole_server_says_however_long(line, fault):
     """Nothing is lost to a wrong key, a portal or another service on the port."""
     log(line, ["%d" % number for number in range(5)])
@@ -774,15 +862,22 @@ def test_an_outage_before_a_failure_is_not_held_against_the_record(line):
 
 # -- refused as a whole
 
-@pytest.mark.parametrize("status, words, kind", [
-    (302, "", HTML), (401, "Unauthorized\n", "text/plain"), (403, "<h1>Forbidden</h1>", HTML),
-    (405, "Method not allowed\n", "text/plain"), (451, "<html>blocked</html>", HTML),
-])
+
+@pytest.mark.parametrize(
+    "status, words, kind",
+    [
+        (302, "", HTML),
+        (401, "Unauthorized\n", "text/plain"),
+        (403, "<h1>Forbidden</h1>", HTML),
+        (405, "Method not allowed\n", "text/plain"),
+        (451, "<html>blocked</html>", HTML),
+    ],
+)
 def test_one_warning_says_what_answered_and_everything_waits(line, status, words, kind):
     line.server.fault = say(status, words, kind)
     log(line)
     line.run(300)
-    warning, = line.warnings.about("refused")
+    (warning,) = line.warnings.about("refused")
     assert str(status) in warning and words.strip() in warning
     assert [topic for topic, _ in line.warnings.said] == ["refused"]
     calls = len(line.server.calls)
@@ -802,6 +897,7 @@ def test_a_new_outage_is_told_again_and_one_and_the_same_only_once(line):
 
 # -- opening
 
+
 def test_an_open_goes_first_then_the_oldest_record(bench):
     line = bench(classic=True)
     first, second = line.session(), line.session()
@@ -814,8 +910,10 @@ def test_an_open_goes_first_then_the_oldest_record(bench):
     third = line.session(opened=False)
     calls = len(line.server.calls)
     line.drain()
-    assert [(request.path, request.path.endswith("events") and _name_of(request))
-            for request in line.server.calls[calls:]] == [
+    assert [
+        (request.path, request.path.endswith("events") and _name_of(request))
+        for request in line.server.calls[calls:]
+    ] == [
         ("/api/sessions", False),
         ("/api/sessions/%s/events" % first.server_id, "1"),
         ("/api/sessions/%s/events" % second.server_id, "2"),
@@ -824,12 +922,15 @@ def test_an_open_goes_first_then_the_oldest_record(bench):
     assert third.server_id
 
 
-@pytest.mark.parametrize("fault, kind", [
-    (say(400, "Product and version are required fields\n"), errors.RequestRefused),
-    (say(400, "anything in one line\n"), errors.RequestRefused),
-    (say(401, "Unauthorized\n"), errors.NotAuthorized),
-    (say(403, "not this product\n"), errors.NotAuthorized),
-])
+@pytest.mark.parametrize(
+    "fault, kind",
+    [
+        (say(400, "Product and version are required fields\n"), errors.RequestRefused),
+        (say(400, "anything in one line\n"), errors.RequestRefused),
+        (say(401, "Unauthorized\n"), errors.NotAuthorized),
+        (say(403, "not this product\n"), errors.NotAuthorized),
+    ],
+)
 def test_a_refusal_of_an_open_in_a_datacat_server_s_own_words_is_handed_on(bench, fault, kind):
     line = bench()
     line.server.concerned, line.server.fault = is_open, fault
@@ -839,12 +940,21 @@ def test_a_refusal_of_an_open_in_a_datacat_server_s_own_words_is_handed_on(bench
     assert entry.refusal.words
 
 
-@pytest.mark.parametrize("fault", [
-    say(403, "<html>Forbidden</html>", HTML), say(403, "Forbidden", ""),
-    say(400, "<html>blocked</html>", HTML), say(451, "<html>", HTML), say(405, "no\n"),
-    say(401, "<html>log in</html>", HTML), say(407, "credentials\n"), portal, refuse,
-    say(404, "session not found\n"),
-])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        say(403, "<html>Forbidden</html>", HTML),
+        say(403, "Forbidden", ""),
+        say(400, "<html>blocked</html>", HTML),
+        say(451, "<html>", HTML),
+        say(405, "no\n"),
+        say(401, "<html>log in</html>", HTML),
+        say(407, "credentials\n"),
+        portal,
+        refuse,
+        say(404, "session not found\n"),
+    ],
+)
 def test_any_other_refusal_of_an_open_makes_the_session_wait(bench, fault):
     line = bench()
     line.server.concerned, line.server.fault = is_open, fault
@@ -917,6 +1027,7 @@ def test_an_open_record_that_the_disk_kept_is_not_sent_again(v1):
 
 # -- times
 
+
 def test_what_was_opened_and_ended_offline_tells_when(line):
     other = line.session(opened=False)
     line.event(other, "one")
@@ -926,7 +1037,10 @@ def test_what_was_opened_and_ended_offline_tells_when(line):
     line.drain()
     events = line.server.sessions[other.server_id]["events"]
     assert [event["name"] for event in events] == [
-        "one", "session_opened_offline", "session_ended_offline"]
+        "one",
+        "session_opened_offline",
+        "session_ended_offline",
+    ]
     assert events[1]["data"] == {"happened_at": records.rfc3339(opened_at)}
     assert line.server.sessions[other.server_id]["ended_at"]
 
@@ -974,6 +1088,7 @@ def test_a_wall_clock_that_jumps_loses_and_repeats_nothing(line, wall):
 
 # -- heartbeats
 
+
 def test_a_v1_server_hears_every_15_seconds_that_a_session_lives_while_it_does(v1):
     v1.run(0.1)
     begun = len(v1.server.sent_to("/heartbeat"))
@@ -1013,6 +1128,7 @@ def test_heartbeats_are_never_queued(v1):
 
 
 # -- which dialect
+
 
 def test_classic_is_concluded_from_unknown_health_and_a_session_without_v1_s_fields(bench):
     classic = bench(classic=True)
@@ -1059,7 +1175,8 @@ def test_after_an_outage_the_server_is_asked_again_what_it_is(classic, outage):
     classic.server.classic = False
     held = classic.server.only_session()
     classic.server.sessions["server-1"] = collections.OrderedDict(
-        [("id", "server-1"), ("suspended", False)] + list(held.items()))
+        [("id", "server-1"), ("suspended", False)] + list(held.items())
+    )
     classic.drain()
     assert classic.sender.server.dialect.name == "v1"
     assert classic.server.names() == NAMES * 2
@@ -1075,6 +1192,7 @@ def test_a_server_that_lost_a_session_is_asked_again_what_it_is(classic):
 
 # -- more logged than delivered
 
+
 def test_a_backlog_that_grows_for_ten_minutes_is_told_once_and_why(classic):
     classic.run(1)
 
@@ -1086,7 +1204,7 @@ def test_a_backlog_that_grows_for_ten_minutes_is_told_once_and_why(classic):
     for _ in range(500):
         log(classic)
         classic.run(2)
-    warning, = classic.warnings.about("backlog")
+    (warning,) = classic.warnings.about("backlog")
     assert "slow" in warning and "records wait" in warning
 
 
@@ -1095,7 +1213,7 @@ def test_a_backlog_behind_a_dead_server_names_the_error(v1):
     for _ in range(200):
         log(v1)
         v1.run(5)
-    warning, = v1.warnings.about("backlog")
+    (warning,) = v1.warnings.about("backlog")
     assert "connection refused" in warning
 
 
@@ -1116,6 +1234,7 @@ def test_more_and_more_records_that_are_all_delivered_are_no_backlog(classic):
 
 
 # -- the outbox fails
+
 
 def test_a_disk_that_does_not_give_a_record_is_not_asked_without_end(v1, monkeypatch):
     log(v1)
@@ -1149,6 +1268,7 @@ def test_a_fault_in_one_session_holds_back_only_that_one_and_is_told(v1, monkeyp
 
 
 # -- a state's size
+
 
 def test_a_state_too_large_to_keep_is_delivered_and_not_restored(line):
     line.state(line.entry, big="x" * 300000)

@@ -4,6 +4,7 @@ Hypothesis logs, breaks the server in every way, lets somebody else write, time 
 other processes die; what arrived is read from the server, what was accepted from the test's own
 list.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -27,17 +28,38 @@ from tools.sending import Bench
 HTML = "text/html"
 POISON = "poison"
 PANIC = "panic"
-LIBRARY = frozenset((
-    "session_opened_offline", "session_ended_offline", "session_reopened",
-    "session_crashed_detected"))
+LIBRARY = frozenset(
+    (
+        "session_opened_offline",
+        "session_ended_offline",
+        "session_reopened",
+        "session_crashed_detected",
+    )
+)
 FAULTS = [
-    refuse, lose_answer, never_answer, portal, apply_late(1.5),
-    say(500, "oops"), say(500, "oops", applied=True), say(502, "<html>", HTML),
-    say(502, "<html>", HTML, applied=True), say(504, "", applied=True), say(204, "", applied=True),
-    say(503, "busy"), say(503, "busy", Retry_After=7), say(429, "busy", Retry_After=100),
-    say(408, "busy", Retry_After="soon"), say(401, "Unauthorized\n"), say(403, "<html>", HTML),
-    say(302, "", Location="http://portal/"), say(404, "Not found\n"), say(405, "no"),
-    say(400, "<html>", HTML), say(451, "<html>", HTML), say(407, "proxy"),
+    refuse,
+    lose_answer,
+    never_answer,
+    portal,
+    apply_late(1.5),
+    say(500, "oops"),
+    say(500, "oops", applied=True),
+    say(502, "<html>", HTML),
+    say(502, "<html>", HTML, applied=True),
+    say(504, "", applied=True),
+    say(204, "", applied=True),
+    say(503, "busy"),
+    say(503, "busy", Retry_After=7),
+    say(429, "busy", Retry_After=100),
+    say(408, "busy", Retry_After="soon"),
+    say(401, "Unauthorized\n"),
+    say(403, "<html>", HTML),
+    say(302, "", Location="http://portal/"),
+    say(404, "Not found\n"),
+    say(405, "no"),
+    say(400, "<html>", HTML),
+    say(451, "<html>", HTML),
+    say(407, "proxy"),
 ]
 # What may be a record's own fault where it meets one alone.
 WHOLE_SERVER_FAULTS = FAULTS + [say(400, "Bad Request\n"), say(422, "what?")]
@@ -85,10 +107,13 @@ class Sending(RuleBasedStateMachine):
 
     @initialize(classic=strategies.booleans(), seed=strategies.integers(0, 99))
     def begin(self, classic, seed):
-        self.line = WatchedBench(self.folder, self.known, classic=classic, looks=True,
-                                 chance=random.Random(seed).random)
+        self.line = WatchedBench(
+            self.folder, self.known, classic=classic, looks=True, chance=random.Random(seed).random
+        )
         self.line.server.poison = {
-            POISON: say(400, "Invalid request body\n"), PANIC: say(500, "panic\n")}
+            POISON: say(400, "Invalid request body\n"),
+            PANIC: say(500, "panic\n"),
+        }
         self.session()
 
     def teardown(self):
@@ -120,8 +145,11 @@ class Sending(RuleBasedStateMachine):
     def session(self):
         self.living.append(self.line.session(opened=False))
 
-    @rule(number=which, name=strategies.sampled_from(["a", "b", "c", POISON]),
-          times=strategies.integers(1, 4))
+    @rule(
+        number=which,
+        name=strategies.sampled_from(["a", "b", "c", POISON]),
+        times=strategies.integers(1, 4),
+    )
     def event(self, number, name, times):
         for _ in range(times):
             entry = self.entry(number)
@@ -138,15 +166,19 @@ class Sending(RuleBasedStateMachine):
         entry = self.entry(number)
         self.line.metric(entry, "m", self.mark(entry, "metric"))
 
-    @rule(number=which, key=strategies.sampled_from("pq"),
-          shape=strategies.sampled_from(["plain", "nested", "null"]))
+    @rule(
+        number=which,
+        key=strategies.sampled_from("pq"),
+        shape=strategies.sampled_from(["plain", "nested", "null"]),
+    )
     def state(self, number, key, shape):
         entry = self.entry(number)
         mark = self.mark(entry, "state")
         value = {"plain": mark, "nested": {"k%d" % (mark % 3): mark}, "null": None}[shape]
         update = {key: value}
         self.states[entry.local_id] = merge(
-            self.states[entry.local_id], update, null_deletes=not self.line.server.classic)
+            self.states[entry.local_id], update, null_deletes=not self.line.server.classic
+        )
         self.line.state(entry, **update)
 
     @rule(number=which)
@@ -175,8 +207,11 @@ class Sending(RuleBasedStateMachine):
         for _ in range(steps):
             self.line.world.pass_(self.line.step() or 0)
 
-    @rule(number=which, seconds=strategies.sampled_from([0.05, 1.0, 1.9]),
-          steps=strategies.integers(1, 6))
+    @rule(
+        number=which,
+        seconds=strategies.sampled_from([0.05, 1.0, 1.9]),
+        steps=strategies.integers(1, 6),
+    )
     def a_record_is_applied_late(self, number, seconds, steps):
         """Its connection broke, and within the quiet period the server takes it all the same."""
         self.a_record_meets_a_fault(number, apply_late(seconds), steps)
@@ -185,9 +220,14 @@ class Sending(RuleBasedStateMachine):
     def a_read_back_fails(self, number, times, steps):
         """An answer is lost, and the server does not show the session for a while."""
         self.event(number, "a", 1)
-        self.strike([lose_answer] + [UNREADABLE] * times, lambda request: (
-            request.path.endswith("/events")
-            or request.method == "GET" and request.path != "/health"))
+        self.strike(
+            [lose_answer] + [UNREADABLE] * times,
+            lambda request: (
+                request.path.endswith("/events")
+                or request.method == "GET"
+                and request.path != "/health"
+            ),
+        )
         for _ in range(steps):
             self.line.world.pass_(self.line.step() or 0)
 
@@ -237,13 +277,24 @@ class Sending(RuleBasedStateMachine):
         self.living = []
         self.line.die()
         self.line = WatchedBench(
-            self.folder, self.known, server=self.line.server, world=self.line.world, claim=True,
-            chance=self.line.chance, looks=True)
+            self.folder,
+            self.known,
+            server=self.line.server,
+            world=self.line.world,
+            claim=True,
+            chance=self.line.chance,
+            looks=True,
+        )
 
     @rule(times=strategies.integers(0, 3), steps=strategies.integers(0, 8))
     def another_process_lives_and_dies(self, times, steps):
-        other = WatchedBench(self.folder, self.known, server=self.line.server,
-                             world=self.line.world, chance=self.line.chance)
+        other = WatchedBench(
+            self.folder,
+            self.known,
+            server=self.line.server,
+            world=self.line.world,
+            chance=self.line.chance,
+        )
         entry = other.session(opened=False)
         for _ in range(times):
             other.event(entry, "a", mark=self.mark(entry, "a"))
@@ -252,8 +303,11 @@ class Sending(RuleBasedStateMachine):
         other.look()
         other.die()
 
-    @rule(number=which, seconds=strategies.sampled_from([60, 500]),
-          fault=strategies.sampled_from([say(500, "oops"), say(403, "<html>", HTML)]))
+    @rule(
+        number=which,
+        seconds=strategies.sampled_from([60, 500]),
+        fault=strategies.sampled_from([say(500, "oops"), say(403, "<html>", HTML)]),
+    )
     def records_fail_by_themselves_for_minutes(self, number, seconds, fault):
         """Less than ten: nothing is given up."""
         self.everything_arrives_when_the_faults_are_over()
@@ -279,7 +333,8 @@ class Sending(RuleBasedStateMachine):
         poison = set(mark for mark, (_, kind) in self.accepted.items() if kind in (POISON, PANIC))
         assert arrived == set(self.accepted) - states - poison
         assert sorted(self.accepted[mark][0] for mark in poison) == sorted(
-            entry.local_id for entry in self.known.values() for _ in range(entry.dead))
+            entry.local_id for entry in self.known.values() for _ in range(entry.dead)
+        )
         self.states_are_right()
         assert self.data_was_lost or not self.split_sessions()
 
@@ -325,9 +380,12 @@ class Sending(RuleBasedStateMachine):
         for marks in first.values():
             assert marks == sorted(marks), "out of order"
         twice = collections.Counter(
-            self.accepted[mark][0] for (_, mark), times in
-            collections.Counter((each[0], each[1]) for each in arrivals).items()
-            for _ in range(times - 1))
+            self.accepted[mark][0]
+            for (_, mark), times in collections.Counter(
+                (each[0], each[1]) for each in arrivals
+            ).items()
+            for _ in range(times - 1)
+        )
         for local_id, times in twice.items():
             assert times <= self.known[local_id].possibly_twice, "twice and not counted"
 
@@ -337,8 +395,7 @@ class Sending(RuleBasedStateMachine):
             return
         for entry in self.line.outbox.entries():
             assert entry.waiting >= 0 and entry.dropped == entry.merged == 0
-            logged = sum(
-                1 for local_id, _ in self.accepted.values() if local_id == entry.local_id)
+            logged = sum(1 for local_id, _ in self.accepted.values() if local_id == entry.local_id)
             assert entry.accepted >= logged + 1, "more logged than accepted"
             assert entry.waiting == waiting_on_disk(self.line, entry)
 
@@ -356,5 +413,8 @@ def waiting_on_disk(line, entry):
 
 TestSending = Sending.TestCase
 TestSending.settings = settings(
-    max_examples=150, stateful_step_count=25, deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+    max_examples=150,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)

@@ -1,4 +1,5 @@
 """A session's calls, seen from the application and from what the server holds then."""
+
 from __future__ import absolute_import, division
 
 import pytest
@@ -24,7 +25,8 @@ def test_what_was_logged_is_what_the_server_holds(any_collector, open_session):
     assert there["events"][0]["data"] == {"number": 1, "deep": {"list": [1, None, u"\u00e4"]}}
     assert there["events"][1]["data"] == {}
     assert [(each["name"], each["value"], each["tags"]) for each in there["metrics"]] == [
-        ("load", 0.5, ["app:tests"])]
+        ("load", 0.5, ["app:tests"])
+    ]
     assert there["state"]["a"] == {"b": 3, "c": 2}
 
 
@@ -35,8 +37,14 @@ def test_where_the_seed_says_none_calls_return_none(collector, open_session):
         raise ValueError("x")
     except ValueError:
         returned = [session.log_exception({"a": 1})]
-    returned += [session.log_event("e"), session.log_metric("m", 1), session.update_state({}),
-                 session.heartbeat(), session.stop_heartbeat_monitor(), session.end()]
+    returned += [
+        session.log_event("e"),
+        session.log_metric("m", 1),
+        session.update_state({}),
+        session.heartbeat(),
+        session.stop_heartbeat_monitor(),
+        session.end(),
+    ]
     assert returned == [None] * 7
 
 
@@ -53,12 +61,23 @@ def test_the_extras_of_v1_arrive_there_with_the_time_of_their_capture(collector,
     there = session.get_details()
     event, metric = there["events"][0], there["metrics"][0]
     assert [event[key] for key in ("category", "group", "labels", "message")] == [
-        "warning", "g", ["l"], "m"]
+        "warning",
+        "g",
+        ["l"],
+        "m",
+    ]
     assert [metric[key] for key in ("type", "unit", "count", "metadata")] == [
-        "counter", "s", 3, {"k": "v"}]
+        "counter",
+        "s",
+        3,
+        {"k": "v"},
+    ]
     assert event["timestamp"] < metric["timestamp"]
     assert (there["state"]["product"], there["state"]["version"], there["hostname"]) == (
-        "editor", "2.1", "here")
+        "editor",
+        "2.1",
+        "here",
+    )
 
 
 def test_the_extras_do_no_harm_on_classic(classic_collector, open_session):
@@ -89,7 +108,8 @@ def test_get_details_says_so_when_it_cannot(open_session):
 
 
 def test_without_a_server_everything_is_kept_and_delivered_when_it_comes(
-        make_collector, open_session):
+    make_collector, open_session
+):
     collector = make_collector().start()
     collector.stop()
     began = monotonic()
@@ -148,18 +168,21 @@ def test_log_exception_never_raises(collector, open_session):
     assert held.names(session.get_details()) == ["exception"] * 3
 
 
-@pytest.mark.parametrize("call", [
-    lambda session: session.log_event(""),
-    lambda session: session.log_event(None),
-    lambda session: session.log_event("e", [1]),
-    lambda session: session.log_event("e", labels=[1]),
-    lambda session: session.log_event("e", {"much": "x" * (1 << 20)}),
-    lambda session: session.log_metric("m", "1"),
-    lambda session: session.log_metric("m", float("nan")),
-    lambda session: session.log_metric("m", 1, tags="app:x"),
-    lambda session: session.update_state("s"),
-    lambda session: session.start_heartbeat_monitor(timeout=0),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda session: session.log_event(""),
+        lambda session: session.log_event(None),
+        lambda session: session.log_event("e", [1]),
+        lambda session: session.log_event("e", labels=[1]),
+        lambda session: session.log_event("e", {"much": "x" * (1 << 20)}),
+        lambda session: session.log_metric("m", "1"),
+        lambda session: session.log_metric("m", float("nan")),
+        lambda session: session.log_metric("m", 1, tags="app:x"),
+        lambda session: session.update_state("s"),
+        lambda session: session.start_heartbeat_monitor(timeout=0),
+    ],
+)
 def test_the_programmers_faults_raise_at_once_and_are_value_errors(call, open_session):
     session = open_session(A_PORT_NOBODY_LISTENS_ON, connect_wait=0)
     with pytest.raises(datacat.InvalidRecord) as caught:

@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """Promises of the settings: checked once, immutable, equal by value, silent about the key."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -24,21 +25,31 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
     assert made.durability == "process"
     assert made.end_on_signals == ()
     assert made.disabled is False
-    for name in ("api_key", "hostname", "machine_id", "spool_dir", "cert", "proxies",
-                 "before_record"):
+    for name in (
+        "api_key",
+        "hostname",
+        "machine_id",
+        "spool_dir",
+        "cert",
+        "proxies",
+        "before_record",
+    ):
         assert getattr(made, name) is None
 
 
-@pytest.mark.parametrize("started_as, product", [
-    ("/opt/shop/till.py", "till"),
-    ("till", "till"),
-    ("/opt/shop/__main__.py", "shop"),
-    ("/opt/v1.2/tool", "tool"),
-    ("/opt/archive.v2", "archive.v2"),
-    ("", "python"),
-    ("-c", "python"),
-    ("-", "python"),
-])
+@pytest.mark.parametrize(
+    "started_as, product",
+    [
+        ("/opt/shop/till.py", "till"),
+        ("till", "till"),
+        ("/opt/shop/__main__.py", "shop"),
+        ("/opt/v1.2/tool", "tool"),
+        ("/opt/archive.v2", "archive.v2"),
+        ("", "python"),
+        ("-c", "python"),
+        ("-", "python"),
+    ],
+)
 def test_the_product_is_the_main_programs_name(monkeypatch, started_as, product):
     monkeypatch.setattr(sys, "argv", [started_as, "argument"])
     assert settings.resolve().product == product
@@ -65,11 +76,22 @@ def test_the_environment_is_read_at_the_call_and_arguments_win(monkeypatch):
     monkeypatch.setenv("DATACAT_SPOOL_DIR", "/var/cats")
     made = settings.resolve()
     assert (made.base_url, made.api_key, made.product, made.version, made.spool_dir) == (
-        "https://cats.example", "key-1", "shop", "7", "/var/cats")
-    given = settings.resolve("http://other", product="till", version="8", api_key="key-2",
-                             spool_dir="/tmp/cats")
+        "https://cats.example",
+        "key-1",
+        "shop",
+        "7",
+        "/var/cats",
+    )
+    given = settings.resolve(
+        "http://other", product="till", version="8", api_key="key-2", spool_dir="/tmp/cats"
+    )
     assert (given.base_url, given.api_key, given.product, given.version, given.spool_dir) == (
-        "http://other", "key-2", "till", "8", "/tmp/cats")
+        "http://other",
+        "key-2",
+        "till",
+        "8",
+        "/tmp/cats",
+    )
 
 
 def test_an_empty_variable_counts_as_unset_and_an_empty_key_takes_the_key_away(monkeypatch):
@@ -79,58 +101,100 @@ def test_an_empty_variable_counts_as_unset_and_an_empty_key_takes_the_key_away(m
     assert settings.resolve(api_key="").api_key is None
 
 
-@pytest.mark.parametrize("value, disabled", [
-    ("1", True), ("true", True), ("YES", True), ("on", True), ("0", False), ("no", False),
-    ("", False),
-])
+@pytest.mark.parametrize(
+    "value, disabled",
+    [
+        ("1", True),
+        ("true", True),
+        ("YES", True),
+        ("on", True),
+        ("0", False),
+        ("no", False),
+        ("", False),
+    ],
+)
 def test_datacat_disabled_is_read_from_the_environment(monkeypatch, value, disabled):
     monkeypatch.setenv("DATACAT_DISABLED", value)
     assert settings.resolve().disabled is disabled
     assert settings.resolve(disabled=False).disabled is False
 
 
-@pytest.mark.parametrize("given, normal", [
-    ("HTTP://LocalHost:8080/", "http://localhost:8080"),
-    ("http://localhost:80", "http://localhost"),
-    ("https://cats.example:443///", "https://cats.example"),
-    ("https://cats.example:80", "https://cats.example:80"),
-    ("https://cats.example/Prefix/", "https://cats.example/Prefix"),
-    ("http://[::1]:9090", "http://[::1]:9090"),
-    (u"http://b\xfccher.example/caf\xe9", "http://xn--bcher-kva.example/caf%C3%A9"),
-    ("http://cats.example/a%20b", "http://cats.example/a%20b"),
-    ("http://cats.example:", "http://cats.example"),
-])
+@pytest.mark.parametrize(
+    "given, normal",
+    [
+        ("HTTP://LocalHost:8080/", "http://localhost:8080"),
+        ("http://localhost:80", "http://localhost"),
+        ("https://cats.example:443///", "https://cats.example"),
+        ("https://cats.example:80", "https://cats.example:80"),
+        ("https://cats.example/Prefix/", "https://cats.example/Prefix"),
+        ("http://[::1]:9090", "http://[::1]:9090"),
+        (u"http://b\xfccher.example/caf\xe9", "http://xn--bcher-kva.example/caf%C3%A9"),
+        ("http://cats.example/a%20b", "http://cats.example/a%20b"),
+        ("http://cats.example:", "http://cats.example"),
+    ],
+)
 def test_the_base_url_is_normalised(given, normal):
     assert settings.resolve(given).base_url == normal
     assert isinstance(settings.resolve(given).base_url, six.text_type)
 
 
-@pytest.mark.parametrize("wrong", [
-    "localhost:8080", "ftp://cats.example", "http://", "http:///path", "//cats.example", "cats",
-    "http://cats.example:0", "http://cats.example:65536", "http://cats.example:many",
-    "http://cats.example\r\nX: y", "http://cats example", "http://cats.example/\x00",
-    "http://cats.example\\@evil", "http://a..b", "http://[::1", " http://cats.example", "", "  ",
-    17, ["http://cats.example"],
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "localhost:8080",
+        "ftp://cats.example",
+        "http://",
+        "http:///path",
+        "//cats.example",
+        "cats",
+        "http://cats.example:0",
+        "http://cats.example:65536",
+        "http://cats.example:many",
+        "http://cats.example\r\nX: y",
+        "http://cats example",
+        "http://cats.example/\x00",
+        "http://cats.example\\@evil",
+        "http://a..b",
+        "http://[::1",
+        " http://cats.example",
+        "",
+        "  ",
+        17,
+        ["http://cats.example"],
+    ],
+)
 def test_a_base_url_that_cannot_work_is_refused(wrong):
     with pytest.raises(InvalidSettings) as caught:
         settings.resolve(wrong)
     assert "base_url" in str(caught.value)
 
 
-@pytest.mark.parametrize("secretive", [
-    "http://user:hunter2@cats.example", "http://hunter2@cats.example",
-    "http://cats.example/?token=hunter2", "http://cats.example/#hunter2",
-])
+@pytest.mark.parametrize(
+    "secretive",
+    [
+        "http://user:hunter2@cats.example",
+        "http://hunter2@cats.example",
+        "http://cats.example/?token=hunter2",
+        "http://cats.example/#hunter2",
+    ],
+)
 def test_secrets_in_a_base_url_are_refused_and_not_repeated(secretive):
     with pytest.raises(InvalidSettings) as caught:
         settings.resolve(secretive)
     assert "hunter2" not in str(caught.value) + repr(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [
-    "hunter2\n", "hunter2\r\nX: y", "hunter2\x00", "hunter2\x7f", u"hunter2\x85", u"hunter2\u20ac",
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "hunter2\n",
+        "hunter2\r\nX: y",
+        "hunter2\x00",
+        "hunter2\x7f",
+        u"hunter2\x85",
+        u"hunter2\u20ac",
+    ],
+)
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(wrong):
     with pytest.raises(InvalidSettings) as caught:
         settings.resolve(api_key=wrong)
@@ -144,28 +208,69 @@ def test_the_repr_shows_neither_key_nor_proxy_credentials():
     assert "hunter" not in repr(made) + str(made) + "%s" % (made,)
 
 
-@pytest.mark.parametrize("options", [
-    {"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"timeout": float("inf")},
-    {"timeout": "10"}, {"timeout": True}, {"deadline": 0}, {"connect_wait": -0.1},
-    {"durability": "none"}, {"verify": 1}, {"verify": ""}, {"cert": ("a",)}, {"cert": 3},
-    {"proxies": "http://proxy"}, {"proxies": {"https": 3}}, {"trust_env": "yes"},
-    {"stamp_late": 1}, {"max_bytes": 0}, {"max_bytes": 1.5}, {"max_bytes": True},
-    {"before_record": "redact"}, {"end_on_signals": 15}, {"end_on_signals": ("TERM",)},
-    {"disabled": "yes"}, {"product": ""}, {"product": 3}, {"version": " "}, {"hostname": 3},
-    {"machine_id": ""}, {"spool_dir": 3},
-], ids=repr)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timeout": 0},
+        {"timeout": -1},
+        {"timeout": float("nan")},
+        {"timeout": float("inf")},
+        {"timeout": "10"},
+        {"timeout": True},
+        {"deadline": 0},
+        {"connect_wait": -0.1},
+        {"durability": "none"},
+        {"verify": 1},
+        {"verify": ""},
+        {"cert": ("a",)},
+        {"cert": 3},
+        {"proxies": "http://proxy"},
+        {"proxies": {"https": 3}},
+        {"trust_env": "yes"},
+        {"stamp_late": 1},
+        {"max_bytes": 0},
+        {"max_bytes": 1.5},
+        {"max_bytes": True},
+        {"before_record": "redact"},
+        {"end_on_signals": 15},
+        {"end_on_signals": ("TERM",)},
+        {"disabled": "yes"},
+        {"product": ""},
+        {"product": 3},
+        {"version": " "},
+        {"hostname": 3},
+        {"machine_id": ""},
+        {"spool_dir": 3},
+    ],
+    ids=repr,
+)
 def test_an_option_that_cannot_work_is_refused_by_name(options):
     with pytest.raises(InvalidSettings) as caught:
         settings.resolve(**options)
     assert list(options)[0] in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [
-    {"timeout": 0.5}, {"connect_wait": 0.0}, {"durability": "power"}, {"verify": False},
-    {"verify": "/etc/ca.pem"}, {"cert": ("a", "b")}, {"trust_env": False}, {"stamp_late": False},
-    {"max_bytes": 4096}, {"before_record": len}, {"end_on_signals": (15, 2)}, {"disabled": True},
-    {"hostname": u"h\xf6st"}, {"machine_id": "m"}, {"deadline": 3.0},
-], ids=repr)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timeout": 0.5},
+        {"connect_wait": 0.0},
+        {"durability": "power"},
+        {"verify": False},
+        {"verify": "/etc/ca.pem"},
+        {"cert": ("a", "b")},
+        {"trust_env": False},
+        {"stamp_late": False},
+        {"max_bytes": 4096},
+        {"before_record": len},
+        {"end_on_signals": (15, 2)},
+        {"disabled": True},
+        {"hostname": u"h\xf6st"},
+        {"machine_id": "m"},
+        {"deadline": 3.0},
+    ],
+    ids=repr,
+)
 def test_an_option_that_works_is_kept_as_given(options):
     for name, value in options.items():
         assert getattr(settings.resolve(**options), name) == value

@@ -1,4 +1,5 @@
 """The folder of outboxes: private, each file one owner's, nothing readable thrown away."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -18,7 +19,8 @@ from datacat.store import Store, StoreHeld, StoreTooNew
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, links and owners")
 root_only = pytest.mark.skipif(
-    not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away")
+    not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away"
+)
 
 
 class Place(object):
@@ -261,7 +263,8 @@ def test_many_processes_that_start_at_once_get_an_outbox_each(place):
     """A new file that another process finds free in its first moment is left to that one."""
     children = [
         ChildProcess([sys.executable, "-c", HOLDING, place.folder], environment())
-        for _ in range(6)]
+        for _ in range(6)
+    ]
     try:
         held = [child.wait_for_line(re.compile("holds (.*)"), 60).group(1) for child in children]
         assert len(set(held)) == 6

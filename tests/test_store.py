@@ -1,4 +1,5 @@
 """One sqlite file: what it takes it gives back whole, and damage never passes for data."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -270,8 +271,7 @@ def read_all(path):
 
 def test_salvage_makes_up_a_session_for_records_whose_own_is_gone(store, path, tmp_path):
     opening = b'{"product":"p","version":"1"}'
-    store.insert_all([
-        event(3, session=7), event(1, opening, session=8, kind=records.OPEN)])
+    store.insert_all([event(3, session=7), event(1, opening, session=8, kind=records.OPEN)])
     entries, _, intact, _ = store.salvage()
     assert [entry.number for entry in entries] == [1, 7, 8]
     assert entries[1].waiting == 1 and entries[1].unreported == 2
@@ -325,7 +325,9 @@ def test_a_connection_outlives_every_reference_to_it_until_it_is_closed(tmp_path
     store.abandon()
     del store
     import gc
+
     gc.collect()
-    assert rows.record_of(connection.execute(
-        "SELECT id, kind, captured, checksum, body FROM records").fetchone()) == event(1)
+    assert rows.record_of(
+        connection.execute("SELECT id, kind, captured, checksum, body FROM records").fetchone()
+    ) == event(1)
     connection.close()

@@ -1,4 +1,5 @@
 """Child processes: what they accepted is written down, and they die when they shall."""
+
 from __future__ import absolute_import, division
 
 import signal
@@ -47,9 +48,11 @@ def test_what_an_application_accepted_is_in_its_file(tmp_path):
 
 
 def test_every_kind_of_call_is_written_down_with_its_mark(tmp_path):
-    then = (u"recorder.log_metric('m', 1.5, ['a:b'], unit='s')\n"
-            u"recorder.update_state({'a': {'b': 1}})\n"
-            u"recorder.log_exception(KeyError('k'), {'x': 1})\n")
+    then = (
+        u"recorder.log_metric('m', 1.5, ['a:b'], unit='s')\n"
+        u"recorder.update_state({'a': {'b': 1}})\n"
+        u"recorder.log_exception(KeyError('k'), {'x': 1})\n"
+    )
     with events(0, then, folder=tmp_path) as application:
         application.wait()
     calls = list(read_accepted([application.accepted]).values())
@@ -57,8 +60,14 @@ def test_every_kind_of_call_is_written_down_with_its_mark(tmp_path):
     assert [(call.kind, call.fields) for call in calls] == [
         ("metric", {"name": "m", "value": 1.5, "unit": "s", "tags": ["a:b", "mark:" + marks[0]]}),
         ("state", {"a": {"b": 1}, "mark": marks[1]}),
-        ("exception", {"name": "exception", "data": {
-            "x": 1, "mark": marks[2], "type": "KeyError", "message": "'k'"}})]
+        (
+            "exception",
+            {
+                "name": "exception",
+                "data": {"x": 1, "mark": marks[2], "type": "KeyError", "message": "'k'"},
+            },
+        ),
+    ]
 
 
 def test_a_call_that_raised_is_told_from_one_that_returned(tmp_path):

@@ -1,4 +1,5 @@
 """The collector as a process: it starts, ends and comes back, and its sessions can be read."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -36,8 +37,9 @@ def create(url, http):
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_a_collector_keeps_its_port_and_its_sessions_when_started_again(any_own_collector, http,
-                                                                        end):
+def test_a_collector_keeps_its_port_and_its_sessions_when_started_again(
+    any_own_collector, http, end
+):
     port = any_own_collector.port
     session_id = create(any_own_collector.url, http)
     getattr(any_own_collector, end)()

@@ -1,4 +1,5 @@
 """What farewells.py judges: times that are kept pass, and each that is not is a failure."""
+
 from __future__ import absolute_import, division
 
 import pytest
@@ -23,6 +24,7 @@ def test_an_exit_that_took_longer_is_a_failure():
 
 def test_end_and_close_tell_how_long_they_took(capfd):
     """By either way to give the seconds, and where they raise."""
+
     class Session(object):
         def end(self, timeout=5):
             return "ended"

@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """The invariants: each deviation is found, and nothing that is none."""
+
 from __future__ import absolute_import, division
 
 import json
@@ -15,7 +16,8 @@ def written(tmp_path, *calls):
     lines = []
     for number, call in enumerate(calls):
         mark, kind, fields, outcome, began, ended = (
-            tuple(call) + ("returned", number, number + 0.5)[len(call) - 3:])
+            tuple(call) + ("returned", number, number + 0.5)[len(call) - 3 :]
+        )
         lines.append({"trying": mark, "session": "local-1", "kind": kind, "fields": fields})
         if outcome != "unfinished":
             lines.append({outcome: mark, "began": began, "ended": ended, "starved": 0.0})
@@ -41,10 +43,12 @@ def server_session(*calls, **fields):
     for call in calls:
         if call[1] == "state":
             merged = merge(merged, call[2], null_deletes=False)
-    session = {"id": "server-1", "state": merged,
-               "events": [dict(call[2]) for call in calls if call[1] != "metric"
-                          and call[1] != "state"],
-               "metrics": [dict(call[2]) for call in calls if call[1] == "metric"]}
+    session = {
+        "id": "server-1",
+        "state": merged,
+        "events": [dict(call[2]) for call in calls if call[1] != "metric" and call[1] != "state"],
+        "metrics": [dict(call[2]) for call in calls if call[1] == "metric"],
+    }
     session.update(fields)
     return session
 
@@ -72,9 +76,19 @@ def deviations(files, *sessions):
 
 @BOTH
 def test_what_arrived_once_and_in_order_is_well(tmp_path, session_of):
-    calls = [event("a"), metric("b"), state("c", x={"y": 1}), event("d"), metric("e"),
-             state("f", x={"z": 2}), ("g", "exception", {
-                 "name": "exception", "data": {"mark": "g", "type": "E", "message": "m"}})]
+    calls = [
+        event("a"),
+        metric("b"),
+        state("c", x={"y": 1}),
+        event("d"),
+        metric("e"),
+        state("f", x={"z": 2}),
+        (
+            "g",
+            "exception",
+            {"name": "exception", "data": {"mark": "g", "type": "E", "message": "m"}},
+        ),
+    ]
     report = check_invariants(written(tmp_path, *calls), [session_of(*calls)])
     assert report.accepted == 7
     assert sorted(report.arrived) == list("abcdefg")
@@ -84,7 +98,7 @@ def test_what_arrived_once_and_in_order_is_well(tmp_path, session_of):
 @pytest.mark.parametrize("gone", [0, 1, 2])
 def test_what_did_not_arrive_is_lost(tmp_path, session_of, gone):
     calls = [event("a"), metric("b"), state("c"), event("d")]
-    there = calls[:gone] + calls[gone + 1:]
+    there = calls[:gone] + calls[gone + 1 :]
     found = deviations(written(tmp_path, *calls), session_of(*there))
     classic_state = session_of is server_session and gone == 2
     assert found == ({"different": 1} if classic_state else {"lost": 1})
@@ -109,8 +123,9 @@ def test_a_state_that_was_applied_again_is_twice(tmp_path):
 
 @BOTH
 @pytest.mark.parametrize("make", [event, metric])
-def test_what_arrived_before_what_was_accepted_before_it_is_out_of_order(tmp_path, session_of,
-                                                                         make):
+def test_what_arrived_before_what_was_accepted_before_it_is_out_of_order(
+    tmp_path, session_of, make
+):
     files = written(tmp_path, make("a"), make("b"), make("c"))
     assert deviations(files, session_of(make("b"), make("a"), make("c"))) == {"out_of_order": 1}
 
@@ -131,8 +146,12 @@ def test_calls_that_overlapped_have_no_order(tmp_path):
 
 
 def test_order_is_kept_over_a_call_that_overlapped_with_all(tmp_path):
-    files = written(tmp_path, event("long") + ("returned", 0, 10), event("a") + (
-        "returned", 1, 2), event("b") + ("returned", 3, 4))
+    files = written(
+        tmp_path,
+        event("long") + ("returned", 0, 10),
+        event("a") + ("returned", 1, 2),
+        event("b") + ("returned", 3, 4),
+    )
     there = server_session(event("b"), event("long"), event("a"))
     assert deviations(files, there) == {"out_of_order": 1}
 

@@ -1,4 +1,5 @@
 """The fault proxy: each fault strikes as it says, and nothing else does."""
+
 from __future__ import absolute_import, division
 
 import contextlib
@@ -105,8 +106,9 @@ def proxy(server):
 
 
 def post(http, proxy, body=b"body", timeout=10):
-    return http.post(proxy.url + "/api/sessions/1/events", data=body, timeout=timeout,
-                     allow_redirects=False)
+    return http.post(
+        proxy.url + "/api/sessions/1/events", data=body, timeout=timeout, allow_redirects=False
+    )
 
 
 def test_without_rules_the_proxy_passes_everything_on_over_one_connection(server, proxy, http):
@@ -119,8 +121,9 @@ def test_without_rules_the_proxy_passes_everything_on_over_one_connection(server
     assert sum(proxy.struck.values()) == 0
 
 
-@pytest.mark.parametrize("path, content", [("/chunked", b"hello world"),
-                                           ("/unbounded", b"to the end")])
+@pytest.mark.parametrize(
+    "path, content", [("/chunked", b"hello world"), ("/unbounded", b"to the end")]
+)
 def test_the_proxy_knows_where_every_kind_of_answer_ends(proxy, http, path, content):
     assert http.get(proxy.url + path).content == content
     assert post(http, proxy).status_code == 200
@@ -132,11 +135,23 @@ def test_the_log_says_what_was_asked_applied_and_answered(proxy, http):
     with pytest.raises(BREAKS):
         post(http, proxy, b"two")
     http.get(proxy.url + "/missing")
-    assert [(seen.number, seen.method, seen.path, seen.body, seen.applied, seen.server_status,
-             seen.status, seen.fault) for seen in proxy.log] == [
+    assert [
+        (
+            seen.number,
+            seen.method,
+            seen.path,
+            seen.body,
+            seen.applied,
+            seen.server_status,
+            seen.status,
+            seen.fault,
+        )
+        for seen in proxy.log
+    ] == [
         (1, "POST", "/api/sessions/1/events", b"one", True, 200, 200, None),
         (2, "POST", "/api/sessions/1/events", b"two", True, 200, None, "lose_answer"),
-        (3, "GET", "/missing", b"", False, 404, 404, None)]
+        (3, "GET", "/missing", b"", False, 404, 404, None),
+    ]
 
 
 def test_a_request_cut_before_its_last_byte_is_not_applied(server, proxy, http):
@@ -223,17 +238,21 @@ def test_a_reset_is_a_reset_and_nothing_of_it_reaches_the_server(server, proxy):
     assert proxy.struck == {"reset": 1}
 
 
-@pytest.mark.parametrize("page, status, applied", [
-    (faults.captive_portal(), 200, False),
-    (faults.html_filter(451), 451, False),
-    (faults.redirect("http://127.0.0.1:9/"), 302, False),
-    (faults.busy(retry_after=7), 503, False),
-    (faults.gateway_error(500, applied=True), 500, True),
-    (faults.gateway_error(502, applied=False), 502, False),
-    (faults.Answer(204), 204, False),
-])
-def test_the_proxys_own_pages_come_instead_of_the_servers(server, proxy, http, page, status,
-                                                          applied):
+@pytest.mark.parametrize(
+    "page, status, applied",
+    [
+        (faults.captive_portal(), 200, False),
+        (faults.html_filter(451), 451, False),
+        (faults.redirect("http://127.0.0.1:9/"), 302, False),
+        (faults.busy(retry_after=7), 503, False),
+        (faults.gateway_error(500, applied=True), 500, True),
+        (faults.gateway_error(502, applied=False), 502, False),
+        (faults.Answer(204), 204, False),
+    ],
+)
+def test_the_proxys_own_pages_come_instead_of_the_servers(
+    server, proxy, http, page, status, applied
+):
     proxy.rule(page, times=1)
     answer = post(http, proxy)
     assert answer.status_code == status

@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """Promises of a wire call: an answer, or the right error, within its bounds. Real sockets."""
+
 from __future__ import absolute_import, division
 
 import errno
@@ -255,17 +256,22 @@ def dripping(head, body=b"", interval=0.02):
         server.read(connection)
         connection.sendall(head)
         server.drip(connection, body, interval)
+
     return play
 
 
-@pytest.mark.parametrize("head, dripped", [
-    (b"", answer(headers=[("X-%d" % n, "y" * 60) for n in range(9)])),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b" " * 5000),
-    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n{\r\n" * 900),
-    (b"HTTP/1.0 200 OK\r\n\r\n", b" " * 5000),
-    (b"HTTP/1.1 404 No\r\nContent-Length: 5000\r\n\r\n", b" " * 5000),
-    (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 200),
-], ids=["headers", "body", "chunks", "body without length", "error body", "continue"])
+@pytest.mark.parametrize(
+    "head, dripped",
+    [
+        (b"", answer(headers=[("X-%d" % n, "y" * 60) for n in range(9)])),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b" " * 5000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n{\r\n" * 900),
+        (b"HTTP/1.0 200 OK\r\n\r\n", b" " * 5000),
+        (b"HTTP/1.1 404 No\r\nContent-Length: 5000\r\n\r\n", b" " * 5000),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 200),
+    ],
+    ids=["headers", "body", "chunks", "body without length", "error body", "continue"],
+)
 def test_a_dripped_answer_ends_at_the_total_deadline(connect, head, dripped):
     with ScriptedServer(dripping(head, dripped)) as server:
         error, took = failure(OutcomeUnknown, connect(server).call, EVENT, deadline=0.4)
@@ -331,6 +337,7 @@ def endless(head):
         connection.sendall(head)
         while not server.over.is_set():
             connection.sendall(b" " * 65536)
+
     return play
 
 
@@ -396,7 +403,7 @@ def test_a_streamed_answer_comes_in_pieces_and_memory_keeps_none(connect):
 
 def test_a_stream_stops_when_it_is_told_to_and_its_connection_is_not_used_again(connect):
     pieces = []
-    with ScriptedServer(answering(answer(body=b"x" * 10 ** 6), answer())) as server:
+    with ScriptedServer(answering(answer(body=b"x" * 10**6), answer())) as server:
         wire = connect(server)
         wire.call(SESSION, limit=None, on_chunk=lambda piece: pieces.append(piece) or True)
         assert wire.call(EVENT).status == 200
@@ -407,13 +414,15 @@ def test_a_stream_stops_when_it_is_told_to_and_its_connection_is_not_used_again(
 def test_a_stream_keeps_limit_and_deadline_too(connect):
     ignore = [].append
     with ScriptedServer(answering(answer(body=b"x" * 300000))) as server:
-        error, _ = failure(OutcomeUnknown, connect(server).call, SESSION, limit=200000,
-                           on_chunk=ignore)
+        error, _ = failure(
+            OutcomeUnknown, connect(server).call, SESSION, limit=200000, on_chunk=ignore
+        )
     assert "limit of 200000" in str(error)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"
     with ScriptedServer(dripping(head, b" " * 5000)) as server:
-        _, took = failure(OutcomeUnknown, connect(server).call, SESSION, deadline=0.4,
-                          on_chunk=ignore)
+        _, took = failure(
+            OutcomeUnknown, connect(server).call, SESSION, deadline=0.4, on_chunk=ignore
+        )
     assert took < 0.4 + SLACK
 
 
@@ -439,9 +448,14 @@ def test_a_call_within_a_call_leaves_the_outer_ones_deadline_alone(connect):
         inner = connect(inner_server)
         first = head + b"10000\r\n" + b"x" * 65536 + b"\r\n"
         with ScriptedServer(dripping(first, b"1\r\n{\r\n" * 900)) as server:
-            _, took = failure(OutcomeUnknown, connect(server).call, SESSION, limit=None,
-                              deadline=0.4,
-                              on_chunk=lambda _: inner.call(EVENT, deadline=9) is None)
+            _, took = failure(
+                OutcomeUnknown,
+                connect(server).call,
+                SESSION,
+                limit=None,
+                deadline=0.4,
+                on_chunk=lambda _: inner.call(EVENT, deadline=9) is None,
+            )
         assert len(inner_server.requests) == 1
     assert took < 0.4 + SLACK
 
@@ -466,8 +480,9 @@ def test_a_name_without_address_is_not_sent(connect, monkeypatch):
     assert "Name or service not known" in str(error)
 
 
-@pytest.mark.parametrize("retries, failures, arrives", [(2, 2, True), (2, 3, False),
-                                                        (0, 1, False)])
+@pytest.mark.parametrize(
+    "retries, failures, arrives", [(2, 2, True), (2, 3, False), (0, 1, False)]
+)
 def test_only_connecting_is_tried_again_at_once(connect, monkeypatch, retries, failures, arrives):
     dial = _sockets._Dialing._dial
     dialed = []
@@ -494,20 +509,27 @@ def breaking_off(words, end):
         server.read(connection)
         connection.sendall(words)
         end(connection)
+
     return play
 
 
-@pytest.mark.parametrize("words", [
-    b"",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
-    b"SSH-2.0-OpenSSH_9\r\n\r\n",
-], ids=repr)
-@pytest.mark.parametrize("end", [reset, lambda connection: connection.close()],
-                         ids=["reset", "closed"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        b"SSH-2.0-OpenSSH_9\r\n\r\n",
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize(
+    "end", [reset, lambda connection: connection.close()], ids=["reset", "closed"]
+)
 def test_after_sending_any_break_leaves_the_outcome_unknown_and_is_not_repeated(
-        connect, words, end):
+    connect, words, end
+):
     with ScriptedServer(breaking_off(words, end)) as server:
         failure(OutcomeUnknown, connect(server).call, EVENT)
         assert len(server.requests) == 1
@@ -535,16 +557,20 @@ def test_a_request_that_did_not_get_out_whole_was_not_sent(connect, end):
     assert took < 1.0 + SLACK
 
 
-@pytest.mark.parametrize("raised, kind", [
-    (requests.exceptions.ReadTimeout(), OutcomeUnknown),
-    (requests.exceptions.ConnectionError(), OutcomeUnknown),
-    (requests.exceptions.ChunkedEncodingError(), OutcomeUnknown),
-    (requests.exceptions.ConnectTimeout(), NotSent),
-    (requests.exceptions.ProxyError(), NotSent),
-    (requests.exceptions.InvalidProxyURL("http://tom:jerry@"), NotSent),
-    (requests.exceptions.SSLError(), TlsFailure),
-    (EnvironmentError("Could not find a suitable TLS CA certificate bundle"), TlsFailure),
-], ids=lambda value: getattr(value, "__name__", type(value).__name__))
+@pytest.mark.parametrize(
+    "raised, kind",
+    [
+        (requests.exceptions.ReadTimeout(), OutcomeUnknown),
+        (requests.exceptions.ConnectionError(), OutcomeUnknown),
+        (requests.exceptions.ChunkedEncodingError(), OutcomeUnknown),
+        (requests.exceptions.ConnectTimeout(), NotSent),
+        (requests.exceptions.ProxyError(), NotSent),
+        (requests.exceptions.InvalidProxyURL("http://tom:jerry@"), NotSent),
+        (requests.exceptions.SSLError(), TlsFailure),
+        (EnvironmentError("Could not find a suitable TLS CA certificate bundle"), TlsFailure),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
 def test_where_no_socket_of_ours_was_reached_the_kind_of_error_decides(connect, raised, kind):
     with responses.RequestsMock() as mock:
         mock.add(responses.POST, "http://cats" + EVENT.path, body=raised)

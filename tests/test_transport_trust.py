@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """Promises about the key, TLS and proxies: who gets the key, whom we talk to, through whom."""
+
 from __future__ import absolute_import, division
 
 import base64
@@ -99,10 +100,17 @@ def answered_by_an_echo(connect):
         return failure(DatacatError, dialects.answer, EVENT, connect(server).call(EVENT))
 
 
-@pytest.mark.parametrize("fail", [
-    unreachable, broken_off, refused_with_our_own_words, answered_by_a_portal,
-    answered_by_an_echo,
-], ids=lambda fail: fail.__name__)
+@pytest.mark.parametrize(
+    "fail",
+    [
+        unreachable,
+        broken_off,
+        refused_with_our_own_words,
+        answered_by_a_portal,
+        answered_by_an_echo,
+    ],
+    ids=lambda fail: fail.__name__,
+)
 def test_the_key_is_in_no_error_no_traceback_and_no_log(connect, caplog, fail):
     caplog.set_level(logging.DEBUG)
     error = fail(connect)
@@ -172,8 +180,9 @@ def wrong_name(authority):
 
 def expired(authority):
     past = datetime.datetime(2020, 1, 1)
-    return authority.issue_cert("127.0.0.1", not_before=past,
-                                not_after=past + datetime.timedelta(days=1))
+    return authority.issue_cert(
+        "127.0.0.1", not_before=past, not_after=past + datetime.timedelta(days=1)
+    )
 
 
 def unknown_authority(_):
@@ -182,8 +191,11 @@ def unknown_authority(_):
     return trustme.CA().issue_cert("127.0.0.1")
 
 
-@pytest.mark.parametrize("certificate", [wrong_name, expired, unknown_authority],
-                         ids=lambda certificate: certificate.__name__)
+@pytest.mark.parametrize(
+    "certificate",
+    [wrong_name, expired, unknown_authority],
+    ids=lambda certificate: certificate.__name__,
+)
 def test_a_server_that_is_not_trusted_gets_nothing(authority, connect, trusted, certificate):
     tls = serving(certificate(authority))
     with ScriptedServer(answering(answer()), tls) as server:
@@ -217,8 +229,9 @@ def test_a_server_without_tls_gets_no_request_over_https(connect):
     assert received and b"POST" not in b"".join(received)
 
 
-@pytest.mark.parametrize("options", [{"verify": "/nowhere/ca.pem"}, {"cert": "/nowhere/c.pem"}],
-                         ids=repr)
+@pytest.mark.parametrize(
+    "options", [{"verify": "/nowhere/ca.pem"}, {"cert": "/nowhere/c.pem"}], ids=repr
+)
 def test_a_certificate_file_that_is_not_there_is_named(connect, options):
     error = failure(TlsFailure, connect("https://127.0.0.1:1", **options).call, EVENT)
     assert "/nowhere" in str(error)
@@ -231,12 +244,17 @@ def test_a_handshake_that_is_never_answered_ends_with_the_call(connect):
     assert 0.4 <= monotonic() - started < 0.4 + SLACK
 
 
-@pytest.mark.parametrize("head, dripped", [
-    (b"", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b" " * 5000),
-], ids=["headers", "body"])
+@pytest.mark.parametrize(
+    "head, dripped",
+    [
+        (b"", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b" " * 5000),
+    ],
+    ids=["headers", "body"],
+)
 def test_a_dripped_answer_over_tls_ends_at_the_deadline(
-        authority, connect, trusted, head, dripped):
+    authority, connect, trusted, head, dripped
+):
     def play(server, connection):
         server.read(connection)
         connection.sendall(head)
@@ -251,7 +269,7 @@ def test_a_dripped_answer_over_tls_ends_at_the_deadline(
 
 
 def test_a_large_request_over_tls_arrives_whole(authority, connect, trusted):
-    large = EVENT._replace(body=b"x" * 10 ** 6)
+    large = EVENT._replace(body=b"x" * 10**6)
     with ScriptedServer(answering(answer()), serving(authority.issue_cert("127.0.0.1"))) as server:
         assert connect(server, verify=trusted).call(large).status == 200
         assert server.requests[0].body == large.body
@@ -274,7 +292,8 @@ def test_a_proxy_from_the_environment_is_used(connect, monkeypatch):
 
 @pytest.mark.parametrize("no_proxy, options", [("127.0.0.1", {}), ("", {"trust_env": False})])
 def test_the_environments_proxy_is_not_used_where_it_shall_not_be(
-        connect, monkeypatch, no_proxy, options):
+    connect, monkeypatch, no_proxy, options
+):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", no_proxy)
     with ScriptedServer(answering(answer())) as server:

@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """The watchdog's promises: each hang once, each recovery once, and no hang out of sleep."""
+
 from __future__ import absolute_import, division
 
 import json
@@ -309,8 +310,9 @@ def test_there_are_as_many_hangs_as_silences_past_the_timeout(silences, check_in
     assert [fact.hung_seconds for fact in machine.facts[1::2]] == expected
 
 
-@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), "60", None, True, 1j,
-                                   10 ** 400])
+@pytest.mark.parametrize(
+    "wrong", [0, -1, float("nan"), float("inf"), "60", None, True, 1j, 10**400]
+)
 @pytest.mark.parametrize("name", ["timeout", "check_interval"])
 def test_what_is_not_a_positive_finite_number_is_refused_by_name(name, wrong):
     values = {"timeout": 60, "check_interval": 5, "now": 0.0}
@@ -385,7 +387,8 @@ def test_the_stacks_are_bounded_and_say_what_they_left_out(monkeypatch, bound):
     monkeypatch.setattr(watchdog, bound, 0)
     threads = len(sys._current_frames())
     assert stacks(get_ident()) == [
-        {"thread": "<%d threads left out>" % threads, "ident": None, "stack": []}]
+        {"thread": "<%d threads left out>" % threads, "ident": None, "stack": []}
+    ]
 
 
 def test_the_stacks_are_text_for_json_on_every_python():

@@ -1,4 +1,5 @@
 """datacat: a client for the datacat REST API.  The public names, and nothing else."""
+
 from __future__ import absolute_import
 
 from ._version import __version__
@@ -24,8 +25,24 @@ from .errors import (
 from .session import Session, create_session
 
 __all__ = [
-    "DatacatClient", "DatacatError", "InvalidRecord", "InvalidSettings", "MonitorNotStarted",
-    "NotAuthorized", "NotDelivered", "NotSent", "OperationUnknown", "OutcomeUnknown",
-    "Redirected", "RequestRefused", "ServerBusy", "ServerFault", "Session", "SessionNotFound",
-    "TlsFailure", "UnexpectedAnswer", "__version__", "create_session",
+    "DatacatClient",
+    "DatacatError",
+    "InvalidRecord",
+    "InvalidSettings",
+    "MonitorNotStarted",
+    "NotAuthorized",
+    "NotDelivered",
+    "NotSent",
+    "OperationUnknown",
+    "OutcomeUnknown",
+    "Redirected",
+    "RequestRefused",
+    "ServerBusy",
+    "ServerFault",
+    "Session",
+    "SessionNotFound",
+    "TlsFailure",
+    "UnexpectedAnswer",
+    "__version__",
+    "create_session",
 ]

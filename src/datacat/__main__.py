@@ -1,4 +1,5 @@
 """`python -m datacat` is the console script `datacat`."""
+
 import sys
 
 from datacat.cli import main

@@ -3,6 +3,7 @@
 What may live here: a name that means the same on 2.7 and 3, and the clocks.  What may not:
 anything that knows what datacat is.
 """
+
 from __future__ import absolute_import, division
 
 import os
@@ -259,6 +260,7 @@ def _imported_ctypes():
     # from a finalizer while Python is taken apart can import nothing any more.
     if not _imported:
         import ctypes
+
         _imported.append(ctypes)
     return _imported[0]
 
@@ -271,6 +273,7 @@ def disk_space(folder):
             return found.f_frsize * found.f_blocks, found.f_frsize * found.f_bavail
         if six.PY3:
             import shutil
+
             found = shutil.disk_usage(folder)
             return found.total, found.free
     except OSError:
@@ -281,5 +284,6 @@ def disk_space(folder):
 try:
     from enum import Enum
 except ImportError:
+
     class Enum(object):
         """Stands for enum34's where that is not installed: nothing is an instance of it."""

@@ -8,6 +8,7 @@ So every socket is wrapped, and each of its waits gets only what is left of the 
 current thread is in. Two waits stay out of reach: the look-up of a name, and on Python 2.7 a
 TLS record or handshake that itself comes a byte at a time.
 """
+
 from __future__ import absolute_import, division
 
 import errno
@@ -39,8 +40,16 @@ class Call(object):
     :ivar is_ending: the last wait was cut short, to end with the call.
     """
 
-    __slots__ = ("deadline", "touched", "handed_over", "broken", "problem", "is_ending",
-                 "_until", "_outer")
+    __slots__ = (
+        "deadline",
+        "touched",
+        "handed_over",
+        "broken",
+        "problem",
+        "is_ending",
+        "_until",
+        "_outer",
+    )
 
     def __init__(self, deadline):
         self.deadline = deadline
@@ -100,7 +109,7 @@ class BoundedSocket(object):
         try:
             while rest:
                 self._bound_the_next_wait()
-                rest = rest[self._send(rest):]
+                rest = rest[self._send(rest) :]
         except Exception:
             _in_thread.call.broken = True
             raise
@@ -209,7 +218,8 @@ class _Dialing(_Bounded):
         call.problem = None
         problem = socket.gaierror(socket.EAI_NONAME, "no address found")
         for family, kind, protocol, _, address in socket.getaddrinfo(
-                self._dns_host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM):
+            self._dns_host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM
+        ):
             dialed = socket.socket(family, kind, protocol)
             try:
                 for option in self.socket_options or ():
@@ -278,5 +288,6 @@ def bound(pool_manager):
     """
     pools = pool_manager.pool_classes_by_scheme
     pool_manager.pool_classes_by_scheme = dict(
-        (scheme, _bounded(pool)) for scheme, pool in pools.items())
+        (scheme, _bounded(pool)) for scheme, pool in pools.items()
+    )
     return pool_manager

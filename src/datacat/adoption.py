@@ -3,6 +3,7 @@
 What may live here: the verdict on a session without a goodbye.  What may not: sending, SQL,
 threads.
 """
+
 from __future__ import absolute_import, division
 
 import os
@@ -64,10 +65,12 @@ def condemn(outbox, entries, notes):
         facts = crash_facts(entry, notes, _compat.boot_identity())
         facts["last_lived_at"] = records.rfc3339(outbox.last_lived)
         event = records.event(
-            "session_crashed_detected", facts, category="critical", message=facts["reason"])
+            "session_crashed_detected", facts, category="critical", message=facts["reason"]
+        )
         outbox.append(entry.number, records.EVENT, records.encode(event))
         outbox.say_goodbye(
-            entry.number, CRASHED, records.CRASH, records.encode(records.crash(facts["reason"])))
+            entry.number, CRASHED, records.CRASH, records.encode(records.crash(facts["reason"]))
+        )
 
 
 def crash_facts(entry, notes, boot):

@@ -3,6 +3,7 @@
 What may live here: the limits, measuring against them, and the order of sacrifice on disk.  What
 may not: SQL, locks, and what the loss of a record leads to.
 """
+
 from __future__ import absolute_import, division
 
 import os
@@ -129,8 +130,10 @@ class Sweep(object):
     def _merge(self, store, session, place, rows):
         """Merge the first neighbours that are found, and leave the place at the last of them."""
         pairs = [
-            number for (number, kind, _), (_, following, _) in zip(rows, rows[1:])
-            if kind == following == records.STATE]
+            number
+            for (number, kind, _), (_, following, _) in zip(rows, rows[1:])
+            if kind == following == records.STATE
+        ]
         # A state at the end may get a neighbour yet.
         self._places[None, session] = rows[-1][0] - 1 if rows else place
         if not pairs:

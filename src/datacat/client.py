@@ -3,6 +3,7 @@
 What may live here: the server's operations as methods, and repeating what is safe to repeat.
 What may not: anything that keeps records or decides later (that is the sender's).
 """
+
 from __future__ import absolute_import, division
 
 import random
@@ -17,7 +18,7 @@ from .errors import DatacatError, NotSent, OperationUnknown, ServerBusy, ServerF
 _ATTEMPTS = 4
 _LONGEST_SHORT_ANSWER = 64 * 1024
 _LONGEST_SESSION = 64 * 1024 * 1024
-_MICROSECONDS = 10 ** 6
+_MICROSECONDS = 10**6
 
 
 class DatacatClient(object):
@@ -46,6 +47,7 @@ class DatacatClient(object):
         self.on_write = None
         # Imported late: `import datacat` must not cost its users the import of requests.
         from .transport import Transport
+
         self._transport = Transport(self.settings)
         self._dialect = None
 
@@ -72,7 +74,9 @@ class DatacatClient(object):
         fields = records.opening(
             settings.product if product is None else product,
             settings.version if version is None else version,
-            hostname=settings.hostname, machine_id=settings.machine_id)
+            hostname=settings.hostname,
+            machine_id=settings.machine_id,
+        )
         return self._exchange(dialects.CLASSIC.open(records.encode(fields)))["session_id"]
 
     register_session = create_session
@@ -83,7 +87,8 @@ class DatacatClient(object):
         :param timeout: seconds for all of it, by default the settings' `deadline`.
         """
         return self._exchange(
-            dialects.CLASSIC.read(session_id), limit=_LONGEST_SESSION, seconds=timeout)
+            dialects.CLASSIC.read(session_id), limit=_LONGEST_SESSION, seconds=timeout
+        )
 
     def get_all_sessions(self):
         """Return all sessions that the server holds (list of dicts)."""
@@ -99,18 +104,22 @@ class DatacatClient(object):
         """Merge `state` (dict) into the session's state and return the server's answer."""
         return self._write(session_id, records.STATE, records.state(state))
 
-    def log_event(self, session_id, name, data=None, category=None, group=None, labels=None,
-                  message=None):
+    def log_event(
+        self, session_id, name, data=None, category=None, group=None, labels=None, message=None
+    ):
         """Log an event and return the server's answer. Arguments as in `Session.log_event`."""
-        fields = records.event(name, data, category=category, group=group, labels=labels,
-                               message=message)
+        fields = records.event(
+            name, data, category=category, group=group, labels=labels, message=message
+        )
         return self._write(session_id, records.EVENT, fields)
 
-    def log_metric(self, session_id, name, value, tags=None, type=None, unit=None, count=None,
-                   metadata=None):
+    def log_metric(
+        self, session_id, name, value, tags=None, type=None, unit=None, count=None, metadata=None
+    ):
         """Log a metric and return the server's answer. Arguments as in `Session.log_metric`."""
-        fields = records.metric(name, value, tags, type=type, unit=unit, count=count,
-                                metadata=metadata)
+        fields = records.metric(
+            name, value, tags, type=type, unit=unit, count=count, metadata=metadata
+        )
         return self._write(session_id, records.METRIC, fields)
 
     def log_exception(self, session_id, extra_data=None, exc_info=None):
@@ -148,8 +157,11 @@ class DatacatClient(object):
             return dialects.V1
         dialect = self._dialect
         if dialect is None:
-            dialect = dialects.V1 if self._is_known_as_v1() else (
-                dialects.recognise_session(self.get_session(session_id)))
+            dialect = (
+                dialects.V1
+                if self._is_known_as_v1()
+                else (dialects.recognise_session(self.get_session(session_id)))
+            )
             self._dialect = dialect
         return dialect
 
@@ -158,8 +170,9 @@ class DatacatClient(object):
             self._dialect = dialects.V1
         return self._dialect is dialects.V1
 
-    def _exchange(self, request, meaning=dialects.answer, limit=_LONGEST_SHORT_ANSWER,
-                  seconds=None):
+    def _exchange(
+        self, request, meaning=dialects.answer, limit=_LONGEST_SHORT_ANSWER, seconds=None
+    ):
         if self.settings.disabled:
             return _answer_of_nobody(request)
         if seconds is None:
@@ -175,8 +188,11 @@ class DatacatClient(object):
                 if isinstance(error, NotSent):
                     self._dialect = None
                 pause = _pause(error, attempt)
-                if (attempt == _ATTEMPTS or not _is_worth_repeating(request, error)
-                        or monotonic() + pause >= until):
+                if (
+                    attempt == _ATTEMPTS
+                    or not _is_worth_repeating(request, error)
+                    or monotonic() + pause >= until
+                ):
                     raise
             time.sleep(pause)
 

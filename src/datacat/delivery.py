@@ -3,6 +3,7 @@
 What may live here: opening, sending, reading back, restoring, and each verdict carried out.
 What may not: whose turn it is, SQL, requests' names, sleeping, threads.
 """
+
 from __future__ import absolute_import, division
 
 import json
@@ -116,14 +117,18 @@ class Delivery(object):
         entry, server = lane.entry, self._server
         if retry.verdict(error) == retry.SESSION_LOST:
             error = errors.OperationUnknown(
-                error.message, error.method, error.path, error.status, error.words)
+                error.message, error.method, error.path, error.status, error.words
+            )
         if retry.is_own_refusal(error, server.recognised or dialects.knows_refusal(error)):
             entry.refusal = error
         server.link.last_error = error
         if isinstance(error, errors.RequestRefused) and error.own_words:
             lane.failed(error, self._clock(), self._chance)
-            self._complain(lane, "the server refuses to open session %s, and its records wait: %s"
-                           % (entry.local_id, error))
+            self._complain(
+                lane,
+                "the server refuses to open session %s, and its records wait: %s"
+                % (entry.local_id, error),
+            )
             return
         if retry.verdict(error) == retry.AMBIGUOUS:
             # Opens go first: one that never works must not keep all others from their turn.
@@ -134,8 +139,11 @@ class Delivery(object):
     def _tell_true_time(self, lane, record):
         """What was opened or ended offline tells when, for the server knows the arrival only."""
         if record.kind in _OFFLINE_EVENTS and self._is_late(record):
-            body = records.encode(records.event(_OFFLINE_EVENTS[record.kind], {
-                "happened_at": records.rfc3339(record.captured)}))
+            body = records.encode(
+                records.event(
+                    _OFFLINE_EVENTS[record.kind], {"happened_at": records.rfc3339(record.captured)}
+                )
+            )
             lane.outbox.append(record.session, records.EVENT, body)
 
     def _is_late(self, record):
@@ -183,8 +191,8 @@ class Delivery(object):
         if merged is None:
             return UNKNOWN_STATE
         lane.merged = readback.merge_state(
-            merged, json.loads(record.body.decode("ascii")),
-            self._server.dialect is dialects.V1)
+            merged, json.loads(record.body.decode("ascii")), self._server.dialect is dialects.V1
+        )
         try:
             return records.encode(lane.merged, STATE_BYTES)
         except errors.InvalidRecord:
@@ -223,15 +231,19 @@ class Delivery(object):
             self._blame(lane, record, error)
 
     def _refused(self, error, lane, record):
-        readable = record is not None and retry.may_be_the_record(error) and (
-            self._can_be_read(lane))
+        readable = (
+            record is not None and retry.may_be_the_record(error) and (self._can_be_read(lane))
+        )
         if not readable:
             if readable is not None:
                 self._server.failed(error)
             return
         lane.failed(error, self._clock(), self._chance)
-        self._complain(lane, "session %s waits, because one of its records is answered with: %s"
-                       % (lane.entry.local_id, error))
+        self._complain(
+            lane,
+            "session %s waits, because one of its records is answered with: %s"
+            % (lane.entry.local_id, error),
+        )
         self._blame(lane, record, error)
 
     def _poison(self, error, lane, record):
@@ -269,14 +281,22 @@ class Delivery(object):
     def _bury(self, lane, record, error):
         self._moved_on(lane)
         if record.number == RESTORING:
-            self._warn("unrestored", (
-                "the server lost session %s and does not take its state again: %s"
-                % (lane.entry.local_id, error)))
+            self._warn(
+                "unrestored",
+                (
+                    "the server lost session %s and does not take its state again: %s"
+                    % (lane.entry.local_id, error)
+                ),
+            )
             self._restored(lane)
             return
-        self._warn("dead", (
-            "the server does not take a record (%s %d of session %s); it is kept as a dead "
-            "letter: %s" % (record.kind, record.number, lane.entry.local_id, error)))
+        self._warn(
+            "dead",
+            (
+                "the server does not take a record (%s %d of session %s); it is kept as a dead "
+                "letter: %s" % (record.kind, record.number, lane.entry.local_id, error)
+            ),
+        )
         lane.outbox.bury(record, error.status, error.words or error.message)
 
     # A session that the server lost
@@ -290,15 +310,18 @@ class Delivery(object):
         reopened_at = lane.reopened_at
         if reopened_at is not None and now - reopened_at < retry.REOPEN_SECONDS:
             lane.wait(reopened_at + retry.REOPEN_SECONDS)
-            self._complain(lane, (
-                "the server lost session %s again; its records wait" % entry.server_id))
+            self._complain(
+                lane, ("the server lost session %s again; its records wait" % entry.server_id)
+            )
             return
         lane.moved_on()
         lane.reopened_at = now
-        body = records.encode(records.event(
-            "session_reopened", {"lost_session_id": entry.server_id}))
+        body = records.encode(
+            records.event("session_reopened", {"lost_session_id": entry.server_id})
+        )
         lane.outbox.update(
-            entry.number, server_id=None, restoring=1, events=0, metrics=0, shared=0)
+            entry.number, server_id=None, restoring=1, events=0, metrics=0, shared=0
+        )
         lane.outbox.append(entry.number, records.EVENT, body)
 
     def _restore(self, lane):
@@ -308,9 +331,11 @@ class Delivery(object):
             self._restored(lane)
             return
         record = records.Record(
-            number, RESTORING, records.STATE, records.encode(merged), int(self._wall() * 1e6))
+            number, RESTORING, records.STATE, records.encode(merged), int(self._wall() * 1e6)
+        )
         _, error = self._server.exchange(
-            self._server.dialect.send(record, lane.entry.server_id, False))
+            self._server.dialect.send(record, lane.entry.server_id, False)
+        )
         if error is None:
             self._server.succeeded()
             self._restored(lane)
@@ -373,8 +398,10 @@ class Delivery(object):
         now = self._clock()
         self._server.link.last_error = error
         lane.doubt.failed(now)
-        lane.wait(now + retry.read_back_pause(error, lane.doubt.failures, self._chance),
-                  patient=error.retry_after is not None)
+        lane.wait(
+            now + retry.read_back_pause(error, lane.doubt.failures, self._chance),
+            patient=error.retry_after is not None,
+        )
         if lane.doubt.is_over(error, now):
             self._send_in_doubt(lane)
 
@@ -385,8 +412,10 @@ class Delivery(object):
         # A copy may be on a classic server now, which makes counting arrivals useless.
         counts = self._server.dialect is dialects.CLASSIC and record.kind != records.STATE
         lane.outbox.update(
-            entry.number, possibly_twice=entry.possibly_twice + 1,
-            shared=int(entry.shared or counts))
+            entry.number,
+            possibly_twice=entry.possibly_twice + 1,
+            shared=int(entry.shared or counts),
+        )
 
 
 def _topic(lane):

@@ -3,6 +3,7 @@
 What may live here: paths, bodies, status codes and server words.  What may not: I/O, waiting,
 and decisions on what to do about an outcome (those are in `retry`).
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -39,10 +40,14 @@ _STAMPED = frozenset((records.EVENT, records.EXCEPTION, records.METRIC))
 _V1_FIELDS = ("suspended", "crashed", "hung", "state_history")
 _NOT_IDS = frozenset(("", ".", ".."))
 # All that real servers were ever heard to refuse with.
-_KNOWN_REFUSALS = frozenset((
-    u"Invalid request body", u"Product and version are required fields", u"Session ID required",
-    u"Unauthorized",
-))
+_KNOWN_REFUSALS = frozenset(
+    (
+        u"Invalid request body",
+        u"Product and version are required fields",
+        u"Session ID required",
+        u"Unauthorized",
+    )
+)
 # Below it, compressing costs more than the few packets that it saves.
 _LONGEST_UNCOMPRESSED = 1024
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS  # zlib's way to ask for gzip, where `gzip` on 2.7 wants a file
@@ -52,7 +57,8 @@ _WORDS_READ = 2000
 
 _needs_no_quoting = re.compile(r"[0-9A-Za-z_-]+\Z").match
 _can_be_id = re.compile(
-    u"(?!\\.\\.?\\Z)[^\\s\u0000-\u001f\u007f-\u009f\ud800-\udfff]{1,200}\\Z", re.UNICODE).match
+    u"(?!\\.\\.?\\Z)[^\\s\u0000-\u001f\u007f-\u009f\ud800-\udfff]{1,200}\\Z", re.UNICODE
+).match
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -95,8 +101,9 @@ class _Classic(_Dialect):
             body = _with_capture_time(record)
         elif kind == records.CRASH:
             kind, body = records.END, b"{}"
-        return Request("POST", _session_path(server_id) + _OPERATIONS[kind], body,
-                       kind == records.STATE)
+        return Request(
+            "POST", _session_path(server_id) + _OPERATIONS[kind], body, kind == records.STATE
+        )
 
     def heartbeat(self, server_id):
         """Return None: this generation has no heartbeat."""
@@ -121,8 +128,13 @@ class _V1(_Dialect):
             # Always in the envelope: a plain state with a key "state" would be taken for one.
             body = b"".join((_stamp(record), b',"state":', body, b"}"))
         body, encoding = _compressed(body)
-        return Request("POST", _session_path(server_id) + _OPERATIONS[kind], body,
-                       kind == records.STATE, encoding)
+        return Request(
+            "POST",
+            _session_path(server_id) + _OPERATIONS[kind],
+            body,
+            kind == records.STATE,
+            encoding,
+        )
 
     def heartbeat(self, server_id):
         """Return the request that tells the server that a session lives."""
@@ -226,8 +238,9 @@ def retry_after(headers, now_wall):
 def _session_path(server_id):
     # A path of dots alone would be taken for another place, however it is written.
     if not isinstance(server_id, six.string_types) or server_id in _NOT_IDS:
-        raise errors.InvalidRecord("a session id must be what create_session() returned, not %r"
-                                   % (server_id,))
+        raise errors.InvalidRecord(
+            "a session id must be what create_session() returned, not %r" % (server_id,)
+        )
     if not _needs_no_quoting(server_id):
         server_id = parse.quote(six.ensure_binary(server_id, errors="replace"), safe="")
     return _SESSIONS + "/" + str(server_id)
@@ -284,10 +297,10 @@ def _answers(request, parsed):
             return isinstance(parsed, list)
         return _is_health(parsed) if request.path == _HEALTH else _has_text(parsed, "id")
     if request.path == _SESSIONS:
-        return (_has_text(parsed, "session_id")
-                and _can_be_id(parsed["session_id"]) is not None)
-    return isinstance(parsed, dict) and (parsed.get("status") == "ok"
-                                         or parsed.get("success") is True)
+        return _has_text(parsed, "session_id") and _can_be_id(parsed["session_id"]) is not None
+    return isinstance(parsed, dict) and (
+        parsed.get("status") == "ok" or parsed.get("success") is True
+    )
 
 
 def _has_text(parsed, field):
@@ -301,13 +314,15 @@ def _failure(request, response):
     kind = _failure_kind(response.status, words)
     message = _MESSAGES[kind]
     evidence = {
-        "method": request.method, "path": request.path, "status": response.status,
-        "words": words, "retry_after": retry_after(response.headers, time.time()),
+        "method": request.method,
+        "path": request.path,
+        "status": response.status,
+        "words": words,
+        "retry_after": retry_after(response.headers, time.time()),
     }
     if issubclass(kind, errors.Refusal):
         # 407 is a proxy's, whatever its words look like.
-        evidence["own_words"] = (
-            response.status != 407 and _are_own_words(response.headers, words))
+        evidence["own_words"] = response.status != 407 and _are_own_words(response.headers, words)
     if kind is errors.Redirected:
         message = message % _host_of(response.headers.get("Location"))
     return kind(message, **evidence)
@@ -341,27 +356,30 @@ _FAILURE_KINDS = {
 
 _MESSAGES = {
     errors.Redirected: "the answer is a redirect%s, and redirects are never followed: check "
-                       "base_url, and what stands between here and the server",
+    "base_url, and what stands between here and the server",
     errors.NotAuthorized: "access was denied: check api_key, and the proxy's credentials if one "
-                          "stands between here and the server",
+    "stands between here and the server",
     errors.SessionNotFound: "the server does not know this session",
     errors.OperationUnknown: "the server does not know this operation: check that base_url leads "
-                             "to a datacat server",
+    "to a datacat server",
     errors.RequestRefused: "the server refuses what the request holds",
     errors.ServerBusy: "the server asks to be left alone for a while: try again later",
     errors.ServerFault: "the server failed, and may or may not have done what was asked: try "
-                        "again later",
+    "again later",
     errors.UnexpectedAnswer: "the answer is not a datacat server's: check base_url, and whether "
-                             "this network wants a login first",
+    "this network wants a login first",
 }
 
 
 def _are_own_words(headers, words):
     """Return whether a refusal reads as a datacat server's: one line of plain text."""
     content_type = (headers.get("Content-Type") or "").lower()
-    return (content_type.split(";")[0].strip() == "text/plain"
-            and 0 < len(words) <= _LONGEST_OWN_WORDS
-            and u"\n" not in words and u"<" not in words)
+    return (
+        content_type.split(";")[0].strip() == "text/plain"
+        and 0 < len(words) <= _LONGEST_OWN_WORDS
+        and u"\n" not in words
+        and u"<" not in words
+    )
 
 
 def _host_of(location):
@@ -378,6 +396,7 @@ def _http_date(value):
     # Imported late: it takes as long as half of `import datacat`, and dates are rare.
     import calendar
     import email.utils
+
     try:
         parsed = email.utils.parsedate_tz(value)
         return calendar.timegm(parsed[:6] + (0, 0, 0)) - (parsed[9] or 0)

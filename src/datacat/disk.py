@@ -3,6 +3,7 @@
 What may live here: trouble with the disk (full, failing, slow, the file damaged or deleted) and
 its end.  What may not: SQL, locks, numbers, and who may have which file.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -113,8 +114,8 @@ class Disk(object):
             # An append was interrupted between its row and its count: that row counts.
             taken = self.store.last_number(several[0].session)
             several = [
-                record._replace(number=taken + place)
-                for place, record in enumerate(several, 1)]
+                record._replace(number=taken + place) for place, record in enumerate(several, 1)
+            ]
             self.store.insert_all(several)
         return several
 
@@ -228,9 +229,13 @@ class Disk(object):
         self._slow_at = monotonic()
         if not self.is_slow:
             self.is_slow = True
-            self._warn("slow", (
-                "the disk under %s is slow; log calls do not wait for it, and records are on it "
-                "a moment later" % self.path))
+            self._warn(
+                "slow",
+                (
+                    "the disk under %s is slow; log calls do not wait for it, records reach it "
+                    "a moment later" % self.path
+                ),
+            )
 
     def is_calm(self, now):
         """Return whether the disk, having been slow, has done well for a while."""
@@ -241,9 +246,12 @@ class Disk(object):
     def measure(self):
         """Notice that the disk is nearly full before sqlite does."""
         if self.has_file and self.refusal is None and bounds.is_disk_nearly_full(self.path):
-            self._refuse(StoreRefused(
-                "the disk under %s has less than 5%% left, which are not for telemetry; records "
-                "wait in memory until there is more" % self.path))
+            self._refuse(
+                StoreRefused(
+                    "the disk under %s has less than 5%% left, which telemetry must not take; "
+                    "records wait in memory until there is more" % self.path
+                )
+            )
 
     def catch_up(self, entries, positions, replace):
         """Write what was settled while the disk refused; raise what it refuses with now.
@@ -257,8 +265,11 @@ class Disk(object):
             self.refusal = StoreRefused("the outbox %s was damaged and moves" % self.path)
         self._give_back_log()
         self.store.settle_all(
-            [(entry, positions[entry.number]) for entry in entries], self._states,
-            self._letters, self._forgotten)
+            [(entry, positions[entry.number]) for entry in entries],
+            self._states,
+            self._letters,
+            self._forgotten,
+        )
         self._states.clear()
         self._letters.clear()
         self._forgotten.clear()
@@ -293,9 +304,13 @@ class Disk(object):
 
     def rescue(self, replace):
         """Move into a new file where somebody deleted or replaced the one that is open."""
-        self._warn("deleted", (
-            "the outbox %s was deleted or replaced while it was in use; what waits moves to "
-            "a new file; keep cleaners out of that folder" % self.path))
+        self._warn(
+            "deleted",
+            (
+                "the outbox %s was deleted or replaced while it was in use; what waits moves to "
+                "a new file; keep cleaners out of that folder" % self.path
+            ),
+        )
         self._reserve.free()
         self._move_to(replace(self.store))
         self.unsynced = True
@@ -322,9 +337,13 @@ class Disk(object):
         except OSError as error:
             if error.errno != errno.ENOENT:
                 self.unsynced = True
-                self._warn("sync", (
-                    "%s-wal cannot be synced: %s; a power cut may lose what was logged since"
-                    % (self.path, error)))
+                self._warn(
+                    "sync",
+                    (
+                        "%s-wal cannot be synced: %s; a power cut may lose what was logged since"
+                        % (self.path, error)
+                    ),
+                )
             return False
         finally:
             self._sync_seconds = clock() - began

@@ -2,6 +2,7 @@
 
 Only classes live here. What leads to which of them is decided in `transport` and `dialects`.
 """
+
 from __future__ import absolute_import, division
 
 import re
@@ -29,8 +30,7 @@ class DatacatError(Exception):
 
     retriable = False
 
-    def __init__(self, message, method=None, path=None, status=None, words=None,
-                 retry_after=None):
+    def __init__(self, message, method=None, path=None, status=None, words=None, retry_after=None):
         super(DatacatError, self).__init__(message)
         self.message = message
         self.method = method
@@ -102,8 +102,16 @@ class Refusal(DatacatError):
         False for HTML and the like, which something else on the way may have written.
     """
 
-    def __init__(self, message, method=None, path=None, status=None, words=None,
-                 retry_after=None, own_words=True):
+    def __init__(
+        self,
+        message,
+        method=None,
+        path=None,
+        status=None,
+        words=None,
+        retry_after=None,
+        own_words=True,
+    ):
         super(Refusal, self).__init__(message, method, path, status, words, retry_after)
         self.own_words = own_words
 

@@ -3,6 +3,7 @@
 What may live here: getting an outbox of its own where the fork may have broken sqlite.  What may
 not: which process is whose child.
 """
+
 from __future__ import absolute_import, division
 
 import threading

@@ -2,6 +2,7 @@
 
 What may live here: `Holders`.  What may not: what is forgotten, and when.
 """
+
 from __future__ import absolute_import, division
 
 import collections

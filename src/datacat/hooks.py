@@ -3,6 +3,7 @@
 What may live here: the hooks of this process and the list of those they serve.  What may not:
 what a pipeline does when it is told.
 """
+
 from __future__ import absolute_import, division
 
 import atexit
@@ -75,6 +76,7 @@ def _at_exit():
 
 # Fork
 
+
 class _Frozen(threading.local):
     """The locks that a thread has taken for its fork: several threads may be about to fork."""
 
@@ -117,10 +119,12 @@ if _compat.SUPPORTS_FORK_HOOKS:
     # Twice, for a signal handler may raise in one: Python ignores that, and calls the next.
     for _ in range(2):
         os.register_at_fork(
-            before=_freeze, after_in_parent=_thaw, after_in_child=_after_fork_in_child)
+            before=_freeze, after_in_parent=_thaw, after_in_child=_after_fork_in_child
+        )
 
 
 # Signals
+
 
 def end_on_signals(numbers):
     """Finish all at these signals, then do what was done at them before.
@@ -137,7 +141,9 @@ def end_on_signals(numbers):
             del _handlers_before[number]
             LOGGER.warning(
                 "end_on_signals has no effect on signal %d: Python sets signal handlers in the "
-                "main thread only; call create_session there", number)
+                "main thread only; call create_session there",
+                number,
+            )
 
 
 def _on_signal(number, frame):

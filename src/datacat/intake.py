@@ -3,6 +3,7 @@
 What may live here: `append` and what keeps it short: waiting, setting aside, taking in, numbers
 and capture times.  What may not: SQL, trouble with the disk, sessions, delivery.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -153,14 +154,17 @@ class Intake(object):
                 return self._wait_in_line(lock)
             # Where records are set aside already the bound was spent once; a little is waited all
             # the same, or else a tight loop of log calls adds as fast as the holder takes in.
-            return _compat.acquire_within(
-                lock, CROWDED_SECONDS if self._asiders else BUSY_SECONDS)
+            return _compat.acquire_within(lock, CROWDED_SECONDS if self._asiders else BUSY_SECONDS)
         finally:
             _removed(waiters, me)
 
     def _is_crowd_in_haste(self):
-        return (1 < len(self._waiters) <= LONGEST_LINE and self._pace < HASTE_MICROSECONDS
-                and not self._asiders and _compat.RELEASE_WAKES_WAITERS)
+        return (
+            1 < len(self._waiters) <= LONGEST_LINE
+            and self._pace < HASTE_MICROSECONDS
+            and not self._asiders
+            and _compat.RELEASE_WAKES_WAITERS
+        )
 
     def _wait_in_line(self, lock):
         # Each release of a lock that somebody waits for wakes a thread, which costs as much as an
@@ -300,7 +304,8 @@ class Intake(object):
 
     def _accept(self, entry, kind, body, saving=False):
         record = records.Record(
-            entry.number, entry.accepted + 1, kind, body, self._capture(self._now()))
+            entry.number, entry.accepted + 1, kind, body, self._capture(self._now())
+        )
         record = self._disk.insert(record, entry if saving else None)
         entry.accepted = record.number
         self._bytes += _most_on_disk(body)
@@ -309,10 +314,14 @@ class Intake(object):
 
     def _accept_in_hand(self, entry):
         kept = _kept(entry.in_hand)
-        written = self._disk.insert_all([
-            records.Record(
-                entry.number, entry.in_hand_after + place, kind, body, self._capture(captured))
-            for place, (kind, body, captured) in enumerate(kept, 1)])
+        written = self._disk.insert_all(
+            [
+                records.Record(
+                    entry.number, entry.in_hand_after + place, kind, body, self._capture(captured)
+                )
+                for place, (kind, body, captured) in enumerate(kept, 1)
+            ]
+        )
         last = written[-1].number if written else entry.in_hand_after
         self._count_in_hand(entry, last, len(entry.in_hand) - len(kept))
         self._bytes += sum(_most_on_disk(record.body) for record in written)

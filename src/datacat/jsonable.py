@@ -6,6 +6,7 @@ metric or a state is; limits on a record's size; anything that raises for a valu
 The quick way is the C encoder; only what it refuses, or what its text shows to be suspicious,
 is converted value by value and encoded again.
 """
+
 from __future__ import absolute_import, division
 
 import datetime
@@ -27,7 +28,7 @@ UNREADABLE = u"<changed while it was read>"
 _SHORTEST_HUGE_INTEGER = 309
 # A level takes two brackets.
 _LONGEST_UNSUSPICIOUS = 2 * DEEPEST
-_FIRST_WITH_TOO_MANY_DIGITS = 10 ** 4300
+_FIRST_WITH_TOO_MANY_DIGITS = 10**4300
 _SNAPSHOT_ATTEMPTS = 10
 _FOREIGN_STEPS = 8
 _CONTAINERS = (dict, list, tuple)
@@ -43,7 +44,9 @@ _utf8_pieces = re.compile(
     b"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})"
     b"|\xe0[\xa0-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]|\xed[\x80-\x9f]"
     b"|\xf0[\x90-\xbf][\x80-\xbf]?|[\xf1-\xf3][\x80-\xbf]{1,2}|\xf4[\x80-\x8f][\x80-\xbf]?"
-    b"|.", re.DOTALL)
+    b"|.",
+    re.DOTALL,
+)
 
 
 def dumps(value):
@@ -78,8 +81,10 @@ def decode(data):
     The practice that Unicode recommends (chapter 3.9, "U+FFFD Substitution of Maximal
     Subparts"), which Python 3 follows and Python 2 does not.
     """
-    return u"".join(piece.decode("utf-8") if piece else u"\ufffd"
-                    for piece in _utf8_pieces.findall(bytes(bytearray(data))))
+    return u"".join(
+        piece.decode("utf-8") if piece else u"\ufffd"
+        for piece in _utf8_pieces.findall(bytes(bytearray(data)))
+    )
 
 
 def text_of(convert, value):
@@ -129,8 +134,10 @@ def cut(value, longest, keys_kept=()):
         return _cut_text(value, longest)
     if isinstance(value, dict):
         items = sorted(value.items(), key=lambda item: item[0] not in keys_kept)
-        kept = dict((_cut_text(key, longest), cut(element, longest, keys_kept))
-                    for key, element in items[:widest])
+        kept = dict(
+            (_cut_text(key, longest), cut(element, longest, keys_kept))
+            for key, element in items[:widest]
+        )
         if len(items) > widest:
             kept[u"<cut>"] = u"<%d more>" % (len(items) - widest)
         return kept
@@ -150,8 +157,11 @@ def _cut_text(text, longest):
 
 def _is_suspicious(text):
     # Of any 309 characters in a row every 38th are 8, and looking at those alone is fast.
-    if (len(text) >= _SHORTEST_HUGE_INTEGER and _eight_digits.search(text[::38])
-            and _huge_integer.search(text)):
+    if (
+        len(text) >= _SHORTEST_HUGE_INTEGER
+        and _eight_digits.search(text[::38])
+        and _huge_integer.search(text)
+    ):
         return True
     return text.count("{") + text.count("[") > DEEPEST and _is_deeper(text, DEEPEST + 1)
 
@@ -192,8 +202,10 @@ def _plain_container(value, depth, above):
     above.add(id(value))
     try:
         if isinstance(value, dict):
-            return dict((_plain_key(key, depth, above), _plain(element, depth + 1, above))
-                        for key, element in snapshot(value))
+            return dict(
+                (_plain_key(key, depth, above), _plain(element, depth + 1, above))
+                for key, element in snapshot(value)
+            )
         return [_plain(element, depth + 1, above) for element in list(value)]
     except MemoryError:
         raise
@@ -286,8 +298,16 @@ def _encode_at_once(value):
 try:
     # What `JSONEncoder.encode` makes anew for every value, which takes a third of its time.
     _c_encoder = json.encoder.c_make_encoder(
-        _inside, _foreign, json.encoder.encode_basestring_ascii, None, ":", ",", False, False,
-        False)
+        _inside,
+        _foreign,
+        json.encoder.encode_basestring_ascii,
+        None,
+        ":",
+        ",",
+        False,
+        False,
+        False,
+    )
 except (AttributeError, TypeError):
     # There is none on PyPy, and some day it may want other arguments.
     _encode_at_once = _encoder.encode

@@ -2,6 +2,7 @@
 
 What may live here: `Keeper.step(now)`.  What may not: requests, SQL, the verdict on a record.
 """
+
 from __future__ import absolute_import, division
 
 from . import _compat, records, watchdog
@@ -54,8 +55,7 @@ class Keeper(object):
         for session, dog in list(self._watchdogs.items()):
             if dog.next_check(now) > 0:
                 continue
-            readings = watchdog.Readings(
-                now, _compat.process_cpu_seconds(), _compat.boot_clock())
+            readings = watchdog.Readings(now, _compat.process_cpu_seconds(), _compat.boot_clock())
             for fact in dog.check(readings, self.busy):
                 self._record(session, fact)
             self.busy = 0.0
@@ -93,7 +93,8 @@ def hang_event(fact):
             "timeout": fact.timeout,
             "stacks": watchdog.stacks(fact.thread_ident),
         },
-        category="error")
+        category="error",
+    )
 
 
 def recovery_event(fact):

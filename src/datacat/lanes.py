@@ -3,6 +3,7 @@
 What may live here: plain state and decisions about it, with `now` given.  What may not: I/O,
 clocks, threads, and changes to an outbox.
 """
+
 from __future__ import absolute_import, division
 
 from . import retry
@@ -29,8 +30,9 @@ class _Pausing(object):
     def failed(self, error, now, random):
         """It failed: back off, or wait as long as the server asked to."""
         self.failures += 1
-        self.wait(now + retry.pause(error, self.failures, random),
-                  patient=error.retry_after is not None)
+        self.wait(
+            now + retry.pause(error, self.failures, random), patient=error.retry_after is not None
+        )
 
     def hurry(self):
         """Try again now, where only a backoff keeps it from that."""
@@ -87,7 +89,8 @@ class Doubt(object):
     def is_over(self, error, now):
         """Whether it will not be found out any more, after the latest failure."""
         return self.first_failure is not None and retry.read_back_is_over(
-            error, self.failures, self.first_failure, now)
+            error, self.failures, self.first_failure, now
+        )
 
 
 class Lane(_Pausing):
@@ -142,7 +145,8 @@ class Lane(_Pausing):
     def is_poisoned(self, now):
         """Whether the oldest record's own fault must be suspected."""
         return self._first_blame is not None and retry.is_poisoned(
-            self.blames, self._first_blame, now)
+            self.blames, self._first_blame, now
+        )
 
     def refused(self, words):
         """Count a refusal; return whether too many in a row had the same words."""
@@ -199,8 +203,14 @@ def choose(lanes, now, turn):
     if len(ready) < 2:
         return ready[0] if ready else None
     adopted_first = turn % ADOPTED_TURN == ADOPTED_TURN - 1
-    return min(ready, key=lambda lane: (
-        lane.adopted != adopted_first, lane.entry.server_id is not None, lane.oldest))
+    return min(
+        ready,
+        key=lambda lane: (
+            lane.adopted != adopted_first,
+            lane.entry.server_id is not None,
+            lane.oldest,
+        ),
+    )
 
 
 def next_due(lanes):

@@ -2,6 +2,7 @@
 
 What may live here: `Loop`.  What may not: what a step does.
 """
+
 from __future__ import absolute_import, division
 
 import threading

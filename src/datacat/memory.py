@@ -3,6 +3,7 @@
 What may live here: the queue, its bound, and which records go when it is reached.  What may not:
 files, locks, and what the loss of a record leads to.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -134,6 +135,9 @@ class MemoryQueue(object):
 
     def _oldest(self, kind):
         found = [
-            record for waiting in self._sessions.values() for record in waiting.values()
-            if record.kind == kind]
+            record
+            for waiting in self._sessions.values()
+            for record in waiting.values()
+            if record.kind == kind
+        ]
         return sorted(found, key=lambda record: record.captured)

@@ -2,6 +2,7 @@
 
 What may live here: when two updates may become one, and which.  What may not: storage, requests.
 """
+
 from __future__ import absolute_import, division
 
 import json

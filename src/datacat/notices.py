@@ -3,6 +3,7 @@
 What may live here: the library's logger, the memory of what was said, and what is not to be
 logged.  What may not: the reasons for saying it.
 """
+
 from __future__ import absolute_import, division
 
 import logging
@@ -10,8 +11,10 @@ import threading
 
 LOGGER = logging.getLogger("datacat")
 
-_TRANSPORTS_LOGGERS = tuple("urllib3." + name for name in (
-    "connection", "connectionpool", "poolmanager", "response", "util.retry"))
+_TRANSPORTS_LOGGERS = tuple(
+    "urllib3." + name
+    for name in ("connection", "connectionpool", "poolmanager", "response", "util.retry")
+)
 _here = threading.local()
 
 

@@ -3,6 +3,7 @@
 What may live here: sessions, the oldest record of each, what becomes of it, and the bounds.  What
 may not: SQL, trouble with the disk, the network, or a decision about what an answer means.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -19,6 +20,7 @@ from .rows import DeadLetter, Entry
 EVENT_KINDS = (records.EVENT, records.EXCEPTION)
 HEAL_SECONDS = 1.0
 _CHECKPOINT_EVERY = 256
+
 
 class Outbox(Intake):
     """The records of one process and pipeline, on disk when `append` returns.
@@ -155,7 +157,8 @@ class Outbox(Intake):
 
     def _told_in(self, entry, gone):
         bodies = self._disk.store.short_bodies(
-            entry.number, gone, records.EVENT, records.LONGEST_REPORT)
+            entry.number, gone, records.EVENT, records.LONGEST_REPORT
+        )
         return [count for count in map(records.told_in, bodies) if count]
 
     def _count_untold(self, entry, counts):
@@ -175,9 +178,13 @@ class Outbox(Intake):
             return
         entry.dropped += count
         entry.unreported += count
-        self._warn("dropped", (
-            "%d records of session %s were given up; stats() counts them and the server is told"
-            % (count, entry.local_id)))
+        self._warn(
+            "dropped",
+            (
+                "%d records of session %s were dropped; stats() counts them and the server is told"
+                % (count, entry.local_id)
+            ),
+        )
 
     @property
     def has_unreported(self):
@@ -215,8 +222,12 @@ class Outbox(Intake):
         with self._held():
             self._last_session += 1
             entry = Entry(
-                number=self._last_session, local_id=local_id, opening=opening,
-                opened=self._now(), **columns)
+                number=self._last_session,
+                local_id=local_id,
+                opening=opening,
+                opened=self._now(),
+                **columns
+            )
             self._admit(entry)
             self._disk.attempt(self._disk.store.add_session, entry)
             return entry
@@ -380,7 +391,8 @@ class Outbox(Intake):
 
     def _forget_old_letters(self, now):
         self._disk.attempt(
-            self._disk.store.forget_dead, now - bounds.DEAD_SECONDS * 1000000, bounds.DEAD_BYTES)
+            self._disk.store.forget_dead, now - bounds.DEAD_SECONDS * 1000000, bounds.DEAD_BYTES
+        )
 
     def dead_letters(self):
         """Return the dead letters, oldest first."""

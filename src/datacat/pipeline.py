@@ -3,6 +3,7 @@
 What may live here: who is made when, and what happens to all of it at fork, close and exit.
 What may not: what is sent, what an answer means, and the hooks themselves.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -31,8 +32,16 @@ LINGER_SECONDS = 0.5
 LONGEST_CLOSE = 0.2
 
 _CARRIED = (
-    "shared", "accepted", "sent", "events", "metrics", "dead", "dropped", "merged",
-    "possibly_twice")
+    "shared",
+    "accepted",
+    "sent",
+    "events",
+    "metrics",
+    "dead",
+    "dropped",
+    "merged",
+    "possibly_twice",
+)
 
 Place = collections.namedtuple("Place", "outbox number")
 
@@ -59,6 +68,7 @@ class Pipeline(object):
         # Imported late: `import datacat` must not cost its users the import of requests. And no
         # later: while Python is taken apart, nothing can be imported any more.
         from .transport import Transport
+
         self._new_transport = Transport
         self.settings = settings
         self.warn = Notices()
@@ -74,7 +84,8 @@ class Pipeline(object):
     def _make_spool(self):
         settings = self.settings
         return Spool(
-            settings.spool_dir, settings.scope(), settings.durability == "power", self.warn)
+            settings.spool_dir, settings.scope(), settings.durability == "power", self.warn
+        )
 
     def _start(self, claim):
         self._process = os.getpid()
@@ -93,16 +104,28 @@ class Pipeline(object):
         outbox.note(**adoption.describe_owner())
         self._transport = self._new_transport(self.settings)
         self.sender = Sender(
-            self.settings, self._transport, outbox,
-            None if outbox.path == NoStore.path else self._spool, self.warn, inherited,
-            predecessor)
+            self.settings,
+            self._transport,
+            outbox,
+            None if outbox.path == NoStore.path else self._spool,
+            self.warn,
+            inherited,
+            predecessor,
+        )
         self.keeper = Keeper(outbox, self._spool.replacement, self._append_own)
         self._sending = Loop(
-            "datacat-sender", self._send_step, lambda: outbox.appended,
-            lambda: self.sender.server.link.due <= monotonic(), LINGER_SECONDS)
+            "datacat-sender",
+            self._send_step,
+            lambda: outbox.appended,
+            lambda: self.sender.server.link.due <= monotonic(),
+            LINGER_SECONDS,
+        )
         self._keeping = Loop(
-            "datacat-keeper", self.keeper.step, lambda: outbox.appended,
-            lambda: not self.keeper.is_alert)
+            "datacat-keeper",
+            self.keeper.step,
+            lambda: outbox.appended,
+            lambda: not self.keeper.is_alert,
+        )
         self._run_threads()
 
     def _run_threads(self):
@@ -151,8 +174,11 @@ class Pipeline(object):
         """Record the opening of a session and return its local id."""
         settings = self.settings
         local_id = "local-" + uuid.uuid4().hex
-        opening = records.encode(records.opening(
-            settings.product, settings.version, settings.hostname, settings.machine_id))
+        opening = records.encode(
+            records.opening(
+                settings.product, settings.version, settings.hostname, settings.machine_id
+            )
+        )
         with hooks.process_lock():
             self._ensure_started()
             self._add_session(local_id, opening)
@@ -183,7 +209,8 @@ class Pipeline(object):
         if local_id in self._origins:
             place = self._places.get(local_id)
             if not self._origins[local_id].is_over or (
-                    place is not None and not place.outbox.forget_if_over(place.number)):
+                place is not None and not place.outbox.forget_if_over(place.number)
+            ):
                 return False
             self._places.pop(local_id, None)
             del self._origins[local_id]
@@ -198,8 +225,7 @@ class Pipeline(object):
         entry = self._entry(local_id)
         link = self.sender.server.link
         if self._sending.is_running:
-            self._progress.wait(
-                seconds, lambda: entry.server_id or entry.refusal or link.failures)
+            self._progress.wait(seconds, lambda: entry.server_id or entry.refusal or link.failures)
         if entry.refusal is not None:
             self._withdraw(local_id)
             raise entry.refusal
@@ -309,8 +335,9 @@ class Pipeline(object):
         self.sender.hurry()
         self._sending.wake()
         if failures is not None:
-            self._progress.wait(min(seconds, FRESH_ATTEMPT_SECONDS),
-                                lambda: link.failures != failures or is_done())
+            self._progress.wait(
+                min(seconds, FRESH_ATTEMPT_SECONDS), lambda: link.failures != failures or is_done()
+            )
         self._progress.wait(seconds, lambda: is_done() or link.online is False)
         return is_done()
 
@@ -435,12 +462,19 @@ class Pipeline(object):
             return self._open_instead(local_id, origin)
         forked = local_id not in self._mine and origin.goodbye is None
         # What another outbox still holds of it, another process may send.
-        columns = {"shared": 1} if forked or origin.waiting > 0 else dict(
-            (name, getattr(origin, name)) for name in _CARRIED)
+        columns = (
+            {"shared": 1}
+            if forked or origin.waiting > 0
+            else dict((name, getattr(origin, name)) for name in _CARRIED)
+        )
         entry = outbox.add_session(
-            local_id, origin.opening, server_id=origin.server_id,
+            local_id,
+            origin.opening,
+            server_id=origin.server_id,
             inherited=int(forked or origin.inherited),
-            goodbye=None if forked else origin.goodbye, **columns)
+            goodbye=None if forked else origin.goodbye,
+            **columns
+        )
         outbox.update(entry.number, UNKNOWN_STATE)
         return self._settle_in(entry)
 
@@ -451,6 +485,9 @@ class Pipeline(object):
 
     def _open_instead(self, local_id, origin):
         place = self._add_session(local_id, origin.opening)
-        self._outbox.append(place.number, records.EVENT, records.encode(
-            records.event("session_forked", {"forked_from": local_id})))
+        self._outbox.append(
+            place.number,
+            records.EVENT,
+            records.encode(records.event("session_forked", {"forked_from": local_id})),
+        )
         return place

@@ -2,6 +2,7 @@
 
 What may live here: `Progress`.  What may not: what is waited for.
 """
+
 from __future__ import absolute_import, division
 
 import threading

@@ -3,6 +3,7 @@
 What may live here: comparing a record with a server's answer, and what a server makes of a
 state.  What may not: I/O, waiting, counting attempts.
 """
+
 from __future__ import absolute_import, division
 
 import json
@@ -84,9 +85,9 @@ class V1Finder(object):
 
     def _is_record(self, held, at):
         """Return whether the record is at this place, None when more must be read to know."""
-        if not _lead.search(held[max(0, at - _LEAD_LENGTH):at]):
+        if not _lead.search(held[max(0, at - _LEAD_LENGTH) : at]):
             return False
-        after = held[at + len(self._stamp):at + len(self._stamp) + self._enough]
+        after = held[at + len(self._stamp) : at + len(self._stamp) + self._enough]
         follows = self._follows.match(after)
         if follows is None:
             return False if len(after) >= self._enough else None
@@ -107,11 +108,16 @@ def classic_arrived(record, answer, delivered, merged):
     if record.kind == records.STATE:
         return _state_arrived(_fields(record), answer.get("state"), merged)
     if record.kind == records.METRIC:
-        return _listed(_metric_content(_fields(record)), answer.get("metrics"),
-                       delivered.metrics, _metric_content)
+        return _listed(
+            _metric_content(_fields(record)),
+            answer.get("metrics"),
+            delivered.metrics,
+            _metric_content,
+        )
     if record.kind in _NAMED:
-        return _listed(_event_content(_fields(record)), answer.get("events"),
-                       delivered.events, _event_content)
+        return _listed(
+            _event_content(_fields(record)), answer.get("events"), delivered.events, _event_content
+        )
     return UNKNOWABLE
 
 
@@ -174,8 +180,7 @@ def _event_content(fields):
 def _metric_content(fields):
     tags = fields.get("tags") or []
     if isinstance(tags, list):
-        tags = [tag for tag in tags
-                if not six.text_type(tag).startswith(dialects.CAPTURED_AT_TAG)]
+        tags = [tag for tag in tags if not six.text_type(tag).startswith(dialects.CAPTURED_AT_TAG)]
     return [fields.get("name"), fields.get("value"), tags]
 
 
@@ -184,11 +189,13 @@ def _same(one, other):
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict):
-        return (isinstance(other, dict) and len(one) == len(other)
-                and all(key in other and _same(one[key], other[key]) for key in one))
+        return (
+            isinstance(other, dict)
+            and len(one) == len(other)
+            and all(key in other and _same(one[key], other[key]) for key in one)
+        )
     if isinstance(one, list):
-        return (isinstance(other, list) and len(one) == len(other)
-                and all(map(_same, one, other)))
+        return isinstance(other, list) and len(one) == len(other) and all(map(_same, one, other))
     if _is_number(one) and _is_number(other):
         return _as_float(one) == _as_float(other)
     return one == other

@@ -3,6 +3,7 @@
 What may live here: builders of wire fields without a time, and encoding them.  What may not:
 I/O, clocks, servers and what they understand.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -32,8 +33,8 @@ LONGEST_REPORT = 128
 _DROPPED = "datacat_records_dropped"
 _TEXT = six.string_types
 _EPOCH = datetime.datetime(1970, 1, 1)
-_MICROSECONDS = 10 ** 6
-_LARGEST_COUNT = 2 ** 63 - 1
+_MICROSECONDS = 10**6
+_LARGEST_COUNT = 2**63 - 1
 _LARGEST_FLOAT = sys.float_info.max
 _BARE_NUMBERS = frozenset((float,) + six.integer_types)
 _MOST_CAUSES = 16
@@ -187,8 +188,10 @@ def encode(fields, limit=MAX_BYTES):
     """
     body = jsonable.dumps(fields)
     if len(body) > limit:
-        raise InvalidRecord("a record of %d bytes is over the limit of %d: log less in one call%s"
-                            % (len(body), limit, _named(fields)))
+        raise InvalidRecord(
+            "a record of %d bytes is over the limit of %d: log less in one call%s"
+            % (len(body), limit, _named(fields))
+        )
     return body
 
 
@@ -274,8 +277,9 @@ def _count(given):
 def _invalid(argument, wanted, given):
     shown = jsonable.text_of(repr, given)
     shown = shown if len(shown) <= 80 else shown[:77] + u"..."
-    return InvalidRecord(u"%s must be %s, not %s (%s)"
-                         % (argument, wanted, shown, type(given).__name__))
+    return InvalidRecord(
+        u"%s must be %s, not %s (%s)" % (argument, wanted, shown, type(given).__name__)
+    )
 
 
 def _named(fields):
@@ -341,8 +345,13 @@ def _causes(error):
         if error is None or id(error) in told:
             break
         told.add(id(error))
-        causes.append({"type": _decoded(type(error).__name__),
-                       "message": jsonable.message_of(error), "relation": relation})
+        causes.append(
+            {
+                "type": _decoded(type(error).__name__),
+                "message": jsonable.message_of(error),
+                "relation": relation,
+            }
+        )
     return causes
 
 
@@ -369,8 +378,11 @@ def _add_extra(data, extra_data):
 def _without_extra(whole):
     data = whole.get("data")
     own = _EXCEPTION_KEYS if isinstance(data, dict) else ()
-    return dict(whole, stacktrace=[],
-                data=dict((key, data[key]) for key in own if key in data and key != "causes"))
+    return dict(
+        whole,
+        stacktrace=[],
+        data=dict((key, data[key]) for key in own if key in data and key != "causes"),
+    )
 
 
 def _decoded(given):

@@ -2,6 +2,7 @@
 
 What may live here: calling it and distrusting what it returns.  What may not: rules of our own.
 """
+
 from __future__ import absolute_import, division
 
 from . import records
@@ -37,6 +38,10 @@ class Redaction(object):
         return self._distrust("returned %.100r, which is neither a dict nor None" % (changed,))
 
     def _distrust(self, what):
-        self._warn("before_record", (
-            "before_record %s; the record is not logged, for what it was to hide cannot be known"
-            % what))
+        self._warn(
+            "before_record",
+            (
+                "before_record %s; the record is not logged: what it was to hide is not known"
+                % what
+            ),
+        )

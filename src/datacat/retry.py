@@ -3,6 +3,7 @@
 What may live here: functions of an outcome, counts and `now`.  What may not: I/O, clocks,
 threads, or anything that remembers.
 """
+
 from __future__ import absolute_import, division
 
 from . import errors
@@ -98,7 +99,8 @@ def is_systematic(error):
 def is_about_the_way(error):
     """Return whether a failure would meet any other request as well, whatever it is about."""
     return verdict(error) in (NOT_APPLIED, BUSY) or (
-        verdict(error) == AMBIGUOUS and is_systematic(error))
+        verdict(error) == AMBIGUOUS and is_systematic(error)
+    )
 
 
 def may_be_the_record(error):

@@ -2,6 +2,7 @@
 
 What may live here: plain values, made from rows and made into rows.  What may not: SQL, files.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -18,14 +19,28 @@ NUMBER_BITS = 40
 NUMBER_MASK = (1 << NUMBER_BITS) - 1
 
 KINDS = (
-    records.OPEN, records.STATE, records.EVENT, records.METRIC,
-    records.EXCEPTION, records.END, records.CRASH,
+    records.OPEN,
+    records.STATE,
+    records.EVENT,
+    records.METRIC,
+    records.EXCEPTION,
+    records.END,
+    records.CRASH,
 )
 KIND_CODES = dict((kind, code) for code, kind in enumerate(KINDS))
 
 _COUNTS = (
-    "shared", "restoring", "accepted", "sent", "events", "metrics", "dead", "dropped", "merged",
-    "possibly_twice", "unreported",
+    "shared",
+    "restoring",
+    "accepted",
+    "sent",
+    "events",
+    "metrics",
+    "dead",
+    "dropped",
+    "merged",
+    "possibly_twice",
+    "unreported",
 )
 SAVED = ("server_id", "goodbye", "hung") + _COUNTS
 COLUMNS = ("number", "local_id", "opening", "opened", "inherited") + SAVED
@@ -75,8 +90,7 @@ class Entry(object):
     @property
     def is_over(self):
         """Whether it said goodbye and all that became of it is told."""
-        return bool(self.goodbye) and self.waiting <= 0 and not (
-            self.unreported or self.restoring)
+        return bool(self.goodbye) and self.waiting <= 0 and not (self.unreported or self.restoring)
 
 
 def _content(body):
@@ -121,7 +135,8 @@ def record_of(row):
 
 def _named(identity, code, captured, body):
     return records.Record(
-        identity >> NUMBER_BITS, identity & NUMBER_MASK, KINDS[code], body, captured)
+        identity >> NUMBER_BITS, identity & NUMBER_MASK, KINDS[code], body, captured
+    )
 
 
 def letter_row(letter):
@@ -161,7 +176,8 @@ def state_of(row):
 def entry_row(entry):
     """Return a session as a row of the sessions table."""
     return tuple(
-        blob(entry.opening) if name == "opening" else getattr(entry, name) for name in COLUMNS)
+        blob(entry.opening) if name == "opening" else getattr(entry, name) for name in COLUMNS
+    )
 
 
 def entry_of(row):
@@ -172,7 +188,8 @@ def entry_of(row):
     sound = (
         all(isinstance(count, six.integer_types) and count >= 0 for count in counts)
         and all(text is None or isinstance(text, six.text_type) for text in texts)
-        and isinstance(columns["local_id"], six.text_type))
+        and isinstance(columns["local_id"], six.text_type)
+    )
     try:
         columns["opening"] = _content(columns["opening"])
     except TypeError:

@@ -3,6 +3,7 @@
 What may live here: which rows are believed, and what is made of a record without its session.
 What may not: running SQL, files.
 """
+
 from __future__ import absolute_import, division
 
 from . import records, schema
@@ -26,7 +27,8 @@ def salvage(rows_of):
     entries = _completed([entry for entry in entries if entry is not None], intact)
     states = dict(
         (row[0], state_of(row) or UNKNOWN_STATE)
-        for row in rows_of("SELECT session, checksum, body FROM states"))
+        for row in rows_of("SELECT session, checksum, body FROM states")
+    )
     letters = [letter_of(row) for row in rows_of(schema.LETTERS)]
     return entries, states, intact, [letter for letter in letters if letter is not None]
 
@@ -51,9 +53,14 @@ def _completed(entries, intact):
         if entry is None:
             local_id = u"local-salvaged-%d-%d" % (record.session, record.captured)
             entry = by_number[record.session] = Entry(
-                number=record.session, local_id=local_id, opening=_UNKNOWN_OPENING,
-                opened=record.captured, accepted=record.number - 1, dropped=record.number - 1,
-                unreported=record.number - 1)
+                number=record.session,
+                local_id=local_id,
+                opening=_UNKNOWN_OPENING,
+                opened=record.captured,
+                accepted=record.number - 1,
+                dropped=record.number - 1,
+                unreported=record.number - 1,
+            )
         if record.kind == records.OPEN:
             entry.opening = record.body
         entry.accepted = max(entry.accepted, record.number)

@@ -2,6 +2,7 @@
 
 What may live here: SQL as text.  What may not: running it.
 """
+
 from __future__ import absolute_import, division
 
 from .rows import COLUMNS, SAVED
@@ -34,12 +35,16 @@ DELETE = "DELETE FROM records WHERE id = ?"
 DELETE_RANGE = "DELETE FROM records WHERE id BETWEEN ? AND ?"
 SAVE = "UPDATE sessions SET %s WHERE number = ?" % ", ".join(name + " = ?" for name in SAVED)
 ADD_SESSION = "INSERT OR IGNORE INTO sessions (%s) VALUES (%s)" % (
-    ", ".join(COLUMNS), ", ".join("?" * len(COLUMNS)))
+    ", ".join(COLUMNS),
+    ", ".join("?" * len(COLUMNS)),
+)
 SESSIONS = "SELECT %s FROM sessions ORDER BY number" % ", ".join(COLUMNS)
 KEEP_STATE = "INSERT OR REPLACE INTO states (session, checksum, body) VALUES (?, ?, ?)"
 BURY = (
     "INSERT OR REPLACE INTO dead (id, kind, captured, checksum, body, status, words, buried)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
 LETTERS = (
     "SELECT id, kind, captured, checksum, body, status, words, buried FROM dead"
-    " ORDER BY buried, id")
+    " ORDER BY buried, id"
+)

@@ -3,6 +3,7 @@
 What may live here: `Sender.step(now)`.  What may not: what an outcome means for a record, SQL,
 requests' names, sleeping, threads.
 """
+
 from __future__ import absolute_import, division
 
 import random
@@ -40,11 +41,21 @@ class Sender(object):
     `step` belongs to one thread; `hurry` and the attributes may be used by any.
     """
 
-    def __init__(self, settings, transport, outbox, spool, warn, inherited=(), predecessor=None,
-                 wall=time.time, chance=random.random, clock=monotonic):
+    def __init__(
+        self,
+        settings,
+        transport,
+        outbox,
+        spool,
+        warn,
+        inherited=(),
+        predecessor=None,
+        wall=time.time,
+        chance=random.random,
+        clock=monotonic,
+    ):
         self.server = Server(transport, warn, chance, clock)
-        self._delivery = Delivery(
-            self.server, settings.stamp_late, warn, clock, wall, chance)
+        self._delivery = Delivery(self.server, settings.stamp_late, warn, clock, wall, chance)
         self._max_bytes = settings.max_bytes
         self._outboxes = [outbox]
         self._inherited = [outbox.entry(number) for number in inherited]
@@ -173,13 +184,17 @@ class Sender(object):
 
     def _living(self):
         return [
-            entry for entry in self._outboxes[0].entries()
-            if entry.server_id is not None and not entry.goodbye
-            and entry not in self._inherited]
+            entry
+            for entry in self._outboxes[0].entries()
+            if entry.server_id is not None and not entry.goodbye and entry not in self._inherited
+        ]
 
     def _heartbeats_are_due(self, now):
-        return (now >= self._heartbeat_due and self.server.dialect is dialects.V1
-                and bool(self._living()))
+        return (
+            now >= self._heartbeat_due
+            and self.server.dialect is dialects.V1
+            and bool(self._living())
+        )
 
     def _send_heartbeats(self, now, record_is_next):
         """Tell a v1 server that the sessions live; what comes of it is not worth repeating."""
@@ -221,13 +236,21 @@ class Sender(object):
         link = self.server.link
         why = "the last error was: %s" % link.last_error
         if link.online:
-            why = ("the server is slow; servers store a whole session at each write, and the "
-                   "largest here has %d records: log less, or open a new session now and then"
-                   % max(lane.entry.sent for lane in lanes))
-        self._warn("backlog", (
-            "for ten minutes more has been logged than was delivered, and %d records wait; %s"
-            % (waiting, why)))
+            why = (
+                "the server is slow; servers store a whole session at each write, and the "
+                "largest here has %d records: log less, or open a new session now and then"
+                % max(lane.entry.sent for lane in lanes)
+            )
+        self._warn(
+            "backlog",
+            (
+                "for ten minutes more has been logged than was delivered, and %d records wait; %s"
+                % (waiting, why)
+            ),
+        )
 
     def _tell_fault(self):
-        self._warn("fault", "a fault in datacat itself, please report it; it goes on. %s"
-                   % traceback.format_exc())
+        self._warn(
+            "fault",
+            "a fault in datacat itself, please report it; it goes on. %s" % traceback.format_exc(),
+        )

@@ -3,6 +3,7 @@
 What may live here: single exchanges and what they tell of the server.  What may not: records'
 fates, outboxes, waiting.
 """
+
 from __future__ import absolute_import, division
 
 from . import dialects, errors, readback, retry
@@ -46,9 +47,13 @@ class Server(object):
         if not link.is_blip or isinstance(error, errors.UnexpectedAnswer):
             self.asked = False
         if retry.verdict(error) in (retry.REFUSED, retry.POISON):
-            self._warn("refused", (
-                "everything waits, because the server (or what answers in its place) said: %s"
-                % error))
+            self._warn(
+                "refused",
+                (
+                    "everything waits, because the server (or what answers in its place) said: %s"
+                    % error
+                ),
+            )
         else:
             self._warn("away", "the server does not take records: %s; they wait" % error)
 

@@ -3,6 +3,7 @@
 What may live here: the calls, their checks and their promises.  What may not: how a record is
 kept or sent.
 """
+
 from __future__ import absolute_import, division
 
 import numbers
@@ -44,6 +45,7 @@ def create_session(base_url=None, product=None, version=None, **options):
         return DisabledSession(resolved)
     # Imported late: `import datacat` must not cost its users what only a session needs.
     from . import hooks, pipeline
+
     line = pipeline.obtain(resolved)
     session = Session(line, line.open_session())
     line.hold(session.local_id, session)
@@ -60,8 +62,12 @@ def create_session(base_url=None, product=None, version=None, **options):
 def _with_advice(refusal):
     advice = _WHAT_TO_PASS.get(type(refusal), "check base_url")
     return type(refusal)(
-        "the server refused to open the session: %s" % advice, method=refusal.method,
-        path=refusal.path, status=refusal.status, words=refusal.words)
+        "the server refused to open the session: %s" % advice,
+        method=refusal.method,
+        path=refusal.path,
+        status=refusal.status,
+        words=refusal.words,
+    )
 
 
 class Session(object):
@@ -79,8 +85,7 @@ class Session(object):
         self._watched_in = None
 
     def __repr__(self):
-        return "<datacat session %s at %s>" % (
-            self.session_id, self._pipeline.settings.base_url)
+        return "<datacat session %s at %s>" % (self.session_id, self._pipeline.settings.base_url)
 
     def __enter__(self):
         return self
@@ -125,8 +130,7 @@ class Session(object):
         :param category, group, message: texts, labels: a list of texts; for v1 servers.
         :raises InvalidRecord: for anything else, and over 1 MiB encoded.
         """
-        self._keep(
-            records.EVENT, records.event, (name, data, category, group, labels, message))
+        self._keep(records.EVENT, records.event, (name, data, category, group, labels, message))
 
     def log_metric(self, name, value, tags=None, type=None, unit=None, count=None, metadata=None):
         """Log a metric.
@@ -138,7 +142,8 @@ class Session(object):
         :raises InvalidRecord: for anything else.
         """
         self._keep(
-            records.METRIC, records.metric, (name, value, tags, type, unit, count, metadata))
+            records.METRIC, records.metric, (name, value, tags, type, unit, count, metadata)
+        )
 
     def log_exception(self, extra_data=None, exc_info=None):
         """Log an exception, by default the one being handled, with its traceback; never raises.
@@ -147,8 +152,11 @@ class Session(object):
         :param exc_info: (type, value, traceback).
         """
         self._keep(
-            records.EXCEPTION, records.exception, (exc_info or sys.exc_info(), extra_data),
-            records.encode_cut)
+            records.EXCEPTION,
+            records.exception,
+            (exc_info or sys.exc_info(), extra_data),
+            records.encode_cut,
+        )
 
     def update_state(self, state):
         """Merge a dict into the session's state: dicts key by key, all else replaces.
@@ -211,7 +219,8 @@ class Session(object):
         if self._watchdog is None:
             raise errors.MonitorNotStarted(
                 "the heartbeat monitor of this session is not started: call "
-                "start_heartbeat_monitor() first")
+                "start_heartbeat_monitor() first"
+            )
         return self._watchdog
 
     # Waiting and ending
@@ -228,9 +237,14 @@ class Session(object):
             stats = self.stats()
             raise errors.NotDelivered(
                 "%d records of session %s are not delivered after %g s%s; they are kept and "
-                "will be sent" % (
-                    stats["waiting"], self.session_id, timeout,
-                    ": " + stats["last_error"] if stats["last_error"] else ""))
+                "will be sent"
+                % (
+                    stats["waiting"],
+                    self.session_id,
+                    timeout,
+                    ": " + stats["last_error"] if stats["last_error"] else "",
+                )
+            )
         return self.client.get_session(self.session_id, timeout=max(0.1, until - monotonic()))
 
     def flush(self, timeout=5):
@@ -273,7 +287,8 @@ def _seconds(timeout):
     if isinstance(timeout, numbers.Real) and timeout >= 0:
         return timeout
     raise errors.InvalidRecord(
-        "timeout must be a number of seconds, 0 or more, not %.100r" % (timeout,))
+        "timeout must be a number of seconds, 0 or more, not %.100r" % (timeout,)
+    )
 
 
 class DisabledSession(Session):
@@ -315,6 +330,15 @@ class DisabledSession(Session):
     def stats(self):
         """Return the same keys as an enabled session's, all at rest."""
         return {
-            "waiting": 0, "in_memory": 0, "oldest_age": None, "sent": 0, "dead": 0, "dropped": 0,
-            "merged": 0, "possibly_twice": 0, "last_error": None, "online": None, "dialect": None,
+            "waiting": 0,
+            "in_memory": 0,
+            "oldest_age": None,
+            "sent": 0,
+            "dead": 0,
+            "dropped": 0,
+            "merged": 0,
+            "possibly_twice": 0,
+            "last_error": None,
+            "online": None,
+            "dialect": None,
         }

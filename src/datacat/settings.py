@@ -3,6 +3,7 @@
 Only values live here, and how they are read from arguments and environment; what they mean
 is decided where they are used. Nothing is read at import.
 """
+
 from __future__ import absolute_import, division
 
 import math
@@ -100,6 +101,7 @@ class Settings(object):
         # Imported late: together they take a third of `import datacat`.
         import hashlib
         import socket
+
         host = six.ensure_text(socket.gethostname(), errors="replace")
         whole = u"\n".join((self.base_url, self.product, host))
         return hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:12]
@@ -158,13 +160,15 @@ def _base_url(name, value):
     url = _text(name, value)
     if u"@" in url:
         raise InvalidSettings(
-            "base_url holds a user name or password; give the server's key as api_key= instead")
+            "base_url holds a user name or password; give the server's key as api_key= instead"
+        )
     if u"?" in url or u"#" in url:
         raise InvalidSettings("base_url must end after the path: no query, no fragment")
     if _NOT_IN_A_URL.search(url):
         raise InvalidSettings(
             "base_url must not hold spaces, backslashes, line breaks or control characters: %r"
-            % str(url.encode("unicode_escape").decode("ascii")))
+            % str(url.encode("unicode_escape").decode("ascii"))
+        )
     try:
         parts = parse.urlsplit(url)
         port = parts.port
@@ -174,7 +178,8 @@ def _base_url(name, value):
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS or not host:
         raise InvalidSettings(
-            "base_url must look like http://host:port or https://host, not %r" % url)
+            "base_url must look like http://host:port or https://host, not %r" % url
+        )
     if _port_text(parts.netloc) and not (port and 0 < port < 65536):
         raise InvalidSettings("base_url %r has a port that is not in 1..65535" % url)
     netloc = u"[%s]" % host if u":" in host else host
@@ -215,7 +220,8 @@ def _api_key(name, value):
         raise InvalidSettings("api_key holds characters that no HTTP header can carry")
     if _CONTROL.search(key):
         raise InvalidSettings(
-            "api_key holds a line break or a control character; was it read with its newline?")
+            "api_key holds a line break or a control character; was it read with its newline?"
+        )
     return key
 
 
@@ -251,7 +257,8 @@ def _proxies(name, value):
     except AttributeError:
         raise InvalidSettings(
             "proxies must be a dict such as {'https': 'http://proxy:3128'}, not %s"
-            % type(value).__name__)
+            % type(value).__name__
+        )
 
 
 def _durability(name, value):
@@ -261,8 +268,12 @@ def _durability(name, value):
 
 
 def _is_number(value):
-    return (isinstance(value, numbers.Real) and not isinstance(value, bool)
-            and not math.isnan(value) and not math.isinf(value))
+    return (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and not math.isnan(value)
+        and not math.isinf(value)
+    )
 
 
 def _seconds(name, value):
@@ -297,8 +308,8 @@ def _optional_callable(name, value):
 
 def _signals(name, value):
     if not isinstance(value, (tuple, list)) or not all(
-            isinstance(number, six.integer_types) and not isinstance(number, bool)
-            for number in value):
+        isinstance(number, six.integer_types) and not isinstance(number, bool) for number in value
+    ):
         raise InvalidSettings("%s must be a tuple of signal numbers, not %r" % (name, value))
     return tuple(int(number) for number in value)
 

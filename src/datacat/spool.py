@@ -3,6 +3,7 @@
 What may live here: file names, permissions, claiming, adopting, setting aside.  What may not:
 SQL, records, threads.
 """
+
 from __future__ import absolute_import, division
 
 import contextlib
@@ -23,8 +24,9 @@ from .store import Store, StoreDamaged, StoreHeld, StoreTooNew
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 _READ_AT_ONCE = 1024 * 1024
-_NAME = re.compile(r"^(?P<scope>[0-9a-f]{12})-(?P<identity>[0-9a-f]{12})"
-                   r"(-(?P<parent>[0-9a-f]{12}))?\.outbox$")
+_NAME = re.compile(
+    r"^(?P<scope>[0-9a-f]{12})-(?P<identity>[0-9a-f]{12})" r"(-(?P<parent>[0-9a-f]{12}))?\.outbox$"
+)
 _NAME_BEGINS = re.compile(r"^[0-9a-f]{12}-[0-9a-f]{12}(-[0-9a-f]{12})?\.outbox")
 
 
@@ -34,9 +36,11 @@ class SpoolUnusable(errors.DatacatError):
 
 def default_folder():
     """Return the folder where outboxes lie when no other is named, in the user's state folder."""
-    return os.path.join(platformdirs.user_state_dir("datacat", appauthor=False), "spool") \
-        if hasattr(platformdirs, "user_state_dir") else \
-        os.path.join(platformdirs.user_data_dir("datacat", appauthor=False), "spool")
+    return (
+        os.path.join(platformdirs.user_state_dir("datacat", appauthor=False), "spool")
+        if hasattr(platformdirs, "user_state_dir")
+        else os.path.join(platformdirs.user_data_dir("datacat", appauthor=False), "spool")
+    )
 
 
 class Spool(object):
@@ -70,7 +74,10 @@ class Spool(object):
         self._prepare_folder()
         while True:
             name = "%s-%s%s.outbox" % (
-                self._scope, uuid.uuid4().hex[:12], "-" + parent if parent else "")
+                self._scope,
+                uuid.uuid4().hex[:12],
+                "-" + parent if parent else "",
+            )
             path = os.path.join(self.folder, name)
             try:
                 _create_private_file(path)
@@ -82,7 +89,8 @@ class Spool(object):
                 _remove(path)
                 raise SpoolUnusable(
                     "no outbox can be made in %s: %s; make the folder writable or pass spool_dir="
-                    % (self.folder, error))
+                    % (self.folder, error)
+                )
 
     def reopen(self, path):
         """Return the store of an outbox that this process closed, or claim another."""
@@ -99,7 +107,8 @@ class Spool(object):
         free = list(self._free_stores(mine))
         taken = set(store.path for store in free).union(mine)
         return free, set(
-            parent_of(path) for path in self._paths() if path not in taken and parent_of(path))
+            parent_of(path) for path in self._paths() if path not in taken and parent_of(path)
+        )
 
     @contextlib.contextmanager
     def adopting(self):
@@ -176,9 +185,13 @@ class Spool(object):
         _remove(store.path + RESERVE)
         if os.path.exists(store.path):
             aside = "%s.corrupt-%d" % (store.path, time.time())
-            self._warn("damaged", (
-                "the outbox %s was damaged; it is kept as %s and the %d records that could "
-                "be read of it go on" % (store.path, aside, len(salvaged[2]))))
+            self._warn(
+                "damaged",
+                (
+                    "the outbox %s was damaged; it is kept as %s and the %d records that could "
+                    "be read of it go on" % (store.path, aside, len(salvaged[2]))
+                ),
+            )
             store.close()
             _move(store.path, aside)
             _move(store.path + "-wal", aside + "-wal")
@@ -193,8 +206,10 @@ class Spool(object):
             return []
         matches = [match for match in map(_NAME.match, names) if match]
         return [
-            os.path.join(self.folder, match.group(0)) for match in matches
-            if match.group("scope") == self._scope]
+            os.path.join(self.folder, match.group(0))
+            for match in matches
+            if match.group("scope") == self._scope
+        ]
 
     def _prepare_folder(self):
         try:
@@ -204,11 +219,13 @@ class Spool(object):
         except OSError as error:
             raise SpoolUnusable(
                 "the folder %s cannot be made: %s; pass spool_dir= or set DATACAT_SPOOL_DIR"
-                % (self.folder, error))
+                % (self.folder, error)
+            )
         if stat.S_ISLNK(found.st_mode):
             raise SpoolUnusable(
                 "the folder %s is a symbolic link; pass the folder itself as spool_dir="
-                % self.folder)
+                % self.folder
+            )
         _refuse_owner(self.folder, found)
         if os.name == "posix" and stat.S_IMODE(found.st_mode) != FOLDER_MODE:
             self._make_private(stat.S_IMODE(found.st_mode))
@@ -224,7 +241,8 @@ class Spool(object):
         elif mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise SpoolUnusable(
                 "others may write into the folder %s, which has other things in it; name one "
-                "that is for datacat alone" % self.folder)
+                "that is for datacat alone" % self.folder
+            )
 
 
 def identity_of(path):
@@ -243,8 +261,7 @@ def _part(path, name):
 
 
 def _make_folder(path):
-    """Make a folder and what is missing above it for the user alone, so that a power cut keeps it.
-    """
+    """Make a folder, and its missing parents, for this user alone; survives a power cut."""
     parent = os.path.dirname(path)
     if parent != path and not os.path.isdir(parent):
         _make_folder(parent)
@@ -321,7 +338,8 @@ def _is_ours(store, inode):
 def _refuse_owner(path, found):
     if hasattr(os, "getuid") and found.st_uid != os.getuid():
         raise SpoolUnusable(
-            "%s belongs to another user (uid %d); pass spool_dir=" % (path, found.st_uid))
+            "%s belongs to another user (uid %d); pass spool_dir=" % (path, found.st_uid)
+        )
 
 
 def _move(source, target):

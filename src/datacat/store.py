@@ -3,6 +3,7 @@
 What may live here: statements, and what sqlite's errors mean.  What may not: locks, threads,
 waiting, or a decision about a record.  The caller makes sure that one thread at a time is here.
 """
+
 from __future__ import absolute_import, division
 
 import os
@@ -28,8 +29,15 @@ _CACHE_KIB = 512
 _CODES = frozenset(range(len(KINDS)))
 # sqlite's own words, for its error codes can be had from Python 3.11 on only.
 _WORDS_OF_DAMAGE = (
-    "malformed", "not a database", "no such", "has no column", "syntax error",
-    "unsupported file format", "decode", "already exists")
+    "malformed",
+    "not a database",
+    "no such",
+    "has no column",
+    "syntax error",
+    "unsupported file format",
+    "decode",
+    "already exists",
+)
 
 
 class StoreHeld(errors.DatacatError):
@@ -75,7 +83,8 @@ class Store(object):
         self._writing = None
         try:
             connection = sqlite3.connect(
-                path, timeout=0, isolation_level=None, check_same_thread=False)
+                path, timeout=0, isolation_level=None, check_same_thread=False
+            )
             # One cursor for what gives no rows: each `Connection.execute` makes another.
             self._writing = connection.cursor()
             # A forked child that never touches it must not close it when its interpreter ends.
@@ -105,7 +114,8 @@ class Store(object):
             raise StoreTooNew(
                 "the outbox %s has schema %d and this datacat knows %d: it is left alone; "
                 "upgrade datacat to send what is in it"
-                % (self.path, version, schema.SCHEMA_VERSION))
+                % (self.path, version, schema.SCHEMA_VERSION)
+            )
         if version == 0:
             execute("PRAGMA page_size = %d" % _PAGE_SIZE)
             execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -117,17 +127,22 @@ class Store(object):
         statements = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
         if version == 0 and execute(statements).fetchone() is None:
             self._create(execute)
-        elif (execute("PRAGMA application_id").fetchone()[0] != schema.APPLICATION_ID
-                or set(row[0] for row in execute(statements)) != set(schema.SCHEMA)
-                or not self._is_sound()):
+        elif (
+            execute("PRAGMA application_id").fetchone()[0] != schema.APPLICATION_ID
+            or set(row[0] for row in execute(statements)) != set(schema.SCHEMA)
+            or not self._is_sound()
+        ):
             raise StoreDamaged(
-                "%s is a sqlite database, but not a sound outbox; it is set aside" % self.path)
+                "%s is a sqlite database, but not a sound outbox; it is set aside" % self.path
+            )
         execute("COMMIT")
 
     def _is_sound(self):
         # One row with a wrong number leads every search astray that passes it.
-        return self.size() > _CHECKED_BYTES or self._execute(
-            "PRAGMA quick_check(1)").fetchone()[0] == "ok"
+        return (
+            self.size() > _CHECKED_BYTES
+            or self._execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+        )
 
     @staticmethod
     def _create(execute):
@@ -164,8 +179,9 @@ class Store(object):
             write("COMMIT")
             done = True
         except sqlite3.IntegrityError:
-            raise NumberTaken("could not %s %s: a record of that number is there" % (
-                doing, self.path))
+            raise NumberTaken(
+                "could not %s %s: a record of that number is there" % (doing, self.path)
+            )
         except _ERRORS as error:
             raise self._translated(error, doing)
         finally:
@@ -238,8 +254,9 @@ class Store(object):
         """
         statements = []
         for entry, number in settled:
-            statements.append((schema.DELETE_RANGE, (
-                identity(entry.number, 0), identity(entry.number, number))))
+            statements.append(
+                (schema.DELETE_RANGE, (identity(entry.number, 0), identity(entry.number, number)))
+            )
             statements.append((schema.ADD_SESSION, rows.entry_row(entry)))
             statements.append(_saving(entry))
         statements.extend(_keeping(*pair) for pair in states.items())
@@ -255,7 +272,8 @@ class Store(object):
     def forget_dead(self, before, max_bytes):
         """Delete dead letters buried before a time (microseconds) or over a size, oldest first."""
         found = self._fetch(
-            "read", "SELECT id, buried, length(body) FROM dead ORDER BY buried DESC, id DESC")
+            "read", "SELECT id, buried, length(body) FROM dead ORDER BY buried DESC, id DESC"
+        )
         total, doomed = 0, []
         for identity_, buried, size in found:
             total += size
@@ -266,8 +284,10 @@ class Store(object):
 
     def note(self, name, value):
         """Keep a text under a name."""
-        self._together("write to", [(
-            "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)", (name, value))])
+        self._together(
+            "write to",
+            [("INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)", (name, value))],
+        )
 
     # Reading
 
@@ -293,26 +313,30 @@ class Store(object):
 
     def _count(self, session):
         return self._fetch(
-            "read", "SELECT count(*) FROM records WHERE id BETWEEN ? AND ?",
-            _range(session))[0][0]
+            "read", "SELECT count(*) FROM records WHERE id BETWEEN ? AND ?", _range(session)
+        )[0][0]
 
     def last_number(self, session):
         """Return the number of the session's youngest record in the file, 0 without one."""
         found = self._fetch(
-            "read", "SELECT max(id) FROM records WHERE id BETWEEN ? AND ?", _range(session))
+            "read", "SELECT max(id) FROM records WHERE id BETWEEN ? AND ?", _range(session)
+        )
         return (found[0][0] or 0) & NUMBER_MASK
 
     def last_session(self):
         """Return the highest number that a session, a record or a dead letter has, or 0."""
         found = self._fetch(
-            "read", "SELECT max(number) << %d FROM sessions UNION ALL"
-            " SELECT max(id) FROM records UNION ALL SELECT max(id) FROM dead" % NUMBER_BITS)
+            "read",
+            "SELECT max(number) << %d FROM sessions UNION ALL"
+            " SELECT max(id) FROM records UNION ALL SELECT max(id) FROM dead" % NUMBER_BITS,
+        )
         return max((row[0] or 0) for row in found) >> NUMBER_BITS
 
     def state(self, session):
         """Return the bytes of the session's merged state as delivered, or None."""
         found = self._fetch(
-            "read", "SELECT session, checksum, body FROM states WHERE session = ?", (session,))
+            "read", "SELECT session, checksum, body FROM states WHERE session = ?", (session,)
+        )
         if not found:
             return None
         state = rows.state_of(found[0])
@@ -327,7 +351,8 @@ class Store(object):
         try:
             cursor = self._execute(
                 schema.RECORDS + " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT %d" % PAGE_RECORDS,
-                _range(session, after + 1))
+                _range(session, after + 1),
+            )
             for row in cursor:
                 record = rows.record_of(row)
                 if record is None:
@@ -345,10 +370,15 @@ class Store(object):
     def short_bodies(self, session, numbers, kind, longest):
         """Return the bodies of those of the session's records that are of a kind and so short."""
         found = self._fetch(
-            "read", schema.RECORDS + " WHERE id BETWEEN ? AND ? AND kind = ?"
-            " AND length(body) <= ?", (identity(session, min(numbers)),
-                                       identity(session, max(numbers)),
-                                       rows.KIND_CODES[kind], longest))
+            "read",
+            schema.RECORDS + " WHERE id BETWEEN ? AND ? AND kind = ?" " AND length(body) <= ?",
+            (
+                identity(session, min(numbers)),
+                identity(session, max(numbers)),
+                rows.KIND_CODES[kind],
+                longest,
+            ),
+        )
         wanted = set(numbers)
         sound = [record for record in map(rows.record_of, found) if record is not None]
         return [record.body for record in sound if record.number in wanted]
@@ -356,11 +386,15 @@ class Store(object):
     def outline(self, session, after, limit):
         """Return up to `limit` (number, kind, bytes) of the session's records after a number."""
         found = self._fetch(
-            "read", "SELECT id, kind, length(body) FROM records"
-            " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", _range(session, after + 1) + (limit,))
+            "read",
+            "SELECT id, kind, length(body) FROM records"
+            " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+            _range(session, after + 1) + (limit,),
+        )
         return [
             (row[0] & NUMBER_MASK, KINDS[row[1]] if row[1] in _CODES else None, row[2])
-            for row in found]
+            for row in found
+        ]
 
     def dead_letters(self):
         """Return every dead letter that is sound, oldest first."""
@@ -432,8 +466,7 @@ class Store(object):
             pass
 
     def shrink(self, pages):
-        """Give up to `pages` free pages back (https://sqlite.org/pragma.html); return if any stay.
-        """
+        """Return up to `pages` free pages to the disk; return whether any stay."""
         try:
             # `execute` steps once, which frees one page.
             self._writing.executescript("PRAGMA incremental_vacuum(%d)" % pages)
@@ -492,7 +525,8 @@ class NoStore(object):
 
     def _refuse(self, *_, **__):
         raise StoreRefused(
-            "records wait in memory only and die with the process: %s" % self._reason)
+            "records wait in memory only and die with the process: %s" % self._reason
+        )
 
     add_session = insert = insert_all = save = settle_all = forget_session = forget_dead = _refuse
     note = checkpoint = page = outline = last_number = salvage = has_dead_letters = _refuse
@@ -537,7 +571,8 @@ def _forgetting(number):
     return [
         (schema.DELETE_RANGE, _range(number)),
         ("DELETE FROM states WHERE session = ?", (number,)),
-        ("DELETE FROM sessions WHERE number = ?", (number,))]
+        ("DELETE FROM sessions WHERE number = ?", (number,)),
+    ]
 
 
 def _unlink(path):

@@ -3,6 +3,7 @@
 What may live here: `requests` and everything that knows its errors. What may not: what an
 answer means, and any retry of what may have reached the server.
 """
+
 from __future__ import absolute_import, division
 
 import logging
@@ -35,12 +36,20 @@ _SCHEME = u"Bearer "
 _ADDRESS_IN_MEMORY = re.compile(r"^<?[\w.]*(\(host=[^)]*\)| object at 0x\w+>): ")
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
-_FROM_LIBRARIES = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError,
-                   http_client.HTTPException)
+_FROM_LIBRARIES = (
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    http_client.HTTPException,
+)
 _FAULTS = _FROM_LIBRARIES + (EnvironmentError, ValueError, MemoryError)
-_BEFORE_SENDING = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError,
-                   requests.exceptions.SSLError, urllib3.exceptions.NewConnectionError,
-                   urllib3.exceptions.ClosedPoolError, ValueError)
+_BEFORE_SENDING = (
+    requests.exceptions.ConnectTimeout,
+    requests.exceptions.ProxyError,
+    requests.exceptions.SSLError,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ClosedPoolError,
+    ValueError,
+)
 
 
 class Transport(object):
@@ -84,7 +93,8 @@ class Transport(object):
         total = self._settings.deadline + extra if deadline is None else deadline
         with _sockets.Call(total) as call:
             return _Exchange(self._wire_of_this_process(), request, call, silence, limit).run(
-                on_chunk)
+                on_chunk
+            )
 
     def close(self):
         """Close the idle connections. A later call opens new ones."""
@@ -116,8 +126,12 @@ class _Wire(object):
     def look_around(self):
         """Look proxies and CA bundles up in the environment; they may have changed."""
         self._environment = self.session.merge_environment_settings(
-            six.ensure_str(self.settings.base_url), dict(self.settings.proxies or ()), True,
-            self.settings.verify, self.settings.cert)
+            six.ensure_str(self.settings.base_url),
+            dict(self.settings.proxies or ()),
+            True,
+            self.settings.verify,
+            self.settings.cert,
+        )
         self._adapter.forget_pool()
 
     def send(self, request, silence):
@@ -125,8 +139,8 @@ class _Wire(object):
         # By the adapter itself: a Session's own `send` adds cookies, hooks and the preparation of
         # redirects, none of which is wanted here, and a tenth of the time.
         return self._adapter.send(
-            prepared, timeout=(min(silence, self.settings.timeout), silence),
-            **self._environment)
+            prepared, timeout=(min(silence, self.settings.timeout), silence), **self._environment
+        )
 
     def _prepare(self, request):
         # Made by hand: Session.prepare_request lets .netrc replace our key.
@@ -222,12 +236,14 @@ class _Exchange(object):
         missing = answer.raw.length_remaining
         if missing and (amount is None or len(data) < amount):
             raise self._error(
-                OutcomeUnknown, u"the answer broke off %d bytes before its end" % missing)
+                OutcomeUnknown, u"the answer broke off %d bytes before its end" % missing
+            )
         return data
 
     def _too_large(self):
         return self._error(
-            OutcomeUnknown, u"the answer is larger than the limit of %d bytes" % self._limit)
+            OutcomeUnknown, u"the answer is larger than the limit of %d bytes" % self._limit
+        )
 
     def _translate(self, fault):
         """Return our error for one of requests; nothing else knows what theirs mean."""
@@ -237,15 +253,25 @@ class _Exchange(object):
         self._wire.look_around()
         server = self._wire.settings.base_url
         if _is_about_trust(fault):
-            return self._error(TlsFailure, (
-                u"no trusted connection to %s, nothing was sent: %s; check the certificate, "
-                u"verify= and cert=" % (server, cause)))
+            return self._error(
+                TlsFailure,
+                (
+                    u"no trusted connection to %s, nothing was sent: %s; check the certificate, "
+                    u"verify= and cert=" % (server, cause)
+                ),
+            )
         if self._call.handed_over or self._call.broken:
-            return self._error(NotSent, (
-                u"the connection to %s broke before the request was out: %s" % (server, cause)))
-        return self._error(NotSent, (
-            u"could not reach %s: %s; is the server running, and are base_url and proxies right?"
-            % (server, cause)))
+            return self._error(
+                NotSent,
+                (u"the connection to %s broke before the request was out: %s" % (server, cause)),
+            )
+        return self._error(
+            NotSent,
+            (
+                u"could not reach %s: %s; check base_url and proxies, and that the server runs"
+                % (server, cause)
+            ),
+        )
 
     def _may_have_arrived(self, fault):
         if self._call.touched:
@@ -261,8 +287,9 @@ class _Exchange(object):
         return u"the connection broke before the whole answer had come: %s" % cause
 
     def _error(self, kind, message):
-        return kind(message, method=self._request.method, path=self._request.path,
-                    status=self._status)
+        return kind(
+            message, method=self._request.method, path=self._request.path, status=self._status
+        )
 
 
 class _Adapter(HTTPAdapter):
@@ -280,7 +307,8 @@ class _Adapter(HTTPAdapter):
         """Return the pool of connections."""
         if self._pool is None:
             self._pool = HTTPAdapter.get_connection_with_tls_context(
-                self, request, verify, proxies=proxies, cert=cert)
+                self, request, verify, proxies=proxies, cert=cert
+            )
         return self._pool
 
     def forget_pool(self):
@@ -309,8 +337,11 @@ class _OurRetries(logging.Filter):
     """Keeps our attempts to connect out of the application's log: the sender warns, once."""
 
     def filter(self, record):
-        return not (record.args and isinstance(record.args, tuple)
-                    and isinstance(record.args[0], _Connecting))
+        return not (
+            record.args
+            and isinstance(record.args, tuple)
+            and isinstance(record.args[0], _Connecting)
+        )
 
 
 logging.getLogger("urllib3.connectionpool").addFilter(_OurRetries())
@@ -320,8 +351,15 @@ def _session(settings, retries):
     session = requests.Session()
     session.trust_env = settings.trust_env
     only_connecting = _Connecting(
-        total=None, connect=retries, read=False, redirect=False, status=0, other=0,
-        backoff_factor=0, respect_retry_after_header=False)
+        total=None,
+        connect=retries,
+        read=False,
+        redirect=False,
+        status=0,
+        other=0,
+        backoff_factor=0,
+        respect_retry_after_header=False,
+    )
     adapter = _Adapter(max_retries=only_connecting, pool_maxsize=_MOST_CONNECTIONS)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
@@ -369,6 +407,8 @@ def _is_any(fault, kinds):
 
 
 def _is_about_trust(fault):
-    return (_is_any(fault, (requests.exceptions.SSLError, urllib3.exceptions.SSLError))
-            or not isinstance(fault, requests.exceptions.RequestException)
-            and isinstance(fault, EnvironmentError))
+    return (
+        _is_any(fault, (requests.exceptions.SSLError, urllib3.exceptions.SSLError))
+        or not isinstance(fault, requests.exceptions.RequestException)
+        and isinstance(fault, EnvironmentError)
+    )

@@ -3,6 +3,7 @@
 Here may live what decides that an application hangs or goes on, and the picture of its threads
 taken then. Nothing here waits, starts a thread, reads a clock or writes a record.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -43,8 +44,19 @@ class Watchdog(object):
     extension that holds the GIL without using CPU looks like a stop.
     """
 
-    __slots__ = ("timeout", "check_interval", "_beat", "_beater", "_late_beats", "_paused",
-                 "_watched", "_slept", "_hung", "_last", "_checked")
+    __slots__ = (
+        "timeout",
+        "check_interval",
+        "_beat",
+        "_beater",
+        "_late_beats",
+        "_paused",
+        "_watched",
+        "_slept",
+        "_hung",
+        "_last",
+        "_checked",
+    )
 
     def __init__(self, timeout, check_interval, now):
         """Watch from `now` on: the start counts as a heartbeat of the calling thread.
@@ -156,8 +168,9 @@ def _positive(name, seconds):
                 return float(seconds)
         except OverflowError:
             pass
-    raise InvalidRecord("%s must be a positive, finite number of seconds, not %.100r"
-                        % (name, seconds))
+    raise InvalidRecord(
+        "%s must be a positive, finite number of seconds, not %.100r" % (name, seconds)
+    )
 
 
 FRAMES = 64
@@ -198,7 +211,10 @@ def _lines(frame):
     while frame is not None and len(lines) < FRAMES:
         code = frame.f_code
         where = u'File "%s", line %s, in %s' % (
-            _text(code.co_filename), frame.f_lineno, _text(code.co_name))
+            _text(code.co_filename),
+            frame.f_lineno,
+            _text(code.co_name),
+        )
         lines.append(where[:LINE_CHARACTERS])
         frame = frame.f_back
     if frame is not None:

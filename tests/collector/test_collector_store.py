@@ -1,4 +1,5 @@
 """The database keeps what was committed, in order, at a cost that does not grow."""
+
 import os
 import sqlite3
 import threading
@@ -125,8 +126,9 @@ def test_many_threads_write_and_read_at_once(store):
             for number in range(40):
                 with store.writing() as writer:
                     writer.add(session, EVENT, f"{thread}:{number}")
-                mine = [body for body in bodies(store, session, EVENT)
-                        if body.startswith(f"{thread}:")]
+                mine = [
+                    body for body in bodies(store, session, EVENT) if body.startswith(f"{thread}:")
+                ]
                 assert mine == [f"{thread}:{n}" for n in range(number + 1)]
         except BaseException as failure:
             failures.append(failure)
@@ -151,8 +153,9 @@ def test_the_file_is_its_owner_s_alone_whatever_the_umask(path):
 
 
 def test_without_a_name_the_file_is_in_the_user_s_state_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("platformdirs.user_state_path",
-                        lambda name, appauthor: tmp_path / "state" / name)
+    monkeypatch.setattr(
+        "platformdirs.user_state_path", lambda name, appauthor: tmp_path / "state" / name
+    )
     Store(None, "classic").close()
     assert (tmp_path / "state" / "datacat" / "collector-classic.db").is_file()
 

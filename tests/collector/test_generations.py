@@ -1,11 +1,12 @@
 """What time does to sessions, in process with a clock that the test sets."""
+
 import pytest
 
 from datacat.collector import generations
 from datacat.collector.app import create_app
 from datacat.collector.store import Store
 
-SECOND = 10 ** 9
+SECOND = 10**9
 START = 1767323045 * SECOND
 PRINTED_START = "2026-01-02T03:04:05Z"
 
@@ -28,8 +29,9 @@ class Asked(object):
         self._http = app.test_client()
 
     def create(self, **fields):
-        answer = self._http.post("/api/sessions", json=dict({"product": "p", "version": "1"},
-                                                            **fields))
+        answer = self._http.post(
+            "/api/sessions", json=dict({"product": "p", "version": "1"}, **fields)
+        )
         return answer.get_json()["session_id"]
 
     def post(self, session_id, operation, body=None):
@@ -42,8 +44,11 @@ class Asked(object):
     def status(self, session_id):
         """(active, suspended, crashed), as GET and the listing say it alike."""
         session = self.session(session_id)
-        listed = [each for each in self._http.get("/api/data/sessions").get_json()
-                  if each["id"] == session_id]
+        listed = [
+            each
+            for each in self._http.get("/api/data/sessions").get_json()
+            if each["id"] == session_id
+        ]
         assert listed == [session]
         return session["active"], session["suspended"], session["crashed"]
 
@@ -79,7 +84,7 @@ def test_a_session_whose_heartbeats_stop_for_60_seconds_is_suspended(asked, cloc
 
 def test_a_session_that_never_got_a_heartbeat_stays_active(asked, clock):
     session = asked.create()
-    clock.pass_seconds(10 ** 6)
+    clock.pass_seconds(10**6)
     assert asked.status(session) == ACTIVE
     assert "last_heartbeat" not in asked.session(session)
 
@@ -97,7 +102,8 @@ def test_a_session_that_is_over_is_not_suspended(asked, clock, last, status):
 
 def test_a_machine_that_comes_back_crashes_its_suspended_sessions_alone(asked, clock):
     lost, ended, unbeaten, elsewhere, nowhere = (
-        asked.create(machine_id=machine) for machine in ("m", "m", "m", "other", ""))
+        asked.create(machine_id=machine) for machine in ("m", "m", "m", "other", "")
+    )
     for session in (lost, ended, elsewhere, nowhere):
         asked.post(session, "heartbeat")
     asked.post(ended, "end")
@@ -107,13 +113,21 @@ def test_a_machine_that_comes_back_crashes_its_suspended_sessions_alone(asked, c
     clock.pass_seconds(31)
     asked.create(machine_id="m", product="another")
     assert asked.status(lost) == CRASHED
-    assert [asked.status(session) for session in (ended, unbeaten, elsewhere, nowhere, living)
-            ] == [ENDED, ACTIVE, SUSPENDED, SUSPENDED, ACTIVE]
+    assert [
+        asked.status(session) for session in (ended, unbeaten, elsewhere, nowhere, living)
+    ] == [ENDED, ACTIVE, SUSPENDED, SUSPENDED, ACTIVE]
     held = asked.session(lost)
-    assert held["events"] == [{
-        "timestamp": "2026-01-02T03:05:06Z", "name": "session_crashed_detected", "category": "",
-        "group": "", "labels": None, "message": "",
-        "data": {"machine_id": "m", "reason": "machine_returned_session_not_resumed"}}]
+    assert held["events"] == [
+        {
+            "timestamp": "2026-01-02T03:05:06Z",
+            "name": "session_crashed_detected",
+            "category": "",
+            "group": "",
+            "labels": None,
+            "message": "",
+            "data": {"machine_id": "m", "reason": "machine_returned_session_not_resumed"},
+        }
+    ]
     assert "ended_at" not in held
     asked.create(machine_id="m")
     assert len(asked.session(lost)["events"]) == 1
@@ -143,9 +157,13 @@ def test_a_crash_without_a_reason_has_an_empty_one(asked):
     assert asked.session(session)["events"][0]["data"] == {"reason": ""}
 
 
-@pytest.mark.parametrize("null_deletes, expected", [
-    (True, {"a": {"c": 1}, "new": {"n": None}}),
-    (False, {"a": {"b": None, "c": 1}, "gone": None, "new": {"n": None}})])
+@pytest.mark.parametrize(
+    "null_deletes, expected",
+    [
+        (True, {"a": {"c": 1}, "new": {"n": None}}),
+        (False, {"a": {"b": None, "c": 1}, "gone": None, "new": {"n": None}}),
+    ],
+)
 def test_states_merge_deeply(null_deletes, expected):
     state = {"a": {"b": 1}, "gone": [1]}
     update = {"a": {"b": None, "c": 1}, "gone": None, "new": {"n": None}}

@@ -1,4 +1,5 @@
 """JSON is read and written as Go's encoding/json does it."""
+
 import json
 import math
 import re
@@ -10,13 +11,29 @@ from hypothesis import strategies as st
 from datacat.collector import go_json
 
 NUMBERS = [
-    (0.0, "0"), (-0.0, "-0"), (1.0, "1"), (-1.5, "-1.5"), (100.0, "100"), (0.1, "0.1"),
-    (1e20, "100000000000000000000"), (1e21, "1e+21"), (-1e21, "-1e+21"), (1.5e300, "1.5e+300"),
-    (999999999999999900000.0, "999999999999999900000"), (1e-6, "0.000001"), (1e-7, "1e-7"),
-    (1.5e-9, "1.5e-9"), (1e-10, "1e-10"), (0.00001234, "0.00001234"), (1e16, "10000000000000000"),
-    (123456789012345678.0, "123456789012345680"), (9007199254740993.0, "9007199254740992"),
-    (12345678.25, "12345678.25"), (5e-324, "5e-324"),
-    (1.7976931348623157e308, "1.7976931348623157e+308")]
+    (0.0, "0"),
+    (-0.0, "-0"),
+    (1.0, "1"),
+    (-1.5, "-1.5"),
+    (100.0, "100"),
+    (0.1, "0.1"),
+    (1e20, "100000000000000000000"),
+    (1e21, "1e+21"),
+    (-1e21, "-1e+21"),
+    (1.5e300, "1.5e+300"),
+    (999999999999999900000.0, "999999999999999900000"),
+    (1e-6, "0.000001"),
+    (1e-7, "1e-7"),
+    (1.5e-9, "1.5e-9"),
+    (1e-10, "1e-10"),
+    (0.00001234, "0.00001234"),
+    (1e16, "10000000000000000"),
+    (123456789012345678.0, "123456789012345680"),
+    (9007199254740993.0, "9007199254740992"),
+    (12345678.25, "12345678.25"),
+    (5e-324, "5e-324"),
+    (1.7976931348623157e308, "1.7976931348623157e+308"),
+]
 
 
 @pytest.mark.parametrize("value, text", NUMBERS)
@@ -34,10 +51,14 @@ def test_any_number_written_and_read_is_the_same(value):
 
 # Go has no integers in free data: they are float64 like all numbers.
 DATA = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(blacklist_categories=["Cs"])),
-    lambda inner: st.lists(inner) | st.dictionaries(
-        st.text(st.characters(blacklist_categories=["Cs"])), inner), max_leaves=20)
+    lambda inner: st.lists(inner)
+    | st.dictionaries(st.text(st.characters(blacklist_categories=["Cs"])), inner),
+    max_leaves=20,
+)
 
 
 @given(DATA)
@@ -49,21 +70,41 @@ def test_any_value_written_is_json_that_reads_the_same(value):
 
 
 def test_keys_are_sorted_by_code_point():
-    assert go_json.write({"b": None, "a": True, "Z": False, "\u00e9": 1.0, "\U0001f600": 2.0,
-                          "\uffff": 3.0}) == (
-        '{"Z":false,"a":true,"b":null,"\u00e9":1,"\uffff":3,"\U0001f600":2}')
+    assert go_json.write(
+        {"b": None, "a": True, "Z": False, "\u00e9": 1.0, "\U0001f600": 2.0, "\uffff": 3.0}
+    ) == ('{"Z":false,"a":true,"b":null,"\u00e9":1,"\uffff":3,"\U0001f600":2}')
 
 
-@pytest.mark.parametrize("body", [b"", b" ", b"{", b"[1,]", b"NaN", b"[Infinity]", b"[-Infinity]",
-                                  b"1e999", b"[" + b"9" * 400 + b"]", b"nul", b'"\n"', b"01",
-                                  b"\xef\xbb\xbf1", b"{} x", b"'a'", b"[" * 100000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"[1,]",
+        b"NaN",
+        b"[Infinity]",
+        b"[-Infinity]",
+        b"1e999",
+        b"[" + b"9" * 400 + b"]",
+        b"nul",
+        b'"\n"',
+        b"01",
+        b"\xef\xbb\xbf1",
+        b"{} x",
+        b"'a'",
+        b"[" * 100000,
+    ],
+)
 def test_what_go_does_not_accept_is_not_json(body):
     with pytest.raises(go_json.NotJson):
         go_json.read(body)
 
 
-@pytest.mark.parametrize("body, value", [(b"{} x", {}), (b" 1.5 {", 1.5), (b"nulljunk", None),
-                                         (b"{}}", {}), (b"[1]\xff", [1])])
+@pytest.mark.parametrize(
+    "body, value",
+    [(b"{} x", {}), (b" 1.5 {", 1.5), (b"nulljunk", None), (b"{}}", {}), (b"[1]\xff", [1])],
+)
 def test_a_decoder_of_a_stream_ignores_what_follows_the_first_value(body, value):
     assert go_json.read(body, trailing=True) == value
 

@@ -1,4 +1,5 @@
 """`datacat serve` says in one line why it cannot serve, where its parts are missing as well."""
+
 import argparse
 import sys
 
@@ -13,8 +14,13 @@ def parsed(*arguments):
 
 def test_it_listens_on_this_machine_alone_unless_told():
     arguments = parsed()
-    assert (arguments.host, arguments.port, arguments.db, arguments.api_key, arguments.classic
-            ) == ("127.0.0.1", 9090, None, None, False)
+    assert (
+        arguments.host,
+        arguments.port,
+        arguments.db,
+        arguments.api_key,
+        arguments.classic,
+    ) == ("127.0.0.1", 9090, None, None, False)
 
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch, capsys):

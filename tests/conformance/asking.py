@@ -1,4 +1,5 @@
 """Requests to a server as bare HTTP, past the client: bytes out, status and bytes back."""
+
 from __future__ import absolute_import, division
 
 import gzip
@@ -30,8 +31,9 @@ class Server(object):
         if api_key is not None:
             self._http.headers["Authorization"] = "Bearer " + api_key
         self.generation = "v1" if self.ask("GET", "/health").status_code == 200 else "classic"
-        self.listing = {"v1": "/api/data/sessions",
-                        "classic": "/api/grafana/sessions"}[self.generation]
+        self.listing = {"v1": "/api/data/sessions", "classic": "/api/grafana/sessions"}[
+            self.generation
+        ]
 
     def ask(self, method, path, body=None, headers=None):
         """The answer to one request; `body` is bytes, text, None or a dict to be JSON."""
@@ -39,13 +41,20 @@ class Server(object):
             body = json.dumps(body)
         if body is not None and not isinstance(body, bytes):
             body = body.encode("utf-8")
-        return self._http.request(method, self.url + path, data=body, headers=headers,
-                                  timeout=TIMEOUT, allow_redirects=False)
+        return self._http.request(
+            method,
+            self.url + path,
+            data=body,
+            headers=headers,
+            timeout=TIMEOUT,
+            allow_redirects=False,
+        )
 
     def create(self, **fields):
         """The id of a new session."""
-        answer = self.ask("POST", "/api/sessions",
-                          dict({"product": "conformance", "version": "1"}, **fields))
+        answer = self.ask(
+            "POST", "/api/sessions", dict({"product": "conformance", "version": "1"}, **fields)
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()["session_id"]
 

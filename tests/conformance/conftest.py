@@ -3,6 +3,7 @@
 DATACAT_TEST_URL names another one, of either generation and without an API key; sessions are left
 on it.
 """
+
 from __future__ import absolute_import, division
 
 import os

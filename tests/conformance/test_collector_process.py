@@ -1,4 +1,5 @@
 """What the collector promises beyond the servers it stands for, as a real process."""
+
 from __future__ import absolute_import, division
 
 import re
@@ -38,8 +39,9 @@ class Writers(object):
         self.answered, self.refused = [], []
         self._url, self._session_id = url, session_id
         self._enough = threading.Event()
-        self._threads = [threading.Thread(target=self._write, args=(number,))
-                         for number in range(count)]
+        self._threads = [
+            threading.Thread(target=self._write, args=(number,)) for number in range(count)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -107,8 +109,9 @@ def test_sessions_are_the_same_after_a_restart(any_own_collector, ask):
 
 
 def serve(*arguments):
-    return ChildProcess([collector_python(), "-m", "datacat", "serve"] + list(arguments),
-                        environment())
+    return ChildProcess(
+        [collector_python(), "-m", "datacat", "serve"] + list(arguments), environment()
+    )
 
 
 def test_it_ends_with_exit_code_0_when_asked_to(tmp_path):
@@ -122,16 +125,19 @@ def test_it_ends_with_exit_code_0_when_asked_to(tmp_path):
         process.close()
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (["--db", "sqlite://"], "a database in memory keeps nothing"),
-    (["--db", "nonsense://"], "nonsense"),
-    (["--db", "/no/such/folder/c.db"], "/no/such/folder"),
-    (["--classic", "--api-key", "k"], "classic servers know no API keys"),
-    (["--api-key", ""], "the API key is empty"),
-    (["--api-key", "key "], "not what a header can carry"),
-    (["--api-key", "k\n"], "not what a header can carry"),
-    (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--db", "sqlite://"], "a database in memory keeps nothing"),
+        (["--db", "nonsense://"], "nonsense"),
+        (["--db", "/no/such/folder/c.db"], "/no/such/folder"),
+        (["--classic", "--api-key", "k"], "classic servers know no API keys"),
+        (["--api-key", ""], "the API key is empty"),
+        (["--api-key", "key "], "not what a header can carry"),
+        (["--api-key", "k\n"], "not what a header can carry"),
+        (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
+    ],
+)
 def test_it_says_what_is_wrong_with_its_settings_in_a_line(tmp_path, arguments, said):
     given = ["--port", "0", "--db", str(tmp_path / "c.db")] + arguments
     process = serve(*given)
@@ -168,13 +174,19 @@ def guarded(make_collector):
     return make_collector(api_key="s3cret").start()
 
 
-@pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", "bearer s3cret",
-                                    "Bearer s3cret2", "Basic s3cret", "s3cret"])
+@pytest.mark.parametrize(
+    "header",
+    [None, "Bearer", "Bearer wrong", "bearer s3cret", "Bearer s3cret2", "Basic s3cret", "s3cret"],
+)
 def test_without_the_key_everything_but_health_is_unauthorized(guarded, ask, header):
     server = ask(guarded)
     headers = {} if header is None else {"Authorization": header}
-    for method, path in [("POST", "/api/sessions"), ("GET", "/api/data/sessions"),
-                         ("GET", "/nowhere"), ("POST", "/api/sessions/x/events")]:
+    for method, path in [
+        ("POST", "/api/sessions"),
+        ("GET", "/api/data/sessions"),
+        ("GET", "/nowhere"),
+        ("POST", "/api/sessions/x/events"),
+    ]:
         assert words(server.ask(method, path, None, headers)) == refusal(401, "Unauthorized")
     assert server.ask("GET", "/health", None, headers).status_code == 200
 
@@ -191,8 +203,9 @@ def test_a_gzip_bomb_is_refused(own_collector, ask):
     session_id = server.create()
     bomb = zipped(b'{"name":"' + b"x" * (80 * MEBIBYTE) + b'"}')
     assert len(bomb) < MEBIBYTE
-    answer = server.ask("POST", "/api/sessions/%s/events" % session_id, bomb,
-                        {"Content-Encoding": "gzip"})
+    answer = server.ask(
+        "POST", "/api/sessions/%s/events" % session_id, bomb, {"Content-Encoding": "gzip"}
+    )
     assert words(answer) == refusal(413, "Request body too large")
     assert names(server, session_id) == []
 
@@ -213,14 +226,22 @@ def raw(collector, request):
 
 
 def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(own_collector):
-    answer = raw(own_collector, b"POST /api/sessions HTTP/1.1\r\nHost: x\r\n"
-                                b"Content-Length: %d\r\n\r\n" % (64 * MEBIBYTE + 1))
+    answer = raw(
+        own_collector,
+        b"POST /api/sessions HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Length: %d\r\n\r\n" % (64 * MEBIBYTE + 1),
+    )
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
-@pytest.mark.parametrize("request_bytes", [b"nonsense\r\n\r\n", b"GET / HTTP/9.9 x\r\n\r\n",
-                                           b"POST /api/sessions HTTP/1.1\r\nContent-Length: x"
-                                           b"\r\n\r\n"])
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/9.9 x\r\n\r\n",
+        b"POST /api/sessions HTTP/1.1\r\nContent-Length: x" b"\r\n\r\n",
+    ],
+)
 def test_what_is_no_http_is_refused_in_plain_text(own_collector, ask, request_bytes):
     answer = raw(own_collector, request_bytes)
     assert re.match(br"HTTP/1\.[01] 400 ", answer)
@@ -232,10 +253,15 @@ def test_a_chunked_body_is_taken(own_collector, ask):
     server = ask(own_collector)
     session_id = server.create()
     body = b'{"name":"chunked"}'
-    answer = raw(own_collector, b"POST /api/sessions/" + session_id.encode("ascii")
-                 + b"/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-                 b"Transfer-Encoding: chunked\r\n\r\n"
-                 + b"".join(b"1\r\n%c\r\n" % byte for byte in bytearray(body)) + b"0\r\n\r\n")
+    answer = raw(
+        own_collector,
+        b"POST /api/sessions/"
+        + session_id.encode("ascii")
+        + b"/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+        + b"".join(b"1\r\n%c\r\n" % byte for byte in bytearray(body))
+        + b"0\r\n\r\n",
+    )
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert names(server, session_id) == ["chunked"]
 

@@ -1,4 +1,5 @@
 """Every server answers every recorded request as the recorded server did."""
+
 from __future__ import absolute_import, division
 
 import io
@@ -39,8 +40,16 @@ class Replay(object):
         if got == (step["status"], step["type"], True):
             return None
         return u"%s %s %s\n  recorded %d %s %s\n  answered %d %s %s" % (
-            step["method"], step["path"], step["body"], step["status"], step["type"],
-            step["answer"], answer.status_code, answer.headers.get("Content-Type"), text)
+            step["method"],
+            step["path"],
+            step["body"],
+            step["status"],
+            step["type"],
+            step["answer"],
+            answer.status_code,
+            answer.headers.get("Content-Type"),
+            text,
+        )
 
     def _ask(self, step):
         path = PLACEHOLDER.sub(lambda found: self._ids[found.group(1)], step["path"])

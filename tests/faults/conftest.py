@@ -4,6 +4,7 @@
 with BOTH_GENERATIONS = True meets both generations of servers in either form; any other test
 meets both in the long form alone.
 """
+
 from __future__ import absolute_import, division
 
 import shutil
@@ -19,8 +20,12 @@ GENERATIONS = ["v1", "classic"]
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", default=False,
-                     help="the fault suite's long form: hundreds of kills, an hour of flapping")
+    parser.addoption(
+        "--long",
+        action="store_true",
+        default=False,
+        help="the fault suite's long form: hundreds of kills, an hour of flapping",
+    )
 
 
 def is_long(config):
@@ -34,7 +39,7 @@ def pytest_generate_tests(metafunc):
         return
     both = getattr(metafunc.module, "BOTH_GENERATIONS", False) or is_long(metafunc.config)
     one = zlib.crc32(metafunc.function.__name__.encode("ascii")) % 2
-    metafunc.parametrize("generation", GENERATIONS if both else GENERATIONS[one:one + 1])
+    metafunc.parametrize("generation", GENERATIONS if both else GENERATIONS[one : one + 1])
 
 
 @pytest.fixture(scope="session")

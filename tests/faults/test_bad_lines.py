@@ -1,4 +1,5 @@
 """Network (23): lines that lose, crawl, flap and swallow; calls and farewells keep their times."""
+
 from __future__ import absolute_import, division
 
 import time
@@ -77,8 +78,7 @@ def test_a_line_cut_in_the_middle_holds_nobody_up(trial, proxy, scaled, cut):
 
 # A partition is a black hole for whoever connects in it.
 @pytest.mark.parametrize("cut", ["black_hole", "refuse"])
-def test_a_line_cut_from_the_start_holds_neither_start_nor_farewell_nor_exit(
-        trial, proxy, cut):
+def test_a_line_cut_from_the_start_holds_neither_start_nor_farewell_nor_exit(trial, proxy, cut):
     """In nobody's way: create_session, close(t) and exit keep their times; the next run sends."""
     getattr(proxy, cut)()
     trial.start(50, sessions=2, farewell="close", patience=PATIENCE, connect_wait=0.5)
@@ -97,7 +97,7 @@ def test_a_line_cut_at_the_end_holds_neither_farewell_nor_exit(trial, proxy):
     application.wait_for_accepted(50)
     proxy.partition()
     trial.said("LOGGED")
-    stats, = trial.leave(patience=PATIENCE)
+    (stats,) = trial.leave(patience=PATIENCE)
     assert stats["waiting"] >= 1, stats
     proxy.heal()
     assert proxy.struck["partition"] == 1
@@ -123,11 +123,18 @@ def test_a_name_service_that_hangs_holds_nobody_up(trial, proxy):
     name = "datacat-that-hangs.invalid"
     port = trial.url.rsplit(":", 1)[1]
     trial.url = "http://%s:%s" % (name, port)
-    trial.start(50, source="hanging_names.py", farewell="close", patience=PATIENCE, name=name,
-                hangs=60, connect_wait=0.5)
+    trial.start(
+        50,
+        source="hanging_names.py",
+        farewell="close",
+        patience=PATIENCE,
+        name=name,
+        hangs=60,
+        connect_wait=0.5,
+    )
     trial.check_opened_within(0.5)
     assert trial.said("HANGS", timeout=5) >= 1
-    stats, = trial.leave(patience=PATIENCE)
+    (stats,) = trial.leave(patience=PATIENCE)
     assert stats["waiting"] == 51 and not proxy.log
     trial.start(50, source="hanging_names.py", name=name, hangs=1)
     trial.await_arrived()

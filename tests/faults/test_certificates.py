@@ -1,4 +1,5 @@
 """Network (27): without trust in the server nothing is sent, and all is kept."""
+
 from __future__ import absolute_import, division
 
 import datetime
@@ -41,7 +42,8 @@ def wrong_certificate(way, authority):
 
 @pytest.mark.parametrize("way", ["expired", "wrong name", "unknown authority"])
 def test_without_trust_nothing_is_sent_and_all_is_kept_until_there_is(
-        own_collector, authority, tmp_path, way):
+    own_collector, authority, tmp_path, way
+):
     """Trust: one clear error, not a byte of a request; with the right certificate all arrives."""
     wrong = context_of(wrong_certificate(way, authority))
     with TlsFront(own_collector.port, wrong) as front:
@@ -63,9 +65,9 @@ def run_without_trust(trial, front, tmp_path):
     trial.start(RECORDS, verify=str(tmp_path / "ca.pem"), farewell="close", patience=0.5)
     trial.said("LOGGED")
     wait_until(lambda: trial.warnings())
-    stats, = trial.leave(patience=0.5)
+    (stats,) = trial.leave(patience=0.5)
     assert front.refused >= 1 and front.accepted == 0
     assert stats["waiting"] == RECORDS + 1 and not stats["dead"]
-    warning, = trial.warnings()
+    (warning,) = trial.warnings()
     for words in (warning, stats["last_error"]):
         assert "no trusted connection" in words and "certificate" in words

@@ -1,4 +1,5 @@
 """A damaged outbox (12): what can be read is delivered, nothing false, and nobody is stopped."""
+
 from __future__ import absolute_import, division
 
 import glob
@@ -50,8 +51,9 @@ def left(request, make_collector, spool, tmp_path):
     """What an application left: its records in the write-ahead log or in the database."""
     collector = make_collector().start()
     collector.stop()
-    with application(LEFT, tmp_path, collector.url, (request.param,),
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        LEFT, tmp_path, collector.url, (request.param,), env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         app.wait(30, expect=None)
     for reserve in glob.glob(str(spool / "*-reserve")):
         os.remove(reserve)
@@ -102,6 +104,7 @@ def cut_at(place):
     def cut(path):
         with open(path, "r+b") as stream:
             stream.truncate(place)
+
     return cut
 
 
@@ -112,12 +115,12 @@ def flip_at(place, count=1):
             flipped = bytearray(byte ^ 0xFF for byte in bytearray(stream.read(count)))
             stream.seek(place)
             stream.write(flipped)
+
     return flip
 
 
 @pytest.mark.parametrize("damage", [cut_at, flip_at], ids=["cut", "flipped"])
-def test_damage_at_any_place_loses_some_and_makes_nothing_up(
-        left, quick_folder, damage):
+def test_damage_at_any_place_loses_some_and_makes_nothing_up(left, quick_folder, damage):
     """Accepted means kept: of a damaged file comes what was accepted, in order, each once."""
     places = range(0, os.path.getsize(left.damaged), STEP)
     assert len(places) > 40
@@ -132,11 +135,13 @@ def test_a_flip_in_what_tells_a_records_number_loses_no_others(left, quick_folde
     with open(left.damaged, "rb") as stream:
         content = stream.read()
     harmed = 0
-    for mark in left.marks[::scaled(20, 1)] + left.marks[-1:]:
-        body = content.rindex(b"{", 0, content.rindex(b"{", 0, content.index(
-            mark.encode("ascii") + b'"')))
-        harmed += sum(harm(left, flip_at, place, quick_folder)
-                      for place in range(body - ROW_HEADER, body))
+    for mark in left.marks[:: scaled(20, 1)] + left.marks[-1:]:
+        body = content.rindex(
+            b"{", 0, content.rindex(b"{", 0, content.index(mark.encode("ascii") + b'"'))
+        )
+        harmed += sum(
+            harm(left, flip_at, place, quick_folder) for place in range(body - ROW_HEADER, body)
+        )
     assert harmed > 20
 
 
@@ -177,23 +182,34 @@ def newer(path):
     database.close()
 
 
-@pytest.mark.parametrize("damage, kept", [
-    (foreign, "corrupt"), (empty, None), (flip_at(0, 100), "corrupt"), (newer, "as it was"),
-    (flip_at(8192, 20), None),
-], ids=["not a database", "empty", "no header", "newer schema", "a page"])
-def test_an_application_works_whatever_it_finds_in_its_folder(
-        left, tmp_path, damage, kept):
+@pytest.mark.parametrize(
+    "damage, kept",
+    [
+        (foreign, "corrupt"),
+        (empty, None),
+        (flip_at(0, 100), "corrupt"),
+        (newer, "as it was"),
+        (flip_at(8192, 20), None),
+    ],
+    ids=["not a database", "empty", "no header", "newer schema", "a page"],
+)
+def test_an_application_works_whatever_it_finds_in_its_folder(left, tmp_path, damage, kept):
     """Never in the way: no file stops an application; what is set aside is kept and warned of."""
     if left.damaged.endswith("-wal"):
         # What is in the log is whole then, and sqlite has the first page from there.
-        left.damaged = left.damaged[:-len("-wal")]
+        left.damaged = left.damaged[: -len("-wal")]
         kept = None
     folder = left.copy(tmp_path / "damaged", damage)
     path = os.path.join(str(folder), os.path.basename(left.damaged))
     before = os.path.getsize(path)
     left.collector.start()
-    with application(WORKS, tmp_path, left.collector.url, accepted=str(tmp_path / "new.jsonl"),
-                     env={"DATACAT_SPOOL_DIR": str(folder)}) as app:
+    with application(
+        WORKS,
+        tmp_path,
+        left.collector.url,
+        accepted=str(tmp_path / "new.jsonl"),
+        env={"DATACAT_SPOOL_DIR": str(folder)},
+    ) as app:
         app.wait(40)
     assert said(app, "flushed")[0]["flushed"] is True
     check_bounds([app.accepted])
@@ -203,8 +219,9 @@ def test_an_application_works_whatever_it_finds_in_its_folder(
     if kept == "as it was":
         assert os.path.getsize(path) == before
         assert len(warnings_of(app, "upgrade")) == 1, app.output
-    check_invariants([app.accepted, left.accepted], left.collector.sessions(),
-                     {"lost": RECORDS}, OWN)
+    check_invariants(
+        [app.accepted, left.accepted], left.collector.sessions(), {"lost": RECORDS}, OWN
+    )
 
 
 WORKS = u"""
@@ -222,11 +239,20 @@ def test_a_cut_log_is_delivered_up_to_the_cut(left, tmp_path):
     place = os.path.getsize(left.damaged) * 2 // 3
     folder = left.copy(tmp_path / "cut", cut_at(place))
     left.collector.start()
-    with application(WORKS, tmp_path, left.collector.url, accepted=str(tmp_path / "new.jsonl"),
-                     env={"DATACAT_SPOOL_DIR": str(folder)}) as app:
+    with application(
+        WORKS,
+        tmp_path,
+        left.collector.url,
+        accepted=str(tmp_path / "new.jsonl"),
+        env={"DATACAT_SPOOL_DIR": str(folder)},
+    ) as app:
         app.wait(40)
     fewest = left.fewest_after(cut_at, place)
     assert fewest > 5
     deliver_what_is_left(
-        left.collector, [left.accepted, app.accepted], tmp_path, allow={"lost": RECORDS - fewest},
-        spool=folder)
+        left.collector,
+        [left.accepted, app.accepted],
+        tmp_path,
+        allow={"lost": RECORDS - fewest},
+        spool=folder,
+    )

@@ -1,4 +1,5 @@
 """A disk that is full, closed, failing or slow (9, 10, 11): sending goes on, calls return."""
+
 from __future__ import absolute_import, division
 
 import contextlib
@@ -71,8 +72,9 @@ def test_a_full_disk_stops_neither_calls_nor_sending_and_heals(make_collector, t
     collector.stop()
     with small_disk(tmp_path / "disk", "2m") as disk:
         spool = os.path.join(disk, "spool")
-        with application(FULL, tmp_path, collector.url, (then,),
-                         env={"DATACAT_SPOOL_DIR": spool}) as app:
+        with application(
+            FULL, tmp_path, collector.url, (then,), env={"DATACAT_SPOOL_DIR": spool}
+        ) as app:
             assert await_word(app, "backlog")["in_memory"] == 0
             ballast = fill_disk(disk)
             tell(tmp_path, "full")
@@ -101,8 +103,9 @@ def test_a_disk_that_is_full_from_the_start_is_no_reason_to_fail(own_collector, 
         spool = os.path.join(disk, "spool")
         os.mkdir(spool)
         fill_disk(disk)
-        with application(UNUSABLE, tmp_path, own_collector.url,
-                         env={"DATACAT_SPOOL_DIR": spool}) as app:
+        with application(
+            UNUSABLE, tmp_path, own_collector.url, env={"DATACAT_SPOOL_DIR": spool}
+        ) as app:
             app.wait(30)
         assert said(app, "logged")[0]["in_memory"] > 0
     assert await_delivery(own_collector, [app.accepted]).accepted == 21
@@ -143,8 +146,11 @@ def no_permission(folder):
 
 
 def no_home(folder):
-    return {"HOME": "/proc/nobody", "XDG_STATE_HOME": "/proc/nobody/state",
-            "XDG_DATA_HOME": "/proc/nobody/data"}
+    return {
+        "HOME": "/proc/nobody",
+        "XDG_STATE_HOME": "/proc/nobody/state",
+        "XDG_DATA_HOME": "/proc/nobody/data",
+    }
 
 
 def file_in_its_place(folder):
@@ -169,10 +175,12 @@ def another_users(folder):
     return {"DATACAT_SPOOL_DIR": str(folder / "spool")}
 
 
-@pytest.mark.parametrize("unusable", [
-    no_permission, no_home, file_in_its_place, symbolic_link, another_users])
+@pytest.mark.parametrize(
+    "unusable", [no_permission, no_home, file_in_its_place, symbolic_link, another_users]
+)
 def test_a_folder_that_cannot_be_used_costs_persistence_and_nothing_else(
-        own_collector, tmp_path, unusable):
+    own_collector, tmp_path, unusable
+):
     """Never silent: memory only, one warning that says what to do, and stats() shows it."""
     env = unusable(tmp_path / "place")
     with application(UNUSABLE, tmp_path, own_collector.url, env=env, prefix=plainly()) as app:
@@ -194,8 +202,12 @@ def test_a_read_only_file_system_costs_persistence_and_nothing_else(own_collecto
     with small_disk(tmp_path / "disk") as disk:
         if os.system("mount -o remount,ro %s" % disk):
             pytest.skip("a file system cannot be made read-only here")
-        with application(UNUSABLE, tmp_path, own_collector.url,
-                         env={"DATACAT_SPOOL_DIR": os.path.join(disk, "spool")}) as app:
+        with application(
+            UNUSABLE,
+            tmp_path,
+            own_collector.url,
+            env={"DATACAT_SPOOL_DIR": os.path.join(disk, "spool")},
+        ) as app:
             app.wait(30)
     assert said(app, "logged")[0]["in_memory"] > 0
     assert await_delivery(own_collector, [app.accepted]).accepted == 21
@@ -219,26 +231,53 @@ WRITES = "pwrite64"
 SYNCS = "fdatasync,fsync"
 
 
-@pytest.mark.parametrize("calls, injection, strikes", [
-    (WRITES, "error=EIO:when=40..200", 4), (WRITES, "error=EIO:when=45+3", 4),
-    (WRITES, "error=ENOSPC:when=45+2", 4), (SYNCS, "error=EIO:when=3+", 2),
-    ("ftruncate,unlink", "error=EIO:when=1+", 2),
-], ids=["writes fail for a while", "every third write", "now and then no space", "syncs",
-        "truncating"])
+@pytest.mark.parametrize(
+    "calls, injection, strikes",
+    [
+        (WRITES, "error=EIO:when=40..200", 4),
+        (WRITES, "error=EIO:when=45+3", 4),
+        (WRITES, "error=ENOSPC:when=45+2", 4),
+        (SYNCS, "error=EIO:when=3+", 2),
+        ("ftruncate,unlink", "error=EIO:when=1+", 2),
+    ],
+    ids=[
+        "writes fail for a while",
+        "every third write",
+        "now and then no space",
+        "syncs",
+        "truncating",
+    ],
+)
 def test_io_errors_are_neither_raised_nor_a_reason_to_lose_or_copy(
-        own_collector, tmp_path, scaled, calls, injection, strikes):
+    own_collector, tmp_path, scaled, calls, injection, strikes
+):
     """Never in the way: with a failing disk every call returns and everything arrives once."""
     trace = str(tmp_path / "trace")
-    prefix = strace("-f", "--seccomp-bpf", "-o", trace, "-e", "trace=" + calls, "-e",
-                    "inject=%s:%s" % (calls, injection))
-    with application(SICK, tmp_path, own_collector.url, (scaled(300, 3000),), prefix=prefix,
-                     env={"DATACAT_SPOOL_DIR": str(tmp_path / "spool")}) as app:
+    prefix = strace(
+        "-f",
+        "--seccomp-bpf",
+        "-o",
+        trace,
+        "-e",
+        "trace=" + calls,
+        "-e",
+        "inject=%s:%s" % (calls, injection),
+    )
+    with application(
+        SICK,
+        tmp_path,
+        own_collector.url,
+        (scaled(300, 3000),),
+        prefix=prefix,
+        env={"DATACAT_SPOOL_DIR": str(tmp_path / "spool")},
+    ) as app:
         app.wait(90)
     with open(trace) as stream:
         assert stream.read().count("(INJECTED)") >= strikes, "the disk hardly ever failed"
     assert "Traceback" not in app.output, app.output
-    deliver_what_is_left(own_collector, [app.accepted], tmp_path, spool=tmp_path / "spool",
-                         no_losses=True)
+    deliver_what_is_left(
+        own_collector, [app.accepted], tmp_path, spool=tmp_path / "spool", no_losses=True
+    )
     flushed = said(app, "flushed")[0]
     assert losses(flushed) == NO_LOSSES
     check_bounds([app.accepted], SICK_DISK)
@@ -253,8 +292,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_backlog_that_cannot_be_read_for_a_while_is_delivered_later(make_collector, spool,
-                                                                      tmp_path):
+def test_a_backlog_that_cannot_be_read_for_a_while_is_delivered_later(
+    make_collector, spool, tmp_path
+):
     """Never in the way: a run that meets a file it cannot read works, and leaves it whole."""
     collector = make_collector().start()
     collector.stop()
@@ -264,11 +304,24 @@ def test_a_backlog_that_cannot_be_read_for_a_while_is_delivered_later(make_colle
     collector.start()
     left = [str(path) for path in spool.iterdir() if "outbox" in path.name]
     trace = str(tmp_path / "trace")
-    prefix = strace("-f", "-o", trace, "-e", "trace=pread64,read", "-e",
-                    "inject=pread64,read:error=EIO:when=8+4",
-                    *[word for path in left for word in ("-P", path)])
-    with application(SICK.replace("recorder_of(session)", "recorder_of(session, 'second')"),
-                     tmp_path, collector.url, (300,), prefix=prefix, env=env) as second:
+    prefix = strace(
+        "-f",
+        "-o",
+        trace,
+        "-e",
+        "trace=pread64,read",
+        "-e",
+        "inject=pread64,read:error=EIO:when=8+4",
+        *[word for path in left for word in ("-P", path)]
+    )
+    with application(
+        SICK.replace("recorder_of(session)", "recorder_of(session, 'second')"),
+        tmp_path,
+        collector.url,
+        (300,),
+        prefix=prefix,
+        env=env,
+    ) as second:
         second.wait(90)
     with open(trace) as stream:
         assert stream.read().count("(INJECTED)") > 0, "the disk never failed"
@@ -300,11 +353,20 @@ session.end(10)
 def run_on_slow_disk(calls, delay, folder, collector, *amounts):
     """Run an application whose system calls take longer; return how often they did."""
     trace = str(folder / "trace")
-    with application(SLOW, folder, collector.url, amounts,
-                     env={"DATACAT_SPOOL_DIR": str(folder / "spool")}) as app:
+    with application(
+        SLOW, folder, collector.url, amounts, env={"DATACAT_SPOOL_DIR": str(folder / "spool")}
+    ) as app:
         await_word(app, "ready")
-        with traced(app.pid, "-f", "-o", trace, "-e", "trace=" + calls, "-e",
-                    "inject=%s:delay_enter=%d" % (calls, delay * 1000000)):
+        with traced(
+            app.pid,
+            "-f",
+            "-o",
+            trace,
+            "-e",
+            "trace=" + calls,
+            "-e",
+            "inject=%s:delay_enter=%d" % (calls, delay * 1000000),
+        ):
             tell(folder, "slow")
             app.wait(180)
     assert said(app, "flushed")[0]["flushed"] and losses(said(app, "flushed")[0]) == NO_LOSSES
@@ -317,15 +379,24 @@ def run_on_slow_disk(calls, delay, folder, collector, *amounts):
 
 def test_syncs_of_half_a_second_do_not_hold_up_the_application(own_collector, tmp_path, scaled):
     """Never in the way: nor do those of the checkpoints, and of a log that begins anew."""
-    struck = run_on_slow_disk("fdatasync,fsync", 0.5, tmp_path, own_collector,
-                              scaled(2, 6), scaled(100, 1200), 4000, scaled(1 << 18, 1 << 22))
+    struck = run_on_slow_disk(
+        "fdatasync,fsync",
+        0.5,
+        tmp_path,
+        own_collector,
+        scaled(2, 6),
+        scaled(100, 1200),
+        4000,
+        scaled(1 << 18, 1 << 22),
+    )
     assert struck >= 6, "the disk was hardly ever slow"
 
 
 def test_writes_of_20_ms_do_not_hold_up_the_application(own_collector, tmp_path, scaled):
     """Never in the way: on a sick disk a log call takes 250 ms at most."""
-    struck = run_on_slow_disk("pwrite64", 0.02, tmp_path, own_collector,
-                              1, scaled(40, 400), 100, 1 << 22)
+    struck = run_on_slow_disk(
+        "pwrite64", 0.02, tmp_path, own_collector, 1, scaled(40, 400), 100, 1 << 22
+    )
     assert struck >= 100, "the disk was hardly ever slow"
 
 
@@ -357,20 +428,35 @@ def slowed(app, options, from_the_start):
             yield
 
 
-@pytest.mark.parametrize("delay, records, farewell", [
-    (0.5, 2, "close"), (0.5, 100, "end"), (3.0, 300, "close"),
-], ids=["at once", "half a second", "three seconds"])
+@pytest.mark.parametrize(
+    "delay, records, farewell",
+    [
+        (0.5, 2, "close"),
+        (0.5, 100, "end"),
+        (3.0, 300, "close"),
+    ],
+    ids=["at once", "half a second", "three seconds"],
+)
 def test_slow_syncs_hold_up_neither_farewell_nor_what_is_logged_after_it_nor_the_exit(
-        own_collector, spool, tmp_path, delay, records, farewell):
+    own_collector, spool, tmp_path, delay, records, farewell
+):
     """Never in the way: closing costs several syncs, and so does opening again."""
     calls = "fdatasync,fsync"
-    options = ("-f", "-o", str(tmp_path / "trace"), "-e", "trace=" + calls,
-               "-e", "inject=%s:delay_enter=%d" % (calls, delay * 1000000))
+    options = (
+        "-f",
+        "-o",
+        str(tmp_path / "trace"),
+        "-e",
+        "trace=" + calls,
+        "-e",
+        "inject=%s:delay_enter=%d" % (calls, delay * 1000000),
+    )
     own_collector.stop()
     env = {"DATACAT_SPOOL_DIR": str(spool)}
     from_the_start = strace(*options) if records == 2 else ()
-    with application(FAREWELL, tmp_path, own_collector.url, (records, farewell), env=env,
-                     prefix=from_the_start) as app:
+    with application(
+        FAREWELL, tmp_path, own_collector.url, (records, farewell), env=env, prefix=from_the_start
+    ) as app:
         with slowed(app, options, from_the_start):
             tell(tmp_path, "slow")
             app.wait(60)

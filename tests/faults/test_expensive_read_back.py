@@ -1,4 +1,5 @@
 """Once (7): where finding out costs too much or fails, the record is sent again and counted."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -34,8 +35,9 @@ def large_session():
 def lose_some_answers(proxy, some=2):
     """Lose the answers to one or two writes, far enough from each other."""
     for nth in (FIRST_LOST, 2 * FIRST_LOST)[:some]:
-        proxy.rule(LoseAnswer(), lambda seen, nth=nth: is_write(seen) and seen.number > nth,
-                   times=1)
+        proxy.rule(
+            LoseAnswer(), lambda seen, nth=nth: is_write(seen) and seen.number > nth, times=1
+        )
 
 
 def check_fallback(trial, proxy, some=2):
@@ -53,8 +55,10 @@ def check_fallback(trial, proxy, some=2):
 def test_a_session_of_64_mib_is_not_read_for_ever_and_takes_no_memory(trial, proxy):
     """Once: the read-back gives up at a limit; memory stays under +15 MB, calls stay fast."""
     lose_some_answers(proxy)
-    proxy.rule(Answer(200, large_session, [("Content-Type", "application/json")]).named("large"),
-               is_read_back)
+    proxy.rule(
+        Answer(200, large_session, [("Content-Type", "application/json")]).named("large"),
+        is_read_back,
+    )
     application = trial.start(200, sessions=2, seconds_between=0.02)
     application.wait_for_accepted(20)
     before = forget_peak(application.pid)

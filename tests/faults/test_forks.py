@@ -1,4 +1,5 @@
 """Fork (19): no child hangs, and none ends or harms what is its parent's."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -118,8 +119,12 @@ say("ended", **session.stats())
 
 def start_forking(folder, collector, spool, count, known):
     return application(
-        FORKS, folder, collector.url, (count, "known" if known else "unknown"),
-        env={"DATACAT_SPOOL_DIR": str(spool)}).start()
+        FORKS,
+        folder,
+        collector.url,
+        (count, "known" if known else "unknown"),
+        env={"DATACAT_SPOOL_DIR": str(spool)},
+    ).start()
 
 
 def files_of(app):
@@ -158,13 +163,17 @@ def is_untouched(session):
 
 def parents_of(app, sessions):
     """Return the sessions in which the parent logged, and the others."""
-    with_parent = [each for each in sessions
-                   if any(event["name"] == "parent" for event in each["events"] or ())]
+    with_parent = [
+        each
+        for each in sessions
+        if any(event["name"] == "parent" for event in each["events"] or ())
+    ]
     return with_parent, [each for each in sessions if each not in with_parent]
 
 
 def test_children_log_into_the_session_they_inherit_and_leave_it_alone(
-        own_collector, spool, tmp_path, scaled):
+    own_collector, spool, tmp_path, scaled
+):
     """Fork: 0 hang, 0 lost, and no child ends or crashes the session of its parent."""
     count = scaled(60, 2000)
     with start_forking(tmp_path, own_collector, spool, count, known=True) as app:
@@ -178,9 +187,13 @@ def test_children_log_into_the_session_they_inherit_and_leave_it_alone(
     calls = len(read_accepted(files_of(app)))
     in_vain = kept_in_memory(app).intersection(range(0, count, 3))
     report = deliver_what_is_left(
-        own_collector, files_of(app), tmp_path, scaled(30, 600),
+        own_collector,
+        files_of(app),
+        tmp_path,
+        scaled(30, 600),
         allow={"out_of_order": calls, "lost": 2 * len(in_vain)},
-        own=LEFT_BY)
+        own=LEFT_BY,
+    )
     assert report.own["exception"] == len(range(2, count, 3))
     assert not any(ended[loss] for loss in LOSSES), ended
     assert sum(call.fields["name"] == "child" for call in report.calls.values()) == count
@@ -190,7 +203,8 @@ def test_children_log_into_the_session_they_inherit_and_leave_it_alone(
 
 
 def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
-        make_collector, spool, tmp_path, scaled):
+    make_collector, spool, tmp_path, scaled
+):
     """Fork: with the server away nothing is lost, and a child's session says where it is from."""
     count = scaled(24, 600)
     collector = make_collector().start()
@@ -205,11 +219,17 @@ def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
     in_vain = kept_in_memory(app)
     cut_off = set(range(0, count, 3)) - in_vain
     report = deliver_what_is_left(
-        collector, files_of(app), tmp_path, scaled(30, 600), own=LEFT_BY,
+        collector,
+        files_of(app),
+        tmp_path,
+        scaled(30, 600),
+        own=LEFT_BY,
         allow={"lost": 2 * len(in_vain)},
-        until=lambda: len(crashed_processes(collector)) >= len(cut_off))
-    origins = set(each["forked_from"] for each in
-                  events_of(collector.sessions(), "session_forked"))
+        until=lambda: len(crashed_processes(collector)) >= len(cut_off),
+    )
+    origins = set(
+        each["forked_from"] for each in events_of(collector.sessions(), "session_forked")
+    )
     parents = [call.session for call in report.calls.values() if call.fields["name"] == "parent"]
     assert origins == set(parents)
     assert len(events_of(collector.sessions(), "session_forked")) == count - len(in_vain)
@@ -221,8 +241,11 @@ def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
 
 def crashed_processes(collector):
     """Return the processes that the client found crashed; the server adds events of its own."""
-    return [each["process"] for each in
-            events_of(collector.sessions(), "session_crashed_detected") if "process" in each]
+    return [
+        each["process"]
+        for each in events_of(collector.sessions(), "session_crashed_detected")
+        if "process" in each
+    ]
 
 
 DAEMON = u"""
@@ -244,15 +267,17 @@ say("delivered", flushed=session.flush(20))
 
 def test_a_parent_that_daemonizes_goes_on_in_its_grandchild(own_collector, spool, tmp_path):
     """Fork: what a daemon logs after its two forks arrives, as what came before them does."""
-    with application(DAEMON, tmp_path, own_collector.url,
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        DAEMON, tmp_path, own_collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         app.wait(20)
         wait_until(lambda: said(app, "delivered"), 40)
         assert said(app, "delivered") == [{"flushed": True}]
         daemon = said(app, "daemon")[0]["pid"]
         wait_until(lambda: not os.path.exists("/proc/%d" % daemon), 20)
-    report = deliver_what_is_left(own_collector, [app.accepted], tmp_path,
-                                  allow={"out_of_order": 120})
+    report = deliver_what_is_left(
+        own_collector, [app.accepted], tmp_path, allow={"out_of_order": 120}
+    )
     assert report.accepted == 120
     check_order_by_writer(own_collector.sessions())
     check_bounds([app.accepted], CHILDS_LONGEST)
@@ -283,13 +308,18 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.version_info < (3,), reason="multiprocessing's contexts came with 3.4")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_the_processes_of_multiprocessing_deliver_what_they_log(
-        own_collector, spool, tmp_path, method):
+    own_collector, spool, tmp_path, method
+):
     """Fork: pools of either kind lose nothing; spawn shares nothing, fork shares the session."""
-    with application(MULTIPROCESSING, tmp_path, own_collector.url, (method,),
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        MULTIPROCESSING,
+        tmp_path,
+        own_collector.url,
+        (method,),
+        env={"DATACAT_SPOOL_DIR": str(spool)},
+    ) as app:
         app.wait(60)
         assert said(app, "worked") == [{"flushed": True}]
-    report = await_delivery(own_collector, [app.accepted],
-                            allow={"out_of_order": 40, "split": 4})
+    report = await_delivery(own_collector, [app.accepted], allow={"out_of_order": 40, "split": 4})
     assert report.accepted == 40
     check_bounds([app.accepted], CHILDS_LONGEST)

@@ -1,4 +1,5 @@
 """Network (26): answers that drip, never end, or burst: bounded time and memory, nothing lost."""
+
 from __future__ import absolute_import, division
 
 import gzip
@@ -58,11 +59,19 @@ ANSWERS = {
     "continues": (dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), 0.05),
     "endless body": (dripping(HEAD + b"\r\n", b"x" * 65536), 0.0),
     "endless chunks": (
-        dripping(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 1000), 0.0),
+        dripping(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 1000),
+        0.0,
+    ),
     "endless chunk size": (
-        dripping(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0" * 1000), 0.0),
-    "large head": (lambda: [HEAD] + [b"X-%d: %s\r\n" % (number, b"y" * 50000)
-                                     for number in range(200)] + [b"\r\n"], 0.0),
+        dripping(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0" * 1000),
+        0.0,
+    ),
+    "large head": (
+        lambda: [HEAD]
+        + [b"X-%d: %s\r\n" % (number, b"y" * 50000) for number in range(200)]
+        + [b"\r\n"],
+        0.0,
+    ),
     "long header": (dripping(HEAD + b"X-Padding: ", b"y" * 65536), 0.0),
     "gzip bomb": (bomb, 0.0),
 }
@@ -75,8 +84,11 @@ def pytest_generate_tests(metafunc):
         names = sorted(ANSWERS)
         # Apart, for memory that one answer took is not always given back before the next.
         parts = [names[:8], names[8:]]
-        metafunc.parametrize("answers", parts + [part[::-1] for part in parts if is_long],
-                             ids=lambda part: "%s to %s" % (part[0], part[-1]))
+        metafunc.parametrize(
+            "answers",
+            parts + [part[::-1] for part in parts if is_long],
+            ids=lambda part: "%s to %s" % (part[0], part[-1]),
+        )
 
 
 class WriteAndLook(object):
@@ -109,17 +121,19 @@ def check_times(proxy):
     log = proxy.log
     for seen, following in zip(log, log[1:]):
         took = following.at - seen.at
-        assert seen.fault is None or took < DEADLINE + LATENESS, (
-            "%s took %.1f s" % (seen.fault, took))
+        assert seen.fault is None or took < DEADLINE + LATENESS, "%s took %.1f s" % (
+            seen.fault,
+            took,
+        )
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux's /proc")
-def test_a_hostile_answer_costs_bounded_time_and_memory_and_loses_nothing(
-        trial, proxy, answers):
+def test_a_hostile_answer_costs_bounded_time_and_memory_and_loses_nothing(trial, proxy, answers):
     """Trust: each answer has a deadline and a size; what it answered is found out and goes on."""
     strike_writes_and_their_read_backs(proxy, answers)
-    application = trial.start(RECORDS, sessions=2, seconds_between=0.02, timeout=DEADLINE,
-                              deadline=DEADLINE)
+    application = trial.start(
+        RECORDS, sessions=2, seconds_between=0.02, timeout=DEADLINE, deadline=DEADLINE
+    )
     application.wait_for_accepted(5)
     before = forget_peak(application.pid)
     trial.await_drained(within=len(answers) * 3 * DEADLINE + 30)

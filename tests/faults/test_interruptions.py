@@ -1,4 +1,5 @@
 """Logging from where Python interrupts a program (18): nothing hangs, nothing is lost."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -153,16 +154,19 @@ say("ended", struck=struck, **session.stats())
 
 
 HAS_HOOKS = pytest.mark.skipif(
-    not hasattr(os, "register_at_fork"), reason="before 3.7 no hook of ours runs at a fork")
+    not hasattr(os, "register_at_fork"), reason="before 3.7 no hook of ours runs at a fork"
+)
 
 
 @pytest.mark.parametrize("step", ["log", pytest.param("fork", marks=HAS_HOOKS)])
 def test_calls_that_a_handler_breaks_off_by_an_exception_leave_nothing_held(
-        own_collector, spool, tmp_path, scaled, step):
+    own_collector, spool, tmp_path, scaled, step
+):
     """Ctrl-C that the application outlives stops neither its other threads nor the sending."""
     rounds = scaled(1, 10)
-    with application(RAISING, tmp_path, own_collector.url, (rounds, step),
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        RAISING, tmp_path, own_collector.url, (rounds, step), env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         ended = await_word(app, "ended", 120 * rounds)
         app.wait(10)
     assert ended["struck"] >= 10 * rounds, ended
@@ -174,18 +178,26 @@ def test_calls_that_a_handler_breaks_off_by_an_exception_leave_nothing_held(
 
 
 NEVER_COLLECTED = pytest.mark.skipif(
-    sys.version_info < (3, 4), reason="Python 2 never collects cycles that have finalizers")
+    sys.version_info < (3, 4), reason="Python 2 never collects cycles that have finalizers"
+)
 
 
-@pytest.mark.parametrize("program", [
-    pytest.param(FINALIZERS, marks=NEVER_COLLECTED), SIGNALS,
-], ids=["finalizers", "signals at 1 kHz"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(FINALIZERS, marks=NEVER_COLLECTED),
+        SIGNALS,
+    ],
+    ids=["finalizers", "signals at 1 kHz"],
+)
 def test_logging_while_the_outbox_is_held_in_the_same_thread_neither_hangs_nor_loses(
-        own_collector, spool, tmp_path, scaled, program):
+    own_collector, spool, tmp_path, scaled, program
+):
     """Accepted means kept: what interrupts an append is on disk when the append is over."""
     seconds = scaled(0.7, 15)
-    with application(program, tmp_path, own_collector.url, (seconds,),
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        program, tmp_path, own_collector.url, (seconds,), env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         ended = await_word(app, "ended", seconds + 60)
         app.wait(10)
     # A busy machine gives a process fewer signals than it asked for.
@@ -294,20 +306,38 @@ raise LookupError("nobody catches this")
 TAKEN_APART_FIRST = "(most likely raised during interpreter shutdown)"
 
 
-@pytest.mark.parametrize("program, least, status", [
-    (AT_EXIT, 3, 0), (LAST_IN_LATE_THREAD, 2, 0), (FIRST_IN_LATE_THREAD, 1, 0),
-    (NEVER_STOPS, 30, 0), (FIRST_AT_EXIT, 1, 0), (TAKEN_APART, 2, 0), (HOOKED, 2, 1),
-], ids=["atexit", "thread", "first in a thread", "daemon threads", "first at exit",
-        "taken apart", "excepthook"])
+@pytest.mark.parametrize(
+    "program, least, status",
+    [
+        (AT_EXIT, 3, 0),
+        (LAST_IN_LATE_THREAD, 2, 0),
+        (FIRST_IN_LATE_THREAD, 1, 0),
+        (NEVER_STOPS, 30, 0),
+        (FIRST_AT_EXIT, 1, 0),
+        (TAKEN_APART, 2, 0),
+        (HOOKED, 2, 1),
+    ],
+    ids=[
+        "atexit",
+        "thread",
+        "first in a thread",
+        "daemon threads",
+        "first at exit",
+        "taken apart",
+        "excepthook",
+    ],
+)
 @pytest.mark.parametrize("away", [False, True], ids=["server there", "server away"])
 def test_last_words_at_the_end_of_the_interpreter_are_kept(
-        make_collector, spool, tmp_path, program, least, status, away):
+    make_collector, spool, tmp_path, program, least, status, away
+):
     """Exit: what is logged on the way out arrives, by the next run if need be, and in time."""
     collector = make_collector().start()
     if away:
         collector.stop()
-    with application(LEAVING + program, tmp_path, collector.url,
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        LEAVING + program, tmp_path, collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         left = await_word(app, "leaving", 15)["at"]
         app.wait(15, expect=status)
         assert monotonic() - left <= EXIT_WITHIN + LATENESS

@@ -1,4 +1,5 @@
 """Network (28, 29): keys, and what an environment adds to requests."""
+
 from __future__ import absolute_import, division
 
 import pytest
@@ -17,18 +18,20 @@ KEY = "right-key-0123456789"
 
 
 def test_what_a_wrong_key_kept_waiting_arrives_with_the_right_one_in_a_new_run(
-        make_collector, tmp_path):
+    make_collector, tmp_path
+):
     """Kept: 401 makes no dead letter; one clear warning, without the key."""
     server = make_collector(api_key=KEY).start()
     trial = Trial(tmp_path, server, server.url)
     try:
-        trial.start(RECORDS, farewell="close", patience=0.5, connect_wait=0,
-                    api_key="wrong-key-0123456789")
+        trial.start(
+            RECORDS, farewell="close", patience=0.5, connect_wait=0, api_key="wrong-key-0123456789"
+        )
         trial.said("LOGGED")
         wait_until(lambda: trial.warnings())
-        stats, = trial.leave(patience=0.5)
+        (stats,) = trial.leave(patience=0.5)
         assert stats["waiting"] == RECORDS + 1 and not stats["dead"]
-        warning, = trial.warnings()
+        (warning,) = trial.warnings()
         assert "401" in stats["last_error"] and "401" in warning and "api_key" in warning
         assert "wrong-key" not in trial.application.output
         trial.start(RECORDS, api_key=KEY)
@@ -41,7 +44,8 @@ def test_what_a_wrong_key_kept_waiting_arrives_with_the_right_one_in_a_new_run(
 
 
 def test_netrc_and_proxy_variables_replace_neither_key_nor_server(
-        make_collector, tmp_path, monkeypatch):
+    make_collector, tmp_path, monkeypatch
+):
     """Trust: the key is the one that was given; a dead proxy keeps records, and loses none."""
     server = make_collector(api_key=KEY).start()
     netrc = tmp_path / ".netrc"
@@ -54,10 +58,11 @@ def test_netrc_and_proxy_variables_replace_neither_key_nor_server(
     trial = Trial(tmp_path, server, server.url)
     try:
         trial.start(RECORDS, env=dead, farewell="close", patience=0.5, api_key=KEY)
-        stats, = trial.leave(patience=0.5)
+        (stats,) = trial.leave(patience=0.5)
         assert stats["waiting"] == RECORDS + 1, stats
-        trial.start(RECORDS, env=dict(home, http_proxy="http://127.0.0.1:9", no_proxy=NAME),
-                    api_key=KEY)
+        trial.start(
+            RECORDS, env=dict(home, http_proxy="http://127.0.0.1:9", no_proxy=NAME), api_key=KEY
+        )
         trial.await_arrived()
         trial.leave()
     finally:
@@ -66,15 +71,19 @@ def test_netrc_and_proxy_variables_replace_neither_key_nor_server(
     trial.check_no_losses()
 
 
-@pytest.mark.parametrize("options", [
-    {"base_url": "http://127.0.0.1:8080/\r\nX-Evil: 1"},
-    {"base_url": "http://127.0.0.1:8080/a b"},
-    {"base_url": u"http://127.0.0.1:8080/\u2028"},
-    {"base_url": "http://somebody:secret@127.0.0.1:8080"},
-    {"api_key": "secret\r\nX-Evil: 1"},
-    {"api_key": "secret\x00"},
-    {"api_key": u"secret\u20ac"},
-], ids=repr)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"base_url": "http://127.0.0.1:8080/\r\nX-Evil: 1"},
+        {"base_url": "http://127.0.0.1:8080/a b"},
+        {"base_url": u"http://127.0.0.1:8080/\u2028"},
+        {"base_url": "http://somebody:secret@127.0.0.1:8080"},
+        {"api_key": "secret\r\nX-Evil: 1"},
+        {"api_key": "secret\x00"},
+        {"api_key": u"secret\u20ac"},
+    ],
+    ids=repr,
+)
 def test_an_address_or_key_that_would_change_the_request_is_refused_at_once(options):
     """Trust: the programmer's fault is told where it is made, and the key is not repeated."""
     with pytest.raises(datacat.InvalidSettings) as caught:
@@ -88,7 +97,7 @@ def test_a_key_and_an_address_beyond_ascii_arrive_as_they_were_given():
     with ScriptedServer(answering(answer(body=HEALTH), answer())) as server:
         with DatacatClient(server.url + u"/\u00e4", api_key=key) as client:
             client.log_event("id", "step", {})
-        request, = [each for each in server.requests if each.method == "POST"]
+        (request,) = [each for each in server.requests if each.method == "POST"]
     assert request.path == "/%C3%A4/api/sessions/id/events"
     assert request.headers["authorization"] == u"Bearer " + key
 

@@ -1,4 +1,5 @@
 """Once (6): an application killed between sending and noting the outcome leaves no copy behind."""
+
 from __future__ import absolute_import, division
 
 import random
@@ -48,10 +49,15 @@ class KillOnTheWay(Fault):
     def _await_look(self, session, before):
         # On classic the first GET of all tells the dialect.
         first = 1 if self._trial.server.classic else 0
-        wait_until(lambda: session in [
-            seen.path for seen in self._proxy.log[before:]
-            if seen.method == "GET" and "sessions" in seen.path and seen.status == 200][first:],
-            timeout=20)
+        wait_until(
+            lambda: session
+            in [
+                seen.path
+                for seen in self._proxy.log[before:]
+                if seen.method == "GET" and "sessions" in seen.path and seen.status == 200
+            ][first:],
+            timeout=20,
+        )
 
 
 def kill_at_a_write(trial, proxy, fault, skipped):

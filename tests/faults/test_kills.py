@@ -1,4 +1,5 @@
 """SIGKILL (8) and what each way to end is called afterwards (34)."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -40,8 +41,15 @@ session.end(10)
 
 def live(folder, collector, spool, writer, prefix=(), accepted=None):
     """Run a whole life of a session, to its end or its death; return the exit status."""
-    with application(LIFE, folder, collector.url, (writer,), prefix=prefix, accepted=accepted,
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        LIFE,
+        folder,
+        collector.url,
+        (writer,),
+        prefix=prefix,
+        accepted=accepted,
+        env={"DATACAT_SPOOL_DIR": str(spool)},
+    ) as app:
         return app.wait(60, expect=None)
 
 
@@ -50,8 +58,12 @@ def count_disk_calls(folder, collector):
     trace = os.path.join(str(folder), "trace")
     spool = os.path.join(str(folder), "counted")
     prefix = strace("-f", "-o", trace, "-e", "trace=" + ",".join(DISK_CALLS))
-    assert live(folder, collector, spool, "counted", prefix,
-                os.path.join(str(folder), "counted.jsonl")) == 0
+    assert (
+        live(
+            folder, collector, spool, "counted", prefix, os.path.join(str(folder), "counted.jsonl")
+        )
+        == 0
+    )
     counts = {}
     with open(trace) as stream:
         for thread, call in re.findall(r"(?m)^(\d+) +(\w+)\(", stream.read()):
@@ -61,24 +73,31 @@ def count_disk_calls(folder, collector):
 
 
 def test_a_kill_at_any_write_or_sync_of_a_sessions_life_loses_nothing(
-        own_collector, tmp_path, scaled):
+    own_collector, tmp_path, scaled
+):
     """Accepted means kept: killed in front of each write and sync, the next run delivers all."""
     counts = count_disk_calls(tmp_path, own_collector)
     moments = [(call, number + 1) for call in sorted(counts) for number in range(counts[call])]
     assert len(moments) > 30, counts
-    moments = moments[::scaled(5, 1)]
+    moments = moments[:: scaled(5, 1)]
     accepted = str(tmp_path / "counted.jsonl")
     struck = 0
     for index, (call, number) in enumerate(moments):
         # Two lives a folder: the first makes its file, the second continues what that one left.
-        prefix = strace("-f", "-o", os.devnull, "-e", "trace=" + call, "-e",
-                        "inject=%s:signal=SIGKILL:when=%d" % (call, number))
+        prefix = strace(
+            "-f",
+            "-o",
+            os.devnull,
+            "-e",
+            "trace=" + call,
+            "-e",
+            "inject=%s:signal=SIGKILL:when=%d" % (call, number),
+        )
         spool = tmp_path / ("spool-%d" % (index // 2))
         status = live(tmp_path, own_collector, spool, "life-%d" % index, prefix, accepted)
         struck += status == -signal.SIGKILL
         if index % 2 or index == len(moments) - 1:
-            deliver_what_is_left(own_collector, [accepted], tmp_path, spool=spool,
-                                 no_losses=True)
+            deliver_what_is_left(own_collector, [accepted], tmp_path, spool=spool, no_losses=True)
     # A continued file needs fewer writes, so that some of its lives end before their turn.
     assert struck > len(moments) * 0.6, "%d of %d lives were cut" % (struck, len(moments))
 
@@ -101,28 +120,36 @@ wait_for("never")
 def kill_in_thread(app, folder, which, call, number):
     """Have one thread of an application killed in front of its `number`th `call`."""
     thread = await_word(app, "threads")["ids"][which]
-    with traced(thread, "-e", "trace=" + call, "-e",
-                "inject=%s:signal=SIGKILL:when=%d" % (call, number)):
+    with traced(
+        thread, "-e", "trace=" + call, "-e", "inject=%s:signal=SIGKILL:when=%d" % (call, number)
+    ):
         tell(folder, "traced")
         return app.wait(30, expect=None)
 
 
-@pytest.mark.parametrize("which, call", [(1, "pwrite64"), (2, "fsync")],
-                         ids=["sender settling", "keeper syncing"])
+@pytest.mark.parametrize(
+    "which, call", [(1, "pwrite64"), (2, "fsync")], ids=["sender settling", "keeper syncing"]
+)
 def test_a_kill_in_front_of_a_write_of_the_librarys_own_threads_makes_no_copy(
-        own_collector, tmp_path, scaled, which, call):
+    own_collector, tmp_path, scaled, which, call
+):
     """Once: killed before it could note a delivery, the next run reads back and sends no copy."""
     numbers = {"pwrite64": scaled([1, 4, 9], range(1, 60)), "fsync": [1]}[call]
     for number in numbers:
         folder = tmp_path / ("life-%d" % number)
         folder.mkdir()
-        with application(THREADS, folder, own_collector.url,
-                         accepted=str(tmp_path / ("accepted-%d.jsonl" % number)),
-                         env={"DATACAT_SPOOL_DIR": str(folder / "spool")}) as app:
+        with application(
+            THREADS,
+            folder,
+            own_collector.url,
+            accepted=str(tmp_path / ("accepted-%d.jsonl" % number)),
+            env={"DATACAT_SPOOL_DIR": str(folder / "spool")},
+        ) as app:
             assert kill_in_thread(app, folder, which, call, number) == -signal.SIGKILL
         files = [str(each) for each in tmp_path.glob("accepted-*.jsonl")]
-        deliver_what_is_left(own_collector, files, tmp_path, spool=folder / "spool",
-                             no_losses=True)
+        deliver_what_is_left(
+            own_collector, files, tmp_path, spool=folder / "spool", no_losses=True
+        )
 
 
 ENDLESS = u"""
@@ -143,12 +170,17 @@ def test_kills_at_random_moments_lose_nothing(any_own_collector, spool, tmp_path
     accepted = str(tmp_path / "accepted.jsonl")
     kills = scaled(5, 200)
     for number in range(kills):
-        with application(ENDLESS, tmp_path, any_own_collector.url, ("run-%d" % number,),
-                         accepted=accepted, env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        with application(
+            ENDLESS,
+            tmp_path,
+            any_own_collector.url,
+            ("run-%d" % number,),
+            accepted=accepted,
+            env={"DATACAT_SPOOL_DIR": str(spool)},
+        ) as app:
             status = app.kill_after_accepted(chance.randrange(1, 120))
             assert status == -signal.SIGKILL
-    deliver_what_is_left(any_own_collector, [accepted], tmp_path, scaled(60, 900),
-                         no_losses=True)
+    deliver_what_is_left(any_own_collector, [accepted], tmp_path, scaled(60, 900), no_losses=True)
     check_bounds([accepted])
 
 
@@ -170,9 +202,15 @@ say("hanging")
 await_hang()
 """,
 }
-STATUS = {"plain exit": 0, "os._exit": 3, "close": 3, "killed": -signal.SIGKILL,
-          "terminated": -signal.SIGTERM, "end_on_signals": -signal.SIGTERM,
-          "killed in a hang": -signal.SIGKILL}
+STATUS = {
+    "plain exit": 0,
+    "os._exit": 3,
+    "close": 3,
+    "killed": -signal.SIGKILL,
+    "terminated": -signal.SIGTERM,
+    "end_on_signals": -signal.SIGTERM,
+    "killed in a hang": -signal.SIGKILL,
+}
 
 BEGINNING = u"""
 options = {"end_on_signals": (signal.SIGTERM,)} if sys.argv[3] == "end_on_signals" else {}
@@ -188,14 +226,18 @@ def crashes_told_by_the_client(sessions):
 
 
 def session_of_its_own(collector):
-    session, = [each for each in collector.sessions()
-                if any(event["name"] == "working" for event in each["events"] or ())]
+    (session,) = [
+        each
+        for each in collector.sessions()
+        if any(event["name"] == "working" for event in each["events"] or ())
+    ]
     return session
 
 
 def end_like(how, folder, collector, spool):
-    with application(BEGINNING + ENDS[how], folder, collector.url, (how,),
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        BEGINNING + ENDS[how], folder, collector.url, (how,), env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         if how == "killed in a hang":
             await_word(app, "hanging")
             wait_until(lambda: events_of(collector.sessions(), "application_appears_hung"))
@@ -207,23 +249,34 @@ def end_like(how, folder, collector, spool):
     return app
 
 
-@pytest.mark.parametrize("how, reason", [
-    ("plain exit", None), ("close", None), ("end_on_signals", None),
-    ("os._exit", "abnormal_termination"), ("killed", "abnormal_termination"),
-    ("terminated", "abnormal_termination"), ("killed in a hang", "killed_while_hung"),
-])
+@pytest.mark.parametrize(
+    "how, reason",
+    [
+        ("plain exit", None),
+        ("close", None),
+        ("end_on_signals", None),
+        ("os._exit", "abnormal_termination"),
+        ("killed", "abnormal_termination"),
+        ("terminated", "abnormal_termination"),
+        ("killed in a hang", "killed_while_hung"),
+    ],
+)
 def test_each_way_to_end_is_called_by_its_name(own_collector, spool, tmp_path, how, reason):
     """Crash: the next run tells a crash from an end, and a kill in a hang from another."""
     app = end_like(how, tmp_path, own_collector, spool)
     deliver_what_is_left(
-        own_collector, [app.accepted], tmp_path, until=lambda: (
-            not reason or session_of_its_own(own_collector)["crashed"]))
+        own_collector,
+        [app.accepted],
+        tmp_path,
+        until=lambda: (not reason or session_of_its_own(own_collector)["crashed"]),
+    )
     session = session_of_its_own(own_collector)
     crashes = crashes_told_by_the_client([session])
     assert [each["reason"] for each in crashes] == ([reason] if reason else [])
     assert bool(session["crashed"]) == bool(reason)
     assert [each["hung_before"] for each in crashes] == (
-        [how == "killed in a hang"] if reason else [])
+        [how == "killed in a hang"] if reason else []
+    )
     if not reason:
         assert bool(session.get("ended_at")) == (how != "close")
 
@@ -231,8 +284,12 @@ def test_each_way_to_end_is_called_by_its_name(own_collector, spool, tmp_path, h
 def test_a_crash_is_told_once_whoever_finds_it(own_collector, spool, tmp_path):
     """Crash: several next runs at once and after each other report one crash once."""
     app = end_like("killed", tmp_path, own_collector, spool)
-    runs = [application(NEXT_RUN, tmp_path, own_collector.url,
-                        env={"DATACAT_SPOOL_DIR": str(spool)}).start() for _ in range(3)]
+    runs = [
+        application(
+            NEXT_RUN, tmp_path, own_collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
+        ).start()
+        for _ in range(3)
+    ]
     tell(tmp_path, "finish")
     for run in runs:
         run.wait(30)

@@ -1,4 +1,5 @@
 """Bounds (13, 14): the cap, the limits of the system."""
+
 from __future__ import absolute_import, division
 
 import pytest
@@ -49,28 +50,37 @@ def lost_by_kind(report):
     """Return {kind: (how many were lost, how many logged)}, of which the lost are the oldest."""
     lost = {}
     for kind in ("state", "metric", "event", "exception"):
-        gone = [call.mark not in report.arrived for call in report.calls.values()
-                if call.kind == kind and call.fields.get("name") != "first"]
+        gone = [
+            call.mark not in report.arrived
+            for call in report.calls.values()
+            if call.kind == kind and call.fields.get("name") != "first"
+        ]
         lost[kind] = sum(gone), len(gone)
         assert gone == sorted(gone, reverse=True), "not the oldest %ss went" % kind
     return lost
 
 
-@pytest.mark.parametrize("amounts, all_went, some_went", [
-    ((300, 20, 20, 20), [], None),
-    ((20, 150, 150, 10), [], "metric"),
-    ((20, 100, 350, 20), ["metric"], "event"),
-    ((20, 50, 100, 350), ["metric", "event"], "exception"),
-], ids=["states merge", "metrics go", "events go", "exceptions go"])
+@pytest.mark.parametrize(
+    "amounts, all_went, some_went",
+    [
+        ((300, 20, 20, 20), [], None),
+        ((20, 150, 150, 10), [], "metric"),
+        ((20, 100, 350, 20), ["metric"], "event"),
+        ((20, 50, 100, 350), ["metric", "event"], "exception"),
+    ],
+    ids=["states merge", "metrics go", "events go", "exceptions go"],
+)
 def test_at_the_cap_what_matters_least_goes_first_and_each_loss_is_counted(
-        make_collector, generation, tmp_path, scaled, amounts, all_went, some_went):
+    make_collector, generation, tmp_path, scaled, amounts, all_went, some_went
+):
     """Never silent: in the order of sacrifice, the oldest first; the merged state is right."""
     server = make_collector(classic=generation == "classic").start()
     server.stop()
     factor = scaled(1, 4)
     arguments = [amount * factor for amount in amounts] + [CAP * factor]
-    with application(CAPPED, tmp_path, server.url, arguments,
-                     env={"DATACAT_SPOOL_DIR": str(tmp_path / "spool")}) as app:
+    with application(
+        CAPPED, tmp_path, server.url, arguments, env={"DATACAT_SPOOL_DIR": str(tmp_path / "spool")}
+    ) as app:
         assert await_word(app, "logged")["size"] <= 1.5 * CAP * factor, "it grew past its cap"
         server.start()
         tell(tmp_path, "served")
@@ -84,10 +94,9 @@ def test_at_the_cap_what_matters_least_goes_first_and_each_loss_is_counted(
     # A classic server shows no history to count in; reports of losses are merged as well.
     assert server.classic or 0 < len(report.deviations["merged"]) <= flushed["merged"]
     # Counted by what the server holds, never by what the client says.
-    told = sum(each["count"] for each in
-               events_of(server.sessions(), "datacat_records_dropped"))
+    told = sum(each["count"] for each in events_of(server.sessions(), "datacat_records_dropped"))
     assert told == len(report.deviations["lost"]) == flushed["dropped"]
-    session, = server.sessions()
+    (session,) = server.sessions()
     assert session["ended_at"], "the end went too"
     check_bounds([app.accepted])
 
@@ -243,8 +252,7 @@ def check_nothing_lost(app, collector):
     assert not any(said(app, "ended")[0][name] for name in LOSSES)
 
 
-def test_a_file_that_may_not_grow_is_neither_raised_nor_a_reason_to_lose(
-        own_collector, tmp_path):
+def test_a_file_that_may_not_grow_is_neither_raised_nor_a_reason_to_lose(own_collector, tmp_path):
     """Never in the way: what has no room in the file waits in memory, and all comes."""
     app = run_limited("RLIMIT_FSIZE", NO_LARGER_FILE, tmp_path, own_collector.url)
     assert said(app, "limited")[0]["in_memory"] > 0, "the limit was not felt"
@@ -253,18 +261,21 @@ def test_a_file_that_may_not_grow_is_neither_raised_nor_a_reason_to_lose(
 
 
 def test_no_free_descriptor_is_neither_raised_nor_a_reason_to_lose(
-        own_collector, v1_proxy, tmp_path):
+    own_collector, v1_proxy, tmp_path
+):
     """Never in the way: neither a sync nor a connection can be had, and all comes later."""
+
     def take_the_connection_away(app):
         v1_proxy.refuse()
         tell(tmp_path, "limit")
         await_word(app, "limited")
         v1_proxy.heal()
 
-    app = run_limited("RLIMIT_NOFILE", NO_DESCRIPTOR, tmp_path, v1_proxy.url,
-                      take_the_connection_away)
+    app = run_limited(
+        "RLIMIT_NOFILE", NO_DESCRIPTOR, tmp_path, v1_proxy.url, take_the_connection_away
+    )
     assert "Too many open files" in said(app, "felt")[0]["last_error"]
-    unsynced, = warnings_of(app, "cannot be synced")
+    (unsynced,) = warnings_of(app, "cannot be synced")
     assert "Too many open files" in unsynced
     check_nothing_lost(app, own_collector)
 
@@ -276,8 +287,11 @@ def test_no_memory_is_not_raised_and_each_record_it_costs_is_counted(own_collect
     assert limited["dropped"] > 10, "the limit was not felt: %s" % limited
     assert ended["dead"] == ended["merged"] == 0
     # A read-back needs memory as well; three that get none are the last.
-    report = await_delivery(own_collector, [app.accepted], allow={
-        "lost": ended["dropped"], "twice": ended["possibly_twice"]})
+    report = await_delivery(
+        own_collector,
+        [app.accepted],
+        allow={"lost": ended["dropped"], "twice": ended["possibly_twice"]},
+    )
     assert report.accepted == 20 + 120 + 30 + 10
     assert len(report.deviations["lost"]) == ended["dropped"]
     told = events_of(own_collector.sessions(), "datacat_records_dropped")

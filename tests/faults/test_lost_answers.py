@@ -1,4 +1,5 @@
 """Once (1, 4, 5): what a broken exchange leaves open is read back, never guessed."""
+
 from __future__ import absolute_import, division
 
 import collections
@@ -29,14 +30,21 @@ def strike(proxy, fault, kind, predicate, times=None):
 def struck_of_each_kind(proxy, fault):
     """Return how often the fault struck an open, state, event, metric or end."""
     return collections.Counter(
-        seen.path.rsplit("/", 1)[1] for seen in proxy.log if seen.fault == fault.name)
+        seen.path.rsplit("/", 1)[1] for seen in proxy.log if seen.fault == fault.name
+    )
 
 
 def deliver_with_lost_answers(trial, proxy, fault, records):
     """Lose the answers to a tenth of all requests that change something; check all promises."""
     for operation in ("sessions", "events", "metrics", "state", "end"):
-        strike(proxy, fault, lambda seen, ending="/" + operation: (
-            seen.method == "POST" and seen.path.endswith(ending)), every(10, first=3))
+        strike(
+            proxy,
+            fault,
+            lambda seen, ending="/" + operation: (
+                seen.method == "POST" and seen.path.endswith(ending)
+            ),
+            every(10, first=3),
+        )
     trial.start(records=records, sessions=4)
     trial.await_drained(within=LONG_DRAIN)
     trial.leave()
@@ -48,8 +56,7 @@ def deliver_with_lost_answers(trial, proxy, fault, records):
 
 
 @pytest.mark.parametrize("generation", ["v1", "classic"])
-def test_an_answer_lost_after_the_server_applied_the_request_makes_no_copy(
-        trial, proxy, scaled):
+def test_an_answer_lost_after_the_server_applied_the_request_makes_no_copy(trial, proxy, scaled):
     """Once: 0 lost, 0 twice, in order and the merged state right, with no help of the server."""
     deliver_with_lost_answers(trial, proxy, LoseAnswer(), scaled(100, 5000))
 
@@ -73,8 +80,7 @@ def test_a_lost_answer_to_an_open_leaves_one_empty_session_at_most(trial, proxy,
     trial.check_no_losses()
 
 
-def test_a_request_cut_before_its_last_byte_is_sent_again_and_makes_no_copy(
-        trial, proxy, scaled):
+def test_a_request_cut_before_its_last_byte_is_sent_again_and_makes_no_copy(trial, proxy, scaled):
     """Once: what did not arrive is found absent, twice with quiet between, and sent again."""
     records, times = scaled((80, 4), (5000, None))
     strike(proxy, CutBeforeLastByte(), is_write, every(scaled(5, 20), first=3), times)
@@ -87,11 +93,14 @@ def test_a_request_cut_before_its_last_byte_is_sent_again_and_makes_no_copy(
 
 
 def test_a_gateway_that_answers_for_the_server_makes_no_copy_and_loses_nothing(
-        trial, proxy, scaled):
+    trial, proxy, scaled
+):
     """Once: 500, 502 and 504 say nothing of whether the server applied the request."""
     records, times = scaled((60, 1), (5000, None))
-    faults = [gateway_error(status, applied).named("%d, applied: %s" % (status, applied))
-              for status, applied in GATEWAY]
+    faults = [
+        gateway_error(status, applied).named("%d, applied: %s" % (status, applied))
+        for status, applied in GATEWAY
+    ]
     for first, fault in enumerate(faults, 3):
         strike(proxy, fault, is_write, every(40, first), times)
     trial.start(records=records, sessions=8)

@@ -1,4 +1,5 @@
 """Network (30): a server that loses its data and comes back empty gets its sessions again."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -38,8 +39,7 @@ def mark_of_state(session):
     return (session["state"] or {}).get("mark")
 
 
-def test_a_server_that_lost_its_data_gets_its_sessions_and_all_later_records(
-        trial, proxy, scaled):
+def test_a_server_that_lost_its_data_gets_its_sessions_and_all_later_records(trial, proxy, scaled):
     """Kept: reopened once each, the merged state first; what came after the loss is all there."""
     sessions = scaled(2, 8)
     records = 100 * sessions
@@ -51,8 +51,11 @@ def test_a_server_that_lost_its_data_gets_its_sessions_and_all_later_records(
     lose_data(trial.server)
     trial.await_drained(monotonic())
     trial.leave()
-    delivered_before = [seen for seen in proxy.log if seen.applied and seen.path.split("/")[3:4]
-                        and seen.path.split("/")[3] in lost_ids]
+    delivered_before = [
+        seen
+        for seen in proxy.log
+        if seen.applied and seen.path.split("/")[3:4] and seen.path.split("/")[3] in lost_ids
+    ]
     assert len(delivered_before) >= len(before)
     check_what_is_there(trial, delivered_before, lost_ids)
     check_bounds([trial.accepted])
@@ -63,22 +66,35 @@ def check_what_is_there(trial, delivered_before, lost_ids):
     """Every record is in the new server or was delivered to the one that lost it."""
     report = trial.compare()
     bodies = b"".join(seen.body for seen in delivered_before)
-    gone = [mark for mark, call in report.calls.items()
-            if call.kind != "state" and mark not in report.arrived]
+    gone = [
+        mark
+        for mark, call in report.calls.items()
+        if call.kind != "state" and mark not in report.arrived
+    ]
     assert all(mark.encode("ascii") in bodies for mark in gone)
     for kind in ("twice", "out_of_order", "split", "mixed"):
         assert not report.deviations[kind], str(report)
     there = trial.sessions()
-    reopened = [event for session in there for event in session["events"]
-                if event["name"] == "session_reopened"]
+    reopened = [
+        event
+        for session in there
+        for event in session["events"]
+        if event["name"] == "session_reopened"
+    ]
     assert set(event["data"]["lost_session_id"] for event in reopened) == lost_ids
     states = dict((state["mark"], state) for state in merged_states(trial))
     assert sorted(mark_of_state(session) for session in there) == sorted(states)
     for session in there:
         expected = states[mark_of_state(session)]
         # v1 puts the product that a session was opened with into its state.
-        assert dict((key, value) for key, value in comparable(session["state"]).items()
-                    if key in expected or key not in ("product", "version")) == expected
+        assert (
+            dict(
+                (key, value)
+                for key, value in comparable(session["state"]).items()
+                if key in expected or key not in ("product", "version")
+            )
+            == expected
+        )
 
 
 def merged_states(trial):
@@ -87,5 +103,6 @@ def merged_states(trial):
     for call in read_accepted([trial.accepted]).values():
         if call.kind == "state":
             merged[call.session] = merge(
-                merged.get(call.session, {}), comparable(call.fields), not trial.server.classic)
+                merged.get(call.session, {}), comparable(call.fields), not trial.server.classic
+            )
     return list(merged.values())

@@ -1,4 +1,5 @@
 """Other processes, products and users at one spool folder (15, 16): each only its own."""
+
 from __future__ import absolute_import, division
 
 import glob
@@ -39,15 +40,23 @@ say("ended", **session.stats())
 
 def start_many(count, folder, collector, spool, then=(), connect_wait=5):
     """Start applications that share a folder and a file for what they accepted."""
-    return [application(
-        WORKING, folder, collector.url, ("w%d" % number, connect_wait) + tuple(then),
-        accepted=os.path.join(str(folder), "accepted.jsonl"),
-        env={"DATACAT_SPOOL_DIR": str(spool)}).start() for number in range(count)]
+    return [
+        application(
+            WORKING,
+            folder,
+            collector.url,
+            ("w%d" % number, connect_wait) + tuple(then),
+            accepted=os.path.join(str(folder), "accepted.jsonl"),
+            env={"DATACAT_SPOOL_DIR": str(spool)},
+        ).start()
+        for number in range(count)
+    ]
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["two", "many"])
 def test_many_processes_of_one_application_do_not_disturb_each_other(
-        own_collector, spool, tmp_path, scaled, many):
+    own_collector, spool, tmp_path, scaled, many
+):
     """Once: 2 and 20 processes at once lose nothing, copy nothing and mix nothing."""
     count = scaled(7, 20) if many else 2
     running = start_many(count, tmp_path, own_collector, spool)
@@ -67,7 +76,8 @@ def test_many_processes_of_one_application_do_not_disturb_each_other(
 
 
 def test_processes_that_race_to_adopt_what_as_many_left_make_no_copy(
-        make_collector, spool, tmp_path, scaled):
+    make_collector, spool, tmp_path, scaled
+):
     """Once: each left outbox has one heir, however many look for it at the same moment."""
     collector = make_collector().start()
     collector.stop()
@@ -84,8 +94,10 @@ def test_processes_that_race_to_adopt_what_as_many_left_make_no_copy(
     collector.start()
     racers = tmp_path / "racers"
     racers.mkdir()
-    heirs = [application(RACING, racers, collector.url,
-                         env={"DATACAT_SPOOL_DIR": str(spool)}).start() for _ in range(count)]
+    heirs = [
+        application(RACING, racers, collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}).start()
+        for _ in range(count)
+    ]
     for each in heirs:
         await_word(each, "ready")
     tell(racers, "start")
@@ -125,9 +137,14 @@ session.end(20)
 
 
 def scoped(folder, spool, collector, writer, product, key, then):
-    return application(SCOPED, folder, collector.url, (writer, product, key, then),
-                       accepted=os.path.join(str(folder), collector.db[-14:] + product),
-                       env={"DATACAT_SPOOL_DIR": str(spool)})
+    return application(
+        SCOPED,
+        folder,
+        collector.url,
+        (writer, product, key, then),
+        accepted=os.path.join(str(folder), collector.db[-14:] + product),
+        env={"DATACAT_SPOOL_DIR": str(spool)},
+    )
 
 
 def all_accepted(folder, collector):
@@ -137,7 +154,8 @@ def all_accepted(folder, collector):
 
 
 def test_products_and_servers_share_a_folder_and_never_each_others_records(
-        make_collector, spool, tmp_path):
+    make_collector, spool, tmp_path
+):
     """Trust: only the same scope adopts an outbox; nothing goes to another server or product."""
     servers = [make_collector().start(), make_collector(api_key="the key").start()]
     parties = [(servers[0], "one", ""), (servers[0], "two", ""), (servers[1], "one", "the key")]
@@ -183,12 +201,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_folder_deleted_under_a_running_application_is_made_again(
-        make_collector, spool, tmp_path):
+    make_collector, spool, tmp_path
+):
     """Accepted means kept: what waits moves to a new file, and a kill afterwards loses nothing."""
     collector = make_collector().start()
     collector.stop()
-    with application(DELETED, tmp_path, collector.url,
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        DELETED, tmp_path, collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         await_word(app, "before")
         shutil.rmtree(str(spool))
         tell(tmp_path, "deleted")
@@ -223,11 +243,14 @@ wait_for("seen")
 def test_outboxes_are_private_whatever_the_umask(own_collector, tmp_path, umask):
     """Trust: the folder is 0700 and every file in it 0600."""
     spool = tmp_path / "spool"
-    with application(PRIVATE, tmp_path, own_collector.url, (umask,),
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        PRIVATE, tmp_path, own_collector.url, (umask,), env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         assert await_word(app, "logged")["in_memory"] == 0
-        modes = dict((name, stat.S_IMODE(os.stat(str(spool / name)).st_mode))
-                     for name in os.listdir(str(spool)))
+        modes = dict(
+            (name, stat.S_IMODE(os.stat(str(spool / name)).st_mode))
+            for name in os.listdir(str(spool))
+        )
         tell(tmp_path, "seen")
         app.wait(20)
     assert len(modes) >= 2, modes
@@ -239,7 +262,8 @@ def test_outboxes_are_private_whatever_the_umask(own_collector, tmp_path, umask)
 
 @pytest.mark.parametrize("is_foreign", [False, True], ids=["symlink", "another user's"])
 def test_an_outbox_that_is_not_ours_is_neither_read_nor_written(
-        make_collector, spool, tmp_path, is_foreign):
+    make_collector, spool, tmp_path, is_foreign
+):
     """Trust: a file put into the folder as a link, or owned by another, is left alone."""
     if is_foreign and os.getuid() != 0:
         pytest.skip("only root can give a file to another user")
@@ -257,8 +281,9 @@ def test_an_outbox_that_is_not_ours_is_neither_read_nor_written(
         os.symlink(str(tmp_path / "elsewhere"), planted)
     before = content_and_time(planted)
     collector.start()
-    with application(WORKING, tmp_path, collector.url, ("own", 5), env=env,
-                     accepted=str(tmp_path / "own.jsonl")) as own:
+    with application(
+        WORKING, tmp_path, collector.url, ("own", 5), env=env, accepted=str(tmp_path / "own.jsonl")
+    ) as own:
         own.wait(30)
     await_delivery(collector, [own.accepted])
     check_bounds([own.accepted])

@@ -1,4 +1,5 @@
 """Once (3): a server that stands still and goes on applies what was sent meanwhile, once."""
+
 from __future__ import absolute_import, division
 
 import time
@@ -17,7 +18,8 @@ def server(own_server):
 
 
 def test_a_server_stopped_while_requests_time_out_makes_no_copies_when_it_goes_on(
-        trial, proxy, scaled):
+    trial, proxy, scaled
+):
     """Once: what was sent into the silence is looked for before it is sent again."""
     trial.start(records=scaled(120, 600), sessions=2, seconds_between=0.02, timeout=0.3)
     wait_until(lambda: sum(is_write(seen) and bool(seen.status) for seen in proxy.log) > 5)

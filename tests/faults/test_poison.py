@@ -1,4 +1,5 @@
 """Network (24): a record that the server will not take becomes a dead letter, and only it."""
+
 from __future__ import absolute_import, division
 
 import pytest
@@ -41,8 +42,11 @@ def check_only_poison_is_dead(trial, proxy, fault, poison):
     # The update that is dead is missing in every state after it.
     report = trial.check(allow={"lost": poison, "different": float("inf")})
     lost = [mark for mark in report.calls if mark not in report.arrived]
-    assert lost == [mark for mark, call in report.calls.items()
-                    if is_poisonous(call) and not (trial.server.classic and call.kind == "state")]
+    assert lost == [
+        mark
+        for mark, call in report.calls.items()
+        if is_poisonous(call) and not (trial.server.classic and call.kind == "state")
+    ]
     return losses
 
 
@@ -63,8 +67,7 @@ def test_a_record_that_the_server_refuses_becomes_the_only_dead_letter(trial, pr
     assert not any(losses.values()), losses
 
 
-def test_a_record_that_always_fails_by_itself_becomes_the_only_dead_letter(
-        trial, proxy, failure):
+def test_a_record_that_always_fails_by_itself_becomes_the_only_dead_letter(trial, proxy, failure):
     """Never silent: after ten failures (and here 1 s for ten minutes) at a server that answers."""
     proxy.rule(FAILURES[failure], is_poison)
     trial.start(15, source="poisoned.py", quick=True, timeout=0.3)

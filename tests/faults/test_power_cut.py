@@ -3,6 +3,7 @@
 strace records every write and sync of the application; at each sync the disk is rebuilt as a cut
 just then would leave it. What a disk does that lies about its syncs cannot be shown.
 """
+
 from __future__ import absolute_import, division
 
 import os
@@ -55,7 +56,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-
 class Life(object):
     """What is known of an application whose disk was recorded, its times as strace has them."""
 
@@ -87,25 +87,34 @@ class Life(object):
         if self._durability == "process":
             safe -= LAST_SECOND + self.lateness(cut_at)
         for call in self.calls[after:]:
-            assert self._may_be_lost(call, safe), (
-                "%r is gone, which returned %.3f s before the cut" % (call, cut_at - call.ended))
+            assert self._may_be_lost(
+                call, safe
+            ), "%r is gone, which returned %.3f s before the cut" % (call, cut_at - call.ended)
         return set(call.mark for call in self.calls[after:])
 
     def _may_be_lost(self, call, safe):
-        return (call.outcome != RETURNED or call.ended >= safe
-                # Visible in stats(), and said in the README: it found the outbox busy.
-                or call.fields["data"]["number"] in self._aside)
+        return (
+            call.outcome != RETURNED
+            or call.ended >= safe
+            # Visible in stats(), and said in the README: it found the outbox busy.
+            or call.fields["data"]["number"] in self._aside
+        )
 
 
 def live(folder, url, durability, records, pause, checkpoint_bytes):
     """Run an application on a recorded disk to its SIGKILL; return (Life, the accepted file)."""
     (folder / "disk").mkdir()
     prefix = recording(str(folder / "trace"))
-    with application(LIFE, folder, url, (durability, records, pause, checkpoint_bytes),
-                     prefix=prefix,
-                     env={"DATACAT_SPOOL_DIR": str(folder / "disk" / "spool")}) as app:
+    with application(
+        LIFE,
+        folder,
+        url,
+        (durability, records, pause, checkpoint_bytes),
+        prefix=prefix,
+        env={"DATACAT_SPOOL_DIR": str(folder / "disk" / "spool")},
+    ) as app:
         app.wait(120 + records * (pause + 0.05), expect=-signal.SIGKILL)
-    logged, = said(app, "logged")
+    (logged,) = said(app, "logged")
     assert len(logged["aside"]) <= records // 20, "too many calls found the outbox busy"
     return Life(folder, app.accepted, durability, logged["aside"]), app.accepted
 
@@ -132,12 +141,14 @@ def scope_in(files):
 
 @pytest.mark.parametrize("durability", ["process", "power"])
 def test_a_power_cut_takes_the_last_second_and_with_durability_power_nothing(
-        own_collector, v1_proxy, tmp_path, quick_folder, scaled, durability):
+    own_collector, v1_proxy, tmp_path, quick_folder, scaled, durability
+):
     """Power: cut as of any sync the outbox is whole, and has all but the last second."""
     # Slower than the application logs, so that there is always something to lose.
     v1_proxy.rule(Delay(answer=0.02), is_write)
-    life, accepted = live(tmp_path, v1_proxy.url, durability, scaled(500, 2500), 0.006,
-                          scaled(3 << 20, 1 << 22))
+    life, accepted = live(
+        tmp_path, v1_proxy.url, durability, scaled(500, 2500), 0.006, scaled(3 << 20, 1 << 22)
+    )
     root = tmp_path / "disk"
     disk, chance, every = RecordedDisk(root), random.Random(17), scaled(30, 20)
     cuts = 0
@@ -164,7 +175,7 @@ def check_as_recorded(disk, root):
 
 def check_struck(disk, durability, cuts, calls):
     """Assert that there was much to cut: syncs, and checkpoints in between."""
-    synced = dict((path[-len("outbox-wal"):], count) for path, count in disk.synced.items())
+    synced = dict((path[-len("outbox-wal") :], count) for path, count in disk.synced.items())
     assert cuts == sum(synced.values()) + 1
     assert synced["outbox-wal"] >= (calls if durability == "power" else 4), synced
     # Two are of the file's making, each other is a checkpoint's.
@@ -176,8 +187,9 @@ def check_delivery(files, root, collector, proxy, accepted, lost):
     proxy.clear()
     folder = root.parent / "after the cut"
     spool = lay_out(files, root, folder)
-    with application(NEXT_RUN, folder, proxy.url,
-                     env={"DATACAT_SPOOL_DIR": os.path.join(spool, "spool")}) as run:
+    with application(
+        NEXT_RUN, folder, proxy.url, env={"DATACAT_SPOOL_DIR": os.path.join(spool, "spool")}
+    ) as run:
         await_word(run, "up")
         await_delivery(collector, [accepted], 120, allow={"lost": len(lost)})
         tell(folder, "finish")

@@ -1,4 +1,5 @@
 """Once (2): where somebody else writes into the session too, what may be twice is counted."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -30,16 +31,25 @@ def check_order_of_each_writer(sessions):
                 latest[writer] = int(number)
 
 
-@pytest.mark.parametrize("second", [
-    pytest.param("fork", marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")),
-    "client"])
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param(
+            "fork", marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+        ),
+        "client",
+    ],
+)
 def test_with_a_second_writer_nothing_is_lost_and_what_may_be_twice_is_counted(
-        trial, proxy, scaled, second):
+    trial, proxy, scaled, second
+):
     """Once: v1 tells records apart by their time; on classic each doubt makes a counted copy."""
     records = scaled(60, 1500)
     by_chance = one_in(10, seed=3)
-    proxy.rule(LoseAnswer(), lambda seen: (
-        is_write(seen) and b'"aside"' not in seen.body and by_chance(seen)))
+    proxy.rule(
+        LoseAnswer(),
+        lambda seen: (is_write(seen) and b'"aside"' not in seen.body and by_chance(seen)),
+    )
     trial.start(records, seconds_between=0.002, source="two_writers.py", second=second)
     trial.await_drained(within=scaled(60, 900))
     if second == "fork":
@@ -49,8 +59,8 @@ def test_with_a_second_writer_nothing_is_lost_and_what_may_be_twice_is_counted(
     assert struck >= records / 15
     counted = check_what_was_counted(trial, struck)
     report = trial.check(
-        allow={"twice": counted, "out_of_order": float("inf")},
-        own_events=OWN_EVENTS | {ASIDE})
+        allow={"twice": counted, "out_of_order": float("inf")}, own_events=OWN_EVENTS | {ASIDE}
+    )
     assert bool(report.deviations["twice"]) == trial.server.classic
     sessions = trial.sessions()
     check_order_of_each_writer(sessions)

@@ -1,4 +1,5 @@
 """24 hours in small (36): a high rate, faults at random, and everything flat at the end."""
+
 from __future__ import absolute_import, division
 
 import collections
@@ -168,8 +169,13 @@ class Fire(object):
 @pytest.fixture
 def fire(own_collector, scaled):
     with FaultProxy(own_collector.port) as proxy:
-        fire = Fire(own_collector, proxy, scaled((0.1, 0.5), (0.5, 5)), scaled((0.2, 1), (2, 10)),
-                    scaled(100, 1000))
+        fire = Fire(
+            own_collector,
+            proxy,
+            scaled((0.1, 0.5), (0.5, 5)),
+            scaled((0.2, 1), (2, 10)),
+            scaled(100, 1000),
+        )
         yield fire
     own_collector.resume()
 
@@ -177,8 +183,13 @@ def fire(own_collector, scaled):
 def start_soaking(name, folder, spool, fire, accepted, scaled):
     options = dict(connect_wait=0.2, timeout=scaled(0.5, 3), deadline=scaled(2, 9))
     return application(
-        SOAK, folder, fire.url, (name, json.dumps(options), scaled(1, 5), 0.04),
-        env={"DATACAT_SPOOL_DIR": str(spool)}, accepted=accepted).start()
+        SOAK,
+        folder,
+        fire.url,
+        (name, json.dumps(options), scaled(1, 5), 0.04),
+        env={"DATACAT_SPOOL_DIR": str(spool)},
+        accepted=accepted,
+    ).start()
 
 
 def measured_in_calm(app, folder, phase, collector):
@@ -196,7 +207,8 @@ def measured_in_calm(app, folder, phase, collector):
 
 
 def test_a_soak_leaves_memory_threads_descriptors_and_files_flat(
-        own_collector, spool, tmp_path, scaled, fire):
+    own_collector, spool, tmp_path, scaled, fire
+):
     """Long runs: after 20 minutes of faults all has arrived once, and nothing has grown."""
     accepted = str(tmp_path / "accepted.jsonl")
     kills, until_killed = scaled((1, 2), (20, 12))
@@ -214,7 +226,8 @@ def test_a_soak_leaves_memory_threads_descriptors_and_files_flat(
         app.wait(10)
     assert fire.struck["application killed"] == kills
     assert sum(fire.struck.values()) > scaled(9, 100) and set(fire.struck) > set(
-        scaled((), fire.LINE + fire.SERVER))
+        scaled((), fire.LINE + fire.SERVER)
+    )
     assert fire.requests_harmed > scaled(8, 200)
     assert not any(late["losses"].values()), late
     assert late["memory"] < early["memory"] + 4 * 1024 * 1024, (early, late)
@@ -257,8 +270,9 @@ say("gone", grown=grown, files=sum(os.path.getsize(os.path.join(spool, each))
 def test_sessions_that_come_and_go_leave_nothing_behind(own_collector, spool, tmp_path, scaled):
     """Long runs: a session that is over and that nobody holds takes neither memory nor disk."""
     count = scaled(150, 5000)
-    with application(COME_AND_GO, tmp_path, own_collector.url, (count,),
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        COME_AND_GO, tmp_path, own_collector.url, (count,), env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         gone = await_word(app, "gone", scaled(60, 600))
         app.wait(10)
     assert gone["grown"] < count // 10, gone

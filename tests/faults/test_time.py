@@ -1,4 +1,5 @@
 """Clocks and heartbeats (31, 32, 33, 35): only an application that hangs is said to hang."""
+
 from __future__ import absolute_import, division
 
 import sys
@@ -62,16 +63,24 @@ def clocks(tmp_path):
 
 
 def test_a_wall_clock_that_jumps_changes_neither_order_nor_delivery(
-        own_server, spool, tmp_path, scaled, clocks):
+    own_server, spool, tmp_path, scaled, clocks
+):
     """Time: an hour ahead, an hour back, 1970 and 2038: order and sending go by other clocks.
 
     The server is away at each jump, so that it finds sender and keeper asleep; and a hang after
     the jumps is noticed in time.
     """
-    jumps = scaled([-HOUR, 10 - time.time(), 12 * YEAR, 0],
-                   3 * [HOUR, -HOUR, 10 - time.time(), 0, 12 * YEAR, 0, 0])
-    with application(JUMPS, tmp_path, own_server.url, (len(jumps),),
-                     env=dict(clocks.env, DATACAT_SPOOL_DIR=str(spool))) as app:
+    jumps = scaled(
+        [-HOUR, 10 - time.time(), 12 * YEAR, 0],
+        3 * [HOUR, -HOUR, 10 - time.time(), 0, 12 * YEAR, 0, 0],
+    )
+    with application(
+        JUMPS,
+        tmp_path,
+        own_server.url,
+        (len(jumps),),
+        env=dict(clocks.env, DATACAT_SPOOL_DIR=str(spool)),
+    ) as app:
         for step, jump in enumerate(jumps):
             own_server.kill()
             tell(tmp_path, "away-%d" % step)
@@ -93,8 +102,12 @@ def test_a_wall_clock_that_jumps_changes_neither_order_nor_delivery(
     seen = [each["wall"] for each in said(app, "logged")]
     assert min(seen) < HOUR and max(seen) > time.time() + 11 * YEAR, seen
     if not own_server.classic:
-        times = [event["timestamp"][:4] for session in own_server.sessions()
-                 for event in session["events"] if event["name"] == "step"]
+        times = [
+            event["timestamp"][:4]
+            for session in own_server.sessions()
+            for event in session["events"]
+            if event["name"] == "step"
+        ]
         assert "1970" in times and max(times) >= "2037", "the clock did not jump"
     check_bounds([app.accepted])
 
@@ -138,14 +151,16 @@ def outboxes_hold(spool, text):
 
 @pytest.mark.parametrize("server", ["answers", "never answers"])
 def test_a_blocked_main_thread_is_one_hang_and_one_recovery_with_its_stack(
-        make_collector, spool, tmp_path, server):
+    make_collector, spool, tmp_path, server
+):
     """Watchdog: told once, in time, with what blocked; also where the server never answers."""
     collector = make_collector().start()
     if server == "never answers":
         collector.pause()
     try:
-        with application(HANGS, tmp_path, collector.url,
-                         env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+        with application(
+            HANGS, tmp_path, collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
+        ) as app:
             began = await_word(app, "blocking")["at"]
             wait_until(lambda: outboxes_hold(spool, b"application_appears_hung"), 6)
             assert time.time() - began < 1.0 + 0.25 + 1.0, "the hang was noticed too late"
@@ -159,8 +174,8 @@ def test_a_blocked_main_thread_is_one_hang_and_one_recovery_with_its_stack(
     finally:
         collector.resume()
     wait_until(lambda: events_of(collector.sessions(), "application_recovered"))
-    hang, = events_of(collector.sessions(), "application_appears_hung")
-    recovery, = events_of(collector.sessions(), "application_recovered")
+    (hang,) = events_of(collector.sessions(), "application_appears_hung")
+    (recovery,) = events_of(collector.sessions(), "application_recovered")
     assert hang["timeout"] == 1.0 and 1.0 <= hang["seconds_since_heartbeat"] < 3.0
     assert hang["stacks"][0]["thread"] == "MainThread"
     assert "the_place_that_blocks" in "".join(hang["stacks"][0]["stack"])
@@ -204,8 +219,9 @@ def stop_for(app, seconds, meanwhile=lambda: None):
 def test_a_stopped_process_does_not_hang(own_collector, spool, tmp_path, scaled):
     """Watchdog: SIGSTOP for longer than the timeout is neither a hang nor a recovery."""
     stops = scaled(2, 20)
-    with application(BEATS, tmp_path, own_collector.url, (1.0, 0.2),
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        BEATS, tmp_path, own_collector.url, (1.0, 0.2), env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         await_word(app, "beating")
         for _ in range(stops):
             stop_for(app, 1.8)  # over the timeout, and over the second that a check may be late
@@ -225,8 +241,13 @@ def test_a_machine_that_sleeps_does_not_hang(own_collector, spool, tmp_path, sca
     clock, and counts as a hang: once, to show that the clock makes the difference.
     """
     sleeps = scaled(3, 30)
-    with application(BEATS, tmp_path, own_collector.url, (0.4, 0.3),
-                     env=dict(clocks.env, DATACAT_SPOOL_DIR=str(spool))) as app:
+    with application(
+        BEATS,
+        tmp_path,
+        own_collector.url,
+        (0.4, 0.3),
+        env=dict(clocks.env, DATACAT_SPOOL_DIR=str(spool)),
+    ) as app:
         await_word(app, "beating")
         stop_for(app, 0.7)
         wait_until(lambda: outboxes_hold(spool, b"application_recovered"), 5)
@@ -267,8 +288,9 @@ session.end(20)
 
 def test_a_pause_is_no_hang_and_monitoring_goes_on_after_it(own_collector, spool, tmp_path):
     """Watchdog: time between pause and resume does not count; a hang after it is seen."""
-    with application(PAUSES, tmp_path, own_collector.url,
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        PAUSES, tmp_path, own_collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         await_word(app, "paused")
         check_no_hangs(own_collector)
         tell(tmp_path, "hang")
@@ -277,4 +299,3 @@ def test_a_pause_is_no_hang_and_monitoring_goes_on_after_it(own_collector, spool
     check_bounds([app.accepted])
     assert len(events_of(own_collector.sessions(), "application_appears_hung")) == 1
     assert len(events_of(own_collector.sessions(), "application_recovered")) == 1
-

@@ -1,4 +1,5 @@
 """What Python puts in the way (20, 21, 22): odd values, logging's handlers, gevent."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -75,38 +76,62 @@ say("flushed", flushed=session.flush(20), refused=refused, **session.stats())
 session.end(20)
 """
 EXPECTED = {
-    "datetime": "2026-01-02T03:04:05.000006", "aware": "2026-01-02T03:04:05+05:30",
-    "date": "2026-01-02", "time": "03:04:00", "timedelta": 86402.5, "decimal": "1.10",
-    "uuid": "00000000-0000-0000-0000-000000000007", "bytes": u"caf\xe9", "set": [1, 2, 3],
-    "tuple": [1, [2]], "nan": "NaN", "infinity": "-Infinity", "huge": "1" + "0" * 400,
-    "exception": "ValueError: v", "path": "/a/b", "numpy": 5, "odd integer": 3, "odd float": 1.5,
-    "repr": "<shown>", "cycle": ["<cycle>"], "emoji": u"\U0001f600", "none": None, "true": True,
-    "enum": 2, "nothing": {}, "surrogate": u"a\ufffdb", "bad bytes": u"\ufffd\ufffd",
+    "datetime": "2026-01-02T03:04:05.000006",
+    "aware": "2026-01-02T03:04:05+05:30",
+    "date": "2026-01-02",
+    "time": "03:04:00",
+    "timedelta": 86402.5,
+    "decimal": "1.10",
+    "uuid": "00000000-0000-0000-0000-000000000007",
+    "bytes": u"caf\xe9",
+    "set": [1, 2, 3],
+    "tuple": [1, [2]],
+    "nan": "NaN",
+    "infinity": "-Infinity",
+    "huge": "1" + "0" * 400,
+    "exception": "ValueError: v",
+    "path": "/a/b",
+    "numpy": 5,
+    "odd integer": 3,
+    "odd float": 1.5,
+    "repr": "<shown>",
+    "cycle": ["<cycle>"],
+    "emoji": u"\U0001f600",
+    "none": None,
+    "true": True,
+    "enum": 2,
+    "nothing": {},
+    "surrogate": u"a\ufffdb",
+    "bad bytes": u"\ufffd\ufffd",
 }
 
 
 def test_every_odd_value_arrives_as_the_design_says(any_own_collector, spool, tmp_path):
     """Never in the way: nothing in data makes a call raise, and all Pythons send the same."""
-    with application(ODD, tmp_path, any_own_collector.url,
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        ODD, tmp_path, any_own_collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         app.wait(60)
     flushed = said(app, "flushed")[0]
     assert flushed["flushed"] and flushed["refused"] == 9
     assert not any(flushed[loss] for loss in LOSSES), flushed
     sessions = any_own_collector.sessions()
-    odd, = events_of(sessions, "odd")
+    (odd,) = events_of(sessions, "odd")
     assert dict((key, odd[key]) for key in EXPECTED) == EXPECTED
     assert "<deeper than 64 levels>" in str(odd["deep"]) and odd["silent"]
-    keys, = events_of(sessions, "odd keys")
+    (keys,) = events_of(sessions, "odd keys")
     assert keys["null"] == "b" and keys["2.5"] == "d" and len(keys) >= 4
     assert events_of(sessions, "flaky")[0]["a"] == 1
     assert events_of(sessions, "as it was")[0]["inner"] == {"a": [1]}
-    exception, = events_of(sessions, "exception")
+    (exception,) = events_of(sessions, "exception")
     assert exception["type"] == "ValueError"
     assert sessions[0]["state"]["was"] == {"list": [1]}
     metrics = dict((each["name"], each) for each in sessions[0]["metrics"])
     assert sorted((name, each["value"]) for name, each in metrics.items()) == [
-        ("decimal", 1.5), ("tagged", 1), ("true", 1)]
+        ("decimal", 1.5),
+        ("tagged", 1),
+        ("true", 1),
+    ]
     assert metrics["tagged"]["tags"] == ["before"]
 
 
@@ -137,12 +162,12 @@ for turn in range(int(sys.argv[3])):
 """
 
 
-def test_whatever_nested_data_hypothesis_makes_arrives_equal(
-        server, spool, tmp_path, scaled):
+def test_whatever_nested_data_hypothesis_makes_arrives_equal(server, spool, tmp_path, scaled):
     """Once: payloads are equal on the server, for all that JSON can say."""
     rounds = scaled(1, 30)
-    with application(NESTED, tmp_path, server.url, (rounds,),
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        NESTED, tmp_path, server.url, (rounds,), env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         app.wait(scaled(90, 1800))
     assert len(said(app, "flushed")) == rounds
     for flushed in said(app, "flushed"):
@@ -183,8 +208,9 @@ def test_logging_sent_to_datacat_does_not_feed_itself(make_collector, spool, tmp
     collector = make_collector().start()
     if away:
         collector.stop()
-    with application(LOGGED, tmp_path, collector.url,
-                     env={"DATACAT_SPOOL_DIR": str(spool)}) as app:
+    with application(
+        LOGGED, tmp_path, collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
+    ) as app:
         app.wait(60)
     flushed = said(app, "flushed")[0]
     assert flushed["application"] == 20
@@ -218,8 +244,12 @@ session.end(10)
 
 def test_gevents_monkey_patching_before_the_import_works(own_collector, spool, tmp_path):
     """Python: under gevent the threads are greenlets, and everything is delivered all the same."""
-    probe = subprocess.Popen([sys.executable, "-c", "import gevent"], env=environment(),
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    probe = subprocess.Popen(
+        [sys.executable, "-c", "import gevent"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     probe.communicate()
     if probe.returncode:
         pytest.skip("gevent is not installed: the extra `test` brings it for 3.9 and newer")
@@ -227,8 +257,12 @@ def test_gevents_monkey_patching_before_the_import_works(own_collector, spool, t
     first = tmp_path / "sitecustomize.py"
     first.write_bytes(b"from gevent import monkey\nmonkey.patch_all()\n")
     path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
-    with application(program, tmp_path, own_collector.url,
-                     env={"DATACAT_SPOOL_DIR": str(spool), "PYTHONPATH": path}) as app:
+    with application(
+        program,
+        tmp_path,
+        own_collector.url,
+        env={"DATACAT_SPOOL_DIR": str(spool), "PYTHONPATH": path},
+    ) as app:
         app.wait(60)
     flushed = said(app, "flushed")[0]
     assert flushed["flushed"] and not any(flushed[loss] for loss in LOSSES), flushed

@@ -1,4 +1,5 @@
 """Network (24, 25): what answers in the server's place, or for now, costs nothing but time."""
+
 from __future__ import absolute_import, division
 
 import time
@@ -35,7 +36,7 @@ def pytest_generate_tests(metafunc):
     if "status" in metafunc.fixturenames:
         one = zlib.crc32(metafunc.function.__name__.encode("ascii")) % 2
         both = metafunc.config.getoption("--long", default=False)
-        metafunc.parametrize("status", [429, 503] if both else [429, 503][one:one + 1])
+        metafunc.parametrize("status", [429, 503] if both else [429, 503][one : one + 1])
 
 
 def is_post(request):
@@ -53,10 +54,10 @@ def run_before_page(trial, proxy, page, passed):
     application = trial.start(RECORDS, farewell="close", patience=0.3, connect_wait=2.0)
     application.wait_for_accepted(RECORDS)
     wait_until(lambda: trial.warnings())
-    stats, = trial.leave(patience=0.3)
+    (stats,) = trial.leave(patience=0.3)
     assert proxy.struck[page.name] >= 1
     assert stats["waiting"] and not stats["dead"], (page.name, stats)
-    warning, = trial.warnings()
+    (warning,) = trial.warnings()
     for words in (warning, stats["last_error"]):
         assert "status %d" % page.status in words
     proxy.clear()
@@ -64,7 +65,8 @@ def run_before_page(trial, proxy, page, passed):
 
 @pytest.mark.parametrize("passed", [0, 6], ids=["from the start", "in the middle"])
 def test_what_is_no_datacat_server_makes_no_dead_letter_and_raises_nothing(
-        trial, proxy, scaled, passed):
+    trial, proxy, scaled, passed
+):
     """Kept: whatever page answers, all waits, and arrives when the server is there again."""
     pages = PAGES if scaled(not passed, True) else PAGES[::4]
     for page in pages:
@@ -82,8 +84,9 @@ def test_a_busy_server_is_tried_again_whatever_it_says_of_when(trial, proxy, sta
     for first, value in enumerate(values, 1):
         # Each strikes a record by itself, so that none adds to another one's backoff.
         turn = every(3 * len(values), 3 * first)
-        proxy.rule(busy(value, status), lambda seen, turn=turn: is_event(seen) and turn(seen),
-                   times=1)
+        proxy.rule(
+            busy(value, status), lambda seen, turn=turn: is_event(seen) and turn(seen), times=1
+        )
     trial.start(60)
     trial.await_drained()
     trial.leave()
@@ -125,13 +128,14 @@ def test_a_date_in_retry_after_is_waited_for(trial, proxy, status):
 
 
 def test_a_retry_after_of_thirty_years_holds_neither_the_application_nor_the_next_run(
-        trial, proxy, status):
+    trial, proxy, status
+):
     """Kept: a server that wants peace has it, even from flush() and close(), for an hour."""
-    proxy.rule(busy(10 ** 9, status), is_event)
+    proxy.rule(busy(10**9, status), is_event)
     trial.start(20, patience=0.5)
     trial.said("LOGGED")
     wait_until(lambda: trial.warnings())
-    stats, = trial.leave(patience=0.5)
+    (stats,) = trial.leave(patience=0.5)
     assert stats["waiting"] and not stats["dead"]
     assert proxy.struck["busy"] == 1 and len(trial.warnings()) == 1
     proxy.clear()

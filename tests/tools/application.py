@@ -3,6 +3,7 @@
 Its program gets the file for what was accepted as its first argument (see recorder.py). What it
 accepted is compared with what servers hold by invariants.py.
 """
+
 from __future__ import absolute_import, division
 
 import io
@@ -27,12 +28,16 @@ class Application(object):
     the command (strace and its options). accepted: the file, where several runs share one.
     """
 
-    def __init__(self, source, folder, arguments=(), env=None, python=None, prefix=(),
-                 accepted=None):
+    def __init__(
+        self, source, folder, arguments=(), env=None, python=None, prefix=(), accepted=None
+    ):
         self.accepted = str(accepted or os.path.join(str(folder), "accepted.jsonl"))
         self._folder = str(folder)
-        self._command = list(prefix) + [python or sys.executable, self._program(source),
-                                        self.accepted] + [str(each) for each in arguments]
+        self._command = (
+            list(prefix)
+            + [python or sys.executable, self._program(source), self.accepted]
+            + [str(each) for each in arguments]
+        )
         self._env = environment(env)
         self._process = None
         self._counted = 0
@@ -84,9 +89,13 @@ class Application(object):
         What it tells of its farewells and its exit must be in time.
         """
         status = self._process.wait(timeout)
-        assert expect is None or status == expect, (
-            "the application ended with status %s instead of %s:\n%s"
-            % (status, expect, self.output))
+        assert (
+            expect is None or status == expect
+        ), "the application ended with status %s instead of %s:\n%s" % (
+            status,
+            expect,
+            self.output,
+        )
         farewells.check(self.output, self._process.ended_at)
         return status
 
@@ -94,12 +103,20 @@ class Application(object):
         """Wait until `count` calls have returned."""
         end = monotonic() + timeout
         while self.count_accepted() < count:
-            assert self._process.returncode is None, (
-                "the application ended (status %s) after %d of %d calls:\n%s"
-                % (self.returncode, self.count_accepted(), count, self.output))
-            assert monotonic() < end, (
-                "after %s s only %d of %d calls have returned:\n%s"
-                % (timeout, self.count_accepted(), count, self.output))
+            assert (
+                self._process.returncode is None
+            ), "the application ended (status %s) after %d of %d calls:\n%s" % (
+                self.returncode,
+                self.count_accepted(),
+                count,
+                self.output,
+            )
+            assert monotonic() < end, "after %s s only %d of %d calls have returned:\n%s" % (
+                timeout,
+                self.count_accepted(),
+                count,
+                self.output,
+            )
             time.sleep(GLANCE)
 
     def wait_for_line(self, pattern, timeout):
@@ -118,9 +135,12 @@ class Application(object):
     def kill_after(self, seconds):
         """SIGKILL it so long from now; it is an error if it has ended by itself before."""
         time.sleep(seconds)
-        assert self._process.returncode is None, (
-            "the application ended by itself (status %s) before it was to be killed:\n%s"
-            % (self.returncode, self.output))
+        assert (
+            self._process.returncode is None
+        ), "the application ended by itself (status %s) before it was to be killed:\n%s" % (
+            self.returncode,
+            self.output,
+        )
         return self.kill()
 
     def signal(self, number):

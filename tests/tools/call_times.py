@@ -2,6 +2,7 @@
 
 Here may live what the recorder measures and what is asserted of it, and nothing else.
 """
+
 from __future__ import absolute_import, division
 
 import os
@@ -72,7 +73,9 @@ def durations(files):
     """Return how long each call that returned took, in seconds, sorted, without starving."""
     return sorted(
         max(0.0, call.ended - call.began - max(0.0, call.starved))
-        for call in read_accepted(files).values() if call.outcome == RETURNED)
+        for call in read_accepted(files).values()
+        if call.outcome == RETURNED
+    )
 
 
 def check_bounds(files, longest=HEALTHY_DISK, usual=USUAL):
@@ -85,4 +88,6 @@ def check_bounds(files, longest=HEALTHY_DISK, usual=USUAL):
     most = took[min(len(took) - 1, int(len(took) * 0.99))]
     assert took[-1] <= longest, "of %d calls one took %.1f ms" % (len(took), took[-1] * 1000)
     assert len(took) < FEWEST_FOR_USUAL or most <= usual, "1%% of %d calls took over %.1f ms" % (
-        len(took), most * 1000)
+        len(took),
+        most * 1000,
+    )

@@ -4,6 +4,7 @@ The system's own are left alone, for all else on the machine lives by them. A li
 loaded before the C library answers for it, so that Python, sqlite and waits see what they would
 see of the system's.
 """
+
 from __future__ import absolute_import, division
 
 import os
@@ -41,11 +42,18 @@ class ShiftedClocks(object):
             os.close(descriptor)
 
     def _compile(self):
-        command = [os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O1", "-o", self._library,
-                   os.path.join(HERE, "clocks.c"), "-ldl"]
+        command = [
+            os.environ.get("CC", "cc"),
+            "-shared",
+            "-fPIC",
+            "-O1",
+            "-o",
+            self._library,
+            os.path.join(HERE, "clocks.c"),
+            "-ldl",
+        ]
         try:
-            compiler = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            compiler = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         except OSError as error:
             pytest.skip("no C compiler, and so no clocks of its own: %s" % error)
         words = compiler.communicate()[0].decode("utf-8", "replace")

@@ -1,4 +1,5 @@
 """The collector as a process of its own, to be stopped, killed, paused and started again."""
+
 from __future__ import absolute_import, division
 
 import os
@@ -9,7 +10,9 @@ import requests
 
 from tools.process import ChildProcess, environment
 
-LISTENING = re.compile(r"datacat collector \((v1|classic)\) listening on http://127\.0\.0\.1:(\d+)")
+LISTENING = re.compile(
+    r"datacat collector \((v1|classic)\) listening on http://127\.0\.0\.1:(\d+)"
+)
 PATIENCE = 60  # seconds; starting takes one on an idle machine
 
 
@@ -25,8 +28,8 @@ def collector_python():
         return sys.executable
     raise AssertionError(
         "The collector needs Python 3.9 and these tests run on %d.%d: set DATACAT_COLLECTOR_PYTHON"
-        " to an interpreter that has datacat's extra `collector` installed."
-        % sys.version_info[:2])
+        " to an interpreter that has datacat's extra `collector` installed." % sys.version_info[:2]
+    )
 
 
 class CollectorProcess(object):
@@ -68,8 +71,18 @@ class CollectorProcess(object):
         return self
 
     def _command(self):
-        command = [self._python, "-m", "datacat", "serve", "--host", "127.0.0.1",
-                   "--port", str(self.port), "--db", self.db]
+        command = [
+            self._python,
+            "-m",
+            "datacat",
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--db",
+            self.db,
+        ]
         if self.classic:
             command.append("--classic")
         if self.api_key:

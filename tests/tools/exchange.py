@@ -1,4 +1,5 @@
 """One client's connection through a fault proxy, and each request and answer on it."""
+
 from __future__ import absolute_import, division
 
 import errno
@@ -162,7 +163,7 @@ class Exchange(object):
         piece, interval = pace
         for start in range(0, len(data), piece):
             self.sleep(interval)
-            to.sendall(data[start:start + piece])
+            to.sendall(data[start : start + piece])
 
 
 def _shut_down(connection):

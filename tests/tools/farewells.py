@@ -2,6 +2,7 @@
 
 Imported by the application for `watch` and `leave`; `check` is for who has read its output.
 """
+
 from __future__ import absolute_import, division
 
 import functools
@@ -33,6 +34,7 @@ def _telling(farewell):
         finally:
             took = monotonic() - began - starving.seconds()
             _tell("PARTED %s %.6f" % (timeout, took))
+
     return part
 
 
@@ -51,8 +53,10 @@ def check(output, ended_at):
     ended_at: monotonic seconds.
     """
     for allowed, took in _PARTED.findall(output):
-        assert float(took) <= float(allowed) + LATENESS, (
-            "a farewell of %s s took %s s" % (allowed, took))
+        assert float(took) <= float(allowed) + LATENESS, "a farewell of %s s took %s s" % (
+            allowed,
+            took,
+        )
     for left_at in _LEAVES.findall(output):
         took = ended_at - float(left_at)
         assert took <= EXIT_WITHIN + LATENESS, "it took %.1f s to exit" % took

@@ -3,6 +3,7 @@
 Rules (a predicate over the request and a fault, see faults.py) strike single requests;
 refuse(), partition() and black_hole() strike the whole line until heal().
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -43,8 +44,15 @@ class Seen(object):
 
     def __repr__(self):
         return "<%d %s %s %r applied=%s server=%s client=%s fault=%s>" % (
-            self.number, self.method, self.path, self.body, self.applied, self.server_status,
-            self.status, self.fault)
+            self.number,
+            self.method,
+            self.path,
+            self.body,
+            self.applied,
+            self.server_status,
+            self.status,
+            self.fault,
+        )
 
 
 class Rule(object):

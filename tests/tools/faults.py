@@ -3,6 +3,7 @@
 A fault is given an Exchange and returns whether the client's connection stays open. It counts
 itself (`exchange.strike`) before the client can notice it, and only when it really struck.
 """
+
 from __future__ import absolute_import, division
 
 import itertools
@@ -61,7 +62,7 @@ class CutAnswer(Fault):
         response = exchange.forward()
         answer = response.head + response.body
         exchange.strike(self.name)
-        exchange.write_to_client(answer[:min(len(answer) - 1, int(len(answer) * self.share))])
+        exchange.write_to_client(answer[: min(len(answer) - 1, int(len(answer) * self.share))])
         return False
 
 

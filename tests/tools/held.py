@@ -1,4 +1,5 @@
 """What a server holds of a session, in the few words that tests compare."""
+
 from __future__ import absolute_import, division
 
 # Of the client's own events, those that tell of a session's life and not of the application.
@@ -12,8 +13,7 @@ def names(session):
 
 def numbers(session, name="step"):
     """Return the data's "number" of the events of that name, in the order of their arrival."""
-    return [event["data"]["number"] for event in session["events"] or ()
-            if event["name"] == name]
+    return [event["data"]["number"] for event in session["events"] or () if event["name"] == name]
 
 
 def event(session, name):

@@ -3,6 +3,7 @@
 Here may live the text with which their applications begin, waiting for a delivery, and the
 faults that need the system (strace, mounts). What one fault does belongs into its test.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -22,8 +23,7 @@ from tools.invariants import OWN_EVENTS, check_invariants, compare
 from tools.waiting import wait_until
 
 # What an outbox tells of itself besides, when it was offline or forked.
-OWN = OWN_EVENTS | frozenset([
-    "session_forked", "session_opened_offline", "session_ended_offline"])
+OWN = OWN_EVENTS | frozenset(["session_forked", "session_opened_offline", "session_ended_offline"])
 
 GLANCE = 0.1  # seconds between looks at a server that is being written to
 PRODUCT = "host-faults"
@@ -84,7 +84,8 @@ def application(program, folder, url, arguments=(), **options):
     if options.get("prefix"):
         options["env"] = dict(options.get("env") or {}, DIES_WITH_PARENT="yes")
     return Application(
-        HEAD + program + TAIL, folder, arguments=(url,) + tuple(arguments), **options)
+        HEAD + program + TAIL, folder, arguments=(url,) + tuple(arguments), **options
+    )
 
 
 def tell(folder, word):
@@ -103,9 +104,9 @@ def await_word(app, word, timeout=60):
     """Wait until the application says a word; return what it said with it first."""
     end = monotonic() + timeout
     while not said(app, word):
-        assert app.returncode is None or said(app, word), (
-            "the application ended (%s) without saying %s:\n%s"
-            % (app.returncode, word, app.output))
+        assert app.returncode is None or said(
+            app, word
+        ), "the application ended (%s) without saying %s:\n%s" % (app.returncode, word, app.output)
         assert monotonic() < end, "%s was not said in %s s:\n%s" % (word, timeout, app.output)
         time.sleep(0.01)
     return said(app, word)[0]
@@ -113,8 +114,9 @@ def await_word(app, word, timeout=60):
 
 def warnings_of(app, about):
     """Return the lines that the application's logging wrote about something."""
-    return [line for line in app.output.split(u"\n")
-            if line.startswith(u"LOGGED ") and about in line]
+    return [
+        line for line in app.output.split(u"\n") if line.startswith(u"LOGGED ") and about in line
+    ]
 
 
 def await_delivery(collector, files, timeout=30, allow=None, own=OWN):
@@ -132,7 +134,7 @@ def await_delivery(collector, files, timeout=30, allow=None, own=OWN):
 
 def check_no_losses(app):
     """Check that a run gave up and doubted nothing, of its own or of what it adopted."""
-    found, = said(app, "losses")
+    (found,) = said(app, "losses")
     assert not any(found.values()), found
 
 
@@ -145,8 +147,17 @@ def _count_missing(files, collector, own):
     return missing
 
 
-def deliver_what_is_left(collector, files, folder, timeout=30, allow=None, own=OWN, spool=None,
-                         until=None, no_losses=False):
+def deliver_what_is_left(
+    collector,
+    files,
+    folder,
+    timeout=30,
+    allow=None,
+    own=OWN,
+    spool=None,
+    until=None,
+    no_losses=False,
+):
     """Run the application's next run until everything has arrived; return the Report.
 
     The invariants are checked again when it has ended, for a copy may come late.
@@ -192,11 +203,16 @@ def _mark(item):
 
 def events_of(sessions, name):
     """Return the data of all events of a name in these sessions."""
-    return [event["data"] for session in sessions for event in session["events"] or ()
-            if event["name"] == name]
+    return [
+        event["data"]
+        for session in sessions
+        for event in session["events"] or ()
+        if event["name"] == name
+    ]
 
 
 # Faults that need the system
+
 
 def strace(*options):
     """Return the start of a command that runs the rest under strace, or skip the test."""
@@ -204,7 +220,9 @@ def strace(*options):
         pytest.skip("strace is not installed: this fault cannot be made without it")
     probe = subprocess.Popen(
         ["strace", "-f", "-o", os.devnull, "-e", "trace=none", "true"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     words = probe.communicate()[0]
     if probe.returncode:
         pytest.skip("strace may not trace here: %s" % words.decode("utf-8", "replace").strip())
@@ -214,8 +232,9 @@ def strace(*options):
 @contextlib.contextmanager
 def traced(task, *options):
     """Have strace, with these options, at a process or thread that runs already."""
-    tracer = subprocess.Popen(strace("-p", str(task), *options),
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    tracer = subprocess.Popen(
+        strace("-p", str(task), *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     try:
         assert b"attached" in tracer.stdout.readline()
         yield
@@ -241,7 +260,9 @@ def small_disk(folder, size="1m"):
     os.mkdir(folder)
     mount = subprocess.Popen(
         ["mount", "-t", "tmpfs", "-o", "size=%s,mode=0700" % size, "tmpfs", folder],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     words = mount.communicate()[0]
     if mount.returncode:
         pytest.skip("no tmpfs can be mounted here: %s" % words.decode("utf-8", "replace").strip())

@@ -2,6 +2,7 @@
 
 Nothing is decoded and nothing is put right: what was read can be passed on byte for byte.
 """
+
 from __future__ import absolute_import, division
 
 import collections

@@ -3,6 +3,7 @@
 Takes the files that recorder.py writes and sessions as a server's JSON. Never the client's own
 counters, and nothing of the client's code: it would repeat its mistakes.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -13,10 +14,18 @@ from tools.merged_state import check_states
 from tools.report import RAISED, RETURNED, Call, Report, check_order, comparable
 
 # Events that the client or a v1 server writes of its own accord.
-OWN_EVENTS = frozenset([
-    "application_appears_hung", "application_recovered", "datacat_records_dropped",
-    "session_crashed_detected", "session_ended_offline", "session_forked",
-    "session_opened_offline", "session_reopened"])
+OWN_EVENTS = frozenset(
+    [
+        "application_appears_hung",
+        "application_recovered",
+        "datacat_records_dropped",
+        "session_crashed_detected",
+        "session_ended_offline",
+        "session_forked",
+        "session_opened_offline",
+        "session_reopened",
+    ]
+)
 
 MARK_TAG = u"mark:"
 LATE_TAG = u"captured_at:"
@@ -74,8 +83,10 @@ def check_invariants(files, sessions, allow=None, own_events=OWN_EVENTS):
 
 
 def _check_session(session, report, own_events):
-    for kinds, items in ((("event", "exception"), session.get("events")),
-                         (("metric",), session.get("metrics"))):
+    for kinds, items in (
+        (("event", "exception"), session.get("events")),
+        (("metric",), session.get("metrics")),
+    ):
         first_arrivals = []
         for item in items or ():
             mark = _mark_of(item)
@@ -100,7 +111,7 @@ def _mark_of(item):
         return data["mark"]
     for tag in item.get("tags") or ():
         if tag.startswith(MARK_TAG):
-            return tag[len(MARK_TAG):]
+            return tag[len(MARK_TAG) :]
     return None
 
 
@@ -119,8 +130,14 @@ def _check_content(call, item, is_v1, report):
         there["data"] = dict((key, there["data"].get(key)) for key in expected["data"])
     for key in sorted(expected):
         if there.get(key) != expected[key]:
-            report.add("different", "%r: %s is %.300r instead of %.300r",
-                       call, key, there.get(key), expected[key])
+            report.add(
+                "different",
+                "%r: %s is %.300r instead of %.300r",
+                call,
+                key,
+                there.get(key),
+                expected[key],
+            )
 
 
 def _check_where(sessions, report):
@@ -136,5 +153,4 @@ def _check_where(sessions, report):
     for each, labels in sorted(guests.items()):
         if len(labels) > 1:
             report.add("mixed", "%s holds records of %s", each, ", ".join(sorted(labels)))
-    report.empty_sessions = [session["id"] for session in sessions
-                             if session["id"] not in guests]
+    report.empty_sessions = [session["id"] for session in sessions if session["id"] not in guests]

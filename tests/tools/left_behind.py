@@ -1,4 +1,5 @@
 """What a starting process gets out of a folder of outboxes. Nothing here asserts of what it is."""
+
 from __future__ import absolute_import, division
 
 import io

@@ -2,6 +2,7 @@
 
 To be imported by an application before it opens a session: of the adopted ones nobody else tells.
 """
+
 from __future__ import absolute_import, division
 
 from datacat.rows import Entry

@@ -1,4 +1,5 @@
 """The resident memory of a process, as Linux tells it."""
+
 from __future__ import absolute_import, division
 
 import io

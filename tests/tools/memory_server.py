@@ -2,6 +2,7 @@
 
 It behaves as the transcripts show; time is the test's own, so that nothing sleeps.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -64,6 +65,7 @@ def _unpacked(request):
 
 # Faults: each is called with (server, request) and returns a Response or raises.
 
+
 def refuse(server, request):
     raise errors.NotSent("connection refused")
 
@@ -80,18 +82,22 @@ def never_answer(server, request):
 
 def apply_late(seconds):
     """The request is cut, and applied all the same when so many seconds have passed."""
+
     def fault(server, request):
         server.late.append((server.world.now + seconds, request))
         raise errors.OutcomeUnknown("the connection broke")
+
     return fault
 
 
 def say(status, words="", kind=PLAIN, applied=False, **headers):
     """Answer with these words; `applied`: after doing what was asked."""
+
     def fault(server, request):
         if applied:
             server.answer(request)
         return text(status, words, kind, **headers)
+
     return fault
 
 
@@ -144,7 +150,7 @@ class MemoryServer(object):
         for start in range(0, len(response.body), CHUNK):
             if limit is not None and start + CHUNK > limit:
                 raise errors.OutcomeUnknown("the answer is larger than the limit")
-            if on_chunk(response.body[start:start + CHUNK]):
+            if on_chunk(response.body[start : start + CHUNK]):
                 break
         return response._replace(body=b"")
 
@@ -179,8 +185,11 @@ class MemoryServer(object):
 
     def sent_to(self, end):
         """The requests that came for an operation, such as "/events"."""
-        return [request for request in self.calls
-                if request.method == "POST" and request.path.endswith(end)]
+        return [
+            request
+            for request in self.calls
+            if request.method == "POST" and request.path.endswith(end)
+        ]
 
     # What it answers
 
@@ -226,8 +235,9 @@ class MemoryServer(object):
         session = collections.OrderedDict([("id", name), ("created_at", self._time())])
         if not self.classic:
             session.update([("suspended", False), ("crashed", False), ("hung", False)])
-        session["state"] = {} if self.classic else {
-            "product": fields["product"], "version": fields["version"]}
+        session["state"] = (
+            {} if self.classic else {"product": fields["product"], "version": fields["version"]}
+        )
         if not self.classic:
             session["state_history"] = []
         session.update([("events", []), ("metrics", [])])
@@ -240,7 +250,8 @@ class MemoryServer(object):
     def _stamped(self, fields, *names):
         stamp = self._time() if self.classic else fields.get("timestamp", self._time())
         return collections.OrderedDict(
-            [("timestamp", stamp)] + [(name, fields.get(name)) for name in names])
+            [("timestamp", stamp)] + [(name, fields.get(name)) for name in names]
+        )
 
     def _post_state(self, session, fields):
         if self.classic:
@@ -248,8 +259,9 @@ class MemoryServer(object):
             return
         update, stamp = fields["state"], fields["timestamp"]
         session["state"] = merge(session["state"], update, null_deletes=True)
-        session["state_history"].append(collections.OrderedDict(
-            [("timestamp", stamp), ("state", session["state"])]))
+        session["state_history"].append(
+            collections.OrderedDict([("timestamp", stamp), ("state", session["state"])])
+        )
 
     def _post_events(self, session, fields):
         session["events"].append(self._stamped(fields, "name", "data"))

@@ -1,4 +1,5 @@
 """The part of the invariants about states: what the accepted updates make, and what is there."""
+
 from __future__ import absolute_import, division
 
 import itertools
@@ -42,11 +43,16 @@ class _History(object):
     def __init__(self, session, report):
         self._session = session
         self._report = report
-        self._entries = [(each["timestamp"], comparable(each["state"] or {}))
-                         for each in session["state_history"] or ()]
+        self._entries = [
+            (each["timestamp"], comparable(each["state"] or {}))
+            for each in session["state_history"] or ()
+        ]
         shown = set(state.get("mark") for _, state in self._entries)
-        self._not_shown = [call for mark, call in report.calls.items()
-                           if call.kind == "state" and mark not in shown]
+        self._not_shown = [
+            call
+            for mark, call in report.calls.items()
+            if call.kind == "state" and mark not in shown
+        ]
         self._arrivals = []
         self._times = {}
 
@@ -62,8 +68,13 @@ class _History(object):
         check_order(self._arrivals, self._report)
         there = comparable(self._session["state"] or {})
         if self._entries and there != before:
-            self._report.add("different", "%s has the state %.500r though its history ends with "
-                             "%.500r", self._session["id"], there, before)
+            self._report.add(
+                "different",
+                "%s has the state %.500r though its history ends with " "%.500r",
+                self._session["id"],
+                there,
+                before,
+            )
 
     def _opening(self):
         """Return the state that the session was opened with, which the history does not show."""
@@ -75,8 +86,13 @@ class _History(object):
             self._report.arrived[mark].append(self._session["id"])
             self._report.add("twice", "%r in %s", self._report.calls[mark], self._session["id"])
         elif state != before:
-            self._report.add("not_sent", "a state without a mark at %s in %s: %.300r",
-                             time, self._session["id"], state)
+            self._report.add(
+                "not_sent",
+                "a state without a mark at %s in %s: %.300r",
+                time,
+                self._session["id"],
+                state,
+            )
 
     def _check_first(self, mark, time, state, before):
         call = self._report.calls.get(mark)
@@ -91,9 +107,13 @@ class _History(object):
         self._check_outcome(call, state, before)
 
     def _check_outcome(self, call, state, before):
-        skipped = [each for each in self._not_shown
-                   if each.session == call.session and each.outcome == RETURNED
-                   and each.ended < call.began]
+        skipped = [
+            each
+            for each in self._not_shown
+            if each.session == call.session
+            and each.outcome == RETURNED
+            and each.ended < call.began
+        ]
         if skipped and _fold(before, skipped + [call], True) == state:
             for each in skipped:
                 self._not_shown.remove(each)
@@ -115,8 +135,13 @@ def _check_classic(sessions, report):
             continue
         outcomes = _possible_outcomes(calls)
         if not any(state in outcomes for _, state in there):
-            report.add("different", "the updates of %s make %.500r, and there is %.500r",
-                       label, outcomes[0], there)
+            report.add(
+                "different",
+                "the updates of %s make %.500r, and there is %.500r",
+                label,
+                outcomes[0],
+                there,
+            )
         for call in calls:
             if call.outcome == RETURNED:
                 report.arrived.setdefault(call.mark, []).append(there[-1][0])
@@ -124,8 +149,9 @@ def _check_classic(sessions, report):
 
 def _classic_homes(sessions, report):
     """Return a session's label to the (id, state) of all sessions that hold something of it."""
-    label_of = dict((each, report.calls[mark].session)
-                    for mark, ids in report.arrived.items() for each in ids)
+    label_of = dict(
+        (each, report.calls[mark].session) for mark, ids in report.arrived.items() for each in ids
+    )
     homes = {}
     for session in sessions:
         state = comparable(session["state"] or {})

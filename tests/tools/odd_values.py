@@ -1,4 +1,5 @@
 """Values that JSON lacks or that misbehave, for what must take every value."""
+
 from __future__ import absolute_import, division
 
 import datetime

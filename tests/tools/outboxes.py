@@ -1,4 +1,5 @@
 """Outboxes for tests, on disks that do what the test says. Nothing here asserts."""
+
 from __future__ import absolute_import, division
 
 import os

@@ -1,4 +1,5 @@
 """A child process and what the tests do to it. Nothing here knows what the child is."""
+
 from __future__ import absolute_import, division
 
 import collections
@@ -20,11 +21,11 @@ SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows: TerminateProces
 
 def environment(changes=None):
     """Return this process's environment for a child: our sources first, nothing of DATACAT_*."""
-    child = dict((name, value) for name, value in os.environ.items()
-                 if not name.startswith("DATACAT_"))
+    child = dict(
+        (name, value) for name, value in os.environ.items() if not name.startswith("DATACAT_")
+    )
     inherited = child.get("PYTHONPATH")
-    child["PYTHONPATH"] = os.pathsep.join(
-        [SOURCES, TESTS] + ([inherited] if inherited else []))
+    child["PYTHONPATH"] = os.pathsep.join([SOURCES, TESTS] + ([inherited] if inherited else []))
     child["PYTHONUNBUFFERED"] = "1"
     child["PYTHONIOENCODING"] = "utf-8"
     child.update(changes or {})
@@ -36,8 +37,14 @@ class ChildProcess(object):
 
     def __init__(self, command, env, cwd=None):
         self._process = subprocess.Popen(
-            command, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, close_fds=True)
+            command,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            close_fds=True,
+        )
         self.pid = self._process.pid
         self._lines = collections.deque(maxlen=KEPT_LINES)
         self._news = threading.Condition()
@@ -52,8 +59,11 @@ class ChildProcess(object):
         self._waiter.start()
 
     def _read(self):
-        with io.TextIOWrapper(io.open(os.dup(self._process.stdout.fileno()), "rb"),
-                              encoding="utf-8", errors="replace") as stream:
+        with io.TextIOWrapper(
+            io.open(os.dup(self._process.stdout.fileno()), "rb"),
+            encoding="utf-8",
+            errors="replace",
+        ) as stream:
             for line in iter(stream.readline, u""):
                 with self._news:
                     self._lines.append(line)
@@ -94,8 +104,10 @@ class ChildProcess(object):
                     break
                 # The last lines may come after the end, and the reader's own end is not told.
                 self._news.wait(min(left, 0.1) if self._ended else left)
-        raise AssertionError("process %d wrote no line like %r within %s s (exit status %s):\n%s"
-                             % (self.pid, pattern.pattern, timeout, self.returncode, self.output))
+        raise AssertionError(
+            "process %d wrote no line like %r within %s s (exit status %s):\n%s"
+            % (self.pid, pattern.pattern, timeout, self.returncode, self.output)
+        )
 
     def wait(self, timeout):
         """Return the exit status; raise AssertionError when `timeout` seconds pass before it."""
@@ -104,8 +116,9 @@ class ChildProcess(object):
             while not self._ended and monotonic() < end:
                 self._news.wait(max(0.0, end - monotonic()))
         if not self._ended:
-            raise AssertionError("process %d did not end within %s s:\n%s"
-                                 % (self.pid, timeout, self.output))
+            raise AssertionError(
+                "process %d did not end within %s s:\n%s" % (self.pid, timeout, self.output)
+            )
         # A grandchild may hold the pipe open for longer than the child lived.
         self._reader.join(1.0)
         return self._process.returncode

@@ -4,6 +4,7 @@ What may live here: reading that record, and what counts as kept: of a file what
 its last sync began, of a folder the names that were there when its last sync began. Nothing here
 knows an outbox.
 """
+
 from __future__ import absolute_import, division
 
 import binascii
@@ -14,8 +15,21 @@ import re
 
 from tools.host import strace
 
-CALLS = ("openat", "?open", "?mkdir", "?mkdirat", "pwrite64", "ftruncate", "fsync", "fdatasync",
-         "?unlink", "?unlinkat", "?rename", "?renameat", "?renameat2")
+CALLS = (
+    "openat",
+    "?open",
+    "?mkdir",
+    "?mkdirat",
+    "pwrite64",
+    "ftruncate",
+    "fsync",
+    "fdatasync",
+    "?unlink",
+    "?unlinkat",
+    "?rename",
+    "?renameat",
+    "?renameat2",
+)
 SYNCS = ("fsync", "fdatasync")
 SECTOR = 512
 
@@ -29,8 +43,20 @@ _OF_DESCRIPTOR = re.compile(r"^\d+<((?:\\x[0-9a-f]{2})*)>")
 
 def recording(trace):
     """Return the start of a command that runs the rest and records what it writes in `trace`."""
-    return strace("-f", "--seccomp-bpf", "-y", "-ttt", "-T", "-xx", "-s", "10000000", "-o", trace,
-                  "-e", "trace=" + ",".join(CALLS))
+    return strace(
+        "-f",
+        "--seccomp-bpf",
+        "-y",
+        "-ttt",
+        "-T",
+        "-xx",
+        "-s",
+        "10000000",
+        "-o",
+        trace,
+        "-e",
+        "trace=" + ",".join(CALLS),
+    )
 
 
 class Call(object):
@@ -76,19 +102,24 @@ def calls_of(trace):
             thread = line.split(" ", 1)[0]
             is_resumed = _RESUMED.match(line)
             if is_resumed:
-                text = began.pop(thread) + line[is_resumed.end():]
+                text = began.pop(thread) + line[is_resumed.end() :]
             else:
-                text = line[line.index("(") + 1:]
+                text = line[line.index("(") + 1 :]
                 if name in SYNCS:
                     yield Call(thread, name, text, None, time)
             if text.endswith(_UNFINISHED):
-                began[thread] = text[:-len(_UNFINISHED)]
+                began[thread] = text[: -len(_UNFINISHED)]
                 continue
             ended = _RESULT.match(text)
             if ended is not None:
                 arguments, result, took = ended.groups()
-                yield Call(thread, name, arguments, int(result),
-                           time if is_resumed else time + float(took))
+                yield Call(
+                    thread,
+                    name,
+                    arguments,
+                    int(result),
+                    time if is_resumed else time + float(took),
+                )
 
 
 _NAMES = frozenset(name.lstrip("?") for name in CALLS)
@@ -128,7 +159,7 @@ class _File(object):
                 continue
             for start in range(0, len(data), SECTOR):
                 if chance.random() < 0.5:
-                    _apply(content, (place + start, data[start:start + SECTOR]))
+                    _apply(content, (place + start, data[start : start + SECTOR]))
         return bytes(content)
 
     def whole(self):
@@ -146,7 +177,7 @@ def _apply(content, write):
         content.extend(b"\0" * (place - len(content)))
         return
     content.extend(b"\0" * (place - len(content)))
-    content[place:place + len(data)] = data
+    content[place : place + len(data)] = data
 
 
 class _Folder(object):
@@ -187,20 +218,27 @@ class RecordedDisk(object):
 
     def kept(self):
         """Return {path: bytes} of what a power cut leaves where nothing unsynced is kept."""
-        return dict((path, bytes(each.kept)) for path, each in self._kept.items()
-                    if self._is_kept(path) and isinstance(each, _File))
+        return dict(
+            (path, bytes(each.kept))
+            for path, each in self._kept.items()
+            if self._is_kept(path) and isinstance(each, _File)
+        )
 
     def torn(self, chance):
         """Return the same where of what is unsynced some sectors and some names are kept."""
         names = dict(self._kept)
         names.update(each for each in sorted(self._there.items()) if chance.random() < 0.5)
-        return dict((path, each.torn(chance)) for path, each in sorted(names.items())
-                    if isinstance(each, _File))
+        return dict(
+            (path, each.torn(chance))
+            for path, each in sorted(names.items())
+            if isinstance(each, _File)
+        )
 
     def whole(self):
         """Return {path: bytes} of what is there as long as the power stays."""
-        return dict((path, each.whole()) for path, each in self._there.items()
-                    if isinstance(each, _File))
+        return dict(
+            (path, each.whole()) for path, each in self._there.items() if isinstance(each, _File)
+        )
 
     def _is_kept(self, path):
         while path in self._kept and path != self._root:
@@ -211,8 +249,9 @@ class RecordedDisk(object):
         path = call.of_descriptor
         synced = self._there.get(path)
         if isinstance(synced, _Folder):
-            written = dict((name, each) for name, each in self._there.items()
-                           if os.path.dirname(name) == path)
+            written = dict(
+                (name, each) for name, each in self._there.items() if os.path.dirname(name) == path
+            )
         elif synced is not None:
             written = synced.written()
         else:
@@ -264,7 +303,7 @@ class RecordedDisk(object):
     def _pwrite64(self, call):
         written = self._there.get(call.of_descriptor)
         if written is not None:
-            written.write(call.numbers[-1], call.texts[0][:call.result])
+            written.write(call.numbers[-1], call.texts[0][: call.result])
 
     def _ftruncate(self, call):
         cut = self._there.get(call.of_descriptor)

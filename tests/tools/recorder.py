@@ -4,6 +4,7 @@ The file tells the truth whatever kills the application: a line before each call
 tried, a line after it that the call returned or what it raised. Lines are single unbuffered
 writes in append mode, so that threads and forked children may share the file.
 """
+
 from __future__ import absolute_import, division
 
 import itertools
@@ -41,16 +42,19 @@ class Recorder(object):
         data = dict(data or {})
         data[MARK] = mark
         fields = dict(extras, name=name, data=data)
-        self._call(mark, "event", fields,
-                   lambda: self.session.log_event(name, data, **extras))
+        self._call(mark, "event", fields, lambda: self.session.log_event(name, data, **extras))
 
     def log_metric(self, name, value, tags=None, **extras):
         """Log a metric and write it down; `tags` get the mark as their last."""
         mark = self._new_mark()
         tags = list(tags or ()) + ["%s:%s" % (MARK, mark)]
         fields = dict(extras, name=name, value=value, tags=tags)
-        self._call(mark, "metric", fields,
-                   lambda: self.session.log_metric(name, value, tags=tags, **extras))
+        self._call(
+            mark,
+            "metric",
+            fields,
+            lambda: self.session.log_metric(name, value, tags=tags, **extras),
+        )
 
     def update_state(self, state):
         """Update the state and write it down; the mark becomes its top-level key "mark"."""
@@ -64,13 +68,19 @@ class Recorder(object):
         mark = self._new_mark()
         extra_data = dict(extra_data or {})
         extra_data[MARK] = mark
-        fields = {"name": "exception",
-                  "data": dict(extra_data, type=type(error).__name__, message=str(error))}
+        fields = {
+            "name": "exception",
+            "data": dict(extra_data, type=type(error).__name__, message=str(error)),
+        }
         try:
             raise error
         except type(error):
-            self._call(mark, "exception", fields,
-                       lambda: self.session.log_exception(extra_data=extra_data))
+            self._call(
+                mark,
+                "exception",
+                fields,
+                lambda: self.session.log_exception(extra_data=extra_data),
+            )
 
     def _new_mark(self):
         return "%s.%d.%d" % (self._writer, os.getpid(), next(self._numbers))
@@ -102,5 +112,9 @@ class _Times(object):
     def of(self, outcome, mark):
         """Return the line that tells of a call that has just ended."""
         ended = monotonic()
-        return {outcome: mark, "began": self._began, "ended": ended,
-                "starved": self._starving.seconds()}
+        return {
+            outcome: mark,
+            "began": self._began,
+            "ended": ended,
+            "starved": self._starving.seconds(),
+        }

@@ -1,4 +1,5 @@
 """What a comparison is made of: the calls that were made, the deviations that were found."""
+
 from __future__ import absolute_import, division
 
 import collections

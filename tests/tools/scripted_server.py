@@ -1,4 +1,5 @@
 """A server on 127.0.0.1 whose every word is the test's: a function is given each connection."""
+
 from __future__ import absolute_import, division
 
 import socket
@@ -89,7 +90,7 @@ class ScriptedServer(object):
     def drip(self, connection, data, interval=0.02):
         """Send data a byte at a time until it is all gone or the test is over."""
         for index in range(len(data)):
-            connection.sendall(data[index:index + 1])
+            connection.sendall(data[index : index + 1])
             if self.over.wait(interval):
                 return
 

@@ -1,4 +1,5 @@
 """A Sender on a bench: a real outbox in a file, a server in memory, and the test's own time."""
+
 from __future__ import absolute_import, division
 
 import numbers
@@ -43,8 +44,18 @@ class Bench(object):
     :param looks: whether it looks for outboxes of dead processes.
     """
 
-    def __init__(self, folder, classic=False, server=None, world=None, looks=False, claim=False,
-                 chance=lambda: 0.5, predecessor=None, **options):
+    def __init__(
+        self,
+        folder,
+        classic=False,
+        server=None,
+        world=None,
+        looks=False,
+        claim=False,
+        chance=lambda: 0.5,
+        predecessor=None,
+        **options
+    ):
         self.world = world or World()
         self.server = server or MemoryServer(self.world, classic)
         self.warnings = Warnings()
@@ -61,16 +72,30 @@ class Bench(object):
     def employ(self, inherited=(), predecessor=None):
         """Put a new Sender to work on the outbox, as after close() in the same process."""
         self.sender = Sender(
-            self._settings, self.server, self.outbox, self.spool if self._looks else None,
-            self.warnings, inherited, predecessor, wall=self.world.wall, chance=self.chance,
-            clock=self.world.clock)
+            self._settings,
+            self.server,
+            self.outbox,
+            self.spool if self._looks else None,
+            self.warnings,
+            inherited,
+            predecessor,
+            wall=self.world.wall,
+            chance=self.chance,
+            clock=self.world.clock,
+        )
         self.link = self.sender.server.link
 
     def again(self, **options):
         """Return the Bench of the next process, this one having died."""
         self.die()
-        return Bench(self.folder, server=self.server, world=self.world, claim=True,
-                     chance=self.chance, **options)
+        return Bench(
+            self.folder,
+            server=self.server,
+            world=self.world,
+            claim=True,
+            chance=self.chance,
+            **options
+        )
 
     def die(self):
         """Let go of the files as a killed process does: nothing is said, nothing settled."""
@@ -130,8 +155,9 @@ class Bench(object):
     def drain(self, within=120.0):
         """Let the thread run until nothing waits; return how long that took."""
         begun, steps = self.world.now, 0
-        while any(entry.waiting > 0 for outbox in self.sender.outboxes
-                  for entry in outbox.entries()):
+        while any(
+            entry.waiting > 0 for outbox in self.sender.outboxes for entry in outbox.entries()
+        ):
             pause = self.step()
             steps += 1
             assert steps < 20000, "the sender does not come to an end"

@@ -1,4 +1,5 @@
 """TLS before a server that has none: takes it off and passes the bytes on, both ways."""
+
 from __future__ import absolute_import, division
 
 import socket

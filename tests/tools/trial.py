@@ -3,6 +3,7 @@
 What was accepted is read from the file that the application wrote, what arrived from the server.
 The client's own counters are asked for what only they know: what it gave up or sent in doubt.
 """
+
 from __future__ import absolute_import, division
 
 import io
@@ -42,17 +43,36 @@ class Trial(object):
         """The file of what was accepted, by all runs."""
         return os.path.join(self._folder, "accepted.jsonl")
 
-    def start(self, records, sessions=1, seconds_between=0.0, farewell="end", patience=5.0,
-              env=None, source="trial_application.py", **options):
+    def start(
+        self,
+        records,
+        sessions=1,
+        seconds_between=0.0,
+        farewell="end",
+        patience=5.0,
+        env=None,
+        source="trial_application.py",
+        **options
+    ):
         """Start a run; `options` are create_session's. Return the Application."""
         self._runs += 1
         self._leave = os.path.join(self._folder, "leave-%d" % self._runs)
-        settings = dict(records=records, sessions=sessions, seconds_between=seconds_between,
-                        options=options, leave=self._leave, farewell=farewell, patience=patience)
+        settings = dict(
+            records=records,
+            sessions=sessions,
+            seconds_between=seconds_between,
+            options=options,
+            leave=self._leave,
+            farewell=farewell,
+            patience=patience,
+        )
         self.application = Application(
-            source, self._folder, [self.url, "run%d" % self._runs, json.dumps(settings)],
+            source,
+            self._folder,
+            [self.url, "run%d" % self._runs, json.dumps(settings)],
             env=dict(env or {}, DATACAT_SPOOL_DIR=os.path.join(self._folder, "spool")),
-            accepted=self.accepted)
+            accepted=self.accepted,
+        )
         return self.application.start()
 
     def close(self):
@@ -97,8 +117,10 @@ class Trial(object):
         assert took and max(took) <= seconds + LATENESS + self.said("STARVED"), took
 
     def _all_said(self, topic):
-        return [json.loads(text) for text in
-                re.findall(r"^%s (.*)$" % topic, self.application.output, re.MULTILINE)]
+        return [
+            json.loads(text)
+            for text in re.findall(r"^%s (.*)$" % topic, self.application.output, re.MULTILINE)
+        ]
 
     def leave(self, patience=5.0):
         """Tell the application to leave, and check that it keeps its times.

@@ -1,4 +1,5 @@
 """How tests wait: for a condition with a deadline, never for luck."""
+
 from __future__ import absolute_import, division
 
 import time

@@ -3,6 +3,7 @@
 Only the choice between commands lives here. A command is a module with `add_arguments(parser)`
 and `run(arguments)`, which returns the exit code.
 """
+
 from __future__ import absolute_import, division
 
 import argparse
@@ -23,7 +24,8 @@ def main(argv=None):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="datacat", description="Telemetry that arrives: once, in order, nothing lost.")
+        prog="datacat", description="Telemetry that arrives: once, in order, nothing lost."
+    )
     parser.add_argument("--version", action="version", version="datacat " + __version__)
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     commands.required = True

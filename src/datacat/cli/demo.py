@@ -3,6 +3,7 @@
 What happens when is here. The processes are in `demo_processes` and `demo_application`; what
 follows from both sides' numbers is in `demo_tally`.
 """
+
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -27,11 +28,19 @@ _SUCCESSOR = "successor"
 
 def add_arguments(parser):
     """Add the arguments of `datacat demo` to an argparse parser."""
-    parser.add_argument("--records", type=int, default=3000, metavar="N",
-                        help="about how many records to log (default: %%(default)s; %d at least)"
-                        % _FEWEST_RECORDS)
-    parser.add_argument("--keep", action="store_true",
-                        help="keep the collector's database and say how to look at it")
+    parser.add_argument(
+        "--records",
+        type=int,
+        default=3000,
+        metavar="N",
+        help="about how many records to log (default: %%(default)s; %d at least)"
+        % _FEWEST_RECORDS,
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep the collector's database and say how to look at it",
+    )
 
 
 def run(arguments):
@@ -51,14 +60,17 @@ def run(arguments):
 
 def _lacking():
     if sys.version_info < _NEEDED_PYTHON:
-        return ("the demo runs a collector, which needs Python 3.9 or newer; this is %d.%d"
-                % sys.version_info[:2])
+        return (
+            "the demo runs a collector, which needs Python 3.9 or newer; this is %d.%d"
+            % sys.version_info[:2]
+        )
     try:
         import psutil  # noqa: F401
         import tqdm  # noqa: F401
     except ImportError as missing:
         return 'the parts of the demo are not installed (%s): pip install "datacat[collector]"' % (
-            missing)
+            missing
+        )
     return None
 
 
@@ -104,19 +116,24 @@ class Demo(object):
     def _run(self):
         collector = self._start_collector()
         self._say("a collector is up; look at %s/api/data/sessions" % collector.url)
-        application = self._start(Application(
-            self._folder, _KILLED_LATER, collector.url, 100 * self._third, self._third // 2))
+        application = self._start(
+            Application(
+                self._folder, _KILLED_LATER, collector.url, 100 * self._third, self._third // 2
+            )
+        )
         self._say("an application logs what it sees of this machine, and hangs once in between")
         application.wait_until_accepted(self._third)
-        application.wait_for(lambda: demo_tally.seen(_sessions(collector.url)).recoveries,
-                             _STALL_PATIENCE, "the server knew of its hang and its recovery")
+        application.wait_for(
+            lambda: demo_tally.seen(_sessions(collector.url)).recoveries,
+            _STALL_PATIENCE,
+            "the server knew of its hang and its recovery",
+        )
         collector.stop()
         self._say("the collector is stopped, the application goes on logging")
         application.wait_until_accepted(2 * self._third)
         application.kill()
         self._say("the application is killed (SIGKILL), a successor goes on logging offline")
-        successor = self._start(Application(
-            self._folder, _SUCCESSOR, collector.url, self._third))
+        successor = self._start(Application(self._folder, _SUCCESSOR, collector.url, self._third))
         successor.wait_until_accepted(self._third)
         collector = self._start_collector(collector.port)
         self._say("the collector is back, the successor delivers its own and what was left")
@@ -138,9 +155,11 @@ class Demo(object):
     def _drain(self, collector, accepted):
         """Show how the backlog goes down, until all is there or nothing has come for a while."""
         from tqdm import tqdm
+
         total = _total(accepted, _sessions(collector.url))
-        with tqdm(total=total.accepted, initial=total.delivered, unit=" records",
-                  desc="delivered") as bar:
+        with tqdm(
+            total=total.accepted, initial=total.delivered, unit=" records", desc="delivered"
+        ) as bar:
             until = monotonic() + _STALL_PATIENCE
             while monotonic() < until:
                 sessions = _sessions(collector.url)
@@ -170,8 +189,10 @@ class Demo(object):
 
     def _say_where_to_look(self, collector, sessions):
         if self._keep:
-            print('To look at the sessions, run: datacat serve --port %d --db "%s"'
-                  % (collector.port, collector.database))
+            print(
+                'To look at the sessions, run: datacat serve --port %d --db "%s"'
+                % (collector.port, collector.database)
+            )
         else:
             print("The sessions went with the demo (--keep keeps them); they were at")
         for session in sessions:
@@ -191,9 +212,15 @@ def _sessions(url):
 def _counts(accepted, sessions):
     """Return {application: Count}."""
     delivered = demo_tally.delivered_numbers(sessions)
-    return dict((name, demo_tally.count(accepted[name], delivered.get(name, {}),
-                                        killed=name == _KILLED_LATER))
-                for name in accepted)
+    return dict(
+        (
+            name,
+            demo_tally.count(
+                accepted[name], delivered.get(name, {}), killed=name == _KILLED_LATER
+            ),
+        )
+        for name in accepted
+    )
 
 
 def _total(accepted, sessions):

@@ -3,6 +3,7 @@
 `python -m datacat.cli.demo_application`, started by `datacat.cli.demo` and killed by it. What it
 says of itself is one file: a line for each log call that has returned.
 """
+
 from __future__ import absolute_import, division
 
 import argparse
@@ -36,8 +37,11 @@ class Application(object):
         self._session = session
         self._accepted = accepted
         self._numbers = itertools.count(1)
-        self._log = {demo_tally.EVENT: self._log_event, demo_tally.METRIC: self._log_metric,
-                     demo_tally.STATE: self._update_state}
+        self._log = {
+            demo_tally.EVENT: self._log_event,
+            demo_tally.METRIC: self._log_metric,
+            demo_tally.STATE: self._update_state,
+        }
 
     def log(self, kind, name, values):
         """Log one observation and, when the call has returned, write that down."""
@@ -59,21 +63,30 @@ class Application(object):
 def observations():
     """Yield (kind, name, values) of this machine, without end: what is true at that moment."""
     processes = itertools.chain.from_iterable(
-        psutil.process_iter(_PROCESS_FACTS) for _ in itertools.count())
+        psutil.process_iter(_PROCESS_FACTS) for _ in itertools.count()
+    )
     for turn in itertools.count(1):
         for process in itertools.islice(processes, _PROCESSES_IN_A_TURN):
             yield demo_tally.EVENT, "process_seen", _described(process.info)
         for name, value in _measures():
             yield demo_tally.METRIC, name, value
-        yield demo_tally.STATE, "machine", {"processors": psutil.cpu_count(), "turn": turn,
-                                            "started": psutil.boot_time()}
+        yield demo_tally.STATE, "machine", {
+            "processors": psutil.cpu_count(),
+            "turn": turn,
+            "started": psutil.boot_time(),
+        }
         time.sleep(_PAUSE_BETWEEN_TURNS)
 
 
 def _described(facts):
     memory = facts["memory_info"]
-    return {"pid": facts["pid"], "program": facts["name"], "status": facts["status"],
-            "started": facts["create_time"], "resident_bytes": memory.rss if memory else None}
+    return {
+        "pid": facts["pid"],
+        "program": facts["name"],
+        "status": facts["status"],
+        "started": facts["create_time"],
+        "resident_bytes": memory.rss if memory else None,
+    }
 
 
 def _measures():
@@ -91,8 +104,9 @@ def main(argv=None):
     """Log `--records` observations, then wait until standard input ends and end the session."""
     arguments = _parser().parse_args(argv)
     accepted = os.open(arguments.accepted, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    session = create_session(arguments.url, product=PRODUCT, version="demo",
-                             spool_dir=arguments.spool, trust_env=False)
+    session = create_session(
+        arguments.url, product=PRODUCT, version="demo", spool_dir=arguments.spool, trust_env=False
+    )
     application = Application(arguments.name, session, accepted)
     session.start_heartbeat_monitor(timeout=HANG_TIMEOUT, check_interval=HANG_CHECK_INTERVAL)
     for done, observation in enumerate(itertools.islice(observations(), arguments.records), 1):

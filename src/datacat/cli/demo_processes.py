@@ -2,6 +2,7 @@
 
 What they are for, and when each is started and killed, is decided in `demo`.
 """
+
 from __future__ import absolute_import, division
 
 import io
@@ -34,8 +35,12 @@ class Process(object):
         descriptor, self._output = tempfile.mkstemp(".log", name + "-", folder)
         with os.fdopen(descriptor, "wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m"] + arguments, stdin=subprocess.PIPE, stdout=output,
-                stderr=subprocess.STDOUT, env=_environment())
+                [sys.executable, "-m"] + arguments,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+            )
 
     @property
     def output(self):
@@ -96,7 +101,8 @@ class Collector(Process):
         self.database = os.path.join(folder, "collector.db")
         self.port = port
         super(Collector, self).__init__(
-            "collector", ["datacat", "serve", "--port", str(port), "--db", self.database], folder)
+            "collector", ["datacat", "serve", "--port", str(port), "--db", self.database], folder
+        )
 
     @property
     def url(self):
@@ -104,8 +110,9 @@ class Collector(Process):
 
     def wait_until_listening(self):
         """Wait until it accepts connections; the port is known from then on."""
-        listening = self.wait_for(lambda: _LISTENING.search(self.output), _START_PATIENCE,
-                                  "it listened")
+        listening = self.wait_for(
+            lambda: _LISTENING.search(self.output), _START_PATIENCE, "it listened"
+        )
         self.port = int(listening.group(1))
 
 
@@ -115,9 +122,24 @@ class Application(Process):
     def __init__(self, folder, name, url, records, hang_after=0):
         self._accepted = os.path.join(folder, name + ".accepted")
         super(Application, self).__init__(
-            name, ["datacat.cli.demo_application", "--url", url, "--name", name,
-                   "--spool", os.path.join(folder, "outboxes"), "--accepted", self._accepted,
-                   "--records", str(records), "--hang-after", str(hang_after)], folder)
+            name,
+            [
+                "datacat.cli.demo_application",
+                "--url",
+                url,
+                "--name",
+                name,
+                "--spool",
+                os.path.join(folder, "outboxes"),
+                "--accepted",
+                self._accepted,
+                "--records",
+                str(records),
+                "--hang-after",
+                str(hang_after),
+            ],
+            folder,
+        )
 
     def accepted(self):
         """Return the numbers of the records whose calls have returned, as it wrote them down."""
@@ -129,11 +151,15 @@ class Application(Process):
 
     def wait_until_accepted(self, records):
         """Wait until so many calls have returned."""
-        self.wait_for(lambda: len(self.accepted()) >= records, _LOG_PATIENCE,
-                      "%d of its calls had returned" % records)
+        self.wait_for(
+            lambda: len(self.accepted()) >= records,
+            _LOG_PATIENCE,
+            "%d of its calls had returned" % records,
+        )
 
 
 def _environment():
     """Return the environment without the settings of whoever runs the demo."""
-    return dict((name, value) for name, value in os.environ.items()
-                if not name.startswith("DATACAT_"))
+    return dict(
+        (name, value) for name, value in os.environ.items() if not name.startswith("DATACAT_")
+    )

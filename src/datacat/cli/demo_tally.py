@@ -3,6 +3,7 @@
 A record of the demo carries its application's name and a number; an application gives each number
 once: to an event, a metric or a state.
 """
+
 from __future__ import absolute_import, division
 
 import collections
@@ -81,9 +82,13 @@ def count(accepted, delivered, killed=False):
     arrived = [number for numbers in delivered.values() for number in numbers]
     distinct = set(arrived)
     return Count(
-        accepted=len(accepted), delivered=len(distinct & accepted), lost=len(accepted - distinct),
-        twice=len(arrived) - len(distinct), out_of_order=sum(map(_overtaken, delivered.values())),
-        unaccepted=len(distinct - accepted - tolerated))
+        accepted=len(accepted),
+        delivered=len(distinct & accepted),
+        lost=len(accepted - distinct),
+        twice=len(arrived) - len(distinct),
+        out_of_order=sum(map(_overtaken, delivered.values())),
+        unaccepted=len(distinct - accepted - tolerated),
+    )
 
 
 def _overtaken(numbers):
@@ -107,17 +112,22 @@ def together(counts):
 def seen(sessions):
     """Return what the server's sessions say of crashes (sessions), hangs and recoveries."""
     names = collections.Counter(
-        event["name"] for session in sessions for event in session.get("events") or ())
-    return Seen(crashes=sum(1 for session in sessions if session.get("crashed")),
-                hangs=names["application_appears_hung"],
-                recoveries=names["application_recovered"])
+        event["name"] for session in sessions for event in session.get("events") or ()
+    )
+    return Seen(
+        crashes=sum(1 for session in sessions if session.get("crashed")),
+        hangs=names["application_appears_hung"],
+        recoveries=names["application_recovered"],
+    )
 
 
 def held(total, saw):
     """Return whether the promises held: nothing wrong in `total`, and what was done was seen."""
-    return (total.accepted == total.delivered > 0
-            and total.lost == total.twice == total.out_of_order == total.unaccepted == 0
-            and min(saw) >= 1)
+    return (
+        total.accepted == total.delivered > 0
+        and total.lost == total.twice == total.out_of_order == total.unaccepted == 0
+        and min(saw) >= 1
+    )
 
 
 def table(rows, saw):
@@ -125,9 +135,15 @@ def table(rows, saw):
     titles = ("", "accepted", "delivered", "lost", "twice", "out of order", "never accepted")
     cells = [titles] + [(title,) + tuple("%d" % number for number in row) for title, row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(titles))]
-    lines = ["  ".join([row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width
-                                                    in zip(row[1:], widths[1:])])
-             for row in cells]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        )
+        for row in cells
+    ]
     lines.insert(1, "-" * len(lines[0]))
-    return lines + ["", "crashes seen %d, hangs seen %d, recoveries seen %d (one of each was made)"
-                    % saw]
+    return lines + [
+        "",
+        "crashes seen %d, hangs seen %d, recoveries seen %d (one of each was made)" % saw,
+    ]

@@ -3,6 +3,7 @@
 Every path is bound without a method, because the servers answer whatever method in their own
 words; all errors are one line of plain text.
 """
+
 import gzip
 import hmac
 import http
@@ -53,8 +54,9 @@ def _bind_errors(app):
     app.register_error_handler(Refused, lambda refusal: _words(str(refusal), 400))
     app.register_error_handler(UnknownSession, lambda _: _words("session not found", 404))
     app.register_error_handler(NotFound, lambda _: _words("404 page not found", 404))
-    app.register_error_handler(RequestEntityTooLarge,
-                               lambda _: _words("Request body too large", 413))
+    app.register_error_handler(
+        RequestEntityTooLarge, lambda _: _words("Request body too large", 413)
+    )
     app.register_error_handler(HTTPException, lambda error: _words(error.name, error.code))
 
 
@@ -87,8 +89,12 @@ def _listing(generation):
 def _words(words, status):
     # werkzeug alone would shout the phrase: NOT FOUND.
     line = f"{status} {http.HTTPStatus(status).phrase}"
-    return Response(words + "\n", line, content_type="text/plain; charset=utf-8",
-                    headers={"X-Content-Type-Options": "nosniff"})
+    return Response(
+        words + "\n",
+        line,
+        content_type="text/plain; charset=utf-8",
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
 
 
 def _streamed(parts):

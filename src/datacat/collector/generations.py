@@ -2,30 +2,51 @@
 
 Bytes in, text out, over a store and a clock; nothing of HTTP but the words of a refusal.
 """
+
 import uuid
 
 from datacat.collector import go_json, shapes, timestamps
 from datacat.collector.store import EVENT, METRIC, STATE
 
-SUSPENDED_AFTER = 60 * 10 ** 9
+SUSPENDED_AFTER = 60 * 10**9
 
 _INVALID = "Invalid request body"
 _EVENT = {"name": shapes.TEXT, "data": shapes.MAPPING}
 _METRIC = {"name": shapes.TEXT, "value": shapes.NUMBER, "tags": shapes.TEXTS}
-_OPENING = {"product": shapes.TEXT, "version": shapes.TEXT, "machine_id": shapes.TEXT,
-            "hostname": shapes.TEXT}
+_OPENING = {
+    "product": shapes.TEXT,
+    "version": shapes.TEXT,
+    "machine_id": shapes.TEXT,
+    "hostname": shapes.TEXT,
+}
 _STATE_V1 = {"timestamp": shapes.TIMESTAMP, "state": shapes.MAPPING}
 # In the order in which they are answered; those after the first seven only when not empty.
 _EVENT_V1 = {
-    "timestamp": shapes.TIMESTAMP, "name": shapes.TEXT, "category": shapes.TEXT,
-    "group": shapes.TEXT, "labels": shapes.TEXTS, "message": shapes.TEXT, "data": shapes.MAPPING,
-    "stacktrace": shapes.TEXTS, "exception_type": shapes.TEXT, "exception_msg": shapes.TEXT,
-    "source_file": shapes.TEXT, "source_line": shapes.INTEGER, "source_function": shapes.TEXT}
+    "timestamp": shapes.TIMESTAMP,
+    "name": shapes.TEXT,
+    "category": shapes.TEXT,
+    "group": shapes.TEXT,
+    "labels": shapes.TEXTS,
+    "message": shapes.TEXT,
+    "data": shapes.MAPPING,
+    "stacktrace": shapes.TEXTS,
+    "exception_type": shapes.TEXT,
+    "exception_msg": shapes.TEXT,
+    "source_file": shapes.TEXT,
+    "source_line": shapes.INTEGER,
+    "source_function": shapes.TEXT,
+}
 _ALWAYS_IN_EVENT_V1 = frozenset(list(_EVENT_V1)[:7])
 _METRIC_V1 = {
-    "timestamp": shapes.TIMESTAMP, "name": shapes.TEXT, "type": shapes.TEXT,
-    "value": shapes.NUMBER, "count": shapes.OPTIONAL_INTEGER, "unit": shapes.TEXT,
-    "tags": shapes.TEXTS, "metadata": shapes.MAPPING}
+    "timestamp": shapes.TIMESTAMP,
+    "name": shapes.TEXT,
+    "type": shapes.TEXT,
+    "value": shapes.NUMBER,
+    "count": shapes.OPTIONAL_INTEGER,
+    "unit": shapes.TEXT,
+    "tags": shapes.TEXTS,
+    "metadata": shapes.MAPPING,
+}
 _ALWAYS_IN_METRIC_V1 = frozenset(["timestamp", "name", "type", "value"])
 _CRASH = {"reason": shapes.TEXT}
 _HUNG = {"application_appears_hung": True, "application_recovered": False}
@@ -104,8 +125,9 @@ class Classic(object):
         now = self._now()
         with self._store.writing() as writer:
             row = writer.find(session_id)
-            state = merged(go_json.read(row.state.encode("utf-8")), update or {},
-                           self.null_deletes)
+            state = merged(
+                go_json.read(row.state.encode("utf-8")), update or {}, self.null_deletes
+            )
             text = _written(state)
             writer.change(row.number, updated_at=now, state=text)
             if snapshot_at is not None:
@@ -113,15 +135,25 @@ class Classic(object):
 
     def _events(self, session_id, body):
         fields = _fitting(_EVENT, _read(body, trailing=True))
-        self._add(session_id, EVENT, _object([
-            ("timestamp", self._now()), ("name", fields["name"]), ("data", fields["data"])]))
+        self._add(
+            session_id,
+            EVENT,
+            _object(
+                [("timestamp", self._now()), ("name", fields["name"]), ("data", fields["data"])]
+            ),
+        )
 
     def _metrics(self, session_id, body):
         fields = _fitting(_METRIC, _read(body, trailing=True))
         tags = [("tags", fields["tags"])] if fields["tags"] else []
-        self._add(session_id, METRIC, _object([
-            ("timestamp", self._now()), ("name", fields["name"]),
-            ("value", fields["value"])] + tags))
+        self._add(
+            session_id,
+            METRIC,
+            _object(
+                [("timestamp", self._now()), ("name", fields["name"]), ("value", fields["value"])]
+                + tags
+            ),
+        )
 
     def _end(self, session_id, _body):
         now = self._now()
@@ -129,9 +161,15 @@ class Classic(object):
             writer.change(writer.number(session_id), updated_at=now, ended_at=now)
 
     def _session(self, reader, row):
-        yield _head([("id", row.id), ("created_at", row.created_at),
-                     ("updated_at", row.updated_at), ("ended_at", row.ended_at or None),
-                     ("active", row.ended_at is None)])
+        yield _head(
+            [
+                ("id", row.id),
+                ("created_at", row.created_at),
+                ("updated_at", row.updated_at),
+                ("ended_at", row.ended_at or None),
+                ("active", row.ended_at is None),
+            ]
+        )
         yield f',"state":{row.state},"events":'
         yield from _list(reader.bodies(row.number, EVENT))
         yield ',"metrics":'
@@ -166,13 +204,22 @@ class V1(Classic):
         with self._store.writing() as writer:
             if fields["machine_id"]:
                 self._mark_crashed(writer, fields["machine_id"], now)
-            writer.open(id=session_id, created_at=printed, updated_at=printed, state=state,
-                        machine_id=fields["machine_id"], hostname=fields["hostname"])
+            writer.open(
+                id=session_id,
+                created_at=printed,
+                updated_at=printed,
+                state=state,
+                machine_id=fields["machine_id"],
+                hostname=fields["hostname"],
+            )
         return session_id
 
     def _mark_crashed(self, writer, machine_id, now):
-        body = _crash_event(timestamps.printed(now), "", {
-            "reason": "machine_returned_session_not_resumed", "machine_id": machine_id})
+        body = _crash_event(
+            timestamps.printed(now),
+            "",
+            {"reason": "machine_returned_session_not_resumed", "machine_id": machine_id},
+        )
         for session in writer.suspended(machine_id, now - SUSPENDED_AFTER):
             writer.add(session, EVENT, body)
             writer.change(session, crashed=True)
@@ -191,8 +238,12 @@ class V1(Classic):
         if fields["category"] in ("", "info"):
             fields["category"] = "error" if fields["exception_type"] else "info"
         hung = _HUNG.get(fields["name"])
-        self._add(session_id, EVENT, _object(_answered(fields, _ALWAYS_IN_EVENT_V1)),
-                  **({} if hung is None else {"hung": hung}))
+        self._add(
+            session_id,
+            EVENT,
+            _object(_answered(fields, _ALWAYS_IN_EVENT_V1)),
+            **({} if hung is None else {"hung": hung})
+        )
 
     def _metrics(self, session_id, body):
         fields = _fitting(_METRIC_V1, _read(body, trailing=True))
@@ -207,8 +258,12 @@ class V1(Classic):
         now = self._clock()
         printed = timestamps.printed(now)
         with self._store.writing() as writer:
-            writer.change(writer.number(session_id), updated_at=printed, last_heartbeat=printed,
-                          heartbeat_nanoseconds=now)
+            writer.change(
+                writer.number(session_id),
+                updated_at=printed,
+                last_heartbeat=printed,
+                heartbeat_nanoseconds=now,
+            )
 
     def _crash(self, session_id, body):
         try:
@@ -216,18 +271,28 @@ class V1(Classic):
         except go_json.NotJson:
             fits = False
         now = self._now()
-        event = _crash_event(now, "critical", {
-            "reason": fields["reason"] if fits else "abnormal_termination"})
+        event = _crash_event(
+            now, "critical", {"reason": fields["reason"] if fits else "abnormal_termination"}
+        )
         self._add(session_id, EVENT, event, ended_at=now, crashed=True, hung=False)
 
     def _session(self, reader, row):
         suspended = self._suspended(row)
-        yield _head([("id", row.id), ("created_at", row.created_at),
-                     ("updated_at", row.updated_at), ("ended_at", row.ended_at or None),
-                     ("last_heartbeat", row.last_heartbeat or None),
-                     ("active", not (suspended or row.crashed or row.ended_at)),
-                     ("suspended", suspended), ("crashed", row.crashed), ("hung", row.hung),
-                     ("machine_id", row.machine_id or None), ("hostname", row.hostname or None)])
+        yield _head(
+            [
+                ("id", row.id),
+                ("created_at", row.created_at),
+                ("updated_at", row.updated_at),
+                ("ended_at", row.ended_at or None),
+                ("last_heartbeat", row.last_heartbeat or None),
+                ("active", not (suspended or row.crashed or row.ended_at)),
+                ("suspended", suspended),
+                ("crashed", row.crashed),
+                ("hung", row.hung),
+                ("machine_id", row.machine_id or None),
+                ("hostname", row.hostname or None),
+            ]
+        )
         yield f',"state":{row.state},"state_history":'
         yield from _list(reader.bodies(row.number, STATE))
         yield ',"events":'
@@ -287,9 +352,17 @@ def _answered(fields, always):
 
 
 def _crash_event(at, category, data):
-    return _object([("timestamp", at), ("name", "session_crashed_detected"),
-                    ("category", category), ("group", ""), ("labels", None), ("message", ""),
-                    ("data", data)])
+    return _object(
+        [
+            ("timestamp", at),
+            ("name", "session_crashed_detected"),
+            ("category", category),
+            ("group", ""),
+            ("labels", None),
+            ("message", ""),
+            ("data", data),
+        ]
+    )
 
 
 def _head(fields):

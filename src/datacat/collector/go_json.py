@@ -3,6 +3,7 @@
 Values in, text out and back; what the fields mean is not known here. Numbers are float64, keys
 are sorted, invalid text becomes U+FFFD, and `<`, `>` and `&` are escaped.
 """
+
 import codecs
 import json
 import math
@@ -16,7 +17,7 @@ DEEPEST = 300
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_BY_GO = re.compile("[<>&\u2028\u2029]")
-_EXACT_WHOLE_NUMBERS = 2.0 ** 53
+_EXACT_WHOLE_NUMBERS = 2.0**53
 
 
 class NotJson(ValueError):
@@ -144,8 +145,9 @@ def _without_surrogates(value):
         return [_without_surrogates(item) for item in value]
     if isinstance(value, dict):
         pairs = getattr(value, "pairs", value.items())
-        return _object([(_without_surrogates(key), _without_surrogates(item))
-                        for key, item in pairs])
+        return _object(
+            [(_without_surrogates(key), _without_surrogates(item)) for key, item in pairs]
+        )
     return value
 
 
@@ -155,5 +157,9 @@ def _each_byte(problem):
 
 
 codecs.register_error("datacat_each_byte", _each_byte)
-_DECODER = json.JSONDecoder(parse_float=_number, parse_int=_whole_number,
-                            parse_constant=_no_such_constant, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(
+    parse_float=_number,
+    parse_int=_whole_number,
+    parse_constant=_no_such_constant,
+    object_pairs_hook=_object,
+)

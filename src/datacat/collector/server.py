@@ -2,6 +2,7 @@
 
 What is answered and kept is not known here.
 """
+
 import logging
 import signal
 import socket
@@ -38,14 +39,24 @@ def _answer(app, listener, host, generation):
     # More requests than threads is what a queue is for, not news.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     server = waitress.create_server(
-        app, sockets=[listener], threads=_THREADS, connection_limit=_CONNECTIONS,
-        backlog=_BACKLOG, max_request_body_size=LARGEST_BODY, asyncore_use_poll=True, ident=None)
+        app,
+        sockets=[listener],
+        threads=_THREADS,
+        connection_limit=_CONNECTIONS,
+        backlog=_BACKLOG,
+        max_request_body_size=LARGEST_BODY,
+        asyncore_use_poll=True,
+        ident=None,
+    )
     for number in _ASKED_TO_STOP:
         signal.signal(number, _stop)
     shown = f"[{host}]" if ":" in host else host
     try:
-        print(f"datacat collector ({generation}) listening on "
-              f"http://{shown}:{listener.getsockname()[1]}", flush=True)
+        print(
+            f"datacat collector ({generation}) listening on "
+            f"http://{shown}:{listener.getsockname()[1]}",
+            flush=True,
+        )
         server.run()
     except SystemExit:
         pass  # the signal came before run() could take it

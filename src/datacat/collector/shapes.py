@@ -3,6 +3,7 @@
 Keys match whatever their case, null leaves a field as it was, a wrong type is noted and the other
 fields are read all the same.
 """
+
 from datacat.collector import timestamps
 from datacat.collector.go_json import WholeNumber
 
@@ -66,7 +67,7 @@ def _whole(value):
     if not isinstance(value, WholeNumber) or len(value.literal) > 20:
         raise WrongType("not an integer")
     exact = int(value.literal)
-    if not -2 ** 63 <= exact < 2 ** 63:
+    if not -(2**63) <= exact < 2**63:
         raise WrongType("not a 64-bit integer")
     return exact
 

@@ -6,6 +6,7 @@ Writers take turns for the one connection that writes (two that write or checkpo
 the same time can damage it, as sqlite had it before 3.51.3); readers have connections of their
 own, each with a snapshot. One process may use an sqlite file at a time.
 """
+
 import contextlib
 import os
 
@@ -28,11 +29,14 @@ _LONG = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 _TIME = sa.String(40)
 _TABLES = sa.MetaData()
 _about = sa.Table(
-    "about", _TABLES,
+    "about",
+    _TABLES,
     sa.Column("name", sa.String(40), primary_key=True),
-    sa.Column("value", sa.String(200), nullable=False))
+    sa.Column("value", sa.String(200), nullable=False),
+)
 _sessions = sa.Table(
-    "sessions", _TABLES,
+    "sessions",
+    _TABLES,
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("id", sa.String(36), nullable=False, unique=True),
     sa.Column("created_at", _TIME, nullable=False),
@@ -44,27 +48,36 @@ _sessions = sa.Table(
     sa.Column("hung", sa.Boolean, nullable=False, default=False),
     sa.Column("machine_id", _LONG, nullable=False, default=""),
     sa.Column("hostname", _LONG, nullable=False, default=""),
-    sa.Column("state", _LONG, nullable=False))
+    sa.Column("state", _LONG, nullable=False),
+)
 _records = sa.Table(
-    "records", _TABLES,
+    "records",
+    _TABLES,
     sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("session", sa.ForeignKey("sessions.number"), nullable=False),
     sa.Column("kind", sa.String(8), nullable=False),
     sa.Column("body", _LONG, nullable=False),
-    sa.Index("records_in_order", "session", "kind", "number"))
+    sa.Index("records_in_order", "session", "kind", "number"),
+)
 
 _FIND = sa.select(_sessions).where(_sessions.c.id == sa.bindparam("session_id"))
 _NUMBER = sa.select(_sessions.c.number).where(_sessions.c.id == sa.bindparam("session_id"))
 _ALL = sa.select(_sessions).order_by(_sessions.c.number)
-_BODIES = (sa.select(_records.c.body)
-           .where(_records.c.session == sa.bindparam("session"),
-                  _records.c.kind == sa.bindparam("kind"))
-           .order_by(_records.c.number))
-_SUSPENDED = (sa.select(_sessions.c.number)
-              .where(_sessions.c.machine_id == sa.bindparam("machine_id"),
-                     _sessions.c.heartbeat_nanoseconds < sa.bindparam("before"),
-                     _sessions.c.ended_at.is_(None), ~_sessions.c.crashed)
-              .order_by(_sessions.c.number))
+_BODIES = (
+    sa.select(_records.c.body)
+    .where(_records.c.session == sa.bindparam("session"), _records.c.kind == sa.bindparam("kind"))
+    .order_by(_records.c.number)
+)
+_SUSPENDED = (
+    sa.select(_sessions.c.number)
+    .where(
+        _sessions.c.machine_id == sa.bindparam("machine_id"),
+        _sessions.c.heartbeat_nanoseconds < sa.bindparam("before"),
+        _sessions.c.ended_at.is_(None),
+        ~_sessions.c.crashed,
+    )
+    .order_by(_sessions.c.number)
+)
 _CHANGE = _sessions.update().where(_sessions.c.number == sa.bindparam("session"))
 _ADD = _records.insert()
 _OPEN = _sessions.insert()
@@ -105,11 +118,15 @@ class Store(object):
             _TABLES.create_all(connection)
             held = {row.name: row.value for row in connection.execute(sa.select(_about))}
             if not held:
-                connection.execute(_about.insert(), [{"name": name, "value": value}
-                                                     for name, value in facts.items()])
+                connection.execute(
+                    _about.insert(),
+                    [{"name": name, "value": value} for name, value in facts.items()],
+                )
             elif held != facts:
-                raise ValueError(f"the database {self.name} holds {held}, not {facts}: "
-                                 "give another one with --db")
+                raise ValueError(
+                    f"the database {self.name} holds {held}, not {facts}: "
+                    "give another one with --db"
+                )
 
     @contextlib.contextmanager
     def writing(self):
@@ -157,8 +174,11 @@ class Writer(object):
 
     def suspended(self, machine_id, before):
         """Numbers of this machine's living sessions whose heartbeats stopped before that time."""
-        return self._connection.execute(
-            _SUSPENDED, {"machine_id": machine_id, "before": before}).scalars().all()
+        return (
+            self._connection.execute(_SUSPENDED, {"machine_id": machine_id, "before": before})
+            .scalars()
+            .all()
+        )
 
 
 class Reader(object):
@@ -178,8 +198,8 @@ class Reader(object):
     def bodies(self, session, kind):
         """The texts of one kind of records in the order of their arrival, a page at a time."""
         return self._connection.execute(
-            _BODIES, {"session": session, "kind": kind},
-            execution_options={"yield_per": _PAGE}).scalars()
+            _BODIES, {"session": session, "kind": kind}, execution_options={"yield_per": _PAGE}
+        ).scalars()
 
 
 def _found(row):
@@ -200,8 +220,10 @@ def _url(db, generation):
     except sa.exc.ArgumentError as problem:
         raise ValueError(f"not an SQLAlchemy URL: {problem}") from None
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise ValueError("the collector keeps what it answers with 200; "
-                         "a database in memory keeps nothing: give a file")
+        raise ValueError(
+            "the collector keeps what it answers with 200; "
+            "a database in memory keeps nothing: give a file"
+        )
     return url
 
 
@@ -219,8 +241,9 @@ def _engines(url):
     """An engine for the writers, whose pool of one connection is their queue, and the readers'."""
     sqlite = url.get_backend_name() == "sqlite"
     # A database server may have closed an idle connection; a file never does.
-    writer = sa.create_engine(url, pool_size=1, max_overflow=0, pool_timeout=60,
-                              pool_pre_ping=not sqlite)
+    writer = sa.create_engine(
+        url, pool_size=1, max_overflow=0, pool_timeout=60, pool_pre_ping=not sqlite
+    )
     reader = sa.create_engine(url, pool_size=_READERS, pool_pre_ping=not sqlite)
     if sqlite:
         _set_up_sqlite(writer, _WRITER_PRAGMAS, "BEGIN IMMEDIATE")

@@ -2,12 +2,14 @@
 
 Nothing is turned into a number on the way, so that what a client sent comes back exactly.
 """
+
 import datetime
 import re
 
-_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?"
-                      r"(Z|[+-]\d\d:\d\d)", re.ASCII)
-_SECOND = 10 ** 9
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?" r"(Z|[+-]\d\d:\d\d)", re.ASCII
+)
+_SECOND = 10**9
 
 
 def normalised(text):

@@ -2,6 +2,7 @@
 
 The first look-up of the name hangs and fails; the ones after it find 127.0.0.1.
 """
+
 from __future__ import absolute_import, division
 
 import json

@@ -2,6 +2,7 @@
 
 usage: mixed_records.py ACCEPTED URL WRITER RECORDS [SESSIONS [SECONDS_BETWEEN]]
 """
+
 from __future__ import absolute_import, division
 
 import random
@@ -15,8 +16,9 @@ from tools.recorder import Recorder
 def log_one(recorder, number, chance):
     kind = chance.random()
     if kind < 0.6:
-        recorder.log_event("step", {"number": number, "text": u"\u00e4\u20ac \U0001f600",
-                                    "part": number / 3})
+        recorder.log_event(
+            "step", {"number": number, "text": u"\u00e4\u20ac \U0001f600", "part": number / 3}
+        )
     elif kind < 0.8:
         recorder.log_metric("load", number / 7, tags=["app:mixed"])
     elif kind < 0.97:
@@ -26,10 +28,13 @@ def log_one(recorder, number, chance):
 
 
 def main(accepted, url, writer, records, sessions="1", seconds_between="0"):
-    opened = [datacat.create_session(url, product="mixed", version="1")
-              for _ in range(int(sessions))]
-    recorders = [Recorder(session, accepted, "%s-%d" % (writer, index))
-                 for index, session in enumerate(opened)]
+    opened = [
+        datacat.create_session(url, product="mixed", version="1") for _ in range(int(sessions))
+    ]
+    recorders = [
+        Recorder(session, accepted, "%s-%d" % (writer, index))
+        for index, session in enumerate(opened)
+    ]
     chance = random.Random(writer)
     for number in range(int(records)):
         log_one(chance.choice(recorders), number, chance)

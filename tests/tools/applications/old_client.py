@@ -1,4 +1,5 @@
 """A program as they were written for the first client: calls with a session's id."""
+
 from __future__ import print_function
 
 import datacat

@@ -1,4 +1,5 @@
 """A program as they were written for the first client: a session without arguments."""
+
 from __future__ import print_function
 
 import os

@@ -3,6 +3,7 @@
 usage: poisoned.py ACCEPTED URL WRITER SETTINGS; as trial_application.py, and its option `quick`
 makes minutes of the client's patience with a record seconds.
 """
+
 from __future__ import absolute_import, division
 
 import json
@@ -37,10 +38,14 @@ def main(accepted, url, writer, text):
     quick = settings["options"].pop("quick")
     if quick:
         be_quick()
-    sessions = [trial_application.open_session(url, settings["options"])
-                for _ in range(settings["sessions"])]
-    recorders = [Recorder(session, accepted, "%s-%d" % (writer, index))
-                 for index, session in enumerate(sessions)]
+    sessions = [
+        trial_application.open_session(url, settings["options"])
+        for _ in range(settings["sessions"])
+    ]
+    recorders = [
+        Recorder(session, accepted, "%s-%d" % (writer, index))
+        for index, session in enumerate(sessions)
+    ]
     chance = random.Random(writer)
     for number in range(settings["records"]):
         for recorder in recorders:

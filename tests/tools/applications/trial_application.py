@@ -7,6 +7,7 @@ that tells it to leave), farewell ("end" or "close"), patience (seconds that eac
 take). It writes lines for trial.py: OPENED, STARVED, LOGGED, DRAINED, FAREWELL, STATS,
 LOSSES and LEAVING, the times by the monotonic clock; and WARNED for each warning of the library.
 """
+
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -70,8 +71,10 @@ def tell_what_became(sessions):
 def main(accepted, url, writer, text):
     settings = json.loads(text)
     sessions = [open_session(url, settings["options"]) for _ in range(settings["sessions"])]
-    recorders = [Recorder(session, accepted, "%s-%d" % (writer, index))
-                 for index, session in enumerate(sessions)]
+    recorders = [
+        Recorder(session, accepted, "%s-%d" % (writer, index))
+        for index, session in enumerate(sessions)
+    ]
     chance = random.Random(writer)
     for number in range(settings["records"]):
         log_one(chance.choice(recorders), number, chance)

@@ -3,6 +3,7 @@
 usage: two_writers.py ACCEPTED URL WRITER SETTINGS; as trial_application.py, with `second`: "fork"
 or "client", in the options' place.
 """
+
 from __future__ import absolute_import, division
 
 import json
