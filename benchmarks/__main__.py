@@ -2,8 +2,9 @@
 
 from __future__ import absolute_import
 
-from . import backlog, drain, footprint, idle, log_calls, starting
-from .measuring import main
+from datacat.measuring import main
+
+from datacat import backlog, drain, footprint, idle, log_calls, starting
 
 main(
     [

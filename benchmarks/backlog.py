@@ -5,13 +5,13 @@ from __future__ import absolute_import, division
 import os
 from timeit import default_timer
 
-from datacat import records, settings
-from datacat.outbox import Outbox
-from datacat.spool import Spool
+from datacat.measuring import compared, main, median, paired, plain
+from datacat.sink import Sink
 
-from . import children, subjects
-from .measuring import compared, main, median, paired, plain
-from .sink import Sink
+from datacat import children, settings, subjects
+from datacat.outbox.outbox import Outbox
+from datacat.outbox.spool import Spool
+from datacat.records import build
 
 FILL = """
 import datacat
@@ -124,7 +124,7 @@ def _bytes_row(path, count):
 
 
 def _body():
-    return records.encode(records.event(subjects.NAME, subjects.DATA))
+    return build.encode(build.event(subjects.NAME, subjects.DATA))
 
 
 def _open_rows(path, empty, url):

@@ -2,9 +2,10 @@
 
 from __future__ import absolute_import, division
 
-from . import children, subjects
-from .measuring import compared, main, median, plain
-from .sink import Sink
+from datacat.measuring import compared, main, median, plain
+from datacat.sink import Sink
+
+from datacat import children, subjects
 
 REQUESTS = """
 import requests

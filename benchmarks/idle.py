@@ -2,9 +2,10 @@
 
 from __future__ import absolute_import, division
 
-from . import children, subjects
-from .measuring import main, plain
-from .sink import Sink
+from datacat.measuring import main, plain
+from datacat.sink import Sink
+
+from datacat import children, subjects
 
 CHECK_INTERVAL = 5
 

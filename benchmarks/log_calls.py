@@ -8,8 +8,7 @@ import threading
 import time
 from timeit import default_timer
 
-from . import subjects
-from .measuring import (
+from datacat.measuring import (
     compared,
     interleaved,
     main,
@@ -21,7 +20,9 @@ from .measuring import (
     rate,
     timed,
 )
-from .sink import Sink
+from datacat.sink import Sink
+
+from datacat import subjects
 
 A_SECOND = 2000
 BACKLOG = 3000

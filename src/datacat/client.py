@@ -10,10 +10,11 @@ import random
 import sys
 import time
 
-from . import dialects, records, retry
-from . import settings as settings_module
-from ._compat import monotonic
-from .errors import DatacatError, NotSent, OperationUnknown, ServerBusy, ServerFault
+from datacat import settings as settings_module
+from datacat._compat import monotonic
+from datacat.errors import DatacatError, NotSent, OperationUnknown, ServerBusy, ServerFault
+from datacat.records import build, exceptions, kinds
+from datacat.wire import dialects, verdicts
 
 _ATTEMPTS = 4
 _LONGEST_SHORT_ANSWER = 64 * 1024
@@ -46,7 +47,7 @@ class DatacatClient(object):
         self.settings = base_url if ready else settings_module.resolve(base_url, **options)
         self.on_write = None
         # Imported late: `import datacat` must not cost its users the import of requests.
-        from .transport import Transport
+        from datacat.wire.transport import Transport
 
         self._transport = Transport(self.settings)
         self._dialect = None
@@ -71,13 +72,13 @@ class DatacatClient(object):
         :param version: by default the settings' version.
         """
         settings = self.settings
-        fields = records.opening(
+        fields = build.opening(
             settings.product if product is None else product,
             settings.version if version is None else version,
             hostname=settings.hostname,
             machine_id=settings.machine_id,
         )
-        return self._exchange(dialects.CLASSIC.open(records.encode(fields)))["session_id"]
+        return self._exchange(dialects.CLASSIC.open(build.encode(fields)))["session_id"]
 
     register_session = create_session
 
@@ -102,25 +103,25 @@ class DatacatClient(object):
 
     def update_state(self, session_id, state):
         """Merge `state` (dict) into the session's state and return the server's answer."""
-        return self._write(session_id, records.STATE, records.state(state))
+        return self._write(session_id, kinds.STATE, build.state(state))
 
     def log_event(
         self, session_id, name, data=None, category=None, group=None, labels=None, message=None
     ):
         """Log an event and return the server's answer. Arguments as in `Session.log_event`."""
-        fields = records.event(
+        fields = build.event(
             name, data, category=category, group=group, labels=labels, message=message
         )
-        return self._write(session_id, records.EVENT, fields)
+        return self._write(session_id, kinds.EVENT, fields)
 
     def log_metric(
         self, session_id, name, value, tags=None, type=None, unit=None, count=None, metadata=None
     ):
         """Log a metric and return the server's answer. Arguments as in `Session.log_metric`."""
-        fields = records.metric(
+        fields = build.metric(
             name, value, tags, type=type, unit=unit, count=count, metadata=metadata
         )
-        return self._write(session_id, records.METRIC, fields)
+        return self._write(session_id, kinds.METRIC, fields)
 
     def log_exception(self, session_id, extra_data=None, exc_info=None):
         """Log an exception, by default the one being handled, and return the server's answer.
@@ -128,21 +129,21 @@ class DatacatClient(object):
         :param extra_data: merged into the event's data (dict or None).
         :param exc_info: what `sys.exc_info()` gave.
         """
-        fields = records.exception(exc_info or sys.exc_info(), extra_data)
-        return self._write(session_id, records.EXCEPTION, fields)
+        fields = exceptions.exception(exc_info or sys.exc_info(), extra_data)
+        return self._write(session_id, kinds.EXCEPTION, fields)
 
     def end_session(self, session_id):
         """End a session and return the server's answer."""
-        return self._write(session_id, records.END, {})
+        return self._write(session_id, kinds.END, {})
 
     def _write(self, session_id, kind, fields):
-        if self.settings.before_record is not None and kind != records.END:
+        if self.settings.before_record is not None and kind != kinds.END:
             fields = self.settings.before_record(kind, fields)
             if fields is None:
                 return None
-        encode = records.encode_cut if kind == records.EXCEPTION else records.encode
+        encode = exceptions.encode_cut if kind == kinds.EXCEPTION else build.encode
         captured = int(time.time() * _MICROSECONDS)
-        record = records.Record(None, None, kind, encode(fields), captured)
+        record = kinds.Record(None, None, kind, encode(fields), captured)
         dialect = self._dialect_for(session_id)
         request = dialect.send(record, session_id, late=False)
         try:
@@ -204,7 +205,7 @@ def _is_worth_repeating(request, error):
 def _pause(error, attempt):
     if error.retry_after is not None:
         return error.retry_after
-    return retry.backoff(attempt, random.random)
+    return verdicts.backoff(attempt, random.random)
 
 
 def _is_v1s_health(request, response):

@@ -11,8 +11,9 @@ import os
 import sys
 
 from . import client as client_module
-from . import errors, records, settings
+from . import errors, settings
 from ._compat import monotonic
+from .records import build, exceptions, kinds
 
 _WHAT_TO_PASS = {
     errors.NotAuthorized: "pass api_key= or set DATACAT_API_KEY",
@@ -44,7 +45,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     if resolved.disabled:
         return DisabledSession(resolved)
     # Imported late: `import datacat` must not cost its users what only a session needs.
-    from . import hooks, pipeline
+    from .process import hooks, pipeline
 
     line = pipeline.obtain(resolved)
     session = Session(line, line.open_session())
@@ -130,7 +131,7 @@ class Session(object):
         :param category, group, message: texts, labels: a list of texts; for v1 servers.
         :raises InvalidRecord: for anything else, and over 1 MiB encoded.
         """
-        self._keep(records.EVENT, records.event, (name, data, category, group, labels, message))
+        self._keep(kinds.EVENT, build.event, (name, data, category, group, labels, message))
 
     def log_metric(self, name, value, tags=None, type=None, unit=None, count=None, metadata=None):
         """Log a metric.
@@ -141,9 +142,7 @@ class Session(object):
         :param type, unit, count, metadata: for v1 servers, see PROTOCOL "metrics".
         :raises InvalidRecord: for anything else.
         """
-        self._keep(
-            records.METRIC, records.metric, (name, value, tags, type, unit, count, metadata)
-        )
+        self._keep(kinds.METRIC, build.metric, (name, value, tags, type, unit, count, metadata))
 
     def log_exception(self, extra_data=None, exc_info=None):
         """Log an exception, by default the one being handled, with its traceback; never raises.
@@ -152,10 +151,10 @@ class Session(object):
         :param exc_info: (type, value, traceback).
         """
         self._keep(
-            records.EXCEPTION,
-            records.exception,
+            kinds.EXCEPTION,
+            exceptions.exception,
             (exc_info or sys.exc_info(), extra_data),
-            records.encode_cut,
+            exceptions.encode_cut,
         )
 
     def update_state(self, state):
@@ -163,9 +162,9 @@ class Session(object):
 
         :raises InvalidRecord: where it is not a dict or over 1 MiB encoded.
         """
-        self._keep(records.STATE, records.state, (state,))
+        self._keep(kinds.STATE, build.state, (state,))
 
-    def _keep(self, kind, make, arguments, encode=records.encode):
+    def _keep(self, kind, make, arguments, encode=build.encode):
         try:
             body = self._pipeline.redaction.encoded(kind, make(*arguments), encode)
             if body is not None:

@@ -20,7 +20,7 @@ from tools.host import (
 from tools.invariants import check_invariants, read_accepted
 from tools.left_behind import LeftBehind
 
-from datacat import store
+from datacat.outbox import store
 
 STEP = 512
 RECORDS = 60

@@ -332,7 +332,7 @@ def test_a_backlog_that_cannot_be_read_for_a_while_is_delivered_later(
 
 
 SLOW = u"""
-from datacat import disk
+from datacat.outbox import disk
 rounds, records, size, disk.CHECKPOINT_BYTES = map(int, sys.argv[3:])
 session = open_session(connect_wait=5)
 recorder = recorder_of(session)

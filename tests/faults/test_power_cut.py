@@ -25,7 +25,7 @@ from datacat._compat import monotonic
 LAST_SECOND = 1.0
 
 LIFE = u"""
-from datacat import disk
+from datacat.outbox import disk
 from datacat._compat import monotonic
 durability, records, pause, checkpoint_bytes = sys.argv[3:]
 disk.CHECKPOINT_BYTES = int(checkpoint_bytes)

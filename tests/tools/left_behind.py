@@ -7,9 +7,9 @@ import json
 import os
 import sqlite3
 
-from datacat import records
-from datacat.outbox import Outbox
-from datacat.spool import Spool
+from datacat.outbox.outbox import Outbox
+from datacat.outbox.spool import Spool
+from datacat.records import kinds
 from tools.outboxes import CAP, Warnings
 
 
@@ -35,7 +35,7 @@ class LeftBehind(object):
     def _take_out(self, entry):
         record = self._head(entry)
         while record is not None:
-            if record.kind == records.EVENT:
+            if record.kind == kinds.EVENT:
                 self.events.append(json.loads(record.body.decode("ascii")))
             self._outbox.settle(record)
             record = self._head(entry)
@@ -49,7 +49,7 @@ class LeftBehind(object):
 
     def _check_it_works(self):
         session = self._outbox.add_session(u"local-new", b"{}")
-        assert self._outbox.append(session.number, records.EVENT, b'{"name":"new"}')
+        assert self._outbox.append(session.number, kinds.EVENT, b'{"name":"new"}')
         assert self._outbox.head(session.number).body == b'{"name":"new"}'
 
 

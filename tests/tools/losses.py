@@ -5,7 +5,7 @@ To be imported by an application before it opens a session: of the adopted ones 
 
 from __future__ import absolute_import, division
 
-from datacat.rows import Entry
+from datacat.outbox.tables import Entry
 from tools.report import LOSSES
 
 _entries = []

@@ -12,7 +12,7 @@ import zlib
 import six
 
 from datacat import errors
-from datacat.transport import Response
+from datacat.wire.transport import Response
 from tools.merged_state import merge
 
 PLAIN = "text/plain; charset=utf-8"
@@ -106,7 +106,7 @@ def portal(server, request):
 
 
 class MemoryServer(object):
-    """Answers `call` as `datacat.transport.Transport` does.
+    """Answers `call` as `datacat.wire.transport.Transport` does.
 
     :ivar fault: what happens to every request that `concerned` is true of; None: nothing.
     :ivar next_faults: what happens to the next of them, one after the other.

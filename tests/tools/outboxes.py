@@ -6,9 +6,9 @@ import os
 import shutil
 import time
 
-from datacat import records
-from datacat.outbox import Outbox
-from datacat.store import Store, StoreRefused
+from datacat.outbox.outbox import Outbox
+from datacat.outbox.store import Store, StoreRefused
+from datacat.records import kinds
 
 SCOPE = "aaaaaaaaaaaa"
 NAME = SCOPE + "-bbbbbbbbbbbb.outbox"
@@ -86,7 +86,7 @@ class Box(object):
 
     def append(self, *bodies):
         for body in bodies:
-            assert self.outbox.append(self.number, records.EVENT, body)
+            assert self.outbox.append(self.number, kinds.EVENT, body)
 
     def drain(self, number=None):
         """Settle all that waits and return it."""

@@ -4,14 +4,15 @@ from __future__ import absolute_import, division
 
 import numbers
 
-from datacat import records, settings
-from datacat.outbox import Outbox
-from datacat.sender import Sender
-from datacat.spool import Spool
+from datacat import settings
+from datacat.outbox.outbox import Outbox
+from datacat.outbox.spool import Spool
+from datacat.records import build, kinds
+from datacat.sending.sender import Sender
 from tools.memory_server import MemoryServer, World
 
 SCOPE = "0123456789ab"
-OPENING = records.encode(records.opening("product", "1"))
+OPENING = build.encode(build.opening("product", "1"))
 LONG_AGO = 3600.0
 
 
@@ -108,26 +109,26 @@ class Bench(object):
         """Open a session; `opened`: and let the server give its id. Return its entry."""
         self.world.sessions += 1
         entry = self.outbox.add_session("local-%d" % self.world.sessions, OPENING, **columns)
-        self.outbox.append(entry.number, records.OPEN, OPENING)
+        self.outbox.append(entry.number, kinds.OPEN, OPENING)
         self.outbox.take_in()
         if opened:
             self.drain()
         return entry
 
     def event(self, entry, name, **data):
-        self.append(entry, records.EVENT, records.event(name, data))
+        self.append(entry, kinds.EVENT, build.event(name, data))
 
     def metric(self, entry, name, value=1):
-        self.append(entry, records.METRIC, records.metric(name, value))
+        self.append(entry, kinds.METRIC, build.metric(name, value))
 
     def state(self, entry, **state):
-        self.append(entry, records.STATE, state)
+        self.append(entry, kinds.STATE, state)
 
     def end(self, entry):
-        self.outbox.say_goodbye(entry.number, "ended", records.END, b"{}")
+        self.outbox.say_goodbye(entry.number, "ended", kinds.END, b"{}")
 
     def append(self, entry, kind, fields):
-        self.outbox.append(entry.number, kind, records.encode(fields))
+        self.outbox.append(entry.number, kind, build.encode(fields))
         # The keeper's part, where the disk of the test's machine was slow just now.
         self.outbox.take_in()
 

@@ -10,7 +10,7 @@ import json
 import random
 import sys
 
-from datacat import retry
+from datacat.wire import verdicts
 from tools.applications import trial_application
 from tools.applications.mixed_records import log_one
 from tools.call_times import seconds_starved
@@ -27,10 +27,10 @@ def log_poison(recorder, number):
 
 
 def be_quick():
-    retry.POISON_SECONDS = 1.0
-    retry.QUIET_PERIOD = 0.1
-    retry.LONGEST_BACKOFF = 0.2
-    retry.REFUSED_PAUSE = 0.1
+    verdicts.POISON_SECONDS = 1.0
+    verdicts.QUIET_PERIOD = 0.1
+    verdicts.LONGEST_BACKOFF = 0.2
+    verdicts.REFUSED_PAUSE = 0.1
 
 
 def main(accepted, url, writer, text):

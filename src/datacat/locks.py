@@ -1,0 +1,178 @@
+"""Locks and bells that signal handlers, finalizers and forked children may use as well.
+
+Belongs here: mechanisms that any package may use.  Does not: what they protect or announce.
+"""
+
+from __future__ import absolute_import, division
+
+import os
+import select
+import sys
+import threading
+import time
+
+import six
+from six.moves import _thread
+
+from ._compat import get_ident, monotonic
+
+_POLL_SHORTEST = 0.00005
+_POLL_LONGEST = 0.05
+_OWNER = 0
+_RINGS_AT_ONCE = 65536
+
+
+def acquire_within(lock, seconds):
+    """Acquire `lock` (a Lock or RLock), waiting `seconds` at most; return whether it was got.
+
+    Python 2.7 has no timed acquire and polls.
+    """
+    if six.PY3:
+        return lock.acquire(True, max(0.0, min(seconds, threading.TIMEOUT_MAX)))
+    until = monotonic() + seconds
+    pause = _POLL_SHORTEST
+    while not lock.acquire(False):
+        left = until - monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, _POLL_LONGEST)
+    return True
+
+
+def release_if_owned(lock):
+    """Release an RLock wholly if this thread has it.
+
+    An exception that a signal handler raises can come after the lock was taken and before its
+    taker knows.
+    """
+    while is_owned(lock):
+        lock.release()
+
+
+def is_owned(lock):
+    """Return whether this thread has an RLock."""
+    return lock._is_owned()
+
+
+class ReentrantLock(object):
+    """`threading.RLock` for 2.7, whose own is not safe where a signal handler takes it too.
+
+    There it is written in Python, and a handler between two of its lines leaves it released
+    twice.  Here one step in C takes the lock and notes its owner, and a handler finds it either
+    taken or free.  Who waits for it polls.
+    """
+
+    def __init__(self):
+        self._owner = {}
+        self._depth = 0
+
+    def acquire(self, blocking=True):
+        """Take the lock, again where this thread has it; return whether it was got."""
+        if self._is_owned():
+            self._depth += 1
+            return True
+        me = get_ident()
+        while self._owner.setdefault(_OWNER, me) != me:
+            if not blocking:
+                return False
+            time.sleep(_POLL_SHORTEST)
+        return True
+
+    def release(self):
+        """Give back what one `acquire` took."""
+        if self._depth:
+            self._depth -= 1
+        else:
+            del self._owner[_OWNER]
+
+    def __enter__(self):
+        self.acquire()
+
+    def __exit__(self, *_):
+        self.release()
+
+    def _is_owned(self):
+        return self._owner.get(_OWNER) == get_ident()
+
+
+# On Python 3 it is written in C and whole.
+RLock = threading.RLock if six.PY3 else ReentrantLock
+
+
+class Bell(object):
+    """Wakes one sleeping thread; safe to ring in a signal handler and in a finalizer.
+
+    `threading.Event` is neither: its condition's lock is held while it is set, and a handler
+    that sets it again in the same thread waits for itself for ever.
+    """
+
+    def __init__(self):
+        self._closed_door = threading.Lock()
+        self._closed_door.acquire()
+        self.awaited = False
+
+    def wait(self, seconds):
+        """Sleep until the bell rings, `seconds` at most (None: for ever)."""
+        if seconds is None:
+            self._closed_door.acquire()
+        else:
+            acquire_within(self._closed_door, seconds)
+
+    def ring(self):
+        """Wake the sleeper, or let its next `wait` return at once."""
+        try:
+            self._closed_door.release()
+        except (RuntimeError, _thread.error):
+            pass
+
+
+class PipeBell(object):
+    """A Bell whose sleep no clock that is set back prolongs; takes two descriptors.
+
+    Before 3.11, Python's waits for a lock end when the wall clock shows a time (futex(2)): set
+    back by an hour, they last an hour. Those of poll(2) are relative.
+    """
+
+    _ends = ()
+
+    def __init__(self):
+        self._owner = os.getpid()
+        self._ends = self._heard, self._rope = os.pipe()
+        for end in self._ends:
+            os.set_blocking(end, False)
+        self._poll = select.poll()
+        self._poll.register(self._heard, select.POLLIN)
+        self.awaited = False
+
+    def wait(self, seconds):
+        """Sleep until the bell rings, `seconds` at most (None: for ever)."""
+        # Rounded up: a thread that is early would have to sleep again.
+        if self._poll.poll(None if seconds is None else int(seconds * 1000) + 1):
+            try:
+                os.read(self._heard, _RINGS_AT_ONCE)
+            except OSError:
+                pass  # a forked child has heard it
+
+    def ring(self):
+        """Wake the sleeper, or let its next `wait` return at once."""
+        try:
+            os.write(self._rope, b"!")
+        except OSError:
+            pass  # it is full: nobody listened for long, and will hear
+
+    def __del__(self):
+        # In a forked child these numbers may be other files' by now.
+        if self._ends and os.getpid() == self._owner:
+            for end in self._ends:
+                os.close(end)
+
+
+def make_bell():
+    """Return a Bell, of the kind that this Python needs."""
+    if six.PY3 and sys.version_info < (3, 11) and hasattr(select, "poll"):
+        try:
+            return PipeBell()
+        except OSError:
+            pass  # no descriptor is left
+    return Bell()

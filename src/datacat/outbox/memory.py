@@ -1,0 +1,143 @@
+"""Records that wait in memory, because the disk does not take them.
+
+What may live here: the queue, its bound, and which records go when it is reached.  What may not:
+files, locks, and what the loss of a record leads to.
+"""
+
+from __future__ import absolute_import, division
+
+import collections
+
+from ..records import build, kinds, merging
+
+MEMORY_BYTES = 16 * 1024 * 1024
+# A row's id, kind, time, checksum and lengths in sqlite; in memory a record takes more.
+ROW_OVERHEAD = 40
+# What is sacrificed first; open, end and crash never are.  States come last, and only where
+# merging those that lie next to each other was not enough.
+SACRIFICED = (kinds.METRIC, kinds.EVENT, kinds.EXCEPTION, kinds.STATE)
+ROOM_AFTER_SACRIFICE = 0.95
+_SLICE_BYTES = 256 * 1024
+
+
+def weight(record):
+    """Return how many bytes a record takes."""
+    return len(record.body) + ROW_OVERHEAD
+
+
+class MemoryQueue(object):
+    """The records of several sessions, each session's in the order in which they came."""
+
+    def __init__(self, max_bytes=MEMORY_BYTES):
+        self.bytes = 0
+        self._max_bytes = max_bytes
+        self._sessions = {}
+        self._looked_at = {}
+
+    def __len__(self):
+        return sum(len(waiting) for waiting in list(self._sessions.values()))
+
+    def put(self, record):
+        """Keep a record; in the place of one with its number, where an interruption left one."""
+        self.take_out(record.session, record.number)
+        waiting = self._sessions.setdefault(record.session, collections.OrderedDict())
+        waiting[record.number] = record
+        self.bytes += weight(record)
+
+    def take_out(self, session, number):
+        """Let a record go; harmless where it is not here."""
+        waiting = self._sessions.get(session, {})
+        record = waiting.pop(number, None)
+        if record is not None:
+            self.bytes -= weight(record)
+            if not waiting:
+                del self._sessions[session]
+
+    def forget(self, session):
+        """Let a session go with all its records."""
+        for record in self._sessions.pop(session, {}).values():
+            self.bytes -= weight(record)
+
+    def first(self, session):
+        """Return the session's oldest record, or None."""
+        return next(iter(self._sessions.get(session, {}).values()), None)
+
+    def last_number(self, session):
+        """Return the number of the session's youngest record here, 0 without one."""
+        return next(reversed(self._sessions.get(session, ())), 0)
+
+    def count(self, session):
+        """Return how many records of the session wait here."""
+        return len(self._sessions.get(session, ()))
+
+    def some(self, limit):
+        """Return up to `limit` records, each session's oldest first."""
+        found = []
+        for waiting in self._sessions.values():
+            for record in waiting.values():
+                if len(found) == limit:
+                    return found
+                found.append(record)
+        return found
+
+    @property
+    def is_full(self):
+        """Whether its bound is passed."""
+        return self.bytes > self._max_bytes
+
+    def make_room(self, heads):
+        """Sacrifice records until it is within its bound again.
+
+        :param heads: {session: number of its oldest record, which may be on its way and stays}.
+        :returns: ({session: how many were merged}, {session: how many were dropped},
+            {session: what each dropped report told of}).
+        """
+        merged, dropped, untold = {}, {}, {}
+        for session in list(self._sessions):
+            gone = self._merge_some(session, heads.get(session))
+            if gone:
+                merged[session] = gone
+        for kind in SACRIFICED:
+            if self.is_full:
+                self._drop(kind, heads, dropped, untold)
+        return merged, dropped, untold
+
+    def _merge_some(self, session, head):
+        """Merge neighbours, a slice at a time: this happens in a log call."""
+        waiting = self._sessions[session]
+        looked_at, size = [], 0
+        for record in waiting.values():
+            if record.number >= self._looked_at.get(session, 0):
+                looked_at.append(record)
+                size += len(record.body) if record.kind == kinds.STATE else 0
+                if size > _SLICE_BYTES:
+                    break
+        replaced, gone = merging.merge_neighbours(looked_at, head)
+        for record in replaced:
+            self.bytes += weight(record) - weight(waiting[record.number])
+            waiting[record.number] = record
+        for number in gone:
+            self.take_out(session, number)
+        self._looked_at[session] = looked_at[-1].number if looked_at else 0
+        return len(gone)
+
+    def _drop(self, kind, heads, dropped, untold):
+        for record in self._oldest(kind):
+            if self.bytes <= self._max_bytes * ROOM_AFTER_SACRIFICE:
+                return
+            if record.number != heads.get(record.session):
+                self.take_out(record.session, record.number)
+                told = kind == kinds.EVENT and build.told_in(record.body)
+                if told:
+                    untold.setdefault(record.session, []).append(told)
+                else:
+                    dropped[record.session] = dropped.get(record.session, 0) + 1
+
+    def _oldest(self, kind):
+        found = [
+            record
+            for waiting in self._sessions.values()
+            for record in waiting.values()
+            if record.kind == kind
+        ]
+        return sorted(found, key=lambda record: record.captured)

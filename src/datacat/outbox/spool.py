@@ -1,0 +1,357 @@
+"""The folder of outboxes: who may have which file, and what happens to a damaged one.
+
+What may live here: file names, permissions, claiming, adopting, setting aside.  What may not:
+SQL, records, threads.
+"""
+
+from __future__ import absolute_import, division
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import threading
+import time
+import uuid
+
+import platformdirs
+
+from .. import errors
+from .bounds import RESERVE
+from .store import Store, StoreDamaged, StoreHeld, StoreTooNew
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+_READ_AT_ONCE = 1024 * 1024
+_NAME = re.compile(
+    r"^(?P<scope>[0-9a-f]{12})-(?P<identity>[0-9a-f]{12})" r"(-(?P<parent>[0-9a-f]{12}))?\.outbox$"
+)
+_NAME_BEGINS = re.compile(r"^[0-9a-f]{12}-[0-9a-f]{12}(-[0-9a-f]{12})?\.outbox")
+
+
+class SpoolUnusable(errors.DatacatError):
+    """The folder cannot be used: no permission, read-only, a symlink, somebody else's."""
+
+
+def default_folder():
+    """Return the folder where outboxes lie when no other is named, in the user's state folder."""
+    return (
+        os.path.join(platformdirs.user_state_dir("datacat", appauthor=False), "spool")
+        if hasattr(platformdirs, "user_state_dir")
+        else os.path.join(platformdirs.user_data_dir("datacat", appauthor=False), "spool")
+    )
+
+
+class Spool(object):
+    """The outboxes of one scope in one folder.
+
+    :param folder: the path, or None for the default one.
+    :param scope: 12 hexadecimal characters; only files of this scope are touched.
+    :param power_safe: whether every commit reaches the disk before it returns.
+    :param warn: a callable (topic, message).
+    """
+
+    def __init__(self, folder, scope, power_safe, warn):
+        self.folder = folder or default_folder()
+        self._scope = scope
+        self._power_safe = power_safe
+        self._warn = warn
+        self.lock = threading.RLock()
+
+    def claim(self):
+        """Return the store of a free outbox of this scope, or else of a new one."""
+        self._prepare_folder()
+        for store in self._free_stores(held=()):
+            return store
+        return self.create()
+
+    def create(self, parent=None):
+        """Return the store of a new outbox.
+
+        :param parent: the identity of the outbox of the process that this one was forked from.
+        """
+        self._prepare_folder()
+        while True:
+            name = "%s-%s%s.outbox" % (
+                self._scope,
+                uuid.uuid4().hex[:12],
+                "-" + parent if parent else "",
+            )
+            path = os.path.join(self.folder, name)
+            try:
+                _create_private_file(path)
+                return Store(path, self._power_safe)
+            except StoreHeld:
+                # Another process found the new file free; it is welcome to it.
+                continue
+            except (OSError, errors.DatacatError) as error:
+                _remove(path)
+                raise SpoolUnusable(
+                    "no outbox can be made in %s: %s; make the folder writable or pass spool_dir="
+                    % (self.folder, error)
+                )
+
+    def reopen(self, path):
+        """Return the store of an outbox that this process closed, or claim another."""
+        self._prepare_folder()
+        return (self._open_if_free(path) if os.path.exists(path) else None) or self.claim()
+
+    def survey(self, mine):
+        """Look at all outboxes of this scope: return (free stores, parents with living heirs).
+
+        :param mine: paths of the outboxes that this process has open.
+        :returns: the stores of those that nobody has open, and the identities that the outboxes
+            of other living processes name as their parent.
+        """
+        free = list(self._free_stores(mine))
+        taken = set(store.path for store in free).union(mine)
+        return free, set(
+            parent_of(path) for path in self._paths() if path not in taken and parent_of(path)
+        )
+
+    @contextlib.contextmanager
+    def adopting(self):
+        """The time in which other outboxes than one's own are opened."""
+        with self.lock:
+            yield
+
+    def _free_stores(self, held):
+        for path in self._paths():
+            if path in held:
+                continue
+            store = self._open_if_free(path)
+            if store is not None:
+                yield store
+
+    def _open_if_free(self, path):
+        try:
+            inode = _refuse_foreign(path)
+            store = Store(path, self._power_safe)
+            if _is_ours(store, inode):
+                return store
+        except (StoreHeld, SpoolUnusable):
+            return None
+        except StoreTooNew as error:
+            self._warn("too new", str(error))
+        except StoreDamaged:
+            return self._judge_again(path, inode)
+        except errors.DatacatError as error:
+            self._warn("unreadable", str(error))
+        return None
+
+    def _judge_again(self, path, inode):
+        """Return the store of a file that sqlite called damaged, replaced where it is.
+
+        After a read error in a write-ahead log sqlite goes by the part before it, and calls the
+        whole malformed: a disk that fails for a while must not cost the outbox.
+        """
+        try:
+            _read_through(path)
+            store = Store(path, self._power_safe)
+            return store if _is_ours(store, os.lstat(path).st_ino) else None
+        except StoreDamaged:
+            return self._replace_damaged(path)
+        except StoreHeld:
+            return None
+        except (EnvironmentError, errors.DatacatError) as error:
+            self._warn("unreadable", "the outbox %s cannot be read: %s" % (path, error))
+            return None
+
+    def _replace_damaged(self, path):
+        try:
+            damaged = Store(path, as_it_is=True)
+        except errors.DatacatError:
+            return None
+        try:
+            return self.replacement(damaged)
+        except errors.DatacatError as error:
+            damaged.close()
+            self._warn("unreadable", str(error))
+            return None
+
+    def replacement(self, store):
+        """Return a new store with what can still be read of one that is damaged or was deleted.
+
+        The old one is closed; a damaged file is kept beside it as `.corrupt-<time>`.
+        """
+        salvaged = store.salvage()
+        fresh = self.create(parent_of(store.path))
+        try:
+            fresh.refill(salvaged)
+        except errors.DatacatError:
+            fresh.delete()
+            raise
+        _remove(store.path + RESERVE)
+        if os.path.exists(store.path):
+            aside = "%s.corrupt-%d" % (store.path, time.time())
+            self._warn(
+                "damaged",
+                (
+                    "the outbox %s was damaged; it is kept as %s and the %d records that could "
+                    "be read of it go on" % (store.path, aside, len(salvaged[2]))
+                ),
+            )
+            store.close()
+            _move(store.path, aside)
+            _move(store.path + "-wal", aside + "-wal")
+        else:
+            store.close()
+        return fresh
+
+    def _paths(self):
+        try:
+            names = sorted(os.listdir(self.folder))
+        except OSError:
+            return []
+        matches = [match for match in map(_NAME.match, names) if match]
+        return [
+            os.path.join(self.folder, match.group(0))
+            for match in matches
+            if match.group("scope") == self._scope
+        ]
+
+    def _prepare_folder(self):
+        try:
+            if not os.path.isdir(self.folder):
+                _make_folder(os.path.abspath(self.folder))
+            found = os.lstat(self.folder)
+        except OSError as error:
+            raise SpoolUnusable(
+                "the folder %s cannot be made: %s; pass spool_dir= or set DATACAT_SPOOL_DIR"
+                % (self.folder, error)
+            )
+        if stat.S_ISLNK(found.st_mode):
+            raise SpoolUnusable(
+                "the folder %s is a symbolic link; pass the folder itself as spool_dir="
+                % self.folder
+            )
+        _refuse_owner(self.folder, found)
+        if os.name == "posix" and stat.S_IMODE(found.st_mode) != FOLDER_MODE:
+            self._make_private(stat.S_IMODE(found.st_mode))
+
+    def _make_private(self, mode):
+        """Take others' rights away from a folder that has nothing but outboxes.
+
+        One with other things in it keeps its mode, for they may be meant to be seen; in one where
+        others may write, an outbox could be exchanged.
+        """
+        if all(_NAME_BEGINS.match(name) for name in os.listdir(self.folder)):
+            os.chmod(self.folder, FOLDER_MODE)
+        elif mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise SpoolUnusable(
+                "others may write into the folder %s, which has other things in it; name one "
+                "that is for datacat alone" % self.folder
+            )
+
+
+def identity_of(path):
+    """Return the identity in an outbox's file name, or None for one in memory."""
+    return _part(path, "identity")
+
+
+def parent_of(path):
+    """Return the identity of the parent in an outbox's file name, or None."""
+    return _part(path, "parent")
+
+
+def _part(path, name):
+    match = _NAME.match(os.path.basename(path))
+    return match.group(name) if match else None
+
+
+def _make_folder(path):
+    """Make a folder, and its missing parents, for this user alone; survives a power cut."""
+    parent = os.path.dirname(path)
+    if parent != path and not os.path.isdir(parent):
+        _make_folder(parent)
+    try:
+        os.mkdir(path, FOLDER_MODE)
+        os.chmod(path, FOLDER_MODE)
+    except OSError as error:
+        # Another process that starts at the same time makes it too.
+        if error.errno != errno.EEXIST or not os.path.isdir(path):
+            raise
+    _sync_folder(parent)
+
+
+def _sync_folder(folder):
+    """Make the names in it survive a power cut, where the system can; sqlite does it below."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _create_private_file(path):
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags, FILE_MODE)
+    try:
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, FILE_MODE)
+    finally:
+        os.close(descriptor)
+
+
+def _read_through(path):
+    # Only while this process has no connection to it: closing a file drops sqlite's lock on it.
+    for name in (path, path + "-wal"):
+        if os.path.exists(name):
+            with open(name, "rb") as stream:
+                while stream.read(_READ_AT_ONCE):
+                    pass
+
+
+def _refuse_foreign(path):
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        raise SpoolUnusable("%s cannot be read: %s" % (path, error))
+    if not stat.S_ISREG(found.st_mode):
+        raise SpoolUnusable("%s is not a file of its own" % path)
+    _refuse_owner(path, found)
+    return found.st_ino
+
+
+def _is_ours(store, inode):
+    """Return whether an opened store is whole, and its file was not deleted or made meanwhile."""
+    try:
+        store.probe()
+        os.chmod(store.path, FILE_MODE)
+        if store.is_still_there(inode):
+            return True
+    except OSError:
+        pass
+    except errors.DatacatError:
+        store.close()
+        raise
+    store.close()
+    return False
+
+
+def _refuse_owner(path, found):
+    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+        raise SpoolUnusable(
+            "%s belongs to another user (uid %d); pass spool_dir=" % (path, found.st_uid)
+        )
+
+
+def _move(source, target):
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise SpoolUnusable("%s cannot be set aside: %s" % (source, error))
+
+
+def _remove(path):
+    try:
+        os.remove(path)
+    except OSError:
+        pass

@@ -1,0 +1,229 @@
+"""The state machine of heartbeats: beats and readings of the clocks in, facts out.
+
+Here may live what decides that an application hangs or goes on, and the picture of its threads
+taken then. Nothing here waits, starts a thread, reads a clock or writes a record.
+"""
+
+from __future__ import absolute_import, division
+
+import collections
+import numbers
+import sys
+import threading
+
+import six
+
+from .._compat import get_ident
+from ..errors import InvalidRecord
+
+# What the clocks say, in seconds. now: monotonic, without the machine's sleep where the system has
+# such a clock; cpu: the CPU time this process has used; boot: monotonic with sleep, or None.
+Readings = collections.namedtuple("Readings", "now cpu boot")
+
+Hang = collections.namedtuple("Hang", "seconds_since_heartbeat timeout thread_ident")
+Recovered = collections.namedtuple("Recovered", "hung_seconds")
+
+# How late a check may come, in seconds, before its lateness needs an explanation: a busy machine
+# delays a thread by tens of milliseconds, sleep and SIGSTOP by seconds.
+LATE = 1.0
+
+# A thread that hogs the interpreter (the other reason for a late check) uses about one CPU.
+BUSY_SHARE = 0.5
+
+
+class Watchdog(object):
+    """Says once of each hang that it began and once that it ended.
+
+    beat(), pause() and resume() may be called by any thread at any time; they take no lock, so
+    that they are safe in signal handlers and finalizers. check() belongs to one thread.
+
+    A process that did not run (SIGSTOP, a machine asleep) does not hang. It shows by a check
+    that comes over a second late though the process used little CPU time, or by the clock that
+    counts sleep running ahead. All the time since the check before is disregarded then. Two
+    limits follow: a stop shorter than `check_interval` + 1 s is not noticed and counts, and a C
+    extension that holds the GIL without using CPU looks like a stop.
+    """
+
+    __slots__ = (
+        "timeout",
+        "check_interval",
+        "_beat",
+        "_beater",
+        "_late_beats",
+        "_paused",
+        "_watched",
+        "_slept",
+        "_hung",
+        "_last",
+        "_checked",
+    )
+
+    def __init__(self, timeout, check_interval, now):
+        """Watch from `now` on: the start counts as a heartbeat of the calling thread.
+
+        timeout: seconds without a heartbeat that make a hang. check_interval: seconds between
+        checks. now: monotonic seconds, of the same clock as all later ones.
+        Raises InvalidRecord unless timeout and check_interval are positive finite numbers.
+        """
+        self.timeout = _positive("timeout", timeout)
+        self.check_interval = _positive("check_interval", check_interval)
+        self._late_beats = collections.deque()
+        self._paused = False
+        self._beat = self._watched = self._checked = now
+        self._beater = get_ident()
+        self._slept = 0.0
+        self._hung = False
+        self._last = None
+
+    def beat(self, now):
+        """Take a sign of life of the calling thread at `now`; costs less than a microsecond."""
+        before = self._beat
+        if now - before >= self.timeout and not self._paused:
+            # Before the beat itself is written: a check in between must not see the beat alone.
+            self._late_beats.append((before, now, self._beater))
+        self._beat = now
+        self._beater = get_ident()
+
+    def pause(self, now):
+        """Stop the time until resume(); itself a sign of life. Pauses are not counted."""
+        self.beat(now)
+        self._paused = True
+
+    def resume(self, now):
+        """Let the time run again, from `now` on; without a pause before it a plain beat."""
+        if not self._paused:
+            self.beat(now)
+            return
+        self._beat = now
+        self._beater = get_ident()
+        self._paused = False
+
+    def next_check(self, now):
+        """Return in how many seconds check() is due; 0.0 when it is due already."""
+        return max(0.0, self._checked + self.check_interval - now)
+
+    def check(self, readings, busy=0.0):
+        """Return what became known since the last check: a list of Hang and Recovered, in order.
+
+        readings: Readings taken just now. busy: seconds since the last check that the calling
+        thread was held up by work of its own (the sync of a slow disk), which explain lateness.
+        A Hang comes with the thread that beat last; its Recovered in the same list means that
+        the hang was over before a check could see it.
+        """
+        asleep_since = self._checked if self._slept_through(readings, busy) else readings.now
+        self._checked = readings.now
+        self._last = readings
+        facts = []
+        while self._late_beats:
+            facts.extend(self._facts_of_late_beat(asleep_since, *self._late_beats.popleft()))
+        if not self._paused:
+            facts.extend(self._facts_of_silence(asleep_since, readings.now))
+        return facts
+
+    def _slept_through(self, readings, busy):
+        last = self._last
+        elapsed = readings.now - self._checked
+        late = elapsed - self.check_interval - busy
+        if last is None:
+            return late > LATE
+        if None not in (readings.boot, last.boot) and readings.boot - last.boot > elapsed + LATE:
+            return True
+        return late > LATE and readings.cpu - last.cpu < BUSY_SHARE * late
+
+    def _facts_of_late_beat(self, asleep_since, before, now, beater):
+        if before < self._watched:
+            return []  # two threads ended the same silence
+        if before > self._watched:
+            self._watch_from(before)
+        silence = now - before - self._slept - max(0.0, now - max(before, asleep_since))
+        was_hung = self._hung
+        self._watch_from(now)
+        if was_hung:
+            return [Recovered(silence)]
+        if silence >= self.timeout:
+            return [Hang(silence, self.timeout, beater), Recovered(silence)]
+        return []
+
+    def _facts_of_silence(self, asleep_since, now):
+        beat = self._beat
+        if beat > self._watched:
+            self._watch_from(beat)
+        self._slept += max(0.0, now - max(self._watched, asleep_since))
+        silence = now - self._watched - self._slept
+        if self._hung or silence < self.timeout:
+            return []
+        self._hung = True
+        return [Hang(silence, self.timeout, self._beater)]
+
+    def _watch_from(self, beat):
+        self._watched = beat
+        self._slept = 0.0
+        self._hung = False
+
+
+def _positive(name, seconds):
+    if isinstance(seconds, numbers.Real) and not isinstance(seconds, bool):
+        try:
+            if 0 < float(seconds) < float("inf"):
+                return float(seconds)
+        except OverflowError:
+            pass
+    raise InvalidRecord(
+        "%s must be a positive, finite number of seconds, not %.100r" % (name, seconds)
+    )
+
+
+FRAMES = 64
+THREADS = 64
+LINE_CHARACTERS = 300
+ALL_CHARACTERS = 128 * 1024  # well under a record's 1 MiB, whatever their JSON escapes to
+
+
+def stacks(first_ident):
+    """Return what all threads are doing: a list of {"thread", "ident", "stack"}.
+
+    The thread `first_ident` comes first, if it lives. "stack" is text, the outermost call first
+    as in a traceback. At most 64 threads with their 64 innermost frames each, and 128 Ki
+    characters in all; what is left out is said. Source lines are not shown: reading them could
+    block on the very disk that the application hangs on.
+    """
+    # threading.enumerate() takes a lock that the thread that hangs may hold.
+    threads = threading._active.copy()
+    frames = sys._current_frames()
+    idents = sorted(frames, key=lambda ident: (ident != first_ident, ident))
+    taken = []
+    room = ALL_CHARACTERS
+    for ident in idents[:THREADS]:
+        stack = _lines(frames[ident])
+        room -= sum(len(line) for line in stack)
+        if room < 0:
+            break
+        name = getattr(threads.get(ident), "name", "<not started by Python>")
+        taken.append({"thread": _text(name), "ident": ident, "stack": stack})
+    if len(taken) < len(idents):
+        left_out = "<%d threads left out>" % (len(idents) - len(taken))
+        taken.append({"thread": left_out, "ident": None, "stack": []})
+    return taken
+
+
+def _lines(frame):
+    lines = []
+    while frame is not None and len(lines) < FRAMES:
+        code = frame.f_code
+        where = u'File "%s", line %s, in %s' % (
+            _text(code.co_filename),
+            frame.f_lineno,
+            _text(code.co_name),
+        )
+        lines.append(where[:LINE_CHARACTERS])
+        frame = frame.f_back
+    if frame is not None:
+        lines.append(u"<outer frames left out>")
+    lines.reverse()
+    return lines
+
+
+def _text(name):
+    if isinstance(name, six.binary_type):
+        name = name.decode("utf-8", "replace")
+    return u"%s" % name

@@ -1,0 +1,218 @@
+"""The fields of each kind of record: what an application passes in, checked, as the wire has it.
+
+Belongs here: builders, their checks, and encoding within the size limit.  Does not: times, I/O,
+servers and what they understand.
+"""
+
+from __future__ import absolute_import, division
+
+import decimal
+import json
+import numbers
+import sys
+
+import six
+
+from ..errors import InvalidRecord
+from . import jsonable
+
+MAX_BYTES = 1024 * 1024
+LONGEST_REPORT = 128
+
+_DROPPED = "datacat_records_dropped"
+_TEXT = six.string_types
+_LARGEST_COUNT = 2**63 - 1
+_LARGEST_FLOAT = sys.float_info.max
+_BARE_NUMBERS = frozenset((float,) + six.integer_types)
+
+
+def event(name, data=None, category=None, group=None, labels=None, message=None):
+    """Return the fields of an event.
+
+    :param name: a non-empty string.
+    :param data: a dict or None; its values may be anything (see `encode`).
+    :param category: how grave it is, such as "warning" (string or None).
+    :param group: what it belongs to (string or None).
+    :param labels: strings, as a list, tuple or set, or None.
+    :param message: one line for people (string or None).
+    :raises InvalidRecord: for any other type.
+    """
+    _check_name(name)
+    if data is None:
+        data = {}
+    elif not isinstance(data, dict):
+        raise _invalid("data", "a dict or None", data)
+    fields = {"name": name, "data": data}
+    if category is not None:
+        fields["category"] = _text("category", category)
+    if group is not None:
+        fields["group"] = _text("group", group)
+    if labels is not None:
+        fields["labels"] = _strings("labels", labels)
+    if message is not None:
+        fields["message"] = _text("message", message)
+    return fields
+
+
+def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=None):
+    """Return the fields of a metric.
+
+    :param name: a non-empty string.
+    :param value: a finite real number; Decimal, Fraction and numpy's are taken as floats.
+    :param tags: strings, as a list, tuple or set, or None.
+    :param type: "gauge", "counter", "histogram" or "timer" to a v1 server (string or None).
+    :param unit: what the value counts, such as "seconds" (string or None).
+    :param count: how many observations the value stands for (int or None).
+    :param metadata: a dict or None.
+    :raises InvalidRecord: for any other type, and for NaN and infinities.
+    """
+    _check_name(name)
+    fields = {"name": name, "value": _finite("value", value)}
+    if tags is not None:
+        fields["tags"] = _strings("tags", tags)
+    if type is not None:
+        fields["type"] = _text("type", type)
+    if unit is not None:
+        fields["unit"] = _text("unit", unit)
+    if count is not None:
+        fields["count"] = _count(count)
+    if metadata is not None:
+        if not isinstance(metadata, dict):
+            raise _invalid("metadata", "a dict or None", metadata)
+        fields["metadata"] = metadata
+    return fields
+
+
+def state(state):
+    """Return the update of a session's state: the dict itself.
+
+    :raises InvalidRecord: when it is not a dict.
+    """
+    if not isinstance(state, dict):
+        raise _invalid("state", "a dict", state)
+    return state
+
+
+def opening(product, version, hostname=None, machine_id=None):
+    """Return the body that creates a session.
+
+    :raises InvalidRecord: unless product and version are non-empty strings, the others strings
+        or None.
+    """
+    fields = {}
+    for argument, given in (("product", product), ("version", version)):
+        if not isinstance(given, _TEXT) or not given:
+            raise _invalid(argument, "a non-empty string", given)
+        fields[argument] = given
+    if hostname is not None:
+        fields["hostname"] = _text("hostname", hostname)
+    if machine_id is not None:
+        fields["machine_id"] = _text("machine_id", machine_id)
+    return fields
+
+
+def dropped(count):
+    """Return the fields of the event that tells a server of lost records."""
+    return event(_DROPPED, {"count": count}, category="warning")
+
+
+def told_in(body):
+    """Return how many lost records an event's body tells of, None where it is no such event."""
+    if len(body) > LONGEST_REPORT or _DROPPED.encode("ascii") not in body:
+        return None
+    try:
+        fields = json.loads(body.decode("ascii"))
+        count = fields["data"]["count"]
+        return count if fields == dropped(count) and count > 0 else None
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def crash(reason):
+    """Return the body that tells a v1 server of a crash."""
+    if not isinstance(reason, _TEXT):
+        raise _invalid("reason", "a string", reason)
+    return {"reason": reason}
+
+
+def encode(fields, limit=MAX_BYTES):
+    """Return fields as JSON (bytes, ASCII, no spaces).
+
+    What JSON lacks is converted: datetime, date and time to ISO 8601, timedelta to seconds,
+    Decimal, UUID and paths to their text, an Enum to its value, bytes decoded as UTF-8, sets to
+    sorted lists, numpy's values to Python's, exceptions to "Type: message", NaN and infinities
+    and integers beyond a float's range to text, anything else to its repr.  Cycles and what is
+    deeper than 64 levels are cut with a marker; lone surrogates become U+FFFD.
+
+    :param limit: how many bytes it may have.
+    :raises InvalidRecord: when it has more.
+    """
+    body = jsonable.dumps(fields)
+    if len(body) > limit:
+        raise InvalidRecord(
+            "a record of %d bytes is over the limit of %d: log less in one call%s"
+            % (len(body), limit, _named(fields))
+        )
+    return body
+
+
+def _check_name(name):
+    if not isinstance(name, _TEXT) or not name:
+        raise _invalid("name", "a non-empty string", name)
+
+
+def _text(argument, given):
+    if not isinstance(given, _TEXT):
+        raise _invalid(argument, "a string or None", given)
+    return given
+
+
+def _strings(argument, given):
+    if not isinstance(given, (list, tuple, set, frozenset)):
+        raise _invalid(argument, "a list of strings or None", given)
+    strings = list(given)
+    for string in strings:
+        if not isinstance(string, _TEXT):
+            raise _invalid(argument, "strings only", string)
+    return strings if isinstance(given, (list, tuple)) else sorted(strings)
+
+
+def _finite(argument, given):
+    if type(given) in _BARE_NUMBERS and -_LARGEST_FLOAT <= given <= _LARGEST_FLOAT:
+        return given
+    try:
+        number = given.item() if hasattr(type(given), "dtype") else given
+        if isinstance(number, numbers.Integral):
+            number = int(number)
+            finite = float(number) - float(number) == 0
+        elif isinstance(number, (numbers.Real, decimal.Decimal)):
+            number = float(number)
+            finite = number - number == 0
+        else:
+            finite = False
+    except Exception:
+        finite = False
+    if not finite:
+        raise _invalid(argument, "a finite number", given)
+    return number
+
+
+def _count(given):
+    if not isinstance(given, numbers.Integral) or not abs(int(given)) <= _LARGEST_COUNT:
+        raise _invalid("count", "an integer of at most 64 bits", given)
+    return int(given)
+
+
+def _invalid(argument, wanted, given):
+    shown = jsonable.text_of(repr, given)
+    shown = shown if len(shown) <= 80 else shown[:77] + u"..."
+    return InvalidRecord(
+        u"%s must be %s, not %s (%s)" % (argument, wanted, shown, type(given).__name__)
+    )
+
+
+def _named(fields):
+    name = fields.get("name")
+    if not isinstance(name, _TEXT):
+        return ""
+    return " (name %s)" % jsonable.text_of(repr, name[:80])

@@ -1,0 +1,348 @@
+"""Any Python value as JSON in ASCII, by the same rules on every Python.
+
+What may live here: the rules of conversion and of cutting.  What may not: what an event, a
+metric or a state is; limits on a record's size; anything that raises for a value it was given.
+
+The quick way is the C encoder; only what it refuses, or what its text shows to be suspicious,
+is converted value by value and encoded again.
+"""
+
+from __future__ import absolute_import, division
+
+import datetime
+import decimal
+import json
+import re
+import uuid
+
+import six
+
+from .. import _compat
+
+DEEPEST = 64
+TOO_DEEP = u"<deeper than %d levels>" % DEEPEST
+CYCLE = u"<cycle>"
+TOO_MANY_DIGITS = u"<integer of over 4300 digits>"
+UNREADABLE = u"<changed while it was read>"
+
+_SHORTEST_HUGE_INTEGER = 309
+# A level takes two brackets.
+_LONGEST_UNSUSPICIOUS = 2 * DEEPEST
+_FIRST_WITH_TOO_MANY_DIGITS = 10**4300
+_SNAPSHOT_ATTEMPTS = 10
+_FOREIGN_STEPS = 8
+_CONTAINERS = (dict, list, tuple)
+_PLAIN_TYPES = frozenset((type(None), bool, float, six.text_type, str) + six.integer_types)
+
+_eight_digits = re.compile(r"[0-9]{8}")
+_huge_integer = re.compile(r"[0-9]{%d}" % _SHORTEST_HUGE_INTEGER)
+_strings_and_scalars = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^\[\]{}"]+')
+_escapes = re.compile(r"\\(?:[^u]|u[dD][89abAB]..\\u[dD][c-fC-F]..|u([dD][89a-fA-F]..)?)")
+_utf8_pieces = re.compile(
+    b"([\x00-\x7f]+|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]"
+    b"|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
+    b"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})"
+    b"|\xe0[\xa0-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]|\xed[\x80-\x9f]"
+    b"|\xf0[\x90-\xbf][\x80-\xbf]?|[\xf1-\xf3][\x80-\xbf]{1,2}|\xf4[\x80-\x8f][\x80-\xbf]?"
+    b"|.",
+    re.DOTALL,
+)
+
+
+def dumps(value):
+    """Return `value` as JSON: bytes of ASCII, without spaces.
+
+    Raises nothing for any value (MemoryError aside).  Reads `value` and does not change it.
+    """
+    try:
+        text = _encode(value)
+        if len(text) > _LONGEST_UNSUSPICIOUS and _is_suspicious(text):
+            text = _encoder.encode(plain(value))
+    except Exception:
+        # What it was inside of when it raised would be taken for a cycle the next time.
+        _inside.clear()
+        text = _encoder.encode(plain(value))
+    if "\\ud" in text:
+        text = _escapes.sub(_without_lone_surrogate, text)
+    return text.encode("ascii")
+
+
+def plain(value):
+    """Return a copy of `value` made of what JSON has: dict with text keys, list, text, numbers.
+
+    Lone surrogates stay in it: they are replaced in the encoded text.
+    """
+    return _plain(value, 0, set())
+
+
+def decode(data):
+    """Return bytes as text: UTF-8, each maximal piece that is not becomes U+FFFD.
+
+    The practice that Unicode recommends (chapter 3.9, "U+FFFD Substitution of Maximal
+    Subparts"), which Python 3 follows and Python 2 does not.
+    """
+    return u"".join(
+        piece.decode("utf-8") if piece else u"\ufffd"
+        for piece in _utf8_pieces.findall(bytes(bytearray(data)))
+    )
+
+
+def text_of(convert, value):
+    """Return `convert(value)` as text, or a marker when it raises or gives no string."""
+    try:
+        converted = convert(value)
+        return converted if isinstance(converted, six.text_type) else decode(converted)
+    except MemoryError:
+        raise
+    except Exception:
+        return u"<unprintable %s>" % type(value).__name__
+
+
+def message_of(error):
+    """Return what an exception says about itself, as text."""
+    try:
+        return six.text_type(error)
+    except Exception:
+        return text_of(str, error)
+
+
+def describe(error):
+    """Return an exception in one line, as the last line of a traceback: "Type: message"."""
+    message = message_of(error)
+    name = type(error).__name__
+    return u"%s: %s" % (name, message) if message else six.text_type(name)
+
+
+def snapshot(mapping):
+    """Return the items of a dict that other threads may be changing, as a list of pairs."""
+    for _ in range(_SNAPSHOT_ATTEMPTS):
+        try:
+            return list(mapping.items())
+        except Exception:
+            continue
+    return [(UNREADABLE, None)]
+
+
+def cut(value, longest, keys_kept=()):
+    """Return a plain value with its long texts and wide containers cut, each with a marker.
+
+    :param longest: characters a text may have; a container may have a sixteenth of that.
+    :param keys_kept: keys which a dict that is too wide keeps before all others.
+    """
+    widest = max(longest // 16, len(keys_kept))
+    if isinstance(value, six.text_type):
+        return _cut_text(value, longest)
+    if isinstance(value, dict):
+        items = sorted(value.items(), key=lambda item: item[0] not in keys_kept)
+        kept = dict(
+            (_cut_text(key, longest), cut(element, longest, keys_kept))
+            for key, element in items[:widest]
+        )
+        if len(items) > widest:
+            kept[u"<cut>"] = u"<%d more>" % (len(items) - widest)
+        return kept
+    if isinstance(value, list):
+        kept = [cut(element, longest, keys_kept) for element in value[:widest]]
+        return kept + [u"<%d more>" % (len(value) - widest)] if len(value) > widest else kept
+    return value
+
+
+def _cut_text(text, longest):
+    # A traceback tells most at its end and a message at its beginning: both stay.
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return u"%s<%d characters cut>%s" % (text[:half], len(text) - 2 * half, text[-half:])
+
+
+def _is_suspicious(text):
+    # Of any 309 characters in a row every 38th are 8, and looking at those alone is fast.
+    if (
+        len(text) >= _SHORTEST_HUGE_INTEGER
+        and _eight_digits.search(text[::38])
+        and _huge_integer.search(text)
+    ):
+        return True
+    return text.count("{") + text.count("[") > DEEPEST and _is_deeper(text, DEEPEST + 1)
+
+
+def _is_deeper(text, levels):
+    """Return whether more than so many containers lie in each other in a JSON text."""
+    brackets = _strings_and_scalars.sub("", text).replace("{", "[").replace("}", "]")
+    for _ in range(levels):
+        if not brackets:
+            return False
+        brackets = brackets.replace("[]", "")
+    return bool(brackets)
+
+
+def _without_lone_surrogate(escape):
+    return "\\ufffd" if escape.group(1) else escape.group()
+
+
+def _plain(value, depth, above):
+    for _ in range(_FOREIGN_STEPS):
+        if isinstance(value, _CONTAINERS):
+            return _plain_container(value, depth, above)
+        if value is None or isinstance(value, (bool, six.text_type)):
+            return value
+        if isinstance(value, six.integer_types):
+            return _plain_integer(value)
+        if isinstance(value, float):
+            return _plain_float(value)
+        value = _foreign(value)
+    return u"<unprintable %s>" % type(value).__name__
+
+
+def _plain_container(value, depth, above):
+    if id(value) in above:
+        return CYCLE
+    if depth > DEEPEST:
+        return TOO_DEEP
+    above.add(id(value))
+    try:
+        if isinstance(value, dict):
+            return dict(
+                (_plain_key(key, depth, above), _plain(element, depth + 1, above))
+                for key, element in snapshot(value)
+            )
+        return [_plain(element, depth + 1, above) for element in list(value)]
+    except MemoryError:
+        raise
+    except Exception:
+        return u"<unprintable %s>" % type(value).__name__
+    finally:
+        above.discard(id(value))
+
+
+def _plain_key(key, depth, above):
+    key = _plain(key, depth + 1, above)
+    return key if isinstance(key, six.text_type) else decode(_encoder.encode(key).encode("ascii"))
+
+
+def _plain_integer(value):
+    for kind in six.integer_types:
+        if isinstance(value, kind):
+            value = kind.__int__(value)
+    try:
+        float(value)
+        return value
+    except OverflowError:
+        pass
+    if abs(value) >= _FIRST_WITH_TOO_MANY_DIGITS:
+        return TOO_MANY_DIGITS
+    try:
+        return six.text_type(value)
+    except ValueError:
+        # A program may have allowed itself fewer digits (sys.set_int_max_str_digits).
+        return TOO_MANY_DIGITS
+
+
+def _plain_float(value):
+    value = float.__float__(value)
+    if value != value:
+        return u"NaN"
+    if value - value != 0:
+        return u"Infinity" if value > 0 else u"-Infinity"
+    return value
+
+
+def _foreign(value):
+    """Return what JSON lacks as something nearer to JSON: text, a number, a list."""
+    kind = type(value)
+    try:
+        for kinds, convert in _CONVERSIONS:
+            if isinstance(value, kinds):
+                return convert(value)
+        if hasattr(kind, "__fspath__"):
+            return value.__fspath__()
+        if hasattr(kind, "dtype") and hasattr(kind, "tolist"):
+            return _from_numpy(value)
+    except MemoryError:
+        raise
+    except Exception:
+        return u"<unprintable %s>" % kind.__name__
+    return text_of(repr, value)
+
+
+def _from_set(value):
+    return sorted((plain(element) for element in list(value)), key=_encoder.encode)
+
+
+def _from_numpy(value):
+    # What Python has no number for (a longdouble) gives itself back.
+    converted = value.tolist()
+    return text_of(repr, value) if type(converted) is type(value) else converted
+
+
+# An Enum comes first: its members may be of any other kind too.
+_CONVERSIONS = (
+    (_compat.Enum, lambda value: value.value),
+    ((bytes, bytearray), decode),
+    (memoryview, lambda value: decode(value.tobytes())),
+    ((datetime.datetime, datetime.date, datetime.time), lambda value: value.isoformat()),
+    (datetime.timedelta, datetime.timedelta.total_seconds),
+    ((decimal.Decimal, uuid.UUID), six.text_type),
+    ((set, frozenset), _from_set),
+    (BaseException, describe),
+)
+
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_foreign)
+_inside = {}
+
+
+def _encode_at_once(value):
+    return "".join(_c_encoder(value, 0))
+
+
+try:
+    # What `JSONEncoder.encode` makes anew for every value, which takes a third of its time.
+    _c_encoder = json.encoder.c_make_encoder(
+        _inside,
+        _foreign,
+        json.encoder.encode_basestring_ascii,
+        None,
+        ":",
+        ",",
+        False,
+        False,
+        False,
+    )
+except (AttributeError, TypeError):
+    # There is none on PyPy, and some day it may want other arguments.
+    _encode_at_once = _encoder.encode
+
+
+class _OddInteger(int):
+    def __str__(self):
+        return "odd"
+
+    __repr__ = __str__
+
+
+def _is_plain(value):
+    """Return whether the encoder surely writes `value` by our rules."""
+    kind = type(value)
+    if kind in _PLAIN_TYPES:
+        return kind is not bytes or b"\xed" not in value
+    elements = value
+    if kind is dict:
+        elements = list(value.values())
+        for key in value:
+            if not isinstance(key, six.string_types) or not _is_plain(key):
+                return False
+    elif not isinstance(value, (list, tuple)):
+        return False
+    for element in elements:
+        if not _is_plain(element):
+            return False
+    return True
+
+
+def _encode_if_plain(value):
+    return _encode_at_once(value if _is_plain(value) else plain(value))
+
+
+# Python 2's encoder writes a subclass of int by its own __str__, which need not be a number, a key
+# that is a bool in upper case, and decodes surrogates written in UTF-8 (bytes ED A0..BF).
+_encode = _encode_at_once if _encode_at_once(_OddInteger(1)) == "1" else _encode_if_plain

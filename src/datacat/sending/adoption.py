@@ -1,0 +1,91 @@
+"""Taking over what a dead process left: whose outbox is free, and what became of its sessions.
+
+What may live here: the verdict on a session without a goodbye.  What may not: sending, SQL,
+threads.
+"""
+
+from __future__ import absolute_import, division
+
+import os
+
+from .. import _compat
+from ..outbox.outbox import Outbox
+from ..outbox.spool import identity_of
+from ..records import build, kinds
+
+CRASHED = "crashed"
+LEFT = "left"
+# The word that v1 servers themselves have for an end nobody knows the reason of.
+UNKNOWN = "abnormal_termination"
+KILLED_WHILE_HUNG = "killed_while_hung"
+REBOOTED = "machine_restarted"
+
+
+def describe_owner():
+    """Return the notes that a living process leaves in its outbox for whoever adopts it."""
+    return {"process": str(os.getpid()), "boot": _compat.boot_identity()}
+
+
+def adopt(stores, heirs, max_bytes, warn):
+    """Return the outboxes in these free stores, their sessions not judged yet.
+
+    :param stores: as Spool.survey returned them.
+    :param heirs: identities of outboxes whose process lives on in a forked child; left alone.
+    """
+    adopted = []
+    for store in stores:
+        if identity_of(store.path) in heirs:
+            store.close()
+        else:
+            adopted.append(Outbox(store, max_bytes, warn))
+    return adopted
+
+
+def condemn_inherited(outbox, entries, heirs, notes=None):
+    """Judge the sessions that a continued outbox had when it was found.
+
+    :param notes: what the process before noted of itself; by default what the outbox holds.
+    """
+    if identity_of(outbox.path) not in heirs:
+        condemn(outbox, entries, outbox.notes() if notes is None else notes)
+
+
+def condemn(outbox, entries, notes):
+    """Record the crash of every session among `entries` that did not say goodbye.
+
+    A session that the dead process had inherited is not its own to declare dead.
+
+    :param notes: what the dead process noted of itself.
+    """
+    for entry in entries:
+        if entry.goodbye or outbox.entry(entry.number) is not entry:
+            continue
+        if entry.inherited:
+            outbox.say_goodbye(entry.number, LEFT)
+            continue
+        facts = crash_facts(entry, notes, _compat.boot_identity())
+        facts["last_lived_at"] = kinds.rfc3339(outbox.last_lived)
+        event = build.event(
+            "session_crashed_detected", facts, category="critical", message=facts["reason"]
+        )
+        outbox.append(entry.number, kinds.EVENT, build.encode(event))
+        outbox.say_goodbye(
+            entry.number, CRASHED, kinds.CRASH, build.encode(build.crash(facts["reason"]))
+        )
+
+
+def crash_facts(entry, notes, boot):
+    """Return what is known of the end of a session without a goodbye.
+
+    :param entry: the session's Entry.
+    :param notes: what its process noted of itself.
+    :param boot: the identity of the machine's present boot, "" where it is not known.
+    """
+    rebooted = bool(boot and notes.get("boot") and notes["boot"] != boot)
+    reason = REBOOTED if rebooted else KILLED_WHILE_HUNG if entry.hung else UNKNOWN
+    return {
+        "reason": reason,
+        "rebooted": rebooted,
+        "hung_before": bool(entry.hung),
+        "process": notes.get("process"),
+    }

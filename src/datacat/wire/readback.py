@@ -1,0 +1,213 @@
+"""Did this record arrive?  Decided from what the server holds of its session.
+
+What may live here: comparing a record with a server's answer, and what a server makes of a
+state.  What may not: I/O, waiting, counting attempts.
+"""
+
+from __future__ import absolute_import, division
+
+import json
+import re
+
+import six
+
+from ..records import kinds
+from . import dialects
+
+ARRIVED = "arrived"
+ABSENT = "absent"
+UNKNOWABLE = "unknowable"
+
+_NAMED = frozenset((kinds.EVENT, kinds.EXCEPTION))
+# Between a key and its value, or two fields, a server may put this many spaces.
+_MOST_SPACES = 16
+_LEAD_LENGTH = len('[{"timestamp":') + 4 * _MOST_SPACES
+# A character of a name is six bytes at most in JSON, or two times six as a surrogate pair.
+_BYTES_PER_CHARACTER = 12
+
+# An object in a list: a program's own state or data is none, whatever its keys are called.
+_lead = re.compile(br'[\[,]\s{0,16}\{\s{0,16}"timestamp"\s{0,16}:\s{0,16}\Z')
+_name_follows = re.compile(br'\s{0,16},\s{0,16}"name"\s{0,16}:\s{0,16}("[^"\\]*(?:\\.[^"\\]*)*")')
+_state_follows = re.compile(br'\s{0,16},\s{0,16}"state"\s{0,16}:\s{0,16}\{')
+
+
+class V1Finder(object):
+    """Looks for one record in a v1 server's answer to the GET of a session, piece by piece.
+
+    A record's capture time is its identity there: the server returns it exactly.  Memory stays
+    within a piece and the length of the record's name.
+
+    :param record: an event, exception, metric or state; any other kind leaves no trace with a
+        time, so its result is UNKNOWABLE.
+    """
+
+    def __init__(self, record):
+        self._stamp = b'"' + kinds.rfc3339(record.captured).encode("ascii") + b'"'
+        self._name = None
+        self._follows = None
+        self._enough = len(b',"state":{') + 4 * _MOST_SPACES
+        if record.kind == kinds.STATE:
+            self._follows = _state_follows
+        elif record.kind in _NAMED or record.kind == kinds.METRIC:
+            self._follows = _name_follows
+            self._name = json.loads(record.body.decode("ascii"))["name"]
+            self._enough += _BYTES_PER_CHARACTER * len(self._name)
+        self._found = False
+        self._held = b""
+
+    def feed(self, piece):
+        """Take the next piece of the answer (bytes); return True when no more is needed."""
+        if self._found or self._follows is None:
+            return True
+        held = self._held + piece
+        start = 0
+        while True:
+            at = held.find(self._stamp, start)
+            if at < 0:
+                start = max(start, len(held) - _LEAD_LENGTH - len(self._stamp))
+                break
+            start = at
+            verdict = self._is_record(held, at)
+            if verdict is None:
+                start = max(0, at - _LEAD_LENGTH)
+                break
+            if verdict:
+                self._found = True
+                break
+            start = at + 1
+        self._held = held[start:]
+        return self._found
+
+    def result(self):
+        """Return, after the end of the answer, ARRIVED, ABSENT or UNKNOWABLE."""
+        if self._follows is None:
+            return UNKNOWABLE
+        return ARRIVED if self._found else ABSENT
+
+    def _is_record(self, held, at):
+        """Return whether the record is at this place, None when more must be read to know."""
+        if not _lead.search(held[max(0, at - _LEAD_LENGTH) : at]):
+            return False
+        after = held[at + len(self._stamp) : at + len(self._stamp) + self._enough]
+        follows = self._follows.match(after)
+        if follows is None:
+            return False if len(after) >= self._enough else None
+        return self._name is None or _string(follows.group(1)) == self._name
+
+
+def classic_arrived(record, answer, delivered, merged):
+    """Return whether a record arrived, from a classic server's answer to the GET of its session.
+
+    Such a server keeps neither time nor identity: order and content have to tell.  It is right
+    only where nobody else writes into the session.
+
+    :param record: an event, exception, metric or state.
+    :param answer: the session's fields (a dict).
+    :param delivered: has `events` and `metrics`, how many of each are known to have arrived.
+    :param merged: the state as known to have arrived (a dict), or None when that is not known.
+    """
+    if record.kind == kinds.STATE:
+        return _state_arrived(_fields(record), answer.get("state"), merged)
+    if record.kind == kinds.METRIC:
+        return _listed(
+            _metric_content(_fields(record)),
+            answer.get("metrics"),
+            delivered.metrics,
+            _metric_content,
+        )
+    if record.kind in _NAMED:
+        return _listed(
+            _event_content(_fields(record)), answer.get("events"), delivered.events, _event_content
+        )
+    return UNKNOWABLE
+
+
+def merge_state(state, update, null_deletes):
+    """Return what a server makes of a state and an update, both left as they are.
+
+    Dicts merge key by key, recursively; everything else replaces.  A dict that replaces
+    something else is stored as it is, its nulls included.
+
+    :param null_deletes: whether a null removes its key (v1) or is stored (classic).
+    """
+    merged = dict(state)
+    for key, value in update.items():
+        if value is None and null_deletes:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge_state(merged[key], value, null_deletes)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _fields(record):
+    return json.loads(record.body.decode("ascii"))
+
+
+def _string(token):
+    """Return the text of a JSON string as it stands in an answer, or None when it is none."""
+    try:
+        return json.loads(token.decode("utf-8"))
+    except ValueError:
+        return None
+
+
+def _state_arrived(update, held, merged):
+    if merged is None or not isinstance(held, dict):
+        return UNKNOWABLE
+    if _same(held, merge_state(merged, update, null_deletes=False)):
+        return ARRIVED
+    return ABSENT if _same(held, merged) else UNKNOWABLE
+
+
+def _listed(sent, held, delivered, content):
+    if not isinstance(held, list) or len(held) < delivered:
+        return UNKNOWABLE
+    if len(held) == delivered:
+        return ABSENT
+    found = held[delivered]
+    return ARRIVED if isinstance(found, dict) and _same(content(found), sent) else UNKNOWABLE
+
+
+def _event_content(fields):
+    data = fields.get("data") or {}
+    if isinstance(data, dict) and dialects.CAPTURED_AT in data:
+        data = dict(data)
+        del data[dialects.CAPTURED_AT]
+    return [fields.get("name"), data]
+
+
+def _metric_content(fields):
+    tags = fields.get("tags") or []
+    if isinstance(tags, list):
+        tags = [tag for tag in tags if not six.text_type(tag).startswith(dialects.CAPTURED_AT_TAG)]
+    return [fields.get("name"), fields.get("value"), tags]
+
+
+def _same(one, other):
+    """Return whether two parsed JSON values are equal to a server that has only float64."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict):
+        return (
+            isinstance(other, dict)
+            and len(one) == len(other)
+            and all(key in other and _same(one[key], other[key]) for key in one)
+        )
+    if isinstance(one, list):
+        return isinstance(other, list) and len(one) == len(other) and all(map(_same, one, other))
+    if _is_number(one) and _is_number(other):
+        return _as_float(one) == _as_float(other)
+    return one == other
+
+
+def _is_number(value):
+    return isinstance(value, (float,) + six.integer_types)
+
+
+def _as_float(number):
+    try:
+        return float(number)
+    except OverflowError:
+        return number

@@ -1,0 +1,369 @@
+"""The folder of outboxes: private, each file one owner's, nothing readable thrown away."""
+
+from __future__ import absolute_import, division
+
+import os
+import re
+import stat
+import sys
+import textwrap
+
+import pytest
+from tools.outboxes import CAP, SCOPE, Warnings
+from tools.process import ChildProcess, environment
+
+from datacat.outbox import bounds, spool
+from datacat.outbox.outbox import Outbox
+from datacat.outbox.spool import Spool, SpoolUnusable, identity_of, parent_of
+from datacat.outbox.store import Store, StoreHeld, StoreTooNew
+from datacat.records import kinds
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, links and owners")
+root_only = pytest.mark.skipif(
+    not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away"
+)
+
+
+class Place(object):
+    """A spool folder, and outboxes in it."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+        self.warnings = Warnings()
+        self.spool = Spool(self.folder, SCOPE, False, self.warnings)
+        self._open = []
+
+    def keep(self, store):
+        self._open.append(store)
+        return store
+
+    def outbox(self, store):
+        return self.keep(Outbox(store, CAP, self.warnings))
+
+    def leave(self, *bodies):
+        """Leave an outbox with these events behind; return its path."""
+        outbox = Outbox(self.spool.create(), CAP, self.warnings)
+        number = outbox.add_session(u"local-1", b"{}").number
+        for body in bodies:
+            outbox.append(number, kinds.EVENT, body)
+        outbox.close()
+        return outbox.path
+
+    def names(self):
+        return sorted(os.listdir(self.folder))
+
+    def close(self):
+        for one in self._open:
+            one.close()
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = Place(tmp_path / "spool")
+    yield made
+    made.close()
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+@posix_only
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077, 0o777])
+def test_folder_and_files_are_the_users_alone_whatever_the_umask(place, umask):
+    if umask == 0o777 and os.getuid() != 0:
+        pytest.skip("only root can use a folder made under this umask")
+    before = os.umask(umask)
+    try:
+        outbox = place.outbox(place.spool.claim())
+        number = outbox.add_session(u"local-1", b"{}").number
+        outbox.append(number, kinds.EVENT, b"1")
+    finally:
+        os.umask(before)
+    assert mode(place.folder) == 0o700
+    files = place.names()
+    assert len(files) >= 3 and set(files) > {os.path.basename(outbox.path) + "-wal"}
+    assert set(mode(os.path.join(place.folder, name)) for name in files) == {0o600}
+
+
+@posix_only
+@pytest.mark.parametrize("umask", [0, 0o022])
+def test_what_is_missing_above_the_folder_is_made_for_the_user_alone(tmp_path, umask):
+    """Where others may write into a parent, they may exchange the folder."""
+    before = os.umask(umask)
+    try:
+        Spool(str(tmp_path / "state" / "datacat" / "spool"), SCOPE, False, Warnings()).create()
+    finally:
+        os.umask(before)
+    assert mode(str(tmp_path / "state")) == mode(str(tmp_path / "state" / "datacat")) == 0o700
+
+
+def test_a_folder_that_another_process_makes_at_the_same_time_is_used(place, monkeypatch):
+    mkdir = os.mkdir
+
+    def too_late(path, *mode):
+        mkdir(path, *mode)
+        mkdir(path, *mode)
+
+    monkeypatch.setattr(os, "mkdir", too_late)
+    place.keep(place.spool.create())
+
+
+@posix_only
+def test_the_folders_that_name_new_ones_are_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(spool, "_sync_folder", synced.append)
+    Spool(str(tmp_path / "state" / "spool"), SCOPE, False, Warnings()).create().close()
+    assert synced == [str(tmp_path), str(tmp_path / "state")]
+
+
+@posix_only
+def test_a_folder_with_nothing_but_outboxes_is_made_private(place):
+    place.leave(b"1")
+    os.chmod(place.folder, 0o755)
+    place.keep(place.spool.claim())
+    assert mode(place.folder) == 0o700
+
+
+@posix_only
+def test_a_folder_with_other_things_in_it_is_not_taken_from_others(place):
+    os.mkdir(place.folder, 0o755)
+    os.chmod(place.folder, 0o755)
+    open(os.path.join(place.folder, "readme.txt"), "w").close()
+    place.keep(place.spool.claim())
+    assert mode(place.folder) == 0o755
+
+
+@posix_only
+def test_a_folder_where_others_may_write_is_refused(place):
+    os.mkdir(place.folder)
+    os.chmod(place.folder, 0o1777)
+    open(os.path.join(place.folder, "readme.txt"), "w").close()
+    with pytest.raises(SpoolUnusable) as refused:
+        place.spool.claim()
+    assert place.folder in str(refused.value)
+    assert mode(place.folder) == 0o1777
+
+
+@posix_only
+def test_a_symlink_in_the_folders_place_is_refused(place, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    os.symlink(str(tmp_path / "elsewhere"), place.folder)
+    with pytest.raises(SpoolUnusable):
+        place.spool.claim()
+    assert os.listdir(str(tmp_path / "elsewhere")) == []
+
+
+@posix_only
+def test_a_symlink_in_a_files_place_is_left_alone(place, tmp_path):
+    path = place.leave(b"1")
+    os.rename(path, str(tmp_path / "target"))
+    os.symlink(str(tmp_path / "target"), path)
+    store = place.keep(place.spool.claim())
+    assert store.path != path and os.path.islink(path)
+
+
+@root_only
+def test_a_folder_of_another_user_is_refused(place):
+    os.mkdir(place.folder)
+    os.chown(place.folder, 12345, -1)
+    with pytest.raises(SpoolUnusable) as refused:
+        place.spool.claim()
+    assert "another user" in str(refused.value)
+
+
+@root_only
+def test_a_file_of_another_user_is_left_alone(place):
+    path = place.leave(b"1")
+    os.chown(path, 12345, -1)
+    store = place.keep(place.spool.claim())
+    assert store.path != path
+    assert place.spool.survey([store.path])[0] == []
+
+
+def test_a_folder_that_cannot_be_made_is_unusable(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SpoolUnusable) as refused:
+        Spool(str(tmp_path / "file" / "spool"), SCOPE, False, Warnings()).claim()
+    assert "spool_dir" in str(refused.value)
+
+
+def test_claim_goes_on_with_a_free_outbox_of_its_scope(place):
+    path = place.leave(b"1")
+    outbox = place.outbox(place.spool.claim())
+    assert outbox.path == path
+    assert outbox.head(outbox.entries()[0].number).body == b"1"
+
+
+def test_claim_makes_a_new_one_where_none_is_free(place):
+    first = place.keep(place.spool.claim())
+    second = place.keep(place.spool.claim())
+    assert first.path != second.path and identity_of(first.path) != identity_of(second.path)
+
+
+def test_another_scopes_outbox_is_never_touched(place):
+    path = place.leave(b"1")
+    other = Spool(place.folder, "cccccccccccc", False, place.warnings)
+    store = place.keep(other.claim())
+    assert store.path != path and other.survey([store.path]) == ([], set())
+
+
+def test_a_childs_outbox_names_its_parent(place):
+    parent = place.keep(place.spool.create())
+    child = place.keep(place.spool.create(identity_of(parent.path)))
+    assert parent_of(child.path) == identity_of(parent.path) and parent_of(parent.path) is None
+
+
+def test_survey_tells_free_ones_from_heirs(place):
+    mine = place.keep(place.spool.create())
+    free = place.leave(b"1")
+    held = place.keep(place.spool.create("dddddddddddd"))
+    found, heirs = place.spool.survey([mine.path])
+    for store in found:
+        place.keep(store)
+    assert [store.path for store in found] == [free]
+    assert heirs == {"dddddddddddd"} and parent_of(held.path) == "dddddddddddd"
+
+
+def test_reopen_finds_its_own_file_again(place):
+    path = place.leave(b"1")
+    place.leave(b"2")
+    assert place.keep(place.spool.reopen(path)).path == path
+    assert place.keep(place.spool.reopen(path)).path != path
+
+
+HOLDING = textwrap.dedent("""
+    import sys
+    from tools.outboxes import SCOPE, Warnings
+    from datacat.outbox.spool import Spool
+    store = Spool(sys.argv[1], SCOPE, False, Warnings()).claim()
+    sys.stdout.write("holds " + store.path + "\\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+""")
+
+
+def test_a_held_outbox_is_never_taken_and_a_killed_processes_is_free_at_once(place):
+    path = place.leave(b"1")
+    child = ChildProcess([sys.executable, "-c", HOLDING, place.folder], environment())
+    try:
+        held = child.wait_for_line(re.compile("holds (.*)"), 60).group(1).strip()
+        assert held == path
+        with pytest.raises(StoreHeld):
+            Store(path)
+        mine = place.keep(place.spool.claim())
+        assert mine.path != path and place.spool.survey([mine.path])[0] == []
+        child.kill()
+        found = [place.keep(store) for store in place.spool.survey([mine.path])[0]]
+        assert [store.path for store in found] == [path]
+    finally:
+        child.close()
+
+
+def test_many_processes_that_start_at_once_get_an_outbox_each(place):
+    """A new file that another process finds free in its first moment is left to that one."""
+    children = [
+        ChildProcess([sys.executable, "-c", HOLDING, place.folder], environment())
+        for _ in range(6)
+    ]
+    try:
+        held = [child.wait_for_line(re.compile("holds (.*)"), 60).group(1) for child in children]
+        assert len(set(held)) == 6
+        for path in held:
+            assert os.path.exists(path.strip())
+    finally:
+        for child in children:
+            child.close()
+
+
+def test_a_new_file_that_another_finds_first_is_left_to_it(place, monkeypatch):
+    create = spool._create_private_file
+    taken = []
+
+    def create_and_lose(path):
+        create(path)
+        if not taken:
+            taken.append(place.keep(Store(path)))
+
+    monkeypatch.setattr(spool, "_create_private_file", create_and_lose)
+    store = place.keep(place.spool.create())
+    assert store.path != taken[0].path and os.path.exists(taken[0].path)
+
+
+@posix_only
+def test_a_file_deleted_while_it_was_being_opened_is_not_used(place, monkeypatch):
+    path = place.leave(b"1")
+
+    def deleted(name):
+        inode = os.lstat(name).st_ino
+        os.rename(name, name + "-gone")
+        return inode
+
+    monkeypatch.setattr(spool, "_refuse_foreign", deleted)
+    assert place.keep(place.spool.claim()).path != path
+
+
+def flip(path, needle):
+    with open(path, "r+b") as stream:
+        content = stream.read()
+        assert needle in content
+        stream.seek(content.index(needle))
+        stream.write(b"?")
+
+
+def test_of_a_damaged_file_what_checks_is_saved_and_the_rest_kept_aside(place):
+    path = place.leave(*[b"body-%02d" % number for number in range(20)])
+    flip(path, b"body-07")
+    with open(path, "r+b") as stream:
+        stream.write(b"CREATE TABLE nothing of the kind")
+    store = place.keep(place.spool.claim())
+    assert store.path != path and store.page(1, 0)[0] == []
+    assert "damaged" in place.warnings.topics
+    assert any(name.startswith(os.path.basename(path) + ".corrupt-") for name in place.names())
+    assert not os.path.exists(path)
+
+
+def test_a_file_with_a_damaged_row_of_its_own_sessions_is_salvaged(place):
+    path = place.leave(*[b"body-%02d" % number for number in range(20)])
+    store = Store(path)
+    store._execute("UPDATE sessions SET accepted = 'x'")
+    store.close()
+    flip(path, b"body-07")
+    outbox = place.outbox(place.spool.claim())
+    assert outbox.path != path
+    entry = outbox.entries()[0]
+    bodies = []
+    while outbox.head(entry.number):
+        bodies.append(outbox.head(entry.number).body)
+        outbox.settle(outbox.head(entry.number))
+    assert bodies == [b"body-%02d" % number for number in range(20) if number != 7]
+    assert entry.waiting == 0 and entry.dropped == 1
+
+
+def test_a_newer_schema_is_left_alone_and_said_so(place):
+    path = place.leave(b"1")
+    store = Store(path)
+    store._execute("PRAGMA user_version = 99")
+    store.close()
+    assert place.keep(place.spool.claim()).path != path
+    assert place.warnings.topics == ["too new"] and "upgrade" in place.warnings.told[0][1]
+    with pytest.raises(StoreTooNew):
+        Store(path)
+
+
+def test_a_file_that_is_no_database_is_set_aside(place):
+    place.keep(place.spool.claim())
+    path = os.path.join(place.folder, SCOPE + "-000000000000.outbox")
+    with open(path, "wb") as stream:
+        stream.write(b"no database" * 1000)
+    found, _ = place.spool.survey([])
+    assert [place.keep(store).entries() for store in found] == [[]]
+    assert not os.path.exists(path) and "damaged" in place.warnings.topics
+
+
+def test_a_replacement_takes_the_reserve_with_it(place):
+    outbox = place.outbox(place.spool.claim())
+    assert os.path.exists(outbox.path + bounds.RESERVE)
+    fresh = place.keep(place.spool.replacement(outbox._disk.store))
+    assert not os.path.exists(outbox.path + bounds.RESERVE)
+    assert fresh.path != outbox.path

@@ -1,0 +1,195 @@
+"""The keeper's promises: synced within a second, healed, losses told, hangs seen."""
+
+from __future__ import absolute_import, division
+
+import json
+import os
+
+import pytest
+from tools.outboxes import SCOPE, Box
+
+from datacat._compat import monotonic
+from datacat.outbox import bounds
+from datacat.outbox.spool import Spool
+from datacat.process.keeper import SYNC_SECONDS, Keeper
+from datacat.process.watchdog import Watchdog
+from datacat.records import build, exceptions, kinds
+
+
+class Kept(object):
+    """A keeper over an outbox; the time is in the test's hand."""
+
+    def __init__(self, folder, **options):
+        self.box = Box(folder, **options)
+        self.outbox = self.box.outbox
+        spool = Spool(str(folder), SCOPE, False, self.box.warnings)
+        self.keeper = Keeper(self.outbox, spool.replacement, self.append)
+        self.now = float(int(monotonic()))
+        self.syncs = 0
+        sync = self.outbox.sync
+
+        def counted():
+            self.syncs += 1
+            sync()
+
+        self.outbox.sync = counted
+
+    def append(self, outbox, session, fields):
+        outbox.append(session, kinds.EVENT, exceptions.encode_cut(fields))
+
+    def step(self, seconds=0.0):
+        self.now += seconds
+        return self.keeper.step(self.now)
+
+    def events(self):
+        return [json.loads(record.body.decode("ascii")) for record in self.box.drain()]
+
+
+@pytest.fixture
+def make_kept(tmp_path):
+    made = []
+
+    def make(**options):
+        made.append(Kept(tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.box.close()
+
+
+@pytest.fixture
+def kept(make_kept):
+    return make_kept()
+
+
+def test_what_is_appended_is_synced_within_a_second(kept):
+    kept.box.append(b"1")
+    assert kept.keeper.is_alert
+    kept.step()
+    assert kept.syncs == 1 and not kept.outbox.unsynced
+    kept.box.append(b"2")
+    assert kept.step(0.1) <= SYNC_SECONDS
+    assert kept.syncs == 1, "at most once a second"
+    kept.step(SYNC_SECONDS)
+    assert kept.syncs == 2 and not kept.keeper.is_alert
+
+
+def test_being_woken_early_puts_no_sync_off(kept):
+    kept.box.append(b"1")
+    kept.step()
+    kept.box.append(b"2")
+    assert kept.step(0.75 * SYNC_SECONDS) <= 0.26 * SYNC_SECONDS
+
+
+def test_with_nothing_to_keep_it_sleeps_until_it_is_woken(kept):
+    kept.step()
+    assert kept.step(5) is None and kept.step(500) is None
+    assert kept.syncs == 1
+
+
+def test_a_refused_disk_is_tried_again_each_second_until_it_takes_all(kept):
+    kept.step()
+    kept.box.store.full = True
+    kept.box.append(b"1")
+    for _ in range(3):
+        assert kept.step(SYNC_SECONDS) == pytest.approx(SYNC_SECONDS)
+    assert kept.outbox.in_memory == 1
+    kept.box.store.full = False
+    kept.step(SYNC_SECONDS)
+    assert kept.outbox.in_memory == 0 and kept.outbox.refusal is None
+
+
+def test_what_was_set_aside_on_a_slow_disk_is_written_at_the_keepers_next_step(kept):
+    kept.step()
+    kept.box.store.delay = 0.25
+    kept.box.append(b"1", b"2", b"3")
+    assert kept.outbox.in_memory == 2
+    kept.step(0.1)
+    assert kept.outbox.in_memory == 0 and kept.syncs == 1
+    kept.box.store.delay = 0.0
+    assert kept.box.bodies() == [b"1", b"2", b"3"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="open files cannot be deleted")
+def test_a_deleted_file_is_noticed_at_the_next_sync(kept):
+    os.remove(kept.box.path)
+    kept.box.append(b"1")
+    kept.step()
+    assert kept.outbox.path != kept.box.path and os.path.exists(kept.outbox.path)
+    assert kept.box.bodies() == [b"1"]
+
+
+def test_losses_are_told_to_the_server_once(make_kept):
+    kept = make_kept(max_bytes=200000)
+    for _ in range(400):
+        kept.outbox.append(kept.box.number, kinds.METRIC, b'{"p":"%s"}' % (b"x" * 1000))
+    kept.step()
+    lost = kept.box.entry.dropped
+    kept.step(SYNC_SECONDS)
+    reports = [event for event in kept.events() if event.get("name")]
+    assert lost > 0
+    assert [(report["name"], report["data"]) for report in reports] == [
+        ("datacat_records_dropped", {"count": lost})
+    ]
+
+
+def test_losses_are_told_while_the_disk_refuses_too(kept):
+    kept.step()
+    kept.box.store.full = True
+    for _ in range(180):
+        kept.outbox.append(kept.box.number, kinds.METRIC, b"x" * 100000)
+    lost = kept.box.entry.dropped
+    assert lost > 0
+    kept.step(SYNC_SECONDS)
+    youngest = kept.outbox._disk.memory.some(1000)[-1]
+    assert youngest.body == build.encode(build.dropped(lost))
+
+
+def test_the_disks_last_five_percent_are_noticed_within_a_second(kept, monkeypatch):
+    kept.step()
+    monkeypatch.setattr(bounds._compat, "disk_space", lambda folder: (1000, 49))
+    kept.box.append(b"1")
+    kept.step(SYNC_SECONDS)
+    kept.box.append(b"2")
+    assert kept.outbox.in_memory == 1
+
+
+def test_a_drained_file_shrinks(kept):
+    for _ in range(3000):
+        kept.box.append(b"x" * 1000)
+    kept.step()
+    large = os.path.getsize(kept.box.path)
+    kept.box.drain()
+    kept.step(SYNC_SECONDS)
+    assert large > 3000000 and os.path.getsize(kept.box.path) < 1000000
+
+
+def test_a_hang_and_its_end_are_recorded_and_the_hang_noted_for_who_comes_after(kept):
+    dog = Watchdog(2.0, 0.5, kept.now)
+    kept.keeper.watch(kept.box.number, dog)
+    for _ in range(10):
+        assert 0.0 < kept.step(0.5) <= 0.5
+    assert kept.box.entry.hung == 1
+    dog.beat(kept.now)
+    kept.step(0.5)
+    kept.step(0.5)
+    assert kept.box.entry.hung == 0
+    assert [event["name"] for event in kept.events()] == [
+        "application_appears_hung",
+        "application_recovered",
+    ]
+
+
+def test_a_session_no_longer_watched_cannot_hang(kept):
+    kept.keeper.watch(kept.box.number, Watchdog(2.0, 0.5, kept.now))
+    kept.keeper.unwatch(kept.box.number)
+    kept.step(60)
+    assert kept.box.drain() == []
+
+
+def test_a_closed_outbox_is_left_alone(kept):
+    kept.box.append(b"1")
+    kept.outbox.close()
+    kept.step()
+    assert kept.syncs == 0

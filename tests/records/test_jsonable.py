@@ -1,0 +1,360 @@
+# -*- coding: utf-8 -*-
+"""The JSON that becomes of each value, the same on every Python."""
+
+from __future__ import absolute_import, division
+
+import collections
+import datetime
+import decimal
+import fractions
+import gc
+import json
+import math
+import re
+import sys
+import threading
+import time
+import uuid
+import weakref
+
+import hypothesis
+import pytest
+import six
+from hypothesis import strategies
+from tools.odd_values import (
+    FixedZone,
+    Flaky,
+    Longdouble,
+    NumpyScalar,
+    OddFloat,
+    OddInteger,
+    Path,
+    Shown,
+    Silent,
+    nested,
+)
+
+from datacat import _compat
+from datacat.records import build, jsonable
+
+
+def itself(container):
+    container.append(container)
+    return container
+
+
+CONVERSIONS = [
+    (None, "null"),
+    (True, "true"),
+    (1, "1"),
+    (-0.5, "-0.5"),
+    (1e100, "1e+100"),
+    (10**20, "100000000000000000000"),
+    (10**400, '"1' + "0" * 400 + '"'),
+    (-(10**308), "-1" + "0" * 308),
+    (-(2**1024), '"-' + str(2**1024) + '"'),
+    (10**4299, '"1' + "0" * 4299 + '"'),
+    (10**4300, '"<integer of over 4300 digits>"'),
+    (float("nan"), '"NaN"'),
+    (float("inf"), '"Infinity"'),
+    (float("-inf"), '"-Infinity"'),
+    (OddInteger(7), "7"),
+    (OddFloat(1.5), "1.5"),
+    (OddFloat("nan"), '"NaN"'),
+    (u"caf\xe9 \U0001f600", '"caf\\u00e9 \\ud83d\\ude00"'),
+    (u"a\ud800b", '"a\\ufffdb"'),
+    (u"\udc00\ud800", '"\\ufffd\\ufffd"'),
+    (u"\\ud800", '"\\\\ud800"'),
+    (u"\\\ud800", '"\\\\\\ufffd"'),
+    (b"caf\xc3\xa9", '"caf\\u00e9"'),
+    (b"\xff\xc3", '"\\ufffd\\ufffd"'),
+    (b"\xed\xa0\xbd\xed\xb8\x80", '"' + "\\ufffd" * 6 + '"'),
+    (b"\xe2\x82A\xf0\x90\x80", '"\\ufffdA\\ufffd"'),
+    (bytearray(b"ab"), '"ab"'),
+    (memoryview(b"ab"), '"ab"'),
+    ((1, (2,)), "[1,[2]]"),
+    (set([3, 1, 2]), "[1,2,3]"),
+    (frozenset([u"b", 1, None, u"a"]), '["a","b",1,null]'),
+    (datetime.datetime(2026, 1, 2, 3, 4, 5, 6), '"2026-01-02T03:04:05.000006"'),
+    (datetime.datetime(2026, 1, 2, tzinfo=FixedZone()), '"2026-01-02T00:00:00+05:30"'),
+    (datetime.date(2026, 1, 2), '"2026-01-02"'),
+    (datetime.time(3, 4), '"03:04:00"'),
+    (datetime.timedelta(days=1, microseconds=500000), "86400.5"),
+    (decimal.Decimal("1.50"), '"1.50"'),
+    (decimal.Decimal("NaN"), '"NaN"'),
+    (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+    (fractions.Fraction(1, 3), '"Fraction(1, 3)"'),
+    (ValueError("bad"), '"ValueError: bad"'),
+    (KeyboardInterrupt(), '"KeyboardInterrupt"'),
+    (Path("/tmp/x"), '"/tmp/x"'),
+    (Path(b"/tmp/\xff"), '"/tmp/\\ufffd"'),
+    (NumpyScalar(5), "5"),
+    (NumpyScalar([1.5, float("nan")]), '[1.5,"NaN"]'),
+    (Longdouble(), '"longdouble(1.5)"'),
+    (Shown(), '"<shown>"'),
+    (Silent(), '"<unprintable Silent>"'),
+    (itself([1]), '[1,"<cycle>"]'),
+    (nested(64, 1), "[" * 64 + "1" + "]" * 64),
+    (nested(65, 1), "[" * 64 + '"<deeper than 64 levels>"' + "]" * 64),
+    (nested(100000, 1), "[" * 64 + '"<deeper than 64 levels>"' + "]" * 64),
+    ([nested(1, u"{[\"{[\\")] * 200, "[" + ",".join(['["{[\\"{[\\\\"]'] * 200) + "]"),
+    ({u"k": Flaky(5, {u"a": 1})}, '{"k":{"a":1}}'),
+    (Flaky(10**6, {u"a": 1}), '{"<changed while it was read>":null}'),
+]
+
+KEYS = [
+    (u"caf\xe9", '"caf\\u00e9"'),
+    (b"caf\xc3\xa9", '"caf\\u00e9"'),
+    (b"\xff", '"\\ufffd"'),
+    (u"\ud800", '"\\ufffd"'),
+    (None, '"null"'),
+    (True, '"true"'),
+    (1, '"1"'),
+    (OddInteger(7), '"7"'),
+    (1.5, '"1.5"'),
+    (float("inf"), '"Infinity"'),
+    (10**400, '"1' + "0" * 400 + '"'),
+    ((1, u"a"), '"[1,\\"a\\"]"'),
+    (datetime.date(2026, 1, 2), '"2026-01-02"'),
+    (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+    (frozenset([2, 1]), '"[1,2]"'),
+    (Silent(), '"<unprintable Silent>"'),
+]
+
+
+# A dict that is read again and a list that lies one level deeper would not stay as they are.
+BESIDE = [
+    (value, expected)
+    for value, expected in CONVERSIONS
+    if not isinstance(value, Flaky) and "[" * 64 not in expected
+]
+
+
+def numbered(table):
+    """Return names for a table's tests: pytest cannot write each of these values itself."""
+    return [str(number) for number in range(len(table))]
+
+
+def encoded(value):
+    return build.encode({"v": value}).decode("ascii")
+
+
+@pytest.mark.parametrize("value, expected", CONVERSIONS, ids=numbered(CONVERSIONS))
+def test_each_value_becomes_the_same_json_on_every_python(value, expected):
+    assert encoded(value) == '{"v":%s}' % expected
+
+
+@pytest.mark.parametrize("key, expected", KEYS, ids=numbered(KEYS))
+def test_each_key_becomes_the_same_text_on_every_python(key, expected):
+    assert encoded({key: 1}) == '{"v":{%s:1}}' % expected
+
+
+@pytest.mark.parametrize("value, expected", BESIDE, ids=numbered(BESIDE))
+def test_a_value_becomes_the_same_beside_one_that_takes_the_slow_way(value, expected):
+    assert encoded([value, float("nan")]) == '{"v":[%s,"NaN"]}' % expected
+
+
+def test_an_enum_becomes_its_value():
+    enum = pytest.importorskip("enum")
+
+    class Colour(enum.Enum):
+        RED = datetime.date(2026, 1, 2)
+
+    class Number(enum.IntEnum):
+        ONE = 1
+
+    class Word(str, enum.Enum):
+        YES = "yes"
+
+    assert encoded([Colour.RED, Number.ONE, Word.YES]) == '{"v":["2026-01-02",1,"yes"]}'
+    assert encoded([Colour.RED, Number.ONE, Word.YES, float("nan")]) == (
+        '{"v":["2026-01-02",1,"yes","NaN"]}'
+    )
+    assert encoded({Number.ONE: 1}) == '{"v":{"1":1}}'
+    assert encoded({Colour.RED: 1}) == '{"v":{"2026-01-02":1}}'
+    assert issubclass(Colour, _compat.Enum)
+
+
+def test_a_dict_in_itself_is_cut_where_it_comes_back():
+    whole = {}
+    whole["again"] = [whole]
+    assert json.loads(encoded(whole)) == {"v": {"again": ["<cycle>"]}}
+
+
+def test_the_same_list_twice_is_no_cycle():
+    shared = [1]
+    assert encoded([shared, shared, float("nan")]) == '{"v":[[1],[1],"NaN"]}'
+
+
+@pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="Python 3.11 and newer")
+def test_an_integer_with_more_digits_than_the_program_allows_is_marked():
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        assert encoded(10**700) == '{"v":"<integer of over 4300 digits>"}'
+    finally:
+        sys.set_int_max_str_digits(before)
+
+
+def test_encoding_leaves_what_it_was_given_as_it_was():
+    given = {"k": [float("nan"), {1: set([2])}]}
+    build.encode(given)
+    assert list(given) == ["k"] and math.isnan(given["k"][0]) and given["k"][1] == {1: set([2])}
+
+
+def test_a_dict_that_another_thread_changes_is_always_encoded():
+    """Encoding never raises while another thread adds and removes keys."""
+    shared = {"stay": 1}
+    over = threading.Event()
+
+    def change():
+        number = 0
+        while not over.is_set():
+            number += 1
+            shared["k%d" % (number % 50)] = Shown()
+            shared.pop("k%d" % ((number + 25) % 50), None)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        until = time.time() + 0.5
+        rounds = 0
+        while time.time() < until:
+            assert json.loads(encoded(shared))["v"]["stay"] == 1
+            rounds += 1
+    finally:
+        over.set()
+        thread.join()
+    assert rounds > 10
+
+
+surrogates_too = strategies.text(strategies.characters(), max_size=6)
+keys = strategies.one_of(
+    surrogates_too,
+    strategies.integers(),
+    strategies.booleans(),
+    strategies.none(),
+    strategies.floats(),
+    strategies.binary(max_size=4),
+)
+leaves = strategies.one_of(
+    strategies.none(),
+    strategies.booleans(),
+    strategies.integers(),
+    strategies.floats(),
+    surrogates_too,
+    strategies.binary(max_size=6),
+    strategies.decimals(),
+    strategies.datetimes(),
+    strategies.timedeltas(),
+    strategies.uuids(),
+    strategies.fractions(),
+    strategies.integers(min_value=2**1020, max_value=2**1030),
+    strategies.frozensets(strategies.integers(), max_size=3),
+)
+values = strategies.recursive(
+    leaves,
+    lambda inner: strategies.one_of(
+        strategies.lists(inner, max_size=4),
+        strategies.tuples(inner, inner),
+        strategies.dictionaries(keys, inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+def refuse_constant(constant):
+    raise AssertionError("%s is not JSON" % constant)
+
+
+def has_lone_surrogate(text):
+    return (
+        re.search(u"[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]", text)
+        is not None
+    )
+
+
+def texts_in(value):
+    if isinstance(value, six.text_type):
+        yield value
+    elif isinstance(value, dict):
+        for key in value:
+            yield key
+            for text in texts_in(value[key]):
+                yield text
+    elif isinstance(value, list):
+        for element in value:
+            for text in texts_in(element):
+                yield text
+
+
+@hypothesis.given(values)
+@hypothesis.settings(deadline=None)
+def test_whatever_is_given_becomes_strict_json_without_lone_surrogates(value):
+    text = encoded(value)
+    parsed = json.loads(text, parse_constant=refuse_constant)
+    if sys.maxunicode > 0xFFFF:
+        assert not any(has_lone_surrogate(found) for found in texts_in(parsed))
+
+
+@hypothesis.given(values)
+@hypothesis.settings(deadline=None)
+def test_the_quick_way_and_the_slow_way_mean_the_same(value):
+    quick = json.loads(jsonable.dumps({"v": value}).decode("ascii"))
+    slow = json.loads(jsonable.dumps(jsonable.plain({"v": value})).decode("ascii"))
+    assert quick == slow
+
+
+@hypothesis.given(strategies.binary(max_size=40))
+def test_bytes_are_decoded_as_python_3_replaces(data):
+    decoded = jsonable.decode(data)
+    if six.PY3:
+        assert decoded == data.decode("utf-8", "replace")
+    assert decoded.count(u"\ufffd") <= len(data)
+
+
+@hypothesis.given(strategies.text(max_size=20))
+def test_utf8_is_decoded_as_it_was_encoded(text):
+    assert jsonable.decode(text.encode("utf-8")) == text
+
+
+class _Weighed(dict):
+    """A dict of which it can be seen whether anybody holds it."""
+
+
+def test_what_could_not_be_encoded_at_once_is_not_held_afterwards():
+    """The quick way remembers what it is inside of; what it leaves behind would never be freed."""
+    for odd in (float("nan"), set([1]), {(1, 2): 3}):
+        value = _Weighed(odd=odd)
+        freed = weakref.ref(value)
+        assert json.loads(jsonable.dumps(value).decode("ascii"))["odd"]
+        del value
+        gc.collect()
+        assert freed() is None
+
+
+def test_one_value_logged_by_many_threads_at_once_is_no_cycle():
+    """Converting what JSON lacks lets other threads in, in the middle of the same value."""
+
+    class Slow(object):
+        def __repr__(self):
+            time.sleep(0.001)
+            return "slow"
+
+    value = {"inner": {"slow": [Slow() for _ in range(5)]}}
+    made = []
+    threads = [
+        threading.Thread(target=lambda: made.append(jsonable.dumps(value))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [b'{"inner":{"slow":["slow","slow","slow","slow","slow"]}}'] * 8
+
+
+def test_a_dict_that_is_too_wide_keeps_the_keys_that_matter():
+    wide = collections.OrderedDict((u"k%d" % number, number) for number in range(100))
+    wide[u"message"] = u"m"
+    kept = jsonable.cut(wide, 160, (u"message",))
+    assert kept[u"message"] == u"m" and kept[u"<cut>"] == u"<91 more>" and len(kept) == 11

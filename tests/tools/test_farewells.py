@@ -1,0 +1,43 @@
+"""What farewells.py judges: times that are kept pass, and each that is not is a failure."""
+
+from __future__ import absolute_import, division
+
+import pytest
+
+from tools import farewells
+
+KEPT = u"one line\nPARTED 0.5 0.9\nPARTED 5 0.1\nLEAVES 10.0\n"
+
+
+def test_farewells_and_an_exit_in_time_pass():
+    farewells.check(KEPT, 12.4)
+
+
+def test_a_farewell_that_overran_its_time_is_a_failure():
+    with pytest.raises(AssertionError, match="a farewell of 0.5 s took 1.1"):
+        farewells.check(KEPT + u"PARTED 0.5 1.1\n", 12.4)
+
+
+def test_an_exit_that_took_longer_is_a_failure():
+    with pytest.raises(AssertionError, match="2.6 s to exit"):
+        farewells.check(KEPT, 12.6)
+
+
+def test_end_and_close_tell_how_long_they_took(capfd):
+    """By either way to give the seconds, and where they raise."""
+
+    class Session(object):
+        def end(self, timeout=5):
+            return "ended"
+
+        def close(self, timeout=5):
+            raise ValueError(timeout)
+
+    farewells.watch(Session)
+    assert Session().end() == "ended" and Session().end(timeout=2) == "ended"
+    with pytest.raises(ValueError):
+        Session().close(0.5)
+    farewells.leave()
+    words = [line.split()[:2] for line in capfd.readouterr()[0].splitlines()]
+    assert words[:3] == [["PARTED", "5"], ["PARTED", "2"], ["PARTED", "0.5"]]
+    assert words[3][0] == "LEAVES"
