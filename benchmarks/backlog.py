@@ -143,7 +143,7 @@ def _seconds_to_open(path, url):
     start = default_timer()
     outbox = Outbox(Spool(path, resolved.scope(), False, warn).claim(), resolved.max_bytes, warn)
     opened = default_timer()
-    head = outbox.head(outbox.entries()[0].number)
+    head = outbox.head(outbox.entries()[0])
     first = default_timer()
     outbox.close()
     assert head is not None

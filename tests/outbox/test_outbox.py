@@ -78,7 +78,7 @@ def test_a_kill_right_after_append_loses_nothing(tmp_path):
 
 def test_what_was_settled_before_a_kill_does_not_come_back(box, tmp_path):
     box.append(b"1", b"2", b"3")
-    box.outbox.settle(box.outbox.head(box.number))
+    box.outbox.settle(box.entry, box.outbox.head(box.entry))
     other = tmp_path / "copy"
     other.mkdir()
     box.copy_as_killed(other)
@@ -89,9 +89,9 @@ def test_what_was_settled_before_a_kill_does_not_come_back(box, tmp_path):
 
 
 def test_each_sessions_records_come_out_in_the_order_they_went_in(box):
-    other = box.outbox.add_session(u"local-2", b"{}").number
+    other = box.outbox.add_session(u"local-2", b"{}")
     for number in range(200):
-        box.outbox.append(box.number, kinds.EVENT, b"a%d" % number)
+        box.outbox.append(box.entry, kinds.EVENT, b"a%d" % number)
         box.outbox.append(other, kinds.METRIC, b"b%d" % number)
     assert [record.body for record in box.drain(other)] == [b"b%d" % n for n in range(200)]
     assert box.bodies() == [b"a%d" % number for number in range(200)]
@@ -185,7 +185,7 @@ def break_off(call, step):
 def set_some_aside(box):
     box.outbox._disk.is_slow = True
     box.append(b"1")
-    assert box.outbox.give_up(box.number, kinds.EVENT)
+    assert box.outbox.give_up(box.entry, kinds.EVENT)
     box.append(b"3")
     box.outbox._disk.is_slow = False
 
@@ -224,7 +224,7 @@ def test_a_call_broken_off_anywhere_holds_nothing_and_keeps_what_others_had_set_
     """Ctrl-C that the application outlives, by turns at each step of the way in."""
     calls = {
         "append": lambda box: box.append(b"broken off"),
-        "give_up": lambda box: box.outbox.give_up(box.number, kinds.EVENT),
+        "give_up": lambda box: box.outbox.give_up(box.entry, kinds.EVENT),
     }
     steps = itertools.count()
     is_broken_off = True
@@ -335,7 +335,7 @@ def test_for_want_of_memory_for_what_others_set_aside_giving_up_raises_nothing(b
         raise MemoryError()
 
     box.store.insert_all = without_memory
-    assert box.outbox.give_up(box.number, kinds.EVENT)
+    assert box.outbox.give_up(box.entry, kinds.EVENT)
     assert len(struck) == 1
     assert box.bodies() == [b"1", b"3"] and box.entry.dropped == 2
 
@@ -381,7 +381,7 @@ def test_a_signal_handler_at_one_kilohertz_loses_nothing(box):
         while len(fired) < 100 and monotonic() < until:
             box.append(b"m%d" % count)
             count += 1
-            box.outbox.head(box.number)
+            box.outbox.head(box.entry)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -416,7 +416,7 @@ def test_a_finalizer_run_by_gc_while_the_outbox_is_held_is_kept(box, where):
     else:
         save = box.store.save
         box.store.save = lambda *a, **k: (collect(), save(*a, **k))
-        box.outbox.settle(box.outbox.head(box.number))
+        box.outbox.settle(box.entry, box.outbox.head(box.entry))
         box.store.save = save
         box.append(b"second")
     box.outbox.take_in()  # a slow machine passes for a slow disk
@@ -492,7 +492,7 @@ def test_whoever_holds_it_gives_way_to_a_log_call_that_waited(box, monkeypatch):
     pauses = []
     monkeypatch.setattr(intake.time, "sleep", pauses.append)
     box.append(b"1")
-    box.outbox.head(box.number)
+    box.outbox.head(box.entry)
     assert intake.GIVE_WAY_SECONDS not in pauses
     with box.outbox._held():
         thread = threading.Thread(target=box.append, args=(b"2",))
@@ -719,7 +719,7 @@ def test_calls_set_aside_are_bounded_and_the_loss_counted(box, monkeypatch):
     try:
         for _number in range(200):
             box.append(b"x" * 100)
-        box.outbox.append(box.number, kinds.END, b"{}")
+        box.outbox.append(box.entry, kinds.END, b"{}")
     finally:
         holder.let_go()
     assert box.entry.accepted == 201
@@ -731,7 +731,7 @@ def test_calls_set_aside_are_bounded_and_the_loss_counted(box, monkeypatch):
 def test_an_append_to_a_closed_outbox_is_refused_not_lost(box):
     box.append(b"1")
     box.outbox.close()
-    assert box.outbox.append(box.number, kinds.EVENT, b"2") is False
+    assert box.outbox.append(box.entry, kinds.EVENT, b"2") is False
     assert box.outbox.in_memory == 0
 
 
@@ -741,7 +741,7 @@ def test_a_finalizer_that_logs_while_the_outbox_closes_is_refused_or_kept(box):
 
     def interrupted(*most):
         if box.outbox.closed and not results:
-            results.append(box.outbox.append(box.number, kinds.EVENT, b"2"))
+            results.append(box.outbox.append(box.entry, kinds.EVENT, b"2"))
         take_in(*most)
 
     box.outbox._take_in = interrupted
@@ -752,31 +752,31 @@ def test_a_finalizer_that_logs_while_the_outbox_closes_is_refused_or_kept(box):
 
 def test_a_log_call_that_meets_the_forgetting_of_its_session_is_told_so(box):
     """Whoever logs finds another place for it; it is neither here nor counted."""
-    box.outbox.say_goodbye(box.number, "ended")
+    box.outbox.say_goodbye(box.entry, "ended")
     entry, now = box.entry, box.outbox._now
 
     def forget_meanwhile():
-        assert box.outbox.forget_if_over(box.number)
+        assert box.outbox.forget_if_over(box.entry)
         return now()
 
     box.outbox._disk.is_slow = True
     box.outbox._now = forget_meanwhile
-    assert box.outbox.append(box.number, kinds.EVENT, b"1") is False
+    assert box.outbox.append(box.entry, kinds.EVENT, b"1") is False
     assert box.outbox.in_memory == 0 and not entry.aside
 
 
 def test_a_session_is_over_when_nothing_more_comes_of_it(box):
     """Only then it is forgotten: said goodbye, all delivered, losses told."""
-    assert not box.outbox.forget_if_over(box.number)
-    box.outbox.say_goodbye(box.number, "ended", kinds.END, b"{}")
-    assert not box.outbox.forget_if_over(box.number)
+    assert not box.outbox.forget_if_over(box.entry)
+    box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
+    assert not box.outbox.forget_if_over(box.entry)
     box.entry.unreported = 1
-    box.outbox.settle(box.outbox.head(box.number))
-    assert not box.outbox.forget_if_over(box.number)
+    box.outbox.settle(box.entry, box.outbox.head(box.entry))
+    assert not box.outbox.forget_if_over(box.entry)
     box.entry.unreported = 0
-    assert box.outbox.forget_if_over(box.number)
-    assert box.outbox.forget_if_over(box.number), "it is gone, whoever asks"
-    assert not box.outbox.say_goodbye(box.number, "ended")
+    assert box.outbox.forget_if_over(box.entry)
+    assert box.outbox.forget_if_over(box.entry), "it is gone, whoever asks"
+    assert not box.outbox.say_goodbye(box.entry, "ended")
 
 
 def test_a_queue_that_was_full_once_drops_nothing_when_it_is_empty_again(box, monkeypatch):
@@ -811,15 +811,15 @@ def test_a_record_given_up_when_its_row_was_written_takes_no_other_with_it(box):
     box.outbox._disk.insert = insert_and_starve
     with pytest.raises(MemoryError):
         box.append(b"2")
-    box.outbox.give_up(box.number, kinds.EVENT)
+    box.outbox.give_up(box.entry, kinds.EVENT)
     box.outbox._disk.insert = insert
     box.append(b"3")
-    box.outbox.say_goodbye(box.number, "ended", kinds.END, b"{}")
+    box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
     left = []
-    while box.outbox.head(box.number) is not None:
-        record = box.outbox.head(box.number)
+    while box.outbox.head(box.entry) is not None:
+        record = box.outbox.head(box.entry)
         left.append((record.kind, record.body[:1]))
-        box.outbox.settle(record)
+        box.outbox.settle(box.entry, record)
     assert [body for kind, body in left if kind == kinds.EVENT][:3] == [b"1", b"2", b"3"]
     assert left[-1][0] == kinds.END
     assert box.entry.waiting == 0
@@ -841,7 +841,7 @@ def test_the_outbox_can_be_looked_at_while_sessions_come_and_go(box):
     try:
         for number in range(300):
             entry = box.outbox.add_session(u"local-more-%d" % number, b"{}")
-            box.outbox.forget_session(entry.number)
+            box.outbox.forget(entry)
     finally:
         looking.pop()
         thread.join()
@@ -849,18 +849,18 @@ def test_the_outbox_can_be_looked_at_while_sessions_come_and_go(box):
 
 
 def test_a_log_call_for_a_forgotten_session_does_no_harm(box):
-    box.outbox.forget_session(box.number)
-    assert not box.outbox.append(box.number, kinds.EVENT, b"1")
+    box.outbox.forget(box.entry)
+    assert not box.outbox.append(box.entry, kinds.EVENT, b"1")
     record = kinds.Record(box.number, 1, kinds.EVENT, b"1", 1)
-    box.outbox.settle(record)
-    box.outbox.opened(record, u"id")
-    box.outbox.bury(record, 400, u"no")
-    box.outbox.update(box.number, hung=1)
+    box.outbox.settle(box.entry, record)
+    box.outbox.opened(box.entry, record, u"id")
+    box.outbox.bury(box.entry, record, 400, u"no")
+    box.outbox.update(box.entry, hung=1)
     assert box.outbox.entries() == [] and box.outbox.refusal is None
 
 
 def test_a_session_number_is_not_used_twice(box):
-    box.outbox.forget_session(box.number)
+    box.outbox.forget(box.entry)
     assert box.outbox.add_session(u"local-2", b"{}").number == box.number + 1
 
 
@@ -917,7 +917,7 @@ def test_a_call_set_aside_keeps_the_time_at_which_it_was_made(make_box):
     box.append(b"1")
     clock.now += 100
     holder.let_go()
-    assert box.outbox.head(box.number).captured == 1700000000000000
+    assert box.outbox.head(box.entry).captured == 1700000000000000
 
 
 # The disk refuses
@@ -929,7 +929,7 @@ def test_while_the_disk_is_full_records_wait_in_memory_and_all_is_written_when_i
     box.append(b"3", b"4")
     assert box.outbox.in_memory == 2 and box.store.refused
     assert box.warnings.topics == ["disk"]
-    assert box.outbox.head(box.number).body == b"1"
+    assert box.outbox.head(box.entry).body == b"1"
     assert not box.outbox.heal(None)
     box.store.full = False
     assert box.outbox.heal(None)
@@ -943,12 +943,12 @@ def test_sending_goes_on_while_the_disk_is_full_and_nothing_comes_back_afterward
     box.append(b"4", b"5")
     sent = []
     for _ in range(4):
-        record = box.outbox.head(box.number)
+        record = box.outbox.head(box.entry)
         sent.append(record.body)
-        box.outbox.settle(record, state=b'{"n":%d}' % record.number)
+        box.outbox.settle(box.entry, record, state=b'{"n":%d}' % record.number)
     assert sent == [b"1", b"2", b"3", b"4"]
-    assert box.outbox.state(box.number) == b'{"n":4}'
-    box.outbox.bury(box.outbox.head(box.number), 400, u"no")
+    assert box.outbox.state(box.entry) == b'{"n":4}'
+    box.outbox.bury(box.entry, box.outbox.head(box.entry), 400, u"no")
     box.store.full = False
     assert box.outbox.heal(None)
     other = tmp_path / "copy"
@@ -956,7 +956,7 @@ def test_sending_goes_on_while_the_disk_is_full_and_nothing_comes_back_afterward
     box.copy_as_killed(other)
     heir = Box(other)
     assert heir.entry.sent == 4 and heir.entry.waiting == 0
-    assert heir.outbox.state(heir.number) == b'{"n":4}'
+    assert heir.outbox.state(heir.entry) == b'{"n":4}'
     assert [letter.record.body for letter in heir.outbox.dead_letters()] == [b"5"]
     heir.close()
 
@@ -966,7 +966,7 @@ def test_settles_are_written_while_there_is_room_for_them_alone(box, tmp_path):
     box.append(b"1", b"2", b"3")
     box.store.full_for_inserts = True
     box.append(b"4")
-    box.outbox.settle(box.outbox.head(box.number))
+    box.outbox.settle(box.entry, box.outbox.head(box.entry))
     other = tmp_path / "copy"
     other.mkdir()
     box.copy_as_killed(other)
@@ -996,7 +996,7 @@ def test_the_disks_last_five_percent_are_not_used(box, monkeypatch):
     box.outbox.measure()
     box.append(b"2")
     assert box.outbox.in_memory == 1 and "5%" in str(box.outbox.refusal)
-    box.outbox.settle(box.outbox.head(box.number))
+    box.outbox.settle(box.entry, box.outbox.head(box.entry))
     assert not box.outbox.heal(None)
     space[1] = 60 * MIB
     assert box.outbox.heal(None)
@@ -1007,12 +1007,12 @@ def test_without_a_file_records_wait_in_memory(tmp_path):
     warnings = []
     line = outbox.Outbox(NoStore("no home"), 1 << 28, lambda *told: warnings.append(told))
     entry = line.add_session(u"local-1", b"{}")
-    assert line.append(entry.number, kinds.EVENT, b"1")
-    assert line.append(entry.number, kinds.EVENT, b"2")
+    assert line.append(entry, kinds.EVENT, b"1")
+    assert line.append(entry, kinds.EVENT, b"2")
     assert line.in_memory == 2 and line.refusal is not None
-    line.settle(line.head(entry.number))
-    assert line.head(entry.number).body == b"2" and not line.heal(None)
-    line.bury(line.head(entry.number), 400, u"no")
+    line.settle(entry, line.head(entry))
+    assert line.head(entry).body == b"2" and not line.heal(None)
+    line.bury(entry, line.head(entry), 400, u"no")
     assert entry.waiting == 0 and len(line.dead_letters()) == 1
     line.measure()
     line.sync()
@@ -1028,7 +1028,7 @@ def test_a_page_that_cannot_be_read_is_not_given_up_for_lost(box):
         raise StoreRefused("disk I/O error")
 
     box.store.page = refuse
-    assert box.outbox.head(box.number) is None
+    assert box.outbox.head(box.entry) is None
     box.store.page = page
     assert box.outbox.heal(None)
     assert box.bodies() == [b"1", b"2"] and box.entry.dropped == 0
@@ -1067,9 +1067,9 @@ def test_a_disk_that_is_really_full(small_disk):
     assert box.outbox.refusal is not None and box.outbox.in_memory > 1500
     sent = []
     for _ in range(300):
-        record = box.outbox.head(box.number)
+        record = box.outbox.head(box.entry)
         sent.append(record.body[:4])
-        box.outbox.settle(record)
+        box.outbox.settle(box.entry, record)
     assert not box.outbox.heal(None)
     settled = box.store.page(box.number, 0)[0][0].number - 1
     assert settled > 15, "the reserve has room for settles"
@@ -1100,7 +1100,7 @@ def test_a_file_found_damaged_while_it_is_used_is_replaced_and_what_is_lost_is_c
         raise StoreDamaged("malformed")
 
     box.store.page = damaged
-    assert box.outbox.head(box.number) is None
+    assert box.outbox.head(box.entry) is None
     box.append(b"020")
     box.store.page = page
     assert box.outbox.heal(spool_at(tmp_path, box.warnings).replacement)
@@ -1128,7 +1128,7 @@ def test_rows_that_are_gone_without_a_trace_are_counted(box):
 def test_a_file_deleted_under_us_goes_on_in_a_new_one(box, tmp_path, ending):
     spool = spool_at(tmp_path, box.warnings)
     box.append(b"1", b"2")
-    box.outbox.settle(box.outbox.head(box.number))
+    box.outbox.settle(box.entry, box.outbox.head(box.entry))
     box.outbox.rescue(spool.replacement)
     assert box.outbox.path == box.path
     os.remove(box.path + ending)
@@ -1171,15 +1171,15 @@ def test_memory_is_bounded_and_the_loss_is_counted_in_order_of_worth(box):
     assert memory.MEMORY_BYTES == 16 * MIB
     for _number in range(100):
         for kind in (kinds.EXCEPTION, kinds.METRIC, kinds.EVENT):
-            box.outbox.append(box.number, kind, b"x" * 100000)
-    box.outbox.append(box.number, kinds.END, b"{}")
+            box.outbox.append(box.entry, kind, b"x" * 100000)
+    box.outbox.append(box.entry, kinds.END, b"{}")
     waiting = box.outbox._disk.memory.some(1000)
     assert sum(len(record.body) for record in waiting) <= 16 * MIB
     left = [record.kind for record in waiting]
     assert left.count(kinds.METRIC) < 5 and left.count(kinds.EXCEPTION) == 100
     assert 40 < left.count(kinds.EVENT) < 100 and left[-1] == kinds.END
     assert box.entry.dropped == 301 - len(waiting) and "dropped" in box.warnings.topics
-    head = box.outbox.head(box.number)
+    head = box.outbox.head(box.entry)
     assert head.number == 1
 
 
@@ -1187,7 +1187,7 @@ def fill(box, several, rounds, size=930):
     for number in range(rounds):
         for kind in several:
             body = b'{"n":%d,"p":"%s"}' % (number, b"x" * size)
-            box.outbox.append(box.number, kind, body)
+            box.outbox.append(box.entry, kind, body)
 
 
 def waiting_kinds(box):
@@ -1197,7 +1197,7 @@ def waiting_kinds(box):
 
 def test_at_the_cap_the_order_of_sacrifice_is_the_designs(make_box):
     box = make_box(max_bytes=333000)
-    box.outbox.append(box.number, kinds.OPEN, b"{}")
+    box.outbox.append(box.entry, kinds.OPEN, b"{}")
     fill(box, [kinds.METRIC, kinds.EVENT, kinds.EXCEPTION], 100)
     fill(box, [kinds.STATE], 50)
     assert box.store.size() <= 355000
@@ -1230,7 +1230,7 @@ def test_states_that_cannot_be_merged_go_last_of_all(make_box):
     box = make_box(max_bytes=100000)
     for _number in range(400):
         value = {"n": None, "p": "x" * 900}
-        box.outbox.append(box.number, kinds.STATE, build.encode({"k": value}))
+        box.outbox.append(box.entry, kinds.STATE, build.encode({"k": value}))
     assert box.store.size() < 130000 and box.entry.dropped > 100
 
 
@@ -1238,7 +1238,7 @@ def test_neighbouring_states_at_the_cap_end_in_the_same_state(make_box):
     box = make_box(max_bytes=100000)
     updates = [{"a": {"k%d" % (n % 7): n}, "b": n, "p": "x" * 300} for n in range(500)]
     for update in updates:
-        box.outbox.append(box.number, kinds.STATE, build.encode(update))
+        box.outbox.append(box.entry, kinds.STATE, build.encode(update))
     drained = [json.loads(record.body.decode("ascii")) for record in box.drain()]
     assert box.entry.merged == 500 - len(drained) > 200 and box.entry.dropped == 0
     for null_deletes in (False, True):
@@ -1358,7 +1358,7 @@ def test_a_report_that_is_sacrificed_in_memory_is_told_with_the_next(box, monkey
 def test_dead_letters_are_kept_with_the_servers_reason_and_bounded(box):
     for number in range(50):
         box.append(b"%02d" % number + b"x" * 100000)
-        box.outbox.bury(box.outbox.head(box.number), 400, u"Invalid request body")
+        box.outbox.bury(box.entry, box.outbox.head(box.entry), 400, u"Invalid request body")
     letters = box.outbox.dead_letters()
     assert sum(len(letter.record.body) for letter in letters) <= 4 * MIB
     assert letters[-1].record.body[:2] == b"49" and len(letters) > 35
@@ -1370,8 +1370,8 @@ def test_dead_letters_go_after_thirty_days(make_box, tmp_path):
     clock = Clock()
     box = make_box(wall=clock)
     box.append(b"1")
-    box.outbox.bury(box.outbox.head(box.number), 400, u"no")
-    box.outbox.say_goodbye(box.number, "ended")
+    box.outbox.bury(box.entry, box.outbox.head(box.entry), 400, u"no")
+    box.outbox.say_goodbye(box.entry, "ended")
     box.outbox.close()
     assert os.path.exists(box.path), "what the server refused is worth a look"
     clock.now += 29 * 86400
@@ -1424,9 +1424,9 @@ def test_a_flood_on_a_disk_that_passes_for_slow_is_written_and_not_dropped(box):
     body = b'"' + b"x" * 1022 + b'"'
     flood = 3 * intake.MEMORY_BYTES // len(body)
     for _ in range(flood):
-        box.outbox.append(1, kinds.EVENT, body)
+        box.outbox.append(box.entry, kinds.EVENT, body)
         box.outbox._disk.is_slow = True
-    entry = box.outbox.entry(1)
+    entry = box.entry
     assert (entry.dropped, entry.waiting) == (0, flood)
     assert box.outbox._aside_bytes < intake.MEMORY_BYTES
 
@@ -1437,7 +1437,7 @@ def test_a_tight_loop_of_log_calls_does_not_keep_the_holder_busy_for_ever(box):
 
     def log():
         while not stop.is_set():
-            box.outbox.append(1, kinds.EVENT, b"{}")
+            box.outbox.append(box.entry, kinds.EVENT, b"{}")
 
     loggers = [threading.Thread(target=log) for _ in range(3)]
     box.outbox._disk.is_slow = True
@@ -1446,7 +1446,7 @@ def test_a_tight_loop_of_log_calls_does_not_keep_the_holder_busy_for_ever(box):
     try:
         started = monotonic()
         for _ in range(20):
-            box.outbox.update(1, hung=0)
+            box.outbox.update(box.entry, hung=0)
         assert monotonic() - started < 20
     finally:
         stop.set()
@@ -1503,7 +1503,7 @@ def test_a_large_file_shrinks_when_it_is_drained(box):
 
 def test_a_file_in_which_nothing_matters_any_more_is_deleted(box, tmp_path):
     box.append(b"1")
-    box.outbox.say_goodbye(box.number, "ended", kinds.END, b"{}")
+    box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
     assert not box.outbox.is_over
     box.drain()
     assert box.outbox.is_over
@@ -1512,7 +1512,7 @@ def test_a_file_in_which_nothing_matters_any_more_is_deleted(box, tmp_path):
 
 
 def test_a_file_with_something_waiting_is_not_deleted(box):
-    box.outbox.say_goodbye(box.number, "closed")
+    box.outbox.say_goodbye(box.entry, "closed")
     box.append(b"1")
     box.outbox.close()
     assert os.path.exists(box.path) and not os.path.exists(box.path + bounds.RESERVE)
@@ -1529,7 +1529,7 @@ def test_close_writes_what_waits_in_memory_where_it_can(box):
 
 
 def test_a_goodbye_and_the_last_record_are_one_step(box, tmp_path):
-    box.outbox.say_goodbye(box.number, "ended", kinds.END, b"{}")
+    box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
     (tmp_path / "copy").mkdir()
     heir_path = box.copy_as_killed(tmp_path / "copy")
     heir = Box(os.path.dirname(heir_path), kind=TroubledStore)

@@ -70,7 +70,7 @@ class OutboxMachine(RuleBasedStateMachine):
             else {"name": "n%d" % len(model.accepted), "data": {"p": "x" * padding}}
         )
         body = build.encode(fields)
-        assert self.outbox.append(session, kind, body)
+        assert self.outbox.append(self.entry(session), kind, body)
         model.accepted.append((kind, body))
 
     @rule(session=st.sampled_from([1, 2]), times=st.integers(1, 5))
@@ -80,12 +80,16 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(session=st.sampled_from([1, 2]))
     def bury(self, session):
-        self.take_out(session, lambda record: self.outbox.bury(record, 400, u"no"))
+        self.take_out(session, lambda entry, record: self.outbox.bury(entry, record, 400, u"no"))
+
+    def entry(self, session):
+        return self.outbox.find(u"local-%d" % session)
 
     def take_out(self, session, how):
-        record = self.outbox.head(session)
+        entry = self.entry(session)
+        record = self.outbox.head(entry)
         if record is not None:
-            how(record)
+            how(entry, record)
             self.models[session].out.append(record)
         return record
 
@@ -130,7 +134,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def all_is_counted(self):
         for session, model in self.models.items():
-            entry = self.outbox.entry(session)
+            entry = self.entry(session)
             assert entry.accepted == len(model.accepted)
             assert entry.sent + entry.dead == len(model.out)
             assert entry.waiting >= 0
@@ -142,7 +146,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def teardown(self):
         self.heal()
         for session, model in self.models.items():
-            entry = self.outbox.entry(session)
+            entry = self.entry(session)
             waiting = entry.waiting
             drained = 0
             while self.take_out(session, self.outbox.settle) is not None:

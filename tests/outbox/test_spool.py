@@ -43,9 +43,9 @@ class Place(object):
     def leave(self, *bodies):
         """Leave an outbox with these events behind; return its path."""
         outbox = Outbox(self.spool.create(), CAP, self.warnings)
-        number = outbox.add_session(u"local-1", b"{}").number
+        entry = outbox.add_session(u"local-1", b"{}")
         for body in bodies:
-            outbox.append(number, kinds.EVENT, body)
+            outbox.append(entry, kinds.EVENT, body)
         outbox.close()
         return outbox.path
 
@@ -76,8 +76,8 @@ def test_folder_and_files_are_the_users_alone_whatever_the_umask(place, umask):
     before = os.umask(umask)
     try:
         outbox = place.outbox(place.spool.claim())
-        number = outbox.add_session(u"local-1", b"{}").number
-        outbox.append(number, kinds.EVENT, b"1")
+        entry = outbox.add_session(u"local-1", b"{}")
+        outbox.append(entry, kinds.EVENT, b"1")
     finally:
         os.umask(before)
     assert mode(place.folder) == 0o700
@@ -192,7 +192,7 @@ def test_claim_goes_on_with_a_free_outbox_of_its_scope(place):
     path = place.leave(b"1")
     outbox = place.outbox(place.spool.claim())
     assert outbox.path == path
-    assert outbox.head(outbox.entries()[0].number).body == b"1"
+    assert outbox.head(outbox.entries()[0]).body == b"1"
 
 
 def test_claim_makes_a_new_one_where_none_is_free(place):
@@ -333,9 +333,9 @@ def test_a_file_with_a_damaged_row_of_its_own_sessions_is_salvaged(place):
     assert outbox.path != path
     entry = outbox.entries()[0]
     bodies = []
-    while outbox.head(entry.number):
-        bodies.append(outbox.head(entry.number).body)
-        outbox.settle(outbox.head(entry.number))
+    while outbox.head(entry):
+        bodies.append(outbox.head(entry).body)
+        outbox.settle(entry, outbox.head(entry))
     assert bodies == [b"body-%02d" % number for number in range(20) if number != 7]
     assert entry.waiting == 0 and entry.dropped == 1
 

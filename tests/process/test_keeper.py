@@ -34,8 +34,8 @@ class Kept(object):
 
         self.outbox.sync = counted
 
-    def append(self, outbox, session, fields):
-        outbox.append(session, kinds.EVENT, exceptions.encode_cut(fields))
+    def append(self, outbox, entry, fields):
+        outbox.append(entry, kinds.EVENT, exceptions.encode_cut(fields))
 
     def step(self, seconds=0.0):
         self.now += seconds
@@ -123,7 +123,7 @@ def test_a_deleted_file_is_noticed_at_the_next_sync(kept):
 def test_losses_are_told_to_the_server_once(make_kept):
     kept = make_kept(max_bytes=200000)
     for _ in range(400):
-        kept.outbox.append(kept.box.number, kinds.METRIC, b'{"p":"%s"}' % (b"x" * 1000))
+        kept.outbox.append(kept.box.entry, kinds.METRIC, b'{"p":"%s"}' % (b"x" * 1000))
     kept.step()
     lost = kept.box.entry.dropped
     kept.step(SYNC_SECONDS)
@@ -138,7 +138,7 @@ def test_losses_are_told_while_the_disk_refuses_too(kept):
     kept.step()
     kept.box.store.full = True
     for _ in range(180):
-        kept.outbox.append(kept.box.number, kinds.METRIC, b"x" * 100000)
+        kept.outbox.append(kept.box.entry, kinds.METRIC, b"x" * 100000)
     lost = kept.box.entry.dropped
     assert lost > 0
     kept.step(SYNC_SECONDS)
@@ -167,7 +167,7 @@ def test_a_drained_file_shrinks(kept):
 
 def test_a_hang_and_its_end_are_recorded_and_the_hang_noted_for_who_comes_after(kept):
     dog = Watchdog(2.0, 0.5, kept.now)
-    kept.keeper.watch(kept.box.number, dog)
+    kept.keeper.watch(kept.box.entry, dog)
     for _ in range(10):
         assert 0.0 < kept.step(0.5) <= 0.5
     assert kept.box.entry.hung == 1
@@ -182,8 +182,8 @@ def test_a_hang_and_its_end_are_recorded_and_the_hang_noted_for_who_comes_after(
 
 
 def test_a_session_no_longer_watched_cannot_hang(kept):
-    kept.keeper.watch(kept.box.number, Watchdog(2.0, 0.5, kept.now))
-    kept.keeper.unwatch(kept.box.number)
+    kept.keeper.watch(kept.box.entry, Watchdog(2.0, 0.5, kept.now))
+    kept.keeper.unwatch(kept.box.entry)
     kept.step(60)
     assert kept.box.drain() == []
 

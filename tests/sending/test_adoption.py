@@ -185,7 +185,7 @@ def test_a_session_that_said_goodbye_is_no_crash(bench):
     dead, left = other_with(bench, "one")
     dead.end(left)
     closed = dead.session()
-    dead.outbox.say_goodbye(closed.number, "closed")
+    dead.outbox.say_goodbye(closed, "closed")
     alive = bench()
     dead.die()
     alive.session()
@@ -359,6 +359,6 @@ def test_a_verdict_is_given_once(bench):
 
 def test_a_session_withdrawn_meanwhile_is_not_judged(bench):
     dead, left = other_with(bench)
-    dead.outbox.forget_session(left.number)
+    dead.outbox.forget(left)
     adoption.condemn(dead.outbox, [left], {})
     assert dead.outbox.entries() == []

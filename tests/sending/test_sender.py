@@ -550,13 +550,13 @@ def test_a_portal_s_page_is_never_taken_for_a_session_without_the_record(v1):
 def test_the_oldest_record_of_a_dead_process_is_looked_for_before_it_is_sent(line, arrived):
     log(line)
     if arrived:
-        head = line.outbox.head(line.entry.number)
+        head = line.outbox.head(line.entry)
         line.server.call(line.sender.server.dialect.send(head, line.entry.server_id, False))
     successor = line.again()
     successor.drain()
     assert successor.server.names() == NAMES
-    assert successor.outbox.entry(line.entry.number) is None or (
-        counts(successor.outbox.entry(line.entry.number)) == CLEAN
+    assert successor.outbox.find(line.entry.local_id) is None or (
+        counts(successor.outbox.find(line.entry.local_id)) == CLEAN
     )
     successor.die()
 
@@ -981,7 +981,7 @@ def test_a_refusal_that_comes_later_makes_only_its_session_wait_with_one_warning
     v1.server.concerned = lambda request: b'"bad"' in (request.body or b"")
     v1.server.fault = OWN_400
     bad = v1.outbox.add_session("local-bad", b'{"product":"bad","version":"1"}')
-    v1.outbox.append(bad.number, kinds.OPEN, bad.opening)
+    v1.outbox.append(bad, kinds.OPEN, bad.opening)
     v1.run(100)
     log(v1)
     v1.run(100)
@@ -997,7 +997,7 @@ def test_an_open_that_never_works_does_not_starve_the_others(v1, fault):
     v1.server.concerned = lambda request: b'"bad"' in (request.body or b"")
     v1.server.fault = fault
     bad = v1.outbox.add_session("local-bad", b'{"product":"bad","version":"1"}')
-    v1.outbox.append(bad.number, kinds.OPEN, bad.opening)
+    v1.outbox.append(bad, kinds.OPEN, bad.opening)
     names = ["%d" % number for number in range(200)]
     log(v1, names)
     v1.run(120)
@@ -1009,7 +1009,7 @@ def test_a_session_withdrawn_while_it_is_being_opened_harms_nothing(bench):
     entry = line.session(opened=False)
 
     def withdraw(server, request):
-        line.outbox.forget_session(entry.number)
+        line.outbox.forget(entry)
         return server.answer(request)
 
     line.server.concerned, line.server.next_faults = is_open, [withdraw]
@@ -1021,7 +1021,7 @@ def test_a_session_withdrawn_while_it_is_being_opened_harms_nothing(bench):
 
 
 def test_an_open_record_that_the_disk_kept_is_not_sent_again(v1):
-    v1.outbox.append(v1.entry.number, kinds.OPEN, v1.entry.opening)
+    v1.outbox.append(v1.entry, kinds.OPEN, v1.entry.opening)
     log(v1)
     v1.drain()
     assert v1.server.names() == NAMES and len(v1.server.sessions) == 1
@@ -1034,7 +1034,7 @@ def test_what_was_opened_and_ended_offline_tells_when(line):
     other = line.session(opened=False)
     line.event(other, "one")
     line.end(other)
-    opened_at = line.outbox.head(other.number).captured
+    opened_at = line.outbox.head(other).captured
     line.world.pass_(3600)
     line.drain()
     events = line.server.sessions[other.server_id]["events"]
@@ -1056,7 +1056,7 @@ def test_what_is_opened_and_ended_at_once_adds_no_event(line):
 @pytest.mark.parametrize("seconds, late", [(4.9, False), (5.2, True)])
 def test_on_classic_a_record_sent_late_carries_when_it_was_captured(classic, seconds, late):
     classic.event(classic.entry, "one", value=1)
-    stamp = kinds.rfc3339(classic.outbox.head(classic.entry.number).captured)
+    stamp = kinds.rfc3339(classic.outbox.head(classic.entry).captured)
     classic.metric(classic.entry, "m")
     classic.world.pass_(seconds)
     classic.drain()
@@ -1256,10 +1256,10 @@ def test_a_fault_in_one_session_holds_back_only_that_one_and_is_told(v1, monkeyp
     v1.sender._warn.clear = None
     really = v1.outbox.settle
 
-    def broken(record, *state):
-        if record.session == v1.entry.number:
+    def broken(entry, record, *state):
+        if entry is v1.entry:
             raise RuntimeError("unforeseen")
-        return really(record, *state)
+        return really(entry, record, *state)
 
     monkeypatch.setattr(v1.outbox, "settle", broken)
     log(v1)

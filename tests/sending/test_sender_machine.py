@@ -237,7 +237,7 @@ class Sending(RuleBasedStateMachine):
         entry = self.entry(number)
         held = self.line.server.sessions.get(entry.server_id)
         if held is not None:
-            self.line.outbox.update(entry.number, shared=1)
+            self.line.outbox.update(entry, shared=1)
             held["events"].append({"timestamp": "@", "name": "aside", "data": {}})
 
     @rule(fault=strategies.sampled_from(WHOLE_SERVER_FAULTS))

@@ -37,20 +37,20 @@ class LeftBehind(object):
         while record is not None:
             if record.kind == kinds.EVENT:
                 self.events.append(json.loads(record.body.decode("ascii")))
-            self._outbox.settle(record)
+            self._outbox.settle(entry, record)
             record = self._head(entry)
         assert entry.waiting == 0
 
     def _head(self, entry):
-        head = self._outbox.head(entry.number)
+        head = self._outbox.head(entry)
         if head is None and self._outbox.heal(self._spool.replacement):
-            head = self._outbox.head(entry.number)
+            head = self._outbox.head(entry)
         return head
 
     def _check_it_works(self):
         session = self._outbox.add_session(u"local-new", b"{}")
-        assert self._outbox.append(session.number, kinds.EVENT, b'{"name":"new"}')
-        assert self._outbox.head(session.number).body == b'{"name":"new"}'
+        assert self._outbox.append(session, kinds.EVENT, b'{"name":"new"}')
+        assert self._outbox.head(session).body == b'{"name":"new"}'
 
 
 def lay_out(files, root, folder):

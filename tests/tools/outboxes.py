@@ -86,17 +86,17 @@ class Box(object):
 
     def append(self, *bodies):
         for body in bodies:
-            assert self.outbox.append(self.number, kinds.EVENT, body)
+            assert self.outbox.append(self.entry, kinds.EVENT, body)
 
-    def drain(self, number=None):
+    def drain(self, entry=None):
         """Settle all that waits and return it."""
-        drained = []
+        drained, entry = [], entry or self.entry
         while True:
-            record = self.outbox.head(number or self.number)
+            record = self.outbox.head(entry)
             if record is None:
                 return drained
             drained.append(record)
-            self.outbox.settle(record)
+            self.outbox.settle(entry, record)
 
     def bodies(self):
         return [record.body for record in self.drain()]

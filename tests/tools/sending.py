@@ -68,7 +68,7 @@ class Bench(object):
         self.steps = 0
         self._looks = looks
         self._settings = settings.resolve("http://server", product="p", version="1", **options)
-        self.employ([entry.number for entry in self.outbox.entries()], predecessor)
+        self.employ(self.outbox.entries(), predecessor)
 
     def employ(self, inherited=(), predecessor=None):
         """Put a new Sender to work on the outbox, as after close() in the same process."""
@@ -109,7 +109,7 @@ class Bench(object):
         """Open a session; `opened`: and let the server give its id. Return its entry."""
         self.world.sessions += 1
         entry = self.outbox.add_session("local-%d" % self.world.sessions, OPENING, **columns)
-        self.outbox.append(entry.number, kinds.OPEN, OPENING)
+        self.outbox.append(entry, kinds.OPEN, OPENING)
         self.outbox.take_in()
         if opened:
             self.drain()
@@ -125,10 +125,10 @@ class Bench(object):
         self.append(entry, kinds.STATE, state)
 
     def end(self, entry):
-        self.outbox.say_goodbye(entry.number, "ended", kinds.END, b"{}")
+        self.outbox.say_goodbye(entry, "ended", kinds.END, b"{}")
 
     def append(self, entry, kind, fields):
-        self.outbox.append(entry.number, kind, build.encode(fields))
+        self.outbox.append(entry, kind, build.encode(fields))
         # The keeper's part, where the disk of the test's machine was slow just now.
         self.outbox.take_in()
 

@@ -67,10 +67,10 @@ class Intake(object):
         # Microseconds from record to record, of late.
         self._pace = 0
 
-    def append(self, session, kind, body):
+    def append(self, entry, kind, body):
         """Keep a record; it is on disk when this returns, but for the exceptions in the README.
 
-        :param session: the session's number in this outbox.
+        :param entry: the session's Entry.
         :param body: the record's JSON, bytes.
         :returns: False where nothing was kept, because the outbox is closed or has forgotten the
             session.
@@ -82,29 +82,28 @@ class Intake(object):
                 try:
                     if not self._inside:
                         holds = self._inside = True
-                        return self._append_held(session, kind, body)
+                        return self._append_held(entry, kind, body)
                 finally:
                     if holds:
                         self._inside = False
                     lock.release()
                     if self._asiders:
                         self._take_in_if_free()
-            return self._set_aside(session, kind, body)
+            return self._set_aside(entry, kind, body)
         except BaseException:
-            self._note_broken_off(session)
+            self._note_broken_off(entry)
             self._let_go(holds)
             raise
 
-    def give_up(self, session, kind):
+    def give_up(self, entry, kind):
         """Count a record that cannot be kept as dropped; returns as `append` does."""
-        return self._set_aside(session, kind, None)
+        return self._set_aside(entry, kind, None)
 
-    def _note_broken_off(self, session):
+    def _note_broken_off(self, entry):
         """Have whoever is inside next count what is written, and take in the rest."""
-        entry = self._entries.get(session)
-        if entry is not None:
-            self._broken_off.add(session)
-            self._asiders[session] = entry
+        if self.has(entry):
+            self._broken_off.add(entry.number)
+            self._asiders[entry.number] = entry
 
     def _let_go(self, holds):
         """Let go what an exception, raised by a signal handler, left held.
@@ -179,9 +178,12 @@ class Intake(object):
         finally:
             locks.release_if_owned(self._foremost)
 
-    def _append_held(self, session, kind, body):
-        entry = self._entries.get(session)
-        if self.closed or entry is None:
+    def has(self, entry):
+        """Return whether a session is in this outbox, and was not forgotten."""
+        return self._entries.get(entry.number) is entry
+
+    def _append_held(self, entry, kind, body):
+        if self.closed or not self.has(entry):
             return False
         if self._asiders or entry.aside or entry.in_hand:
             self._take_in()
@@ -190,10 +192,9 @@ class Intake(object):
             _if_there_is_memory(self._take_in)
         return True
 
-    def _set_aside(self, session, kind, body):
+    def _set_aside(self, entry, kind, body):
         """Keep a call that must not wait, for whoever has the lock next."""
-        entry = self._entries.get(session)
-        if self.closed or entry is None:
+        if self.closed or not self.has(entry):
             return False
         if not self._asiders:
             # Threads that add at once may miscount a little; an empty queue sets it right.
@@ -209,7 +210,7 @@ class Intake(object):
         self._last_aside = next(self._asides)
         if not self._disk.is_slow:
             self._take_in_if_free()
-        has_it = not self.closed and self._entries.get(session) is entry
+        has_it = not self.closed and self.has(entry)
         return has_it or not _removed(entry.aside, aside)
 
     def _take_in(self, most=None):
@@ -230,7 +231,7 @@ class Intake(object):
             if entry.unnumbered:
                 self._asiders[entry.number] = entry
         except BaseException:
-            self._note_broken_off(entry.number)
+            self._note_broken_off(entry)
             raise
 
     def _write_asides(self, entry, left):

@@ -212,9 +212,12 @@ class Outbox(Intake):
         """Return the sessions' entries, oldest first."""
         return sorted(self._entries.values(), key=lambda entry: entry.number)
 
-    def entry(self, session):
-        """Return one session's entry, or None where the outbox does not have it."""
-        return self._entries.get(session)
+    def find(self, local_id):
+        """Return the entry of the session with a local id, or None."""
+        for entry in list(self._entries.values()):
+            if entry.local_id == local_id:
+                return entry
+        return None
 
     def add_session(self, local_id, opening, **columns):
         """Add a session and return its entry.
@@ -234,18 +237,18 @@ class Outbox(Intake):
             self._disk.attempt(self._disk.store.add_session, entry)
             return entry
 
-    def forget_session(self, session):
+    def forget(self, entry):
         """Remove a session with everything it has."""
         with self._held():
-            self._forget(session)
+            if self.has(entry):
+                self._forget(entry.number)
 
-    def forget_if_over(self, session):
+    def forget_if_over(self, entry):
         """Remove a session to which nothing more will come; return whether it is gone."""
         with self._held():
-            entry = self._entries.get(session)
-            if entry is not None and entry.is_over:
-                self._forget(session)
-            return session not in self._entries
+            if self.has(entry) and entry.is_over:
+                self._forget(entry.number)
+            return not self.has(entry)
 
     def _forget(self, session):
         self._entries.pop(session, None)
@@ -254,27 +257,25 @@ class Outbox(Intake):
         self._broken_off.discard(session)
         self._disk.forget_session(session)
 
-    def update(self, session, state=None, **columns):
+    def update(self, entry, state=None, **columns):
         """Set columns of a session's entry, and save it; nothing where the session is forgotten.
 
         :param state: bytes of the merged state; b"" forgets it.
         """
         with self._held():
-            entry = self._entries.get(session)
-            if entry is not None:
+            if self.has(entry):
                 for name, value in columns.items():
                     setattr(entry, name, value)
                 self._disk.save(entry, state)
 
-    def say_goodbye(self, session, word, kind=None, body=None):
+    def say_goodbye(self, entry, word, kind=None, body=None):
         """Note how a session went, and append its last record in the same step.
 
         :param word: "ended", "closed" or "crashed".
         :returns: False where nothing was noted, because the session is forgotten.
         """
         with self._held():
-            entry = self._entries.get(session)
-            if entry is None:
+            if not self.has(entry):
                 return False
             self._take_in_of(entry, len(entry.aside))
             self._report_drops_of(entry)
@@ -285,10 +286,10 @@ class Outbox(Intake):
                 self._accept(entry, kind, body, saving=True)
             return True
 
-    def state(self, session):
+    def state(self, entry):
         """Return the bytes of the session's merged state as delivered, or None."""
         with self._held():
-            return self._disk.state(session)
+            return self._disk.state(entry.number)
 
     def notes(self):
         """Return what was noted of the owner of this outbox, a dict of texts."""
@@ -306,10 +307,9 @@ class Outbox(Intake):
 
     # Delivering
 
-    def head(self, session):
+    def head(self, entry):
         """Return the session's oldest waiting record, or None."""
-        entry = self._entries.get(session)
-        if entry is None or entry.waiting <= 0:
+        if not self.has(entry) or entry.waiting <= 0:
             return None
         with self._held():
             if entry.unnumbered and not self.closed:
@@ -344,34 +344,31 @@ class Outbox(Intake):
             self._count_dropped(entry, lost)
             self._disk.save(entry, removing=damaged)
 
-    def opened(self, record, server_id):
+    def opened(self, entry, record, server_id):
         """The server has the session: keep its id and take the open record out, in one step."""
         with self._held():
-            entry = self._entries.get(record.session)
-            if entry is not None:
+            if self.has(entry):
                 entry.server_id = server_id
                 entry.events = entry.metrics = 0
                 entry.sent += 1
                 self._take_out(entry, record)
 
-    def settle(self, record, state=None):
+    def settle(self, entry, record, state=None):
         """Take a delivered record out and count it.
 
         :param state: bytes of the merged state where this record changed it.
         """
         with self._held():
-            entry = self._entries.get(record.session)
-            if entry is not None:
+            if self.has(entry):
                 entry.events += record.kind in EVENT_KINDS
                 entry.metrics += record.kind == kinds.METRIC
                 entry.sent += 1
                 self._take_out(entry, record, state=state)
 
-    def bury(self, record, status, words):
+    def bury(self, entry, record, status, words):
         """Make a record a dead letter, with what the server said of it."""
         with self._held():
-            entry = self._entries.get(record.session)
-            if entry is not None:
+            if self.has(entry):
                 entry.dead += 1
                 now = self._now()
                 self._take_out(entry, record, burying=DeadLetter(record, status, words, now))

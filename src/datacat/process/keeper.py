@@ -18,7 +18,7 @@ class Keeper(object):
 
     :param outbox: this process's own.
     :param replacement: a callable (store) -> a new Store with what can be read of the old one.
-    :param append: a callable (outbox, session number, fields) that keeps an event and sees that
+    :param append: a callable (outbox, entry, fields) that keeps an event and sees that
         it is sent.
     """
 
@@ -36,13 +36,13 @@ class Keeper(object):
         outbox = self._outbox
         return outbox.unsynced or outbox.refusal is not None or outbox.has_unreported
 
-    def watch(self, session, dog):
+    def watch(self, entry, dog):
         """Check a session's heartbeats from now on."""
-        self._watchdogs[session] = dog
+        self._watchdogs[entry] = dog
 
-    def unwatch(self, session):
+    def unwatch(self, entry):
         """Stop checking them."""
-        self._watchdogs.pop(session, None)
+        self._watchdogs.pop(entry, None)
 
     def step(self, now):
         """Do what is due and return how long to wait, or None where nothing will be."""
@@ -54,19 +54,19 @@ class Keeper(object):
         return max(0.01, min(waits)) if waits else None
 
     def _check_heartbeats(self, now):
-        for session, dog in list(self._watchdogs.items()):
+        for entry, dog in list(self._watchdogs.items()):
             if dog.next_check(now) > 0:
                 continue
             readings = watchdog.Readings(now, _compat.process_cpu_seconds(), _compat.boot_clock())
             for fact in dog.check(readings, self.busy):
-                self._record(session, fact)
+                self._record(entry, fact)
             self.busy = 0.0
 
-    def _record(self, session, fact):
+    def _record(self, entry, fact):
         hung = isinstance(fact, watchdog.Hang)
         event = hang_event(fact) if hung else recovery_event(fact)
-        self._append(self._outbox, session, event)
-        self._outbox.update(session, hung=int(hung))
+        self._append(self._outbox, entry, event)
+        self._outbox.update(entry, hung=int(hung))
 
     def _keep_safe(self, now):
         outbox = self._outbox

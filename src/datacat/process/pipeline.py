@@ -45,7 +45,7 @@ _CARRIED = (
     "possibly_twice",
 )
 
-Place = collections.namedtuple("Place", "outbox number")
+Place = collections.namedtuple("Place", "outbox entry")
 
 _pipelines = {}
 
@@ -101,7 +101,7 @@ class Pipeline(object):
             if entry.local_id in known:
                 self._settle_in(entry)
             else:
-                inherited.append(entry.number)
+                inherited.append(entry)
         predecessor = outbox.notes()
         outbox.note(**adoption.describe_owner())
         self._transport = self._new_transport(self.settings)
@@ -190,7 +190,7 @@ class Pipeline(object):
         self._mine.add(local_id)
         entry = self._outbox.add_session(local_id, opening)
         place = self._settle_in(entry)
-        self._outbox.append(entry.number, kinds.OPEN, opening)
+        self._outbox.append(entry, kinds.OPEN, opening)
         self._sending.wake()
         return place
 
@@ -211,7 +211,7 @@ class Pipeline(object):
         if local_id in self._origins:
             place = self._places.get(local_id)
             if not self._origins[local_id].is_over or (
-                place is not None and not place.outbox.forget_if_over(place.number)
+                place is not None and not place.outbox.forget_if_over(place.entry)
             ):
                 return False
             self._places.pop(local_id, None)
@@ -236,7 +236,7 @@ class Pipeline(object):
         with hooks.process_lock():
             self._mine.discard(local_id)
             self._origins.pop(local_id, None)
-            self._outbox.forget_session(self._places.pop(local_id).number)
+            self._outbox.forget(self._places.pop(local_id).entry)
             self._shut_if_unused(hooks.EXIT_SECONDS)
 
     def _entry(self, local_id):
@@ -256,7 +256,7 @@ class Pipeline(object):
 
     def _current_place(self, local_id):
         place = self._places.get(local_id)
-        return None if place is None or place.outbox.entry(place.number) is None else place
+        return place if place is not None and place.outbox.has(place.entry) else None
 
     def server_id(self, local_id):
         """Return the id that the server gave the session, or None."""
@@ -280,20 +280,20 @@ class Pipeline(object):
         """Keep a record and see that it is sent."""
         place = self._places.get(local_id) if self._is_started() else None
         # An outbox that another thread closes meanwhile takes nothing and says so.
-        while place is None or not place.outbox.append(place.number, kind, body):
+        while place is None or not place.outbox.append(place.entry, kind, body):
             place = self._place(local_id)
         self._wake()
 
     def give_up(self, local_id, kind):
         """Count a record for which the system has no memory, and see that the server is told."""
         place = None
-        while place is None or not place.outbox.give_up(place.number, kind):
+        while place is None or not place.outbox.give_up(place.entry, kind):
             place = self._place(local_id)
         self._wake()
 
-    def _append_own(self, outbox, number, fields):
+    def _append_own(self, outbox, entry, fields):
         body = self.redaction.encoded(kinds.EVENT, fields, exceptions.encode_cut)
-        if body is not None and outbox.append(number, kinds.EVENT, body):
+        if body is not None and outbox.append(entry, kinds.EVENT, body):
             self._wake()
 
     def _wake(self):
@@ -310,8 +310,8 @@ class Pipeline(object):
                 return
             noted = False
             while not noted:
-                outbox, number = self._place(local_id)
-                noted = outbox.say_goodbye(number, word, *last)
+                outbox, entry = self._place(local_id)
+                noted = outbox.say_goodbye(entry, word, *last)
         self._wake()
 
     # Waiting
@@ -350,7 +350,7 @@ class Pipeline(object):
         if self._process != os.getpid():
             self._ensure_started()
         entry = self._origins[local_id] if self._outbox.closed else self._entry(local_id)
-        head = None if self._outbox.closed else self._outbox.head(entry.number)
+        head = None if self._outbox.closed else self._outbox.head(entry)
         server = self.sender.server
         last_error = server.link.last_error or self._outbox.refusal
         return {
@@ -370,8 +370,8 @@ class Pipeline(object):
     def watch(self, local_id, timeout, check_interval):
         """Have the keeper check a session's heartbeats; return the Watchdog that takes them."""
         dog = watchdog.Watchdog(timeout, check_interval, monotonic())
-        number = self._place(local_id).number
-        self.keeper.watch(number, dog)
+        entry = self._place(local_id).entry
+        self.keeper.watch(entry, dog)
         self._keeping.wake()
         return dog
 
@@ -379,7 +379,7 @@ class Pipeline(object):
         """Stop checking them."""
         place = self._places.get(local_id)
         if place is not None:
-            self.keeper.unwatch(place.number)
+            self.keeper.unwatch(place.entry)
 
     # Close and exit
 
@@ -422,7 +422,7 @@ class Pipeline(object):
                 self.end_session(local_id)
         for entry in self._outbox.entries():
             if entry.inherited and not entry.goodbye:
-                self._outbox.say_goodbye(entry.number, adoption.LEFT)
+                self._outbox.say_goodbye(entry, adoption.LEFT)
 
     def finish(self, until):
         """At the process's end, after `say_goodbye`: flush and close until a monotonic time."""
@@ -477,18 +477,18 @@ class Pipeline(object):
             goodbye=None if forked else origin.goodbye,
             **columns
         )
-        outbox.update(entry.number, UNKNOWN_STATE)
+        outbox.update(entry, UNKNOWN_STATE)
         return self._settle_in(entry)
 
     def _settle_in(self, entry):
         self._origins[entry.local_id] = entry
-        place = self._places[entry.local_id] = Place(self._outbox, entry.number)
+        place = self._places[entry.local_id] = Place(self._outbox, entry)
         return place
 
     def _open_instead(self, local_id, origin):
         place = self._add_session(local_id, origin.opening)
         self._outbox.append(
-            place.number,
+            place.entry,
             kinds.EVENT,
             build.encode(build.event("session_forked", {"forked_from": local_id})),
         )

@@ -58,20 +58,18 @@ def condemn(outbox, entries, notes):
     :param notes: what the dead process noted of itself.
     """
     for entry in entries:
-        if entry.goodbye or outbox.entry(entry.number) is not entry:
+        if entry.goodbye or not outbox.has(entry):
             continue
         if entry.inherited:
-            outbox.say_goodbye(entry.number, LEFT)
+            outbox.say_goodbye(entry, LEFT)
             continue
         facts = crash_facts(entry, notes, _compat.boot_identity())
         facts["last_lived_at"] = kinds.rfc3339(outbox.last_lived)
         event = build.event(
             "session_crashed_detected", facts, category="critical", message=facts["reason"]
         )
-        outbox.append(entry.number, kinds.EVENT, build.encode(event))
-        outbox.say_goodbye(
-            entry.number, CRASHED, kinds.CRASH, build.encode(build.crash(facts["reason"]))
-        )
+        outbox.append(entry, kinds.EVENT, build.encode(event))
+        outbox.say_goodbye(entry, CRASHED, kinds.CRASH, build.encode(build.crash(facts["reason"])))
 
 
 def crash_facts(entry, notes, boot):

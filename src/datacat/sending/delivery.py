@@ -77,12 +77,12 @@ class Delivery(object):
         entry = lane.entry
         if entry.server_id is None or entry.restoring:
             return
-        head = lane.outbox.head(entry.number)
+        head = lane.outbox.head(entry)
         if head is not None and head.kind not in REPEATED:
             lane.doubt = Doubt(head)
 
     def _head(self, lane):
-        head = lane.outbox.head(lane.entry.number)
+        head = lane.outbox.head(lane.entry)
         if head is None:
             # The disk does not give it; it is not asked without end.
             lane.wait(self._clock() + DISK_SECONDS)
@@ -110,10 +110,10 @@ class Delivery(object):
         self._moved_on(lane)
         lane.entry.refusal = None
         if head.kind == kinds.OPEN:
-            lane.outbox.opened(head, server_id)
+            lane.outbox.opened(lane.entry, head, server_id)
             self._tell_true_time(lane, head)
         else:
-            lane.outbox.update(lane.entry.number, server_id=server_id)
+            lane.outbox.update(lane.entry, server_id=server_id)
 
     def _open_failed(self, lane, error):
         entry, server = lane.entry, self._server
@@ -146,7 +146,7 @@ class Delivery(object):
                     _OFFLINE_EVENTS[record.kind], {"happened_at": kinds.rfc3339(record.captured)}
                 )
             )
-            lane.outbox.append(record.session, kinds.EVENT, body)
+            lane.outbox.append(lane.entry, kinds.EVENT, body)
 
     def _is_late(self, record):
         return self.age(record) > LATE_SECONDS
@@ -174,7 +174,7 @@ class Delivery(object):
         self._moved_on(lane)
         lane.not_suspicious()
         state = self._merged_with(lane, record) if record.kind == kinds.STATE else None
-        lane.outbox.settle(record, state)
+        lane.outbox.settle(lane.entry, record, state)
         self._tell_true_time(lane, record)
 
     def _moved_on(self, lane):
@@ -204,7 +204,7 @@ class Delivery(object):
     def _merged(self, lane):
         """Return the state as delivered, or None where it is not known."""
         if lane.merged is None:
-            stored = lane.outbox.state(lane.entry.number)
+            stored = lane.outbox.state(lane.entry)
             lane.merged = {} if stored is None else json.loads(stored.decode("ascii"))
         return lane.merged
 
@@ -299,7 +299,7 @@ class Delivery(object):
                 "letter: %s" % (record.kind, record.number, lane.entry.local_id, error)
             ),
         )
-        lane.outbox.bury(record, error.status, error.words or error.message)
+        lane.outbox.bury(lane.entry, record, error.status, error.words or error.message)
 
     # A session that the server lost
 
@@ -319,10 +319,8 @@ class Delivery(object):
         lane.moved_on()
         lane.reopened_at = now
         body = build.encode(build.event("session_reopened", {"lost_session_id": entry.server_id}))
-        lane.outbox.update(
-            entry.number, server_id=None, restoring=1, events=0, metrics=0, shared=0
-        )
-        lane.outbox.append(entry.number, kinds.EVENT, body)
+        lane.outbox.update(entry, server_id=None, restoring=1, events=0, metrics=0, shared=0)
+        lane.outbox.append(entry, kinds.EVENT, body)
 
     def _restore(self, lane):
         """Send the merged state to a session that had to be opened again."""
@@ -348,7 +346,7 @@ class Delivery(object):
         if self._merged(lane) is None:
             # Whatever it was, a new session begins without any.
             lane.merged, forgotten = {}, b""
-        lane.outbox.update(lane.entry.number, forgotten, restoring=0)
+        lane.outbox.update(lane.entry, forgotten, restoring=0)
 
     # Did it arrive?
 
@@ -412,7 +410,7 @@ class Delivery(object):
         # A copy may be on a classic server now, which makes counting arrivals useless.
         counts = self._server.dialect is dialects.CLASSIC and record.kind != kinds.STATE
         lane.outbox.update(
-            entry.number,
+            entry,
             possibly_twice=entry.possibly_twice + 1,
             shared=int(entry.shared or counts),
         )

@@ -133,7 +133,7 @@ class Lane(_Pausing):
     def oldest(self):
         """When its oldest record was captured, microseconds since the epoch; 0 without one."""
         if self._oldest is None:
-            head = self.outbox.head(self.entry.number)
+            head = self.outbox.head(self.entry)
             self._oldest = head.captured if head else 0
         return self._oldest
 

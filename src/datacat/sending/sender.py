@@ -33,7 +33,7 @@ class Sender(object):
     :param outbox: this process's own outbox.
     :param spool: where outboxes of dead processes are looked for, or None.
     :param warn: a callable (topic, message); `warn.clear(topic)` lets a topic be told again.
-    :param inherited: numbers of the sessions that the outbox had when it was continued.
+    :param inherited: entries of the sessions that the outbox had when it was continued.
     :param predecessor: what the process noted of itself whose outbox is continued.
     :param wall: seconds since the epoch.
     :param chance: a callable that returns a float in [0, 1).
@@ -59,7 +59,7 @@ class Sender(object):
         self._delivery = Delivery(self.server, settings.stamp_late, warn, clock, wall, chance)
         self._max_bytes = settings.max_bytes
         self._outboxes = [outbox]
-        self._inherited = [outbox.entry(number) for number in inherited]
+        self._inherited = list(inherited)
         self._predecessor = predecessor
         self._spool = spool
         self._warn = warn
@@ -164,7 +164,7 @@ class Sender(object):
         """An adopted session is over: forget it, and close its outbox when it was the last."""
         outbox = lane.outbox
         if outbox is self._outboxes[0]:
-            outbox.forget_if_over(lane.entry.number)
+            outbox.forget_if_over(lane.entry)
         elif outbox.is_over:
             self._outboxes.remove(outbox)
             outbox.close()
