@@ -64,6 +64,8 @@ class Intake(object):
         # Numbers of the sessions of which what is counted may lack what is written.
         self._broken_off = set()
         self._youngest = 0
+        # (entry, capture time) of each first record of a session that had none waiting.
+        self.stirred = collections.deque()
         # Microseconds from record to record, of late.
         self._pace = 0
 
@@ -309,6 +311,8 @@ class Intake(object):
             entry.number, entry.accepted + 1, kind, body, self._capture(self._now())
         )
         record = self._disk.insert(record, entry if saving else None)
+        if entry.numbered <= 0:
+            self.stirred.append((entry, record.captured))
         entry.accepted = record.number
         self._bytes += _most_on_disk(body)
         if self._bytes > self._look_at or self._disk.refusal is not None:
@@ -325,6 +329,8 @@ class Intake(object):
             ]
         )
         last = written[-1].number if written else entry.in_hand_after
+        if written and entry.numbered <= 0:
+            self.stirred.append((entry, written[0].captured))
         self._count_in_hand(entry, last, len(entry.in_hand) - len(kept))
         self._bytes += sum(_most_on_disk(record.body) for record in written)
         if self._bytes > self._look_at or self._disk.memory.is_full:

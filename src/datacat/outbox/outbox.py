@@ -307,6 +307,11 @@ class Outbox(Intake):
 
     # Delivering
 
+    def heads(self):
+        """Return (entry, capture time of its oldest record) of every session with some waiting."""
+        found = [(entry, self.head(entry)) for entry in self.entries()]
+        return [(entry, head.captured) for entry, head in found if head is not None]
+
     def head(self, entry):
         """Return the session's oldest waiting record, or None."""
         if not self.has(entry) or entry.waiting <= 0:

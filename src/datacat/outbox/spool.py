@@ -19,7 +19,7 @@ import platformdirs
 
 from .. import errors
 from .bounds import RESERVE
-from .store import Store, StoreDamaged, StoreHeld, StoreTooNew
+from .store import IN_MEMORY, SHARED, Store, StoreDamaged, StoreHeld, StoreTooNew
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -243,6 +243,24 @@ class Spool(object):
                 "others may write into the folder %s, which has other things in it; name one "
                 "that is for datacat alone" % self.folder
             )
+
+
+def mark_shared(path):
+    """Note beside an outbox that another process writes into its sessions too.
+
+    A forked child does this for its parent's outbox, which it must not open.
+    """
+    if path == IN_MEMORY:
+        return
+    try:
+        os.close(os.open(path + SHARED, os.O_CREAT | os.O_WRONLY, FILE_MODE))
+    except OSError:
+        pass
+
+
+def is_marked_shared(path):
+    """Return whether `mark_shared` was called for an outbox."""
+    return path != IN_MEMORY and os.path.exists(path + SHARED)
 
 
 def identity_of(path):

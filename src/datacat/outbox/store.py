@@ -17,6 +17,7 @@ from .salvage import UNKNOWN_STATE
 from .tables import KINDS, NUMBER_BITS, NUMBER_MASK, identity
 
 IN_MEMORY = ":memory:"
+SHARED = "-shared"
 PAGE_RECORDS = 64
 PAGE_BYTES = 256 * 1024
 # A damaged schema may name things in what is not UTF-8, and Python's sqlite3 then says that;
@@ -577,7 +578,7 @@ def _forgetting(number):
 
 
 def _unlink(path):
-    for name in (path, path + "-wal", path + "-shm"):
+    for name in (path, path + "-wal", path + "-shm", path + SHARED):
         try:
             os.remove(name)
         except OSError:
