@@ -1,7 +1,7 @@
 """Records that wait in memory, because the disk does not take them.
 
-What may live here: the queue, its bound, and which records go when it is reached.  What may not:
-files, locks, and what the loss of a record leads to.
+Belongs here: the queue, its bound, and which records go when it is reached.  Does not: files,
+locks, and what the loss of a record leads to.
 """
 
 from __future__ import absolute_import, division
@@ -85,24 +85,24 @@ class MemoryQueue(object):
         """Whether its bound is passed."""
         return self.bytes > self._max_bytes
 
-    def make_room(self, heads):
+    def make_room(self, handed):
         """Sacrifice records until it is within its bound again.
 
-        :param heads: {session: number of its oldest record, which may be on its way and stays}.
+        :param handed: {session: number up to which its records may be in flight, and stay}.
         :returns: ({session: how many were merged}, {session: how many were dropped},
-            {session: what each dropped report told of}).
+            {session: what each sacrificed report told of}).
         """
-        merged, dropped, untold = {}, {}, {}
+        merged, dropped, reported = {}, {}, {}
         for session in list(self._sessions):
-            gone = self._merge_some(session, heads.get(session))
+            gone = self._merge_some(session, handed.get(session, 0))
             if gone:
                 merged[session] = gone
         for kind in SACRIFICED:
             if self.is_full:
-                self._drop(kind, heads, dropped, untold)
-        return merged, dropped, untold
+                self._drop(kind, handed, dropped, reported)
+        return merged, dropped, reported
 
-    def _merge_some(self, session, head):
+    def _merge_some(self, session, handed):
         """Merge neighbours, a slice at a time: this happens in a log call."""
         waiting = self._sessions[session]
         looked_at, size = [], 0
@@ -112,7 +112,7 @@ class MemoryQueue(object):
                 size += len(record.body) if record.kind == kinds.STATE else 0
                 if size > _SLICE_BYTES:
                     break
-        replaced, gone = merging.merge_neighbours(looked_at, head)
+        replaced, gone = merging.merge_neighbours(looked_at, handed)
         for record in replaced:
             self.bytes += weight(record) - weight(waiting[record.number])
             waiting[record.number] = record
@@ -121,15 +121,15 @@ class MemoryQueue(object):
         self._looked_at[session] = looked_at[-1].number if looked_at else 0
         return len(gone)
 
-    def _drop(self, kind, heads, dropped, untold):
+    def _drop(self, kind, handed, dropped, reported):
         for record in self._oldest(kind):
             if self.bytes <= self._max_bytes * ROOM_AFTER_SACRIFICE:
                 return
-            if record.number != heads.get(record.session):
+            if record.number > handed.get(record.session, 0):
                 self.take_out(record.session, record.number)
                 told = kind == kinds.EVENT and build.told_in(record.body)
                 if told:
-                    untold.setdefault(record.session, []).append(told)
+                    reported.setdefault(record.session, []).append(told)
                 else:
                     dropped[record.session] = dropped.get(record.session, 0) + 1
 

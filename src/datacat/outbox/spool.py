@@ -19,7 +19,9 @@ import platformdirs
 
 from .. import errors
 from .bounds import RESERVE
-from .store import IN_MEMORY, SHARED, Store, StoreDamaged, StoreHeld, StoreTooNew
+from .refusals import SpoolUnusable, StoreDamaged, StoreHeld, StoreTooNew
+from .shared import SHARED, is_marked_shared, mark_shared
+from .store import Store
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -28,10 +30,6 @@ _NAME = re.compile(
     r"^(?P<scope>[0-9a-f]{12})-(?P<identity>[0-9a-f]{12})" r"(-(?P<parent>[0-9a-f]{12}))?\.outbox$"
 )
 _NAME_BEGINS = re.compile(r"^[0-9a-f]{12}-[0-9a-f]{12}(-[0-9a-f]{12})?\.outbox")
-
-
-class SpoolUnusable(errors.DatacatError):
-    """The folder cannot be used: no permission, read-only, a symlink, somebody else's."""
 
 
 def default_folder():
@@ -175,6 +173,8 @@ class Spool(object):
 
         The old one is closed; a damaged file is kept beside it as `.corrupt-<time>`.
         """
+        if store.is_in_memory:
+            return self.create()
         salvaged = store.salvage()
         fresh = self.create(parent_of(store.path))
         try:
@@ -183,6 +183,9 @@ class Spool(object):
             fresh.delete()
             raise
         _remove(store.path + RESERVE)
+        if is_marked_shared(store.path):
+            mark_shared(fresh.path)
+            _remove(store.path + SHARED)
         if os.path.exists(store.path):
             aside = "%s.corrupt-%d" % (store.path, time.time())
             self._warn(
@@ -196,7 +199,7 @@ class Spool(object):
             _move(store.path, aside)
             _move(store.path + "-wal", aside + "-wal")
         else:
-            store.close()
+            store.delete()
         return fresh
 
     def _paths(self):
@@ -243,24 +246,6 @@ class Spool(object):
                 "others may write into the folder %s, which has other things in it; name one "
                 "that is for datacat alone" % self.folder
             )
-
-
-def mark_shared(path):
-    """Note beside an outbox that another process writes into its sessions too.
-
-    A forked child does this for its parent's outbox, which it must not open.
-    """
-    if path == IN_MEMORY:
-        return
-    try:
-        os.close(os.open(path + SHARED, os.O_CREAT | os.O_WRONLY, FILE_MODE))
-    except OSError:
-        pass
-
-
-def is_marked_shared(path):
-    """Return whether `mark_shared` was called for an outbox."""
-    return path != IN_MEMORY and os.path.exists(path + SHARED)
 
 
 def identity_of(path):
