@@ -32,20 +32,20 @@ class MemoryQueue(object):
         self.bytes = 0
         self._max_bytes = max_bytes
         self._sessions = {}
-        self._looked_at = {}
+        self._searched = {}
 
     def __len__(self):
         return sum(len(waiting) for waiting in list(self._sessions.values()))
 
     def put(self, record):
-        """Keep a record; in the place of one with its number, where an interruption left one."""
+        """Keep a record; it replaces one of its number, which an interruption may have left."""
         self.take_out(record.session, record.number)
         waiting = self._sessions.setdefault(record.session, collections.OrderedDict())
         waiting[record.number] = record
         self.bytes += weight(record)
 
     def take_out(self, session, number):
-        """Let a record go; harmless where it is not here."""
+        """Remove a record; harmless where it is not here."""
         waiting = self._sessions.get(session, {})
         record = waiting.pop(number, None)
         if record is not None:
@@ -54,7 +54,7 @@ class MemoryQueue(object):
                 del self._sessions[session]
 
     def forget(self, session):
-        """Let a session go with all its records."""
+        """Remove a session with all its records."""
         for record in self._sessions.pop(session, {}).values():
             self.bytes -= weight(record)
 
@@ -105,20 +105,20 @@ class MemoryQueue(object):
     def _merge_some(self, session, handed):
         """Merge neighbours, a slice at a time: this happens in a log call."""
         waiting = self._sessions[session]
-        looked_at, size = [], 0
+        found, size = [], 0
         for record in waiting.values():
-            if record.number >= self._looked_at.get(session, 0):
-                looked_at.append(record)
+            if record.number >= self._searched.get(session, 0):
+                found.append(record)
                 size += len(record.body) if record.kind == kinds.STATE else 0
                 if size > _SLICE_BYTES:
                     break
-        replaced, gone = merging.merge_neighbours(looked_at, handed)
+        replaced, gone = merging.merge_neighbours(found, handed)
         for record in replaced:
             self.bytes += weight(record) - weight(waiting[record.number])
             waiting[record.number] = record
         for number in gone:
             self.take_out(session, number)
-        self._looked_at[session] = looked_at[-1].number if looked_at else 0
+        self._searched[session] = found[-1].number if found else 0
         return len(gone)
 
     def _drop(self, kind, handed, dropped, reported):
