@@ -333,7 +333,7 @@ def _refuse_foreign(path):
 
 
 def _is_ours(store, inode):
-    """Return whether a store just opened is sound and its file is still the one that was listed."""
+    """Return whether an opened store is sound, and its file still the one that was listed."""
     try:
         store.probe()
         os.chmod(store.path, FILE_MODE)
