@@ -47,13 +47,18 @@ class TroubledStore(Store):
 
     def __init__(self, *arguments, **options):
         super(TroubledStore, self).__init__(*arguments, **options)
-        together = self._together
+        insert, together = self.insert, self._together
+
+        def insert_in_trouble(row):
+            self._trouble(True)
+            insert(row)
 
         def in_trouble(doing, statements):
             self._trouble(False)
             together(doing, statements)
 
         self._together = in_trouble
+        self.insert = insert_in_trouble
 
     def _trouble(self, is_insert):
         if self.delay:
@@ -61,10 +66,6 @@ class TroubledStore(Store):
         if self.full or (is_insert and self.full_for_inserts):
             self.refused += 1
             raise StoreRefused("could not write to it: database or disk is full")
-
-    def insert(self, row):
-        self._trouble(True)
-        super(TroubledStore, self).insert(row)
 
     def insert_all(self, several, replacing=False, changing=None):
         self._trouble(True)

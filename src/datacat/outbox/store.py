@@ -6,6 +6,7 @@ about a record.  The caller makes sure that one thread at a time is here.
 
 from __future__ import absolute_import, division
 
+import functools
 import os
 from timeit import default_timer as clock
 
@@ -41,6 +42,9 @@ class Store(object):
         began = clock()
         self.path = path
         self._connection = connection = Connection(path)
+        # Inserts one record, given as a row of the records table, and commits it.  Raises
+        # NumberTaken where its session has a record of that number.
+        self.insert = functools.partial(connection.write, "write to", tables.INSERT)
         self._together = connection.together
         self._fetch = connection.fetch
         try:
@@ -58,13 +62,6 @@ class Store(object):
     def add_session(self, entry):
         """Insert a session's row."""
         self._together("add a session to", [(tables.ADD_SESSION, tables.entry_row(entry))])
-
-    def insert(self, row):
-        """Insert one record, given as a row of the records table, and commit it.
-
-        :raises NumberTaken: where its session has a record of that number.
-        """
-        self._connection.write("write to", tables.INSERT, row)
 
     def insert_all(self, several, replacing=False, changing=None):
         """Insert records in one transaction.
