@@ -26,9 +26,9 @@ Request.__new__.__defaults__ = (None,)
 CAPTURED_AT = u"_captured_at"
 CAPTURED_AT_TAG = u"captured_at:"
 
-_SESSIONS = "/api/sessions"
-_HEALTH = "/health"
-_LISTINGS = ("/api/grafana/sessions", "/api/data/sessions")
+SESSIONS = "/api/sessions"
+HEALTH = "/health"
+LISTINGS = ("/api/grafana/sessions", "/api/data/sessions")
 _OPERATIONS = {
     kinds.STATE: "/state",
     kinds.EVENT: "/events",
@@ -74,7 +74,7 @@ class _Dialect(object):
 
     def open(self, body):
         """Return the request that creates a session."""
-        return Request("POST", _SESSIONS, body, False)
+        return Request("POST", SESSIONS, body, False)
 
     def read(self, server_id):
         """Return the request for all that the server holds of a session."""
@@ -89,7 +89,7 @@ class _Classic(_Dialect):
     """Stamps records when they arrive, knows name, data, value and tags, no heartbeat."""
 
     name = "classic"
-    _listing_path = _LISTINGS[0]
+    _listing_path = LISTINGS[0]
 
     def send(self, record, server_id, late):
         """Return the request that delivers a record.
@@ -117,7 +117,7 @@ class _V1(_Dialect):
     """
 
     name = "v1"
-    _listing_path = _LISTINGS[1]
+    _listing_path = LISTINGS[1]
 
     def send(self, record, server_id, late):
         """Return the request that delivers a record.  `late` makes no difference here."""
@@ -148,7 +148,7 @@ V1 = _V1()
 
 def health():
     """Return the request that only a v1 server answers."""
-    return Request("GET", _HEALTH, None, True)
+    return Request("GET", HEALTH, None, True)
 
 
 def recognise_health(response):
@@ -190,7 +190,7 @@ def answer(request, response):
     """
     if response.status in (200, 201):
         parsed = _parsed(response.body)
-        if request.path == _SESSIONS and request.method == "POST":
+        if request.path == SESSIONS and request.method == "POST":
             parsed = _with_session_id(parsed)
         if _answers(request, parsed):
             return parsed
@@ -244,7 +244,7 @@ def _session_path(server_id):
         )
     if not _needs_no_quoting(server_id):
         server_id = parse.quote(six.ensure_binary(server_id, errors="replace"), safe="")
-    return _SESSIONS + "/" + str(server_id)
+    return SESSIONS + "/" + str(server_id)
 
 
 def _stamp(record):
@@ -294,10 +294,10 @@ def _with_session_id(parsed):
 
 def _answers(request, parsed):
     if request.method == "GET":
-        if request.path in _LISTINGS:
+        if request.path in LISTINGS:
             return isinstance(parsed, list)
-        return _is_health(parsed) if request.path == _HEALTH else _has_text(parsed, "id")
-    if request.path == _SESSIONS:
+        return _is_health(parsed) if request.path == HEALTH else _has_text(parsed, "id")
+    if request.path == SESSIONS:
         return _has_text(parsed, "session_id") and _can_be_id(parsed["session_id"]) is not None
     return isinstance(parsed, dict) and (
         parsed.get("status") == "ok" or parsed.get("success") is True
