@@ -19,7 +19,8 @@ from tools.sending import Bench
 
 from datacat import errors
 from datacat.records import build, kinds
-from datacat.wire import verdicts
+from datacat.sending import delivery
+from datacat.wire import backoff, verdicts
 
 NAMES = ["one", "two", "three"]
 OWN_400 = say(400, "Invalid request body\n")
@@ -1289,7 +1290,7 @@ def test_a_state_too_large_to_keep_is_delivered_and_not_restored(line):
 
 
 def test_constants_are_the_design_s():
-    assert (verdicts.QUIET_PERIOD, verdicts.REOPEN_SECONDS, verdicts.READ_BACK_SECONDS) == (
+    assert (backoff.QUIET_PERIOD, delivery.REOPEN_SECONDS, verdicts.READ_BACK_SECONDS) == (
         2,
         600,
         60,

@@ -10,11 +10,12 @@ import json
 
 from .. import errors
 from ..records import build, kinds
-from ..wire import dialects, readback, verdicts
+from ..wire import answers, backoff, dialects, readback, verdicts
 from .lanes import Doubt
 
 LATE_SECONDS = 5.0
 DISK_SECONDS = 1.0
+REOPEN_SECONDS = 600.0
 STATE_BYTES = 256 * 1024
 UNKNOWN_STATE = b"null"
 REPEATED = (kinds.OPEN, kinds.END, kinds.CRASH)
@@ -121,7 +122,7 @@ class Delivery(object):
             error = errors.OperationUnknown(
                 error.message, error.method, error.path, error.status, error.words
             )
-        if verdicts.is_own_refusal(error, server.recognised or dialects.knows_refusal(error)):
+        if verdicts.is_own_refusal(error, server.recognised or answers.is_known_refusal(error)):
             entry.refusal = error
         server.link.last_error = error
         if isinstance(error, errors.RequestRefused) and error.own_words:
@@ -226,7 +227,7 @@ class Delivery(object):
             self._server.failed(error)
         if record is not None and record.kind not in REPEATED and record.number != RESTORING:
             lane.doubt = Doubt(record, error)
-            lane.wait(self._clock() + verdicts.pause(error, 1, self._chance))
+            lane.wait(self._clock() + backoff.pause(error, 1, self._chance))
             return
         lane.failed(error, self._clock(), self._chance)
         if record is not None and self._can_be_read(lane):
@@ -234,7 +235,9 @@ class Delivery(object):
 
     def _refused(self, error, lane, record):
         readable = (
-            record is not None and verdicts.may_be_the_record(error) and (self._can_be_read(lane))
+            record is not None
+            and verdicts.may_be_the_records_fault(error)
+            and (self._can_be_read(lane))
         )
         if not readable:
             if readable is not None:
@@ -253,7 +256,7 @@ class Delivery(object):
             self._server.failed(error)
             return
         suspicious = lane.refused(error.words)
-        if dialects.knows_refusal(error) and not suspicious:
+        if answers.is_known_refusal(error) and not suspicious:
             self._bury(lane, record, error)
             return
         readable = self._can_be_read(lane)
@@ -310,8 +313,8 @@ class Delivery(object):
         # A server that lost its data may be another one now.
         self._server.asked = False
         reopened_at = lane.reopened_at
-        if reopened_at is not None and now - reopened_at < verdicts.REOPEN_SECONDS:
-            lane.wait(reopened_at + verdicts.REOPEN_SECONDS)
+        if reopened_at is not None and now - reopened_at < REOPEN_SECONDS:
+            lane.wait(reopened_at + REOPEN_SECONDS)
             self._complain(
                 lane, ("the server lost session %s again; its records wait" % entry.server_id)
             )
@@ -371,7 +374,7 @@ class Delivery(object):
                 self.doubt_head(lane)
         elif found == readback.ABSENT and not doubt.absent_once:
             doubt.absent_once = True
-            lane.wait(self._clock() + verdicts.QUIET_PERIOD)
+            lane.wait(self._clock() + backoff.QUIET_PERIOD)
         else:
             self._not_found(lane, found)
 
@@ -380,7 +383,7 @@ class Delivery(object):
         if doubt.error is not None:
             if self._blame(lane, doubt.record, doubt.error):
                 return
-            lane.wait(self._clock() + verdicts.backoff(lane.blames, self._chance), patient=False)
+            lane.wait(self._clock() + backoff.backoff(lane.blames, self._chance), patient=False)
         if found == readback.UNKNOWABLE:
             self._send_in_doubt(lane)
         lane.doubt = None
@@ -397,7 +400,7 @@ class Delivery(object):
         self._server.link.last_error = error
         lane.doubt.failed(now)
         lane.wait(
-            now + verdicts.read_back_pause(error, lane.doubt.failures, self._chance),
+            now + backoff.read_back_pause(error, lane.doubt.failures, self._chance),
             patient=error.retry_after is not None,
         )
         if lane.doubt.is_over(error, now):

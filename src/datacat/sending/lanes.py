@@ -6,9 +6,10 @@ clocks, threads, and changes to an outbox.
 
 from __future__ import absolute_import, division
 
-from ..wire import verdicts
+from ..wire import backoff, verdicts
 
 ADOPTED_TURN = 10
+BACKLOG_SECONDS = 600.0
 
 
 class _Pausing(object):
@@ -31,7 +32,7 @@ class _Pausing(object):
         """It failed: back off, or wait as long as the server asked to."""
         self.failures += 1
         self.wait(
-            now + verdicts.pause(error, self.failures, random),
+            now + backoff.pause(error, self.failures, random),
             patient=error.retry_after is not None,
         )
 
@@ -179,7 +180,7 @@ class Backlog(object):
 
     def is_due(self, now):
         """Return whether it is time to look."""
-        return self._since is None or now - self._since >= verdicts.BACKLOG_SECONDS / 2
+        return self._since is None or now - self._since >= BACKLOG_SECONDS / 2
 
     def grows(self, waiting, now):
         """Look; return whether it has been growing for all that time.

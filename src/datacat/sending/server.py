@@ -7,7 +7,7 @@ fates, outboxes, waiting.
 from __future__ import absolute_import, division
 
 from .. import errors
-from ..wire import dialects, readback, verdicts
+from ..wire import answers, dialects, readback, verdicts
 from .lanes import Link
 
 CLASSIC_READ_BACK_BYTES = 4 * 1024 * 1024
@@ -37,7 +37,7 @@ class Server(object):
     def exchange(self, request):
         """Return (answer, None), or (None, the DatacatError)."""
         try:
-            return dialects.answer(request, self._transport.call(request)), None
+            return answers.answer(request, self._transport.call(request)), None
         except errors.DatacatError as error:
             return None, error
 
@@ -73,7 +73,7 @@ class Server(object):
             self.failed(error)
             return
         self.asked = True
-        self.dialect = dialects.recognise_health(response)
+        self.dialect = answers.recognise_health(response)
         self.recognised = self.dialect is not None
 
     def recognise_by(self, entry):
@@ -81,7 +81,7 @@ class Server(object):
         start, error = self._beginning(entry)
         if error is None:
             # No success of what failed before: a server too busy for records may answer this.
-            self.dialect = dialects.recognise_beginning(start)
+            self.dialect = answers.recognise_beginning(start)
         return error
 
     def problem_with(self, entry):
@@ -100,7 +100,7 @@ class Server(object):
             # A server too busy for records may answer this.
             if not (record_is_next and self._is_busy):
                 self.succeeded()
-        elif verdicts.is_about_the_way(error):
+        elif verdicts.would_meet_any_request(error):
             self.failed(error)
             return False
         return True
@@ -112,7 +112,7 @@ class Server(object):
     def speaks(self):
         """Return whether the server itself, and not something before it, answers anything."""
         try:
-            return dialects.is_own_health_answer(self._transport.call(dialects.health()))
+            return answers.is_own_health_answer(self._transport.call(dialects.health()))
         except errors.DatacatError:
             return False
 
@@ -148,7 +148,7 @@ class Server(object):
         request, response = self._read(entry, reading)
         if reading.is_too_large:
             return readback.UNKNOWABLE
-        answer = dialects.answer(request, response._replace(body=b"".join(pieces)))
+        answer = answers.answer(request, response._replace(body=b"".join(pieces)))
         return readback.classic_arrived(record, answer, entry, merged)
 
     def _beginning(self, entry):
@@ -164,7 +164,7 @@ class Server(object):
         """GET a session; return the request and the response, whose body went elsewhere."""
         request = dialects.V1.read(entry.server_id)
         response = self._transport.call(request, limit=None, on_chunk=reading)
-        dialects.answer_begun(request, response, reading.start)
+        answers.check_beginning(request, response, reading.start)
         return request, response
 
 
