@@ -18,21 +18,21 @@ READ_BACK_DELAY = 0.1
 QUIET_PERIOD = 2.0
 
 
-def backoff(attempt, random):
+def backoff(attempt, chance):
     """Return how long to wait before attempt number `attempt` + 1, in seconds, with full jitter.
 
     :param attempt: failures so far, 1 for the first.
-    :param random: a callable that returns a float in [0, 1), as `random.random`.
+    :param chance: a callable that returns a float in [0, 1), as `random.random`.
     """
     ceiling = min(LONGEST_BACKOFF, SHORTEST_BACKOFF * 2 ** min(attempt - 1, 16))
-    return max(SHORTEST_BACKOFF / 10, ceiling * random())
+    return max(SHORTEST_BACKOFF / 10, ceiling * chance())
 
 
-def pause(error, attempt, random):
+def pause(error, attempt, chance):
     """Return how long to wait after an error before the next attempt, in seconds.
 
     :param attempt: failures so far, 1 for the first.
-    :param random: a callable that returns a float in [0, 1).
+    :param chance: a callable that returns a float in [0, 1).
     """
     if error.retry_after is not None:
         return min(error.retry_after, LONGEST_RETRY_AFTER)
@@ -41,13 +41,13 @@ def pause(error, attempt, random):
         return REFUSED_PAUSE
     if meaning == AMBIGUOUS:
         # The read-back comes soon after the first one, because it usually settles the matter.
-        return READ_BACK_DELAY if attempt == 1 else backoff(attempt - 1, random)
-    return backoff(attempt, random)
+        return READ_BACK_DELAY if attempt == 1 else backoff(attempt - 1, chance)
+    return backoff(attempt, chance)
 
 
-def read_back_pause(error, failures, random):
+def read_back_pause(error, failures, chance):
     """Return how long to wait after a failed read-back, in seconds: never long.
 
     :param failures: how many have failed so far, 1 for the first.
     """
-    return pause(error, min(failures, READ_BACK_ATTEMPTS + 1), random)
+    return pause(error, min(failures, READ_BACK_ATTEMPTS + 1), chance)

@@ -1,0 +1,222 @@
+"""The design's table as a table: what came back, and what is done about it."""
+
+from __future__ import absolute_import, division
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from datacat import errors
+from datacat.records import kinds
+from datacat.sending import acts, decisions
+from datacat.sending.decisions import (
+    ANSWERED,
+    BLAME,
+    BURY,
+    COMPLAIN,
+    DOUBT,
+    EVERYTHING_WAITS,
+    HAND_ON,
+    LOST,
+    PROBE,
+    REOPEN,
+    REOPEN_LATER,
+    SESSION_WAITS,
+    SETTLE,
+    UNANSWERED,
+    Known,
+)
+
+KNOWN_WORDS = "Invalid request body"
+
+
+def failure(kind, status=None, words=None, **evidence):
+    return kind("it failed", status=status, words=words, **evidence)
+
+
+NOT_SENT = failure(errors.NotSent)
+TIMEOUT = failure(errors.OutcomeUnknown)
+PORTAL = failure(errors.UnexpectedAnswer, 200)
+FAULT = failure(errors.ServerFault, 500)
+BUSY = failure(errors.ServerBusy, 503)
+GONE = failure(errors.SessionNotFound, 404, "session not found")
+OWN_400 = failure(errors.RequestRefused, 400, KNOWN_WORDS)
+OTHER_400 = failure(errors.RequestRefused, 400, "Bad Request")
+TOO_LARGE = failure(errors.RequestRefused, 413, "<html>", own_words=False)
+FILTER_400 = failure(errors.RequestRefused, 400, "<html>", own_words=False)
+FILTER_403 = failure(errors.NotAuthorized, 403, "<html>", own_words=False)
+WRONG_KEY = failure(errors.NotAuthorized, 401, "Unauthorized")
+PLAIN_403 = failure(errors.NotAuthorized, 403, "not this product")
+REDIRECT = failure(errors.Redirected, 302)
+UNKNOWN = failure(errors.OperationUnknown, 405)
+
+FAILURES = [
+    NOT_SENT,
+    TIMEOUT,
+    PORTAL,
+    FAULT,
+    BUSY,
+    GONE,
+    OWN_400,
+    OTHER_400,
+    TOO_LARGE,
+    FILTER_400,
+    FILTER_403,
+    WRONG_KEY,
+    PLAIN_403,
+    REDIRECT,
+    UNKNOWN,
+]
+
+
+# -- sending
+
+
+@pytest.mark.parametrize(
+    "error, known, acts_then",
+    [
+        # 200/201 and the JSON that the operation answers with
+        (None, {}, (SETTLE,)),
+        # Surely not applied, or busy: later
+        (NOT_SENT, {}, (EVERYTHING_WAITS,)),
+        (BUSY, {}, (EVERYTHING_WAITS,)),
+        # Ambiguous: find out whether it arrived
+        (TIMEOUT, {}, (EVERYTHING_WAITS, DOUBT)),
+        (PORTAL, {}, (EVERYTHING_WAITS, DOUBT)),
+        (FAULT, {}, (DOUBT,)),
+        # ... or repeat it; if the session can be read, the record is to blame
+        (TIMEOUT, {"is_repeated": True}, PROBE),
+        (
+            TIMEOUT,
+            {"is_repeated": True, "probed": ANSWERED},
+            (EVERYTHING_WAITS, SESSION_WAITS, BLAME),
+        ),
+        (FAULT, {"is_repeated": True, "probed": ANSWERED}, (SESSION_WAITS, BLAME)),
+        (FAULT, {"is_repeated": True, "probed": UNANSWERED}, (SESSION_WAITS,)),
+        # The server lost the session: open it again, but at most once in ten minutes
+        (GONE, {}, (REOPEN,)),
+        (GONE, {"may_reopen": False}, (REOPEN_LATER,)),
+        (FAULT, {"is_repeated": True, "probed": LOST}, (REOPEN,)),
+        # Refused in a datacat server's own words, or too large: a dead letter
+        (OWN_400, {}, (BURY,)),
+        (OWN_400, {"is_suspicious": True}, PROBE),
+        (OWN_400, {"is_suspicious": True, "probed": ANSWERED}, (BURY,)),
+        (OWN_400, {"is_suspicious": True, "probed": UNANSWERED}, (EVERYTHING_WAITS,)),
+        (OWN_400, {"is_suspicious": True, "probed": LOST}, (REOPEN,)),
+        (OTHER_400, {}, PROBE),
+        (OTHER_400, {"probed": ANSWERED}, (BURY,)),
+        (TOO_LARGE, {}, PROBE),
+        (TOO_LARGE, {"probed": ANSWERED}, (BURY,)),
+        (TOO_LARGE, {"probed": UNANSWERED}, (EVERYTHING_WAITS,)),
+        # Every other refusal: everything waits, unless the session can be read
+        (REDIRECT, {}, (EVERYTHING_WAITS,)),
+        (WRONG_KEY, {}, (EVERYTHING_WAITS,)),
+        (FILTER_403, {}, PROBE),
+        (FILTER_403, {"probed": UNANSWERED}, (EVERYTHING_WAITS,)),
+        (FILTER_403, {"probed": ANSWERED}, (SESSION_WAITS, COMPLAIN, BLAME)),
+        (FILTER_400, {"probed": ANSWERED}, (SESSION_WAITS, COMPLAIN, BLAME)),
+        (UNKNOWN, {"probed": ANSWERED}, (SESSION_WAITS, COMPLAIN, BLAME)),
+        # Failed by itself ten times over ten minutes: a dead letter, whatever the failure
+        (FILTER_403, {"probed": ANSWERED, "would_be_poisoned": True}, (BURY,)),
+        (FAULT, {"is_repeated": True, "probed": ANSWERED, "would_be_poisoned": True}, (BURY,)),
+        (FILTER_403, {"probed": UNANSWERED, "would_be_poisoned": True}, (EVERYTHING_WAITS,)),
+    ],
+)
+def test_what_an_attempt_to_send_leads_to(error, known, acts_then):
+    assert decisions.after_sending(error, Known(**known)) == acts_then
+
+
+# -- opening
+
+
+@pytest.mark.parametrize(
+    "error, recognised, acts_then",
+    [
+        (NOT_SENT, True, (EVERYTHING_WAITS,)),
+        (BUSY, True, (EVERYTHING_WAITS,)),
+        (TIMEOUT, True, (EVERYTHING_WAITS, SESSION_WAITS)),
+        (PORTAL, True, (EVERYTHING_WAITS, SESSION_WAITS)),
+        (FAULT, True, (SESSION_WAITS,)),
+        (OWN_400, False, (HAND_ON, SESSION_WAITS, COMPLAIN)),
+        (OTHER_400, False, (HAND_ON, SESSION_WAITS, COMPLAIN)),
+        (FILTER_400, True, (EVERYTHING_WAITS,)),
+        (WRONG_KEY, False, (HAND_ON, EVERYTHING_WAITS)),
+        (PLAIN_403, True, (HAND_ON, EVERYTHING_WAITS)),
+        (PLAIN_403, False, (EVERYTHING_WAITS,)),
+        (FILTER_403, True, (EVERYTHING_WAITS,)),
+        (REDIRECT, True, (EVERYTHING_WAITS,)),
+        (UNKNOWN, True, (EVERYTHING_WAITS,)),
+    ],
+)
+def test_what_a_failed_open_leads_to(error, recognised, acts_then):
+    assert decisions.after_opening(error, Known(is_recognised=recognised)) == acts_then
+
+
+# -- telling the generation
+
+
+@pytest.mark.parametrize(
+    "error, known, acts_then",
+    [
+        (NOT_SENT, {}, (EVERYTHING_WAITS,)),
+        (BUSY, {}, (EVERYTHING_WAITS,)),
+        (OWN_400, {}, (EVERYTHING_WAITS,)),
+        (FILTER_403, {}, (EVERYTHING_WAITS,)),
+        (TIMEOUT, {}, (EVERYTHING_WAITS, SESSION_WAITS)),
+        (FAULT, {}, (SESSION_WAITS,)),
+        (GONE, {}, (REOPEN,)),
+        (GONE, {"may_reopen": False}, (REOPEN_LATER,)),
+    ],
+)
+def test_what_a_failure_to_recognise_the_server_leads_to(error, known, acts_then):
+    assert decisions.after_recognising(error, Known(**known)) == acts_then
+
+
+# -- all of them
+
+anything_known = strategies.builds(
+    Known,
+    strategies.booleans(),
+    strategies.booleans(),
+    strategies.booleans(),
+    strategies.booleans(),
+    strategies.booleans(),
+    strategies.booleans(),
+    strategies.sampled_from([ANSWERED, UNANSWERED, LOST]),
+    strategies.booleans(),
+)
+
+
+@hypothesis.given(strategies.sampled_from(FAILURES), anything_known)
+def test_every_decision_is_carried_out_by_acts_that_there_are(error, known):
+    """And asks nothing again that it was told."""
+    for decide in (
+        decisions.after_sending,
+        decisions.after_opening,
+        decisions.after_recognising,
+    ):
+        decided = decide(error, known)
+        assert isinstance(decided, tuple) and decided
+        assert all(callable(getattr(acts.Acts, act)) for act in decided)
+
+
+@hypothesis.given(strategies.sampled_from(FAILURES), anything_known)
+def test_nothing_is_given_up_where_the_session_cannot_be_read(error, known):
+    """Except for what a datacat server itself refused, in words that it is known to use."""
+    known = known._replace(probed=UNANSWERED)
+    if error is not OWN_400 or known.is_suspicious:
+        assert BURY not in decisions.after_sending(error, known)
+
+
+@pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END, kinds.CRASH])
+def test_opens_ends_and_crashes_are_simply_repeated(kind):
+    assert decisions.is_repeated(kinds.Record(1, 5, kind, b"{}", 0))
+
+
+@pytest.mark.parametrize("kind", [kinds.EVENT, kinds.METRIC, kinds.EXCEPTION, kinds.STATE])
+def test_everything_else_is_read_back_first(kind):
+    assert not decisions.is_repeated(kinds.Record(1, 5, kind, b"{}", 0))
+
+
+def test_a_whole_state_that_is_restored_is_simply_repeated():
+    assert decisions.is_repeated(kinds.Record(1, decisions.RESTORING, kinds.STATE, b"{}", 0))
