@@ -18,6 +18,7 @@ from tools.sending import (
 )
 
 from datacat import errors
+from datacat.outbox.spool import mark_shared
 from datacat.sending.decisions import (
     ASK_HEALTH,
     AWAIT_QUIET,
@@ -225,6 +226,66 @@ def test_with_another_writer_in_a_classic_session_a_record_is_sent_again_and_cou
     classic.drain()
     assert classic.server.names() == ["one"] + NAMES
     assert counts(classic.entry) == (0, 0, 0, 0, 1)
+
+
+def a_child_writes(bench, name):
+    """Have a forked child write an event into the bench's session, after its mark."""
+    mark_shared(bench.outbox.path)
+    bench.server.only_session()["events"].append({"name": name, "data": {}})
+
+
+def test_a_childs_equal_event_in_a_classic_session_does_not_pass_for_ours(classic):
+    """Once: ours never arrived, and only the mark beside the outbox tells whose that one is."""
+    a_child_writes(classic, "one")
+    classic.server.concerned = is_write
+    classic.server.next_faults = [never_answer]
+    log(classic)
+    classic.drain()
+    assert classic.server.names() == ["one"] + NAMES
+    assert classic.entry.possibly_twice == 1 and classic.entry.shared
+
+
+def test_a_childs_event_that_comes_with_the_answer_is_told_by_a_mark_made_before(classic):
+    """The mark is looked for after the answer: the child may begin just before it."""
+
+    def child_first(server, request):
+        a_child_writes(classic, "one")
+        return server.answer(request)
+
+    classic.run(1)
+    classic.server.next_faults = [never_answer, child_first]
+    log(classic)
+    classic.drain()
+    assert classic.server.names() == ["one"] + NAMES
+    assert classic.entry.possibly_twice == 1
+
+
+def test_after_a_kill_the_next_run_still_knows_that_a_child_wrote(classic):
+    log(classic)
+    a_child_writes(classic, "one")
+    successor = classic.again()
+    successor.drain()
+    assert successor.server.names() == ["one"] + NAMES
+    assert successor.outbox.find(classic.entry.local_id).possibly_twice == 1
+    successor.die()
+
+
+def test_a_child_that_writes_no_records_changes_nothing(classic):
+    """Not every fork makes copies: without a mark, what arrived is recognised."""
+    classic.server.concerned = is_write
+    classic.server.next_faults = [lose_answer]
+    log(classic)
+    classic.drain()
+    assert classic.server.names() == NAMES and counts(classic.entry) == CLEAN
+
+
+def test_a_childs_mark_does_not_matter_on_v1(v1):
+    mark_shared(v1.outbox.path)
+    v1.server.concerned = is_write
+    v1.server.next_faults = [lose_answer]
+    log(v1)
+    v1.drain()
+    assert v1.server.names() == NAMES and counts(v1.entry) == CLEAN
 
 
 def test_another_writer_does_not_matter_on_v1(v1):

@@ -25,7 +25,10 @@ How it works:
 5. The read-back itself may fail.  While nobody speaks for the server, everything waits and the
    doubt stays as it is.  Where the server speaks and only this session cannot be read, failures
    count: after three of them, or a minute, the record is sent again and counted.
-6. It may be interrupted anywhere, because a doubt lives in memory alone and the record on disk
+6. On classic an answer is only believed where nobody else writes into the session.  A forked
+   child marks its parent's outbox before it sends anything, and the mark is looked for after the
+   answer: whatever of the child's the answer may contain was sent after its mark was made.
+7. It may be interrupted anywhere, because a doubt lives in memory alone and the record on disk
    stays until one transaction settles it.  Killed at any point, the next process finds the
    record at the head of an outbox that it takes over: case 1b.  What must survive is written
    first: `possibly_twice`, and that the session is shared with a copy of ours, before the record
