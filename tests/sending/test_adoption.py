@@ -12,7 +12,7 @@ from tools.memory_server import lose_answer, text
 from tools.sending import Bench
 
 from datacat import _compat
-from datacat.outbox.spool import identity_of
+from datacat.outbox.spool import SpoolUnusable, identity_of
 from datacat.records import kinds
 from datacat.sending import adoption
 
@@ -231,6 +231,41 @@ def test_a_session_that_never_reached_the_server_is_opened_told_and_ended(proces
     assert "server-2" in alive.server.sessions
     assert alive.server.names("server-2") == ["one", "session_crashed_detected"]
     assert alive.server.sessions["server-2"]["crashed"]
+
+
+def test_a_folder_that_cannot_be_used_is_no_bug_and_tried_again_in_a_minute(process, monkeypatch):
+    """A process that found no place for its outbox has a spool all the same."""
+    dead, left = process_with(process, "one")
+    alive = process()
+    dead.die()
+    tries = []
+
+    def unusable(mine):
+        tries.append(alive.world.now)
+        raise SpoolUnusable("no permission")
+
+    monkeypatch.setattr(alive.spool, "survey", unusable)
+    alive.session()
+    alive.run(130)
+    assert len(tries) == 3 and alive.warnings.said == []
+    monkeypatch.undo()
+    alive.run(70)
+    assert alive.server.names(left.server_id) == ["one", "session_crashed_detected"]
+
+
+def test_an_unusable_folder_condemns_nobody(process, monkeypatch):
+    """Whether a forked child lives on with the sessions cannot be seen without it."""
+    ended, left = process_with(process)
+    successor = ended.again(adopts=True)
+
+    def unusable(mine):
+        raise SpoolUnusable("no permission")
+
+    monkeypatch.setattr(successor.spool, "survey", unusable)
+    successor.session()
+    successor.run(130)
+    assert successor.outbox.find(left.local_id).goodbye is None
+    successor.die()
 
 
 def test_an_outbox_that_could_not_be_taken_over_is_free_again_for_the_next_try(

@@ -11,6 +11,7 @@ import time
 import traceback
 
 from .._compat import monotonic
+from ..outbox.spool import SpoolUnusable
 from . import adoption
 from .acts import age
 from .backlog import Backlog, complaint
@@ -224,7 +225,11 @@ class Sender(object):
 
     def _adopt(self):
         own = self._outboxes[0]
-        free, heirs = self._spool.survey([outbox.path for outbox in self._outboxes])
+        try:
+            free, heirs = self._spool.survey([outbox.path for outbox in self._outboxes])
+        except SpoolUnusable:
+            # The folder may be there the next time.
+            return
         adopted = adoption.adopt(free, heirs, self._max_bytes, self._warn)
         try:
             adoption.condemn_inherited(own, self._sorted_inherited(), heirs, self._predecessor)
