@@ -56,7 +56,7 @@ def test_more_and_more_records_that_are_all_delivered_are_no_backlog(classic):
 def sampled(*samples):
     """Return for each (time, waiting records) whether they are a backlog by then."""
     backlog = Backlog()
-    return [backlog.is_due(now) and backlog.grows(waiting, now) for now, waiting in samples]
+    return [now >= backlog.due and backlog.grows(waiting, now) for now, waiting in samples]
 
 
 def test_ten_minutes_of_growth_are_a_backlog_and_less_is_not():

@@ -1,4 +1,4 @@
-"""The design's table as a table: what came back, and what is done about it."""
+"""The design's table as a table: what came back instead of an answer, and what is done then."""
 
 from __future__ import absolute_import, division
 
@@ -22,7 +22,6 @@ from datacat.sending.decisions import (
     REOPEN,
     REOPEN_LATER,
     SESSION_WAITS,
-    SETTLE,
     UNANSWERED,
     Known,
 )
@@ -75,8 +74,6 @@ FAILURES = [
 @pytest.mark.parametrize(
     "error, known, acts_then",
     [
-        # 200/201 and the JSON that the operation answers with
-        (None, {}, (SETTLE,)),
         # Surely not applied, or busy: later
         (NOT_SENT, {}, (EVERYTHING_WAITS,)),
         (BUSY, {}, (EVERYTHING_WAITS,)),
@@ -122,8 +119,8 @@ FAILURES = [
         (FILTER_403, {"probed": UNANSWERED, "would_be_poisoned": True}, (EVERYTHING_WAITS,)),
     ],
 )
-def test_what_an_attempt_to_send_leads_to(error, known, acts_then):
-    assert decisions.after_sending(error, Known(**known)) == acts_then
+def test_what_a_failed_attempt_to_send_leads_to(error, known, acts_then):
+    assert decisions.after_failed_send(error, Known(**known)) == acts_then
 
 
 # -- opening
@@ -149,7 +146,7 @@ def test_what_an_attempt_to_send_leads_to(error, known, acts_then):
     ],
 )
 def test_what_a_failed_open_leads_to(error, recognised, acts_then):
-    assert decisions.after_opening(error, Known(is_recognised=recognised)) == acts_then
+    assert decisions.after_failed_open(error, Known(is_recognised=recognised)) == acts_then
 
 
 # -- telling the generation
@@ -169,7 +166,7 @@ def test_what_a_failed_open_leads_to(error, recognised, acts_then):
     ],
 )
 def test_what_a_failure_to_recognise_the_server_leads_to(error, known, acts_then):
-    assert decisions.after_recognising(error, Known(**known)) == acts_then
+    assert decisions.after_failed_recognition(error, Known(**known)) == acts_then
 
 
 # -- all of them
@@ -191,9 +188,9 @@ anything_known = strategies.builds(
 def test_every_decision_is_carried_out_by_acts_that_there_are(error, known):
     """And asks nothing again that it was told."""
     for decide in (
-        decisions.after_sending,
-        decisions.after_opening,
-        decisions.after_recognising,
+        decisions.after_failed_send,
+        decisions.after_failed_open,
+        decisions.after_failed_recognition,
     ):
         decided = decide(error, known)
         assert isinstance(decided, tuple) and decided
@@ -205,7 +202,7 @@ def test_nothing_is_given_up_where_the_session_cannot_be_read(error, known):
     """Except for what a datacat server itself refused, in words that it is known to use."""
     known = known._replace(probed=UNANSWERED)
     if error is not OWN_400 or known.is_suspicious:
-        assert BURY not in decisions.after_sending(error, known)
+        assert BURY not in decisions.after_failed_send(error, known)
 
 
 @pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END, kinds.CRASH])

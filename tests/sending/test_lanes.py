@@ -22,6 +22,7 @@ class Entry(object):
 
     def __init__(self, number=1, server_id="id", waiting=1, restoring=0, goodbye=None):
         self.number = number
+        self.captured = 100
         self.server_id = server_id
         self.waiting = waiting
         self.restoring = restoring
@@ -29,10 +30,9 @@ class Entry(object):
 
 
 class Outbox(object):
-    """As much of an outbox as lanes need; `captured` is of the oldest record of every session."""
+    """As much of an outbox as lanes need: each session's oldest record is its entry's."""
 
-    def __init__(self, captured=100):
-        self.captured = captured
+    def __init__(self):
         self.asked = 0
         self.forgotten = set()
 
@@ -41,7 +41,7 @@ class Outbox(object):
 
     def head(self, entry):
         self.asked += 1
-        return Head(1, self.captured, kinds.EVENT) if self.captured else None
+        return Head(1, entry.captured, kinds.EVENT) if self.has(entry) else None
 
 
 def half():
@@ -100,22 +100,43 @@ def test_the_turn_stays_with_a_lane_until_it_is_served(lanes, add):
     assert [lanes.next(0.0).entry.number for _ in range(3)] == [1, 1, 1]
 
 
-def test_after_its_turn_a_lane_is_placed_by_its_next_record(lanes, add, outbox):
+def test_after_its_turn_a_lane_is_placed_by_its_next_record(lanes, add):
     first = add(100, 1)
     add(200, 2)
     first.move_on()
-    outbox.captured = 300
+    first.entry.captured = 300
     lanes.served(first)
     assert lanes.next(0.0).entry.number == 2
 
 
 def test_a_lane_asks_for_its_oldest_record_once_until_it_moves_on(lanes, add, outbox):
     lane = add(100, 1)
+    add(200, 2)
     turns(lanes, 5)
     assert outbox.asked == 0
     lane.move_on()
     turns(lanes, 5)
     assert outbox.asked == 1
+
+
+def test_a_lane_that_is_ready_alone_asks_for_nothing_until_there_is_another(lanes, add, outbox):
+    lane = add(100, 1)
+    for _ in range(5):
+        lane.move_on()
+        assert turns(lanes, 1) == [1]
+    assert outbox.asked == 0
+    lane.entry.captured = 300
+    add(200, 2)
+    assert lanes.next(0.0).entry.number == 2 and outbox.asked == 1
+
+
+def test_a_session_that_was_opened_alone_gives_way_to_the_next_open(lanes, add):
+    lane = add(100, 1, server_id=None)
+    lane.entry.server_id = "id"
+    lane.move_on()
+    lanes.served(lane)
+    add(200, 2, server_id=None)
+    assert lanes.next(0.0).entry.number == 2
 
 
 def test_live_sessions_go_before_adopted_ones_but_every_tenth_turn_is_an_adopted_ones(lanes, add):
@@ -134,17 +155,12 @@ def test_an_adopted_ones_turn_goes_to_a_live_session_where_no_adopted_one_is_rea
 # -- nothing to send
 
 
-def test_a_lane_without_work_has_no_turn_and_no_due_time_after_a_second_try(lanes, add):
-    add(100, 1, waiting=0)
-    assert lanes.next(1000.0) is None and lanes.next_due() == 1001.0
-    assert lanes.next(1001.0) is None and lanes.next_due() is None
-
-
-def test_a_record_that_is_told_of_before_it_is_counted_gets_its_turn(lanes, add):
-    lane = add(100, 1, waiting=0)
-    assert lanes.next(1000.0) is None
-    lane.entry.waiting = 1
-    assert lanes.next(1001.0) is lane
+def test_a_lane_without_work_has_neither_turn_nor_due_time(lanes, add):
+    lane = add(100, 1)
+    lane.entry.waiting = 0
+    lane.wait(1060.0)
+    lanes.served(lane)
+    assert lanes.next(2000.0) is None and lanes.next_due() is None
 
 
 def test_an_idle_lane_is_ready_again_once_it_gets_a_record(lanes, outbox, add):
@@ -166,16 +182,21 @@ def test_a_record_does_not_end_a_pause(lanes, outbox, add):
 
 
 def test_a_lost_sessions_state_is_work_though_no_record_waits(lanes, add):
-    add(100, 1, waiting=0, restoring=1, server_id=None)
+    lane = add(100, 1, waiting=0, restoring=1)
+    lanes.served(lane)
+    assert lanes.next(0.0) is lane
+    lane.entry.server_id = None
+    lanes.served(lane)
     assert lanes.next(0.0) is None
-    add(100, 2, waiting=0, restoring=1)
-    assert lanes.next(0.0).entry.number == 2
 
 
-def test_a_forgotten_session_has_no_turn(lanes, add, outbox):
+def test_a_forgotten_session_has_no_turn_after_its_next_one(lanes, add, outbox):
     lane = add(100, 1)
     outbox.forgotten.add(lane.entry)
-    assert lanes.next(0.0) is None
+    lane.captured = None
+    lane.wait(1001.0)
+    lanes.served(lane)
+    assert lanes.next(1001.0) is None and lanes.next_due() is None
 
 
 def test_the_lanes_of_a_closed_outbox_are_gone(lanes, add, outbox):
@@ -324,6 +345,7 @@ class Choosing(RuleBasedStateMachine):
     def a_session_comes(self, captured, adopted):
         outbox = self.outboxes[adopted]
         entry = Entry(len(self.all), server_id=None if captured % 3 == 0 else "id")
+        entry.captured = captured
         self.all.append(self.lanes.add(outbox, entry, captured, adopted))
 
     @rule(number=strategies.integers(0, 99), captured=strategies.integers(1, 9))
@@ -332,6 +354,7 @@ class Choosing(RuleBasedStateMachine):
         if lane is not None and lane.entry.waiting == 0:
             lane.entry.waiting = 1
             place = self.all.index(lane)
+            lane.entry.captured = captured
             self.all[place] = self.lanes.add(lane.outbox, lane.entry, captured, lane.is_adopted)
 
     @rule(
@@ -344,7 +367,7 @@ class Choosing(RuleBasedStateMachine):
         lane = self.lanes.next(self.now)
         if lane is None:
             return
-        lane.outbox.captured = captured
+        lane.entry.captured = captured
         lane.entry.server_id = "id"
         lane.entry.waiting = waiting
         lane.move_on()
@@ -371,7 +394,9 @@ class Choosing(RuleBasedStateMachine):
         adopted_first = self.served % ADOPTED_TURN == ADOPTED_TURN - 1
 
         def place(lane):
-            return (lane.is_adopted != adopted_first,) + lane.turn()
+            entry = lane.entry
+            is_open = entry.server_id is not None
+            return lane.is_adopted != adopted_first, is_open, entry.captured
 
         assert place(chosen) == min(map(place, ready))
 

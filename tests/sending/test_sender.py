@@ -2,8 +2,12 @@
 
 from __future__ import absolute_import, division
 
+import sys
+
+import pytest
 from tools.sending import NAMES, is_event, log, name_of
 
+from datacat.records import build, kinds
 from datacat.sending import lanes
 from datacat.wire import backoff, verdicts
 
@@ -48,6 +52,100 @@ def test_an_open_goes_first_then_the_oldest_record(make_bench):
         ("/api/sessions/%s/events" % first.server_id, "3"),
     ]
     assert third.server_id
+
+
+class AppendsFirst(object):
+    """An outbox's lock that somebody else gets just before whoever asks for it next."""
+
+    def __init__(self, lock, append):
+        self._lock = lock
+        self._append = append
+
+    def __enter__(self):
+        append, self._append = self._append, None
+        if append is not None:
+            append()
+        return self._lock.__enter__()
+
+    def __exit__(self, *about):
+        return self._lock.__exit__(*about)
+
+    def __getattr__(self, name):
+        return getattr(self._lock, name)
+
+
+def test_a_record_that_is_being_appended_as_the_sender_goes_to_rest_is_not_missed(
+    bench, monkeypatch
+):
+    """The thread that appends it may have rung for it already."""
+    bench.run(1.0)
+    lock = AppendsFirst(bench.outbox.lock, lambda: log(bench, ["one"]))
+    monkeypatch.setattr(bench.outbox, "lock", lock)
+    assert bench.sender.step(bench.world.now) == 0.0
+    bench.drain()
+    assert bench.server.names() == ["one"]
+
+
+# -- many sessions
+
+
+def calls_of(bench, steps):
+    """Return how many functions are called in so many steps, each of which sends a record."""
+    calls = []
+
+    def profile(frame, event, argument):
+        if event == "call":
+            calls.append(frame.f_code.co_name)
+
+    for _ in range(steps):
+        sys.setprofile(profile)
+        pause = bench.sender.step(bench.world.now)
+        sys.setprofile(None)
+        assert pause == 0.0
+        bench.world.pass_(0.001)
+    return len(calls)
+
+
+def with_sessions(make_bench, count, records):
+    """Return a bench whose first three sessions have records waiting, and all others so many."""
+    bench = make_bench(classic=True)
+    opening = build.encode(build.opening("product", "1"))
+    bench.entry = bench.session()
+    bench.run(1.0)
+    entries = [
+        bench.outbox.add_session("many-%d" % number, opening, server_id=bench.entry.server_id)
+        for number in range(count)
+    ]
+    for number, entry in enumerate(entries):
+        for _ in range(20 if number < 3 else records):
+            bench.event(entry, "one")
+    bench.step()
+    return bench
+
+
+@pytest.mark.parametrize("records", [0, 1])
+def test_a_step_costs_the_same_with_any_number_of_sessions(make_bench, records):
+    """Whether they have records waiting or none."""
+    few = calls_of(with_sessions(make_bench, 10, records), 20)
+    many = calls_of(with_sessions(make_bench, 300, records), 20)
+    assert many <= 1.05 * few
+
+
+def test_no_record_is_loaded_for_a_session_before_its_turn(make_bench, monkeypatch):
+    bench = make_bench(classic=True)
+    opening = build.encode(build.opening("product", "1"))
+    for number in range(50):
+        entry = bench.outbox.add_session("many-%d" % number, opening)
+        bench.append(entry, kinds.OPEN, {"number": number})
+    asked = []
+    head = bench.outbox.head
+    monkeypatch.setattr(bench.outbox, "head", lambda entry: asked.append(entry) or head(entry))
+    for _ in range(5):
+        bench.step()
+    assert len(set(asked)) <= 5
+
+
+# -- trouble
 
 
 def test_a_lack_of_memory_is_not_our_bug_and_soon_tried_again(bench):

@@ -43,3 +43,18 @@ def test_heartbeats_are_never_queued(v1):
     before = len(v1.server.sent_to("/heartbeat"))
     v1.run(31)
     assert 1 <= len(v1.server.sent_to("/heartbeat")) - before <= 3
+
+
+def test_an_ended_session_wakes_nobody_any_more(v1):
+    v1.run(1)
+    v1.end(v1.entry)
+    v1.drain()
+    assert v1.step() is None
+
+
+def test_the_first_session_to_live_gets_its_heartbeat_at_once(v1):
+    v1.end(v1.entry)
+    v1.run(1000)
+    entry = v1.session()
+    v1.run(0.1)
+    assert len(v1.server.sent_to("/%s/heartbeat" % entry.server_id)) == 1

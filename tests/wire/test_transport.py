@@ -528,7 +528,7 @@ def breaking_off(words, end):
 @pytest.mark.parametrize(
     "end", [reset, lambda connection: connection.close()], ids=["reset", "closed"]
 )
-def test_after_sending_any_break_leaves_the_outcome_unknown_and_is_not_repeated(
+def test_after_failed_send_any_break_leaves_the_outcome_unknown_and_is_not_repeated(
     connect, words, end
 ):
     with ScriptedServer(breaking_off(words, end)) as server:

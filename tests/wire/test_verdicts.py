@@ -17,7 +17,6 @@ def error(kind, **evidence):
 @pytest.mark.parametrize(
     "failure, meaning",
     [
-        (None, verdicts.DELIVERED),
         (error(errors.NotSent), verdicts.NOT_APPLIED),
         (error(errors.TlsFailure), verdicts.NOT_APPLIED),
         (error(errors.OutcomeUnknown), verdicts.AMBIGUOUS),

@@ -74,8 +74,8 @@ class Acts(object):
         if record.number == RESTORING:
             self._restored(lane)
             return
-        self._move_on(lane)
-        lane.trust()
+        lane.deliver()
+        self._stop_complaining(lane)
         state = merge(lane, record, self._server.dialect) if record.kind == kinds.STATE else None
         lane.outbox.settle(lane.entry, record, state)
         self._tell_true_time(lane, record)
@@ -195,6 +195,9 @@ class Acts(object):
 
     def _move_on(self, lane):
         lane.move_on()
+        self._stop_complaining(lane)
+
+    def _stop_complaining(self, lane):
         if lane.has_complaint:
             lane.has_complaint = False
             self._warn.clear(_topic(lane))

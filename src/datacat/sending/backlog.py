@@ -13,6 +13,8 @@ class Backlog(object):
 
     It is sampled every five minutes.  It counts as a backlog when it grew from sample to sample
     twice in a row, and records were waiting all the time between.
+
+    :ivar due: the monotonic time of the next sample.
     """
 
     def __init__(self):
@@ -20,22 +22,19 @@ class Backlog(object):
 
     def reset(self):
         """Start again, because nothing waits."""
-        self._sampled_at = None
-        self._waiting = 0
+        self.due = 0.0
+        self._waiting = None
         self._growths = 0
-
-    def is_due(self, now):
-        """Return whether it is time for the next sample."""
-        return self._sampled_at is None or now - self._sampled_at >= BACKLOG_SECONDS / 2
 
     def grows(self, waiting, now):
         """Take a sample; return whether the backlog has been growing for ten minutes.
 
         :param waiting: how many records wait now.
         """
-        if self._sampled_at is not None:
-            self._growths = self._growths + 1 if waiting > self._waiting else 0
-        self._sampled_at, self._waiting = now, waiting
+        self.due = now + BACKLOG_SECONDS / 2
+        is_larger = self._waiting is not None and waiting > self._waiting
+        self._growths = self._growths + 1 if is_larger else 0
+        self._waiting = waiting
         return self._growths >= 2
 
 

@@ -14,7 +14,7 @@ import collections
 from .. import errors
 from ..records import kinds
 from ..wire import answers, verdicts
-from ..wire.verdicts import AMBIGUOUS, BUSY, DELIVERED, NOT_APPLIED, POISON, REFUSED, SESSION_LOST
+from ..wire.verdicts import AMBIGUOUS, BUSY, NOT_APPLIED, POISON, REFUSED, SESSION_LOST
 
 # The record
 SETTLE = "settle"
@@ -76,15 +76,13 @@ def is_repeated(record):
     return record.kind in _REPEATED or record.number == RESTORING
 
 
-def after_sending(error, known):
-    """Return the acts that an attempt to send a record leads to, or PROBE.
+def after_failed_send(error, known):
+    """Return the acts that a failed attempt to send a record leads to, or PROBE.
 
-    :param error: the attempt's DatacatError, None where the server answered as it should.
+    :param error: the attempt's DatacatError.
     :param known: a Known.
     """
     meaning = verdicts.verdict(error)
-    if meaning == DELIVERED:
-        return (SETTLE,)
     if meaning == SESSION_LOST or known.probed == LOST:
         return lost(known)
     if meaning in (NOT_APPLIED, BUSY):
@@ -126,7 +124,7 @@ def _after_refusal(error, known):
 _AFTER = {AMBIGUOUS: _after_ambiguity, POISON: _after_poison, REFUSED: _after_refusal}
 
 
-def after_opening(error, known):
+def after_failed_open(error, known):
     """Return the acts that a failed attempt to open a session leads to."""
     is_recognised = known.is_recognised or answers.is_known_refusal(error)
     is_own = verdicts.is_own_refusal(error, is_recognised)
@@ -139,7 +137,7 @@ def after_opening(error, known):
     return handed_on + (EVERYTHING_WAITS,)
 
 
-def after_recognising(error, known):
+def after_failed_recognition(error, known):
     """Return the acts that a failed attempt to tell the server's generation leads to."""
     meaning = verdicts.verdict(error)
     if meaning == SESSION_LOST:

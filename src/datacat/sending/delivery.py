@@ -38,8 +38,6 @@ from .merged import merged_state
 
 DISK_SECONDS = 1.0
 
-_NOTHING_MORE = decisions.Known()
-
 
 class Delivery(object):
     """Does the next thing for a session: one exchange, or two where a question comes up.
@@ -80,17 +78,16 @@ class Delivery(object):
             return
         answer, error = self._server.exchange(dialects.V1.open(lane.entry.opening))
         if error is None:
-            self._server.succeeded()
             self._acts.opened(lane, head, answer["session_id"])
             return
         if isinstance(error, errors.SessionNotFound):
             error = _as_unknown_operation(error)
-        self._judge(decisions.after_opening, lane, head, error)
+        self._judge(decisions.after_failed_open, lane, head, error)
 
     def _recognise(self, lane):
         error = self._server.recognise_by(lane.entry)
         if error is not None:
-            self._judge(decisions.after_recognising, lane, None, error)
+            self._judge(decisions.after_failed_recognition, lane, None, error)
 
     def _restore(self, lane):
         state = merged_state(lane)
@@ -110,18 +107,20 @@ class Delivery(object):
         head = self._head(lane)
         if head is None:
             return
-        if lane.doubt_about(head) is not None:
+        if (lane.doubt or lane.is_head_in_doubt) and lane.doubt_about(head):
             self._read_back(lane, head)
         elif head.kind == kinds.OPEN:
             # Its session has an id, so it was delivered, and a sick disk did not let it go.
             self._acts.settle(lane, head, None)
         else:
-            self._send(lane, head, self._stamp_late and is_late(head, self._wall()))
+            is_stamped = self._stamp_late and self._server.dialect is dialects.CLASSIC
+            self._send(lane, head, is_stamped and is_late(head, self._wall()))
 
     def _head(self, lane):
         head = lane.outbox.head(lane.entry)
         if head is None:
-            # The disk does not give it: don't ask without end.
+            # The disk does not give it now, or the session is forgotten: don't ask without end.
+            lane.captured = None
             lane.wait(self._clock() + DISK_SECONDS)
         return head
 
@@ -131,8 +130,9 @@ class Delivery(object):
         request = self._server.dialect.send(record, lane.entry.server_id, late)
         _, error = self._server.exchange(request)
         if error is None:
-            self._server.succeeded()
-        self._judge(decisions.after_sending, lane, record, error)
+            self._acts.settle(lane, record, None)
+        else:
+            self._judge(decisions.after_failed_send, lane, record, error)
 
     def _read_back(self, lane, record):
         found, error = self._server.read_back(record, lane.entry, merged_state(lane))
@@ -157,18 +157,17 @@ class Delivery(object):
         lane.outbox.update(lane.entry, shared=1)
         return readback.UNKNOWABLE
 
-    # Judging their outcomes
+    # Judging their failures
 
     def _judge(self, decide, lane, record, error):
-        """Decide what an outcome leads to, with the answer to a question if need be; do it."""
-        known = _NOTHING_MORE if error is None else self._known(lane, record, error)
+        """Decide what a failure leads to, with the answer to a question if need be; do it."""
+        known = self._known(lane, record, error)
         acts = decide(error, known)
         if acts == decisions.PROBE:
             acts = decide(error, known._replace(probed=self._probe(lane)))
         elif acts == decisions.ASK_HEALTH:
             acts = decide(error, known._replace(speaks=self._server.speaks()))
-        if error is not None:
-            self._server.link.last_error = error
+        self._server.link.last_error = error
         self._acts.carry_out(acts, lane, record, error)
 
     def _known(self, lane, record, error):

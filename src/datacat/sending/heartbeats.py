@@ -32,12 +32,8 @@ class Heartbeats(object):
         """Whether there is a session to speak for, and a server that wants to hear it."""
         return bool(self._living) and self._server.dialect is dialects.V1
 
-    def are_due(self, now):
-        """Return whether it is time to send them."""
-        return now >= self.due and self.are_needed
-
     def note(self, entry):
-        """Note whether a session lives, after something happened to it."""
+        """Note whether a session lives, after it was opened or said goodbye."""
         if self._is_alive(entry):
             self._living.add(entry)
         else:

@@ -14,11 +14,12 @@ How it works:
    the heap's item carries the same one; an item whose ticket is not its lane's any more is stale
    and thrown away when it comes up.
 4. `next` leaves the chosen lane in its heap.  Whoever has served it calls `served`, which files
-   it again.  A step that is broken off in between therefore loses no lane, and a lane is always
-   pushed to its new place before its item in the old one is popped.
-5. An idle lane becomes ready again through `stir`, when its outbox tells that the session got a
-   record.  The outbox may tell so a moment before the record is counted: a lane that turns out
-   to be empty is therefore tried once more, a second later, before it becomes idle.
+   it again by its next record.  A step that is broken off in between loses no lane, and a lane is
+   always pushed to its new place before its item in the old one is popped.
+5. A lane that is ready alone needs no place: it stays where it is, its next record is not asked
+   for, and only when another lane is filed, so is it.
+6. An idle lane becomes ready again through `add`, when its outbox tells that its session got a
+   record.
 """
 
 from __future__ import absolute_import, division
@@ -33,7 +34,6 @@ from .pausing import Pausing
 
 ADOPTED_TURN = 10
 REOPEN_SECONDS = 600.0
-_EMPTY_SECONDS = 1.0
 _FEWEST_TO_SWEEP = 64
 
 
@@ -96,21 +96,12 @@ class Lane(Pausing):
     def has_work(self):
         """Whether there is anything to send for this session."""
         entry = self.entry
-        return (entry.waiting > 0 or bool(entry.restoring and entry.server_id)) and (
-            self.outbox.has(entry)
-        )
+        return entry.waiting > 0 or bool(entry.restoring and entry.server_id)
 
-    @property
-    def is_over(self):
-        """Whether nothing more will come of an adopted session."""
-        return self.is_adopted and self.entry.is_over
-
-    def turn(self):
-        """Return its place among ready lanes: opens first, then the oldest record."""
-        if self.captured is None:
-            head = self.outbox.head(self.entry)
-            self.captured = head.captured if head is not None else 0
-        return self.entry.server_id is not None, self.captured
+    def deliver(self):
+        """Note that the oldest record was delivered, whether it met refusals before or not."""
+        self.move_on()
+        self.trust()
 
     # The oldest record
 
@@ -171,6 +162,7 @@ class Lanes(object):
         self._waiting = ([], [])
         self._tickets = itertools.count(1)
         self._turn = 0
+        self._sole = None
         self._sweep_at = _FEWEST_TO_SWEEP
 
     def __len__(self):
@@ -228,13 +220,20 @@ class Lanes(object):
         """
         self._end_pauses(now)
         is_adopted_turn = self._turn % ADOPTED_TURN == ADOPTED_TURN - 1
-        lane = self._first_ready(self._ready[is_adopted_turn], now)
-        return lane or self._first_ready(self._ready[not is_adopted_turn], now)
+        for is_adopted in (is_adopted_turn, not is_adopted_turn):
+            heap = self._ready[is_adopted]
+            if _has_valid_top(heap):
+                return heap[0][-1]
+        return None
 
     def served(self, lane):
         """File a lane anew after its turn."""
         self._turn += 1
-        self._file(lane)
+        is_alone = len(self._ready[False]) == 1 and not self._ready[True]
+        if is_alone and lane.has_work and not (lane.due or lane.is_adopted):
+            self._sole = lane
+        else:
+            self._file(lane)
 
     def next_due(self):
         """Return the earliest time at which a waiting lane is due, or None."""
@@ -257,44 +256,51 @@ class Lanes(object):
 
     def _end_pauses(self, now):
         for heap in self._waiting:
-            while _has_valid_top(heap) and heap[0][0] <= now:
+            while heap and heap[0][0] <= now:
                 lane = heap[0][-1]
-                lane.due = 0.0
-                self._file(lane)
+                if _is_valid(heap[0]):
+                    lane.due = 0.0
+                    self._file(lane)
                 heapq.heappop(heap)
 
-    def _first_ready(self, heap, now):
-        while _has_valid_top(heap):
-            lane = heap[0][-1]
-            if lane.has_work:
-                return lane
-            lane.wait(now + _EMPTY_SECONDS)
-            self._push(lane)
-            heapq.heappop(heap)
-        return None
-
     def _file(self, lane):
-        if lane.has_work:
+        """Put a lane where it belongs."""
+        if self._has_head(lane):
             self._push(lane)
         else:
             self._let_rest(lane)
 
+    def _has_head(self, lane):
+        """Return whether there is something to send; ask for the oldest record if need be."""
+        if not lane.has_work:
+            return False
+        if lane.captured is None and not lane.due:
+            head = lane.outbox.head(lane.entry)
+            if head is None and not lane.outbox.has(lane.entry):
+                return False
+            lane.captured = head.captured if head is not None else 0
+        return True
+
     def _push(self, lane):
+        sole, self._sole = self._sole, None
+        if sole is not None and sole is not lane:
+            self._file(sole)
         ticket = next(self._tickets)
         if lane.due:
             heapq.heappush(self._waiting[lane.is_patient], (lane.due, ticket, lane))
         else:
-            heapq.heappush(self._ready[lane.is_adopted], lane.turn() + (ticket, lane))
+            is_open = lane.entry.server_id is not None
+            item = (is_open, lane.captured, ticket, lane)
+            heapq.heappush(self._ready[lane.is_adopted], item)
         # Last: where there was no memory for it, the item it had is still valid.
         lane.ticket = ticket
 
     def _let_rest(self, lane):
         lane.ticket = None
-        lanes = self._lanes.get(lane.outbox, {})
         if lane.is_adopted:
-            lanes.pop(lane.entry, None)
+            self._lanes.get(lane.outbox, {}).pop(lane.entry, None)
         elif lane.entry.goodbye:
-            # It can be read from the outbox again, should there be late records.
+            # Should there be late records, it is read from the outbox again.
             lane.merged = None
 
 

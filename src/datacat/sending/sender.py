@@ -83,19 +83,20 @@ class Sender(object):
         :param now: monotonic seconds.
         :returns: seconds; 0.0 where there may be more to do at once, None where nothing is due.
         """
-        link = self.server.link
-        self._notice_records(self._outboxes[0])
+        link, own = self.server.link, self._outboxes[0]
+        if own.stirred:
+            self._notice_records(own)
         if self._is_hurried:
             self._is_hurried = False
             link.hurry()
             self._lanes.hurry()
-        if self._backlog.is_due(now):
+        if now >= self._backlog.due:
             self._watch_backlog(now)
         if link.due > now:
             return link.due - now
         lane = self._lanes.next(now)
-        if self._heartbeats.are_due(now):
-            self._heartbeats.send(self._outboxes[0].entries(), now, lane is not None)
+        if now >= self._heartbeats.due and self._heartbeats.are_needed:
+            self._heartbeats.send(own.entries(), now, lane is not None)
         elif self._is_adoption_due(now) and (lane is None or lane.entry.server_id is not None):
             self._adopt_free_outboxes(now)
         elif lane is not None:
@@ -135,11 +136,10 @@ class Sender(object):
 
     def _notice_records(self, outbox):
         """Make lanes of sessions that had nothing to send and got a record."""
-        outbox.take_in()
         stirred = outbox.stirred
-        while stirred:
+        for _ in range(_count_told(outbox)):
             entry, captured = stirred[0]
-            if outbox.has(entry):
+            if entry.waiting > 0 and outbox.has(entry):
                 self._add_lane(outbox, entry, captured)
             stirred.popleft()
 
@@ -148,6 +148,8 @@ class Sender(object):
         return self._lanes.add(outbox, entry, captured, is_adopted)
 
     def _serve(self, lane):
+        entry, own = lane.entry, self._outboxes[0]
+        server_id = entry.server_id
         try:
             self._delivery.serve(lane)
         except MemoryError:
@@ -157,11 +159,11 @@ class Sender(object):
             self._report_bug()
             self._put_off(lane, FAULT_SECONDS)
         self._lanes.served(lane)
-        if lane.outbox is self._outboxes[0]:
-            self._heartbeats.note(lane.entry)
-        else:
+        if lane.outbox is not own:
             self._notice_records(lane.outbox)
-        if lane.is_over:
+        elif entry.goodbye or entry.server_id != server_id:
+            self._heartbeats.note(entry)
+        if lane.is_adopted and entry.is_over:
             self._end_adopted(lane)
 
     def _put_off(self, lane, seconds):
@@ -189,6 +191,10 @@ class Sender(object):
 
     def _rest(self, now):
         """Return how long there is nothing to do."""
+        own = self._outboxes[0]
+        own.take_in()
+        if _count_told(own):
+            return 0.0
         times = [self._lanes.next_due()]
         if times == [None]:
             self._backlog.reset()
@@ -261,3 +267,12 @@ class Sender(object):
             "a fault in datacat itself; please report it. Sending goes on. %s"
             % traceback.format_exc(),
         )
+
+
+def _count_told(outbox):
+    """Return of how many records an outbox has told that are counted by now.
+
+    Telling and counting happen under its lock, so neither is seen without the other with it.
+    """
+    with outbox.lock:
+        return len(outbox.stirred)

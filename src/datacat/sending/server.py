@@ -75,7 +75,13 @@ class Server(object):
     # Whether it is there
 
     def exchange(self, request):
-        """Return (answer, None), or (None, the DatacatError)."""
+        """Return (answer, None), which is a success, or (None, the DatacatError)."""
+        answer, error = self._exchange(request)
+        if error is None:
+            self.succeeded()
+        return answer, error
+
+    def _exchange(self, request):
         try:
             return answers.answer(request, self._transport.call(request)), None
         except errors.DatacatError as error:
@@ -117,7 +123,7 @@ class Server(object):
 
         :param record_is_next: whether a record is sent right after, which tells more.
         """
-        _, error = self.exchange(self.dialect.heartbeat(entry.server_id))
+        _, error = self._exchange(self.dialect.heartbeat(entry.server_id))
         if error is None:
             # A server that is too busy for records may still answer this.
             if not (record_is_next and self._is_busy):

@@ -8,7 +8,6 @@ from __future__ import absolute_import, division
 
 from .. import errors
 
-DELIVERED = "delivered"
 NOT_APPLIED = "not applied"
 AMBIGUOUS = "ambiguous"
 BUSY = "busy"
@@ -25,12 +24,10 @@ SUSPICIOUS_REFUSALS = 3
 
 
 def verdict(error):
-    """Return what an attempt to send means for the record.
+    """Return what a failed attempt to send means for the record.
 
-    :param error: the attempt's DatacatError, or None where the server answered as it should.
+    :param error: the attempt's DatacatError.
     """
-    if error is None:
-        return DELIVERED
     if isinstance(error, errors.NotSent):
         return NOT_APPLIED
     if isinstance(error, errors.SessionNotFound):
