@@ -11,6 +11,8 @@ from datacat.records import kinds
 from datacat.sending import acts, decisions
 from datacat.sending.decisions import (
     ANSWERED,
+    ASK_HEALTH,
+    AWAIT_QUIET,
     BLAME,
     BURY,
     COMPLAIN,
@@ -19,12 +21,20 @@ from datacat.sending.decisions import (
     HAND_ON,
     LOST,
     PROBE,
+    READ_BACK_LATER,
     REOPEN,
     REOPEN_LATER,
+    SEND_AGAIN,
+    SEND_IN_DOUBT,
     SESSION_WAITS,
+    SETTLE,
+    SLOW_DOWN,
+    SUSPECT_NEXT,
     UNANSWERED,
     Known,
 )
+from datacat.sending.doubt import Doubt, after_failed_read_back, after_read_back
+from datacat.wire.readback import ABSENT, ARRIVED, UNKNOWABLE
 
 KNOWN_WORDS = "Invalid request body"
 
@@ -169,6 +179,60 @@ def test_what_a_failure_to_recognise_the_server_leads_to(error, known, acts_then
     assert decisions.after_failed_recognition(error, Known(**known)) == acts_then
 
 
+# -- reading back
+
+
+@pytest.mark.parametrize(
+    "found, error, is_quiet, poisoned, acts_then",
+    [
+        (ARRIVED, TIMEOUT, False, False, (SETTLE,)),
+        (ARRIVED, TIMEOUT, True, True, (SETTLE,)),
+        (ARRIVED, None, False, False, (SETTLE, SUSPECT_NEXT)),
+        (ABSENT, TIMEOUT, False, False, (AWAIT_QUIET,)),
+        (ABSENT, None, False, False, (AWAIT_QUIET,)),
+        (ABSENT, TIMEOUT, True, False, (BLAME, SLOW_DOWN, SEND_AGAIN)),
+        (ABSENT, None, True, False, (SEND_AGAIN,)),
+        (ABSENT, TIMEOUT, True, True, (BURY,)),
+        (UNKNOWABLE, TIMEOUT, False, False, (BLAME, SLOW_DOWN, SEND_IN_DOUBT)),
+        (UNKNOWABLE, TIMEOUT, False, True, (BURY,)),
+        (UNKNOWABLE, None, False, False, (SEND_IN_DOUBT,)),
+    ],
+)
+def test_what_an_answered_read_back_leads_to(found, error, is_quiet, poisoned, acts_then):
+    doubt = Doubt(1, error)
+    doubt.is_quiet = is_quiet
+    assert after_read_back(found, doubt, Known(would_be_poisoned=poisoned)) == acts_then
+
+
+@pytest.mark.parametrize(
+    "error, known, acts_then",
+    [
+        (GONE, {}, (REOPEN,)),
+        (GONE, {"may_reopen": False}, (REOPEN_LATER,)),
+        (NOT_SENT, {}, (EVERYTHING_WAITS,)),
+        (BUSY, {}, (EVERYTHING_WAITS,)),
+        (WRONG_KEY, {}, (EVERYTHING_WAITS,)),
+        (FAULT, {}, ASK_HEALTH),
+        (FAULT, {"speaks": False}, (EVERYTHING_WAITS,)),
+        (FAULT, {"speaks": False, "would_end_doubt": True}, (EVERYTHING_WAITS,)),
+        (FAULT, {"speaks": True}, (READ_BACK_LATER,)),
+        (FAULT, {"speaks": True, "would_end_doubt": True}, (READ_BACK_LATER, SEND_IN_DOUBT)),
+    ],
+)
+def test_what_a_failed_read_back_leads_to(error, known, acts_then):
+    assert after_failed_read_back(error, Known(**known)) == acts_then
+
+
+def test_a_doubt_ends_with_the_third_failure_or_after_a_minute():
+    doubt = Doubt(1)
+    assert not doubt.would_be_over(FAULT, 10.0)
+    doubt.fail(10.0)
+    assert not doubt.would_be_over(FAULT, 69.0)
+    assert doubt.would_be_over(FAULT, 70.0)
+    doubt.fail(11.0)
+    assert doubt.would_be_over(FAULT, 12.0)
+
+
 # -- all of them
 
 anything_known = strategies.builds(
@@ -191,6 +255,7 @@ def test_every_decision_is_carried_out_by_acts_that_there_are(error, known):
         decisions.after_failed_send,
         decisions.after_failed_open,
         decisions.after_failed_recognition,
+        after_failed_read_back,
     ):
         decided = decide(error, known)
         assert isinstance(decided, tuple) and decided

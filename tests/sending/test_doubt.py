@@ -17,26 +17,7 @@ from tools.sending import (
     prepared,
 )
 
-from datacat import errors
 from datacat.outbox.spool import mark_shared
-from datacat.sending.decisions import (
-    ASK_HEALTH,
-    AWAIT_QUIET,
-    BLAME,
-    BURY,
-    EVERYTHING_WAITS,
-    READ_BACK_LATER,
-    REOPEN,
-    REOPEN_LATER,
-    SEND_AGAIN,
-    SEND_IN_DOUBT,
-    SETTLE,
-    SLOW_DOWN,
-    SUSPECT_NEXT,
-    Known,
-)
-from datacat.sending.doubt import Doubt, after_failed_read_back, after_read_back
-from datacat.wire.readback import ABSENT, ARRIVED, UNKNOWABLE
 
 AMBIGUOUS = [
     lose_answer,
@@ -154,64 +135,6 @@ def test_a_record_whose_exchange_raised_something_unexpected_is_not_sent_twice(b
     assert bench.server.struck == 1
     assert bench.server.names() == ["one", "two"]
     assert counts(bench.entry) == CLEAN
-
-
-# -- decisions
-
-LOST_ANSWER = errors.OutcomeUnknown("cut")
-FAULT = errors.ServerFault("oops", status=500)
-GONE = errors.SessionNotFound("gone", status=404)
-
-
-@pytest.mark.parametrize(
-    "found, error, is_quiet, poisoned, acts",
-    [
-        (ARRIVED, LOST_ANSWER, False, False, (SETTLE,)),
-        (ARRIVED, LOST_ANSWER, True, True, (SETTLE,)),
-        (ARRIVED, None, False, False, (SETTLE, SUSPECT_NEXT)),
-        (ABSENT, LOST_ANSWER, False, False, (AWAIT_QUIET,)),
-        (ABSENT, None, False, False, (AWAIT_QUIET,)),
-        (ABSENT, LOST_ANSWER, True, False, (BLAME, SLOW_DOWN, SEND_AGAIN)),
-        (ABSENT, None, True, False, (SEND_AGAIN,)),
-        (ABSENT, LOST_ANSWER, True, True, (BURY,)),
-        (UNKNOWABLE, LOST_ANSWER, False, False, (BLAME, SLOW_DOWN, SEND_IN_DOUBT)),
-        (UNKNOWABLE, LOST_ANSWER, False, True, (BURY,)),
-        (UNKNOWABLE, None, False, False, (SEND_IN_DOUBT,)),
-    ],
-)
-def test_what_an_answered_read_back_leads_to(found, error, is_quiet, poisoned, acts):
-    doubt = Doubt(1, error)
-    doubt.is_quiet = is_quiet
-    assert after_read_back(found, doubt, Known(would_be_poisoned=poisoned)) == acts
-
-
-@pytest.mark.parametrize(
-    "error, known, acts",
-    [
-        (GONE, {}, (REOPEN,)),
-        (GONE, {"may_reopen": False}, (REOPEN_LATER,)),
-        (errors.NotSent("refused"), {}, (EVERYTHING_WAITS,)),
-        (errors.ServerBusy("busy", status=503), {}, (EVERYTHING_WAITS,)),
-        (errors.NotAuthorized("no", status=401), {}, (EVERYTHING_WAITS,)),
-        (FAULT, {}, ASK_HEALTH),
-        (FAULT, {"speaks": False}, (EVERYTHING_WAITS,)),
-        (FAULT, {"speaks": False, "would_end_doubt": True}, (EVERYTHING_WAITS,)),
-        (FAULT, {"speaks": True}, (READ_BACK_LATER,)),
-        (FAULT, {"speaks": True, "would_end_doubt": True}, (READ_BACK_LATER, SEND_IN_DOUBT)),
-    ],
-)
-def test_what_a_failed_read_back_leads_to(error, known, acts):
-    assert after_failed_read_back(error, Known(**known)) == acts
-
-
-def test_a_doubt_ends_with_the_third_failure_or_after_a_minute():
-    doubt = Doubt(1)
-    assert not doubt.would_be_over(FAULT, 10.0)
-    doubt.fail(10.0)
-    assert not doubt.would_be_over(FAULT, 69.0)
-    assert doubt.would_be_over(FAULT, 70.0)
-    doubt.fail(11.0)
-    assert doubt.would_be_over(FAULT, 12.0)
 
 
 # -- read-backs that fail, or cannot tell
@@ -444,3 +367,18 @@ def test_what_is_logged_after_reopening_an_outbox_is_not_in_doubt(bench):
     bench.employ()
     log(bench)
     assert bench.drain() < 1.0
+
+
+def test_a_session_whose_oldest_record_is_not_known_at_first_is_read_back_all_the_same(
+    bench, monkeypatch
+):
+    """The disk may refuse to give all heads at once when an outbox is taken over."""
+    bench.run(1)
+    bench.server.concerned = is_write
+    bench.server.next_faults = [lose_answer]
+    log(bench)
+    bench.step()
+    monkeypatch.setattr(bench.outbox, "heads", lambda: [])
+    bench.employ()
+    bench.drain()
+    assert bench.server.names() == NAMES and counts(bench.entry) == CLEAN

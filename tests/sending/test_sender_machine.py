@@ -8,6 +8,7 @@ list.
 from __future__ import absolute_import, division
 
 import collections
+import json
 import random
 import shutil
 import tempfile
@@ -24,6 +25,9 @@ from tools.memory_server import (
 )
 from tools.merged_state import merge
 from tools.sending import Bench
+
+from datacat.outbox.spool import mark_shared
+from datacat.records import kinds
 
 HTML = "text/html"
 POISON = "poison"
@@ -239,10 +243,22 @@ class Sending(RuleBasedStateMachine):
     def somebody_else_writes(self, number):
         """A forked child, or this process by session.client: the pipeline marks it as shared."""
         entry = self.entry(number)
-        held = self.bench.server.sessions.get(entry.server_id)
-        if held is not None:
+        stored = self.bench.server.sessions.get(entry.server_id)
+        if stored is not None:
             self.bench.outbox.update(entry, shared=1)
-            held["events"].append({"timestamp": "@", "name": "aside", "data": {}})
+            stored["events"].append({"timestamp": "@", "name": "aside", "data": {}})
+
+    @rule(number=which)
+    def a_forked_child_writes_the_same(self, number):
+        """What the oldest record says, after its mark beside our outbox."""
+        entry = self.entry(number)
+        stored = self.bench.server.sessions.get(entry.server_id)
+        head = self.bench.outbox.head(entry)
+        if stored is not None and head is not None and head.kind == kinds.EVENT:
+            mark_shared(self.bench.outbox.path)
+            fields = json.loads(head.body.decode("ascii"))
+            fields["timestamp"] = "@"
+            stored["events"].append(fields)
 
     @rule(fault=strategies.sampled_from(WHOLE_SERVER_FAULTS))
     def all_requests_fail(self, fault):
@@ -351,9 +367,9 @@ class Sending(RuleBasedStateMachine):
 
     def states_are_right(self):
         for local_id, entry in self.known.items():
-            held = self.bench.server.sessions.get(entry.server_id)
-            if held is not None:
-                state = dict(held["state"])
+            stored = self.bench.server.sessions.get(entry.server_id)
+            if stored is not None:
+                state = dict(stored["state"])
                 state.pop("product", None), state.pop("version", None)
                 assert state == self.states[local_id]
 

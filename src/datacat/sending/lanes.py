@@ -1,7 +1,7 @@
 """Whose turn it is among all sessions, however many there are.
 
 Belongs here: each session's lane, plain state about it, and choosing between lanes, with `now`
-given.  Does not: I/O, clocks, threads, and changes to an outbox.
+given.  Does not: clocks, threads, exchanges with the server, changes to an outbox.
 
 How it works:
 
@@ -172,14 +172,15 @@ class Lanes(object):
     # Coming and going
 
     def add(self, outbox, entry, captured, is_adopted):
-        """Return the lane of a session that has something to send, filed as ready if it was idle.
+        """Return the lane of a session that has something to send, filed if it was idle.
 
-        :param captured: when its oldest record was captured, microseconds since the epoch.
+        :param captured: when its oldest record was captured, microseconds since the epoch; None
+            where that must be asked.
         """
         lane = self._lane(outbox, entry, is_adopted)
         if lane.ticket is None:
             lane.captured = captured
-            self._push(lane)
+            self._file(lane)
         return lane
 
     def _lane(self, outbox, entry, is_adopted):
@@ -188,7 +189,8 @@ class Lanes(object):
             lanes = self._lanes[outbox] = {}
         lane = lanes.get(entry)
         if lane is None:
-            self._sweep(lanes)
+            if not is_adopted:
+                self._sweep(lanes)
             lane = lanes[entry] = Lane(outbox, entry, is_adopted)
         return lane
 
@@ -264,7 +266,7 @@ class Lanes(object):
                 heapq.heappop(heap)
 
     def _file(self, lane):
-        """Put a lane where it belongs."""
+        """Put a lane into the heap that it belongs to, or into none."""
         if self._has_head(lane):
             self._push(lane)
         else:

@@ -137,7 +137,7 @@ class Sender(object):
     def _notice_records(self, outbox):
         """Make lanes of sessions that had nothing to send and got a record."""
         stirred = outbox.stirred
-        for _ in range(_count_told(outbox)):
+        for _ in range(_count_stirred(outbox)):
             entry, captured = stirred[0]
             if entry.waiting > 0 and outbox.has(entry):
                 self._add_lane(outbox, entry, captured)
@@ -167,13 +167,13 @@ class Sender(object):
             self._end_adopted(lane)
 
     def _put_off(self, lane, seconds):
-        """Leave a session alone that raised something unexpected; the others go on."""
-        # The exception may have come when the server had the record already.
+        """Leave a session alone whose turn raised something unexpected; the others go on."""
+        # The server may have had the record already when it was raised.
         lane.suspect_head()
         lane.wait(self._clock() + seconds)
 
     def _end_adopted(self, lane):
-        """Forget an adopted session that is over, and its outbox if it was the last in there."""
+        """Forget an adopted session that is over, and close its outbox if it was the last one."""
         if lane.outbox is self._outboxes[0]:
             self._forget_inherited(lane.entry)
         elif not self._lanes.has_any_of(lane.outbox):
@@ -193,7 +193,7 @@ class Sender(object):
         """Return how long there is nothing to do."""
         own = self._outboxes[0]
         own.take_in()
-        if _count_told(own):
+        if _count_stirred(own):
             return 0.0
         times = [self._lanes.next_due()]
         if times == [None]:
@@ -269,10 +269,10 @@ class Sender(object):
         )
 
 
-def _count_told(outbox):
-    """Return of how many records an outbox has told that are counted by now.
+def _count_stirred(outbox):
+    """Return how many sessions an outbox has reported as having something to send again.
 
-    Telling and counting happen under its lock, so neither is seen without the other with it.
+    Under its lock: whoever reports a record has counted it before releasing the lock.
     """
     with outbox.lock:
         return len(outbox.stirred)
