@@ -75,9 +75,9 @@ def test_what_a_dead_process_left_is_delivered_in_order_and_its_crash_recorded(p
     alive.drain()
     alive.run(5)
     assert alive.server.names(left.server_id) == ["one", "two", "session_crashed_detected"]
-    held = alive.server.sessions[left.server_id]
-    assert held["ended_at"]
-    assert classic or held["crashed"]
+    stored = alive.server.sessions[left.server_id]
+    assert stored["ended_at"]
+    assert classic or stored["crashed"]
     assert len(alive.sender.outboxes) == 1  # the adopted one is over and closed
     assert len(outboxes(alive)) == 1  # and deleted
 
@@ -109,7 +109,7 @@ def test_an_own_open_goes_before_adoption(process, monkeypatch):
     monkeypatch.setattr(
         alive.spool,
         "survey",
-        lambda held: (opened_then.append(len(alive.server.sessions)) or survey(held)),
+        lambda mine: opened_then.append(len(alive.server.sessions)) or survey(mine),
     )
     alive.session()
     alive.run(1)
@@ -122,7 +122,7 @@ def test_free_outboxes_are_adopted_once_a_minute_however_busy_the_process_is(pro
     surveys = []
     survey = alive.spool.survey
     monkeypatch.setattr(
-        alive.spool, "survey", lambda held: surveys.append(alive.world.now) or survey(held)
+        alive.spool, "survey", lambda mine: surveys.append(alive.world.now) or survey(mine)
     )
     for _ in range(700):
         log(alive, mine, "busy")

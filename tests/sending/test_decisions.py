@@ -28,6 +28,7 @@ from datacat.sending.decisions import (
     SEND_IN_DOUBT,
     SESSION_WAITS,
     SETTLE,
+    SHARE,
     SLOW_DOWN,
     SUSPECT_NEXT,
     UNANSWERED,
@@ -204,6 +205,13 @@ def test_what_an_answered_read_back_leads_to(found, error, is_quiet, poisoned, a
     assert after_read_back(found, doubt, Known(would_be_poisoned=poisoned)) == acts_then
 
 
+@pytest.mark.parametrize("found", [ARRIVED, ABSENT, UNKNOWABLE])
+def test_an_answer_about_a_session_that_is_marked_as_shared_is_not_believed(found):
+    ours = (SHARE, BLAME, SLOW_DOWN, SEND_IN_DOUBT)
+    assert after_read_back(found, Doubt(1, TIMEOUT), Known(is_marked=True)) == ours
+    assert after_read_back(found, Doubt(1), Known(is_marked=True)) == (SHARE, SEND_IN_DOUBT)
+
+
 @pytest.mark.parametrize(
     "error, known, acts_then",
     [
@@ -237,6 +245,7 @@ def test_a_doubt_ends_with_the_third_failure_or_after_a_minute():
 
 anything_known = strategies.builds(
     Known,
+    strategies.booleans(),
     strategies.booleans(),
     strategies.booleans(),
     strategies.booleans(),

@@ -20,11 +20,11 @@ def test_every_kind_of_record_arrives_in_the_accepted_order(bench):
     bench.state(bench.entry, a={"c": 2})
     bench.end(bench.entry)
     bench.drain()
-    held = bench.server.only_session()
+    stored = bench.server.only_session()
     assert bench.server.names() == ["one", "exception"]
-    assert held["metrics"][0]["value"] == 0.5
-    assert held["state"]["a"] == {"b": 1, "c": 2}
-    assert held["ended_at"]
+    assert stored["metrics"][0]["value"] == 0.5
+    assert stored["state"]["a"] == {"b": 1, "c": 2}
+    assert stored["ended_at"]
     paths = [request.path.rsplit("/", 1)[1] for request in bench.server.calls if is_write(request)]
     assert paths == ["events", "state", "metrics", "events", "state", "end"]
     assert counts(bench.entry) == CLEAN and bench.entry.sent == 7

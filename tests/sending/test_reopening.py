@@ -16,10 +16,10 @@ def test_a_lost_session_is_opened_again_with_its_state_first_and_told_by_an_even
     log(bench)
     bench.drain()
     assert bench.entry.server_id != old
-    held = bench.server.only_session()
-    assert held["state"] == state
+    stored = bench.server.only_session()
+    assert stored["state"] == state
     assert bench.server.names() == NAMES + ["session_reopened"]
-    assert held["events"][-1]["data"] == {"lost_session_id": old}
+    assert stored["events"][-1]["data"] == {"lost_session_id": old}
     writes = [
         request.path.rsplit("/", 1)[1]
         for request in bench.server.calls
@@ -121,8 +121,8 @@ def test_a_state_too_large_to_keep_is_delivered_and_not_restored(bench):
     bench.server.lose_data()
     bench.state(bench.entry, b=2)
     bench.drain()
-    held = bench.server.only_session()["state"]
-    assert held["b"] == 2 and "a" not in held
+    stored = bench.server.only_session()["state"]
+    assert stored["b"] == 2 and "a" not in stored
     bench.server.lose_data()
     bench.world.pass_(1000)
     bench.event(bench.entry, "one")

@@ -103,9 +103,9 @@ def test_after_an_outage_the_server_is_asked_again_what_it_is(classic, outage):
     classic.run(60)
     classic.server.fault = None
     classic.server.classic = False
-    held = classic.server.only_session()
+    stored = classic.server.only_session()
     classic.server.sessions["server-1"] = collections.OrderedDict(
-        [("id", "server-1"), ("suspended", False)] + list(held.items())
+        [("id", "server-1"), ("suspended", False)] + list(stored.items())
     )
     classic.drain()
     assert classic.sender.server.dialect.name == "v1"

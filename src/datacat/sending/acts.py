@@ -1,4 +1,4 @@
-"""Carrying out decisions: the only place where an outcome changes an outbox, a lane or the link.
+"""Carrying out decisions: the only place where what came back changes an outbox.
 
 Belongs here: one method for each act of `decisions`.  Does not: deciding, exchanges with the
 server.
@@ -162,6 +162,10 @@ class Acts(object):
         else:
             message = "session %s waits, because the answer to one of its records is: %s"
         self._complain(lane, message % (lane.entry.local_id, error))
+
+    def share(self, lane, record, error):
+        """Another process writes into the session: counting arrivals proves nothing any more."""
+        lane.outbox.update(lane.entry, shared=1)
 
     def hand_on(self, lane, record, error):
         """Let create_session() raise with what the server said."""

@@ -31,6 +31,7 @@ READ_BACK_LATER = "read_back_later"
 AWAIT_QUIET = "await_quiet"
 COMPLAIN = "complain"
 HAND_ON = "hand_on"
+SHARE = "share"
 REOPEN = "reopen"
 REOPEN_LATER = "reopen_later"
 # Everything
@@ -57,14 +58,15 @@ _REPEATED = (kinds.OPEN, kinds.END, kinds.CRASH)
 # would_end_doubt: whether one more failed read-back is the last that is tried;
 # may_reopen: whether the session may be opened again by now;
 # is_recognised: whether what answers is known to be a datacat server;
+# is_marked: whether another process is known to write into a session that lists arrivals only;
 # probed: ANSWERED, UNANSWERED or LOST, None where the session was not probed;
 # speaks: whether the server itself answers anything, None where it was not asked.
 Known = collections.namedtuple(
     "Known",
     "is_repeated is_suspicious would_be_poisoned would_end_doubt may_reopen is_recognised"
-    " probed speaks",
+    " is_marked probed speaks",
 )
-Known.__new__.__defaults__ = (False, False, False, False, True, False, None, None)
+Known.__new__.__defaults__ = (False, False, False, False, True, False, False, None, None)
 
 
 def is_repeated(record):

@@ -31,7 +31,7 @@ from __future__ import absolute_import, division
 from .. import errors
 from ..outbox.spool import is_marked_shared
 from ..records import build, kinds
-from ..wire import dialects, readback, verdicts
+from ..wire import dialects, verdicts
 from . import decisions, doubt
 from .acts import Acts, is_late
 from .merged import merged_state
@@ -140,22 +140,11 @@ class Delivery(object):
             self._judge(doubt.after_failed_read_back, lane, record, error)
             return
         self._server.succeeded()
-        found = self._believed(found, lane)
-        acts = doubt.after_read_back(found, lane.doubt, self._known(lane, record, None))
+        # Asked after the answer: what another process wrote before it, it marked before that.
+        is_marked = self._server.dialect is dialects.CLASSIC and is_marked_shared(lane.outbox.path)
+        known = self._known(lane, record, None)._replace(is_marked=is_marked)
+        acts = doubt.after_read_back(found, lane.doubt, known)
         self._acts.carry_out(acts, lane, record, lane.doubt.error)
-
-    def _believed(self, found, lane):
-        """Return what a read-back found, as far as it can be believed.
-
-        The mark is looked for after the answer: whatever another process wrote before that
-        answer, it made the mark before.
-        """
-        if self._server.dialect is not dialects.CLASSIC or found == readback.UNKNOWABLE:
-            return found
-        if not is_marked_shared(lane.outbox.path):
-            return found
-        lane.outbox.update(lane.entry, shared=1)
-        return readback.UNKNOWABLE
 
     # Judging their failures
 

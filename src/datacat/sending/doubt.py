@@ -25,9 +25,9 @@ How it works:
 5. The read-back itself may fail.  While nobody speaks for the server, everything waits and the
    doubt stays as it is.  Where the server speaks and only this session cannot be read, failures
    count: after three of them, or a minute, the record is sent again and counted.
-6. On classic an answer is only believed where nobody else writes into the session.  A forked
-   child marks its parent's outbox before it sends anything, and the mark is looked for after the
-   answer: whatever of the child's the answer may contain was sent after its mark was made.
+6. On classic an answer is believed only where nobody else writes into the session.  A forked
+   child marks its parent's outbox before it sends anything, and the mark is asked for after the
+   answer: whatever the answer may contain of the child's, its mark was made before.
 7. It may be interrupted anywhere, because a doubt lives in memory alone and the record on disk
    stays until one transaction settles it.  Killed at any point, the next process finds the
    record at the head of an outbox that it takes over: case 1b.  What must survive is written
@@ -50,6 +50,7 @@ from .decisions import (
     SEND_AGAIN,
     SEND_IN_DOUBT,
     SETTLE,
+    SHARE,
     SLOW_DOWN,
     SUSPECT_NEXT,
     lost,
@@ -96,6 +97,10 @@ def after_read_back(found, doubt, known):
     :param doubt: the Doubt.
     :param known: a decisions.Known.
     """
+    if known.is_marked:
+        return (SHARE,) + after_read_back(
+            readback.UNKNOWABLE, doubt, known._replace(is_marked=False)
+        )
     is_ours = doubt.error is not None
     if found == readback.ARRIVED:
         return (SETTLE,) if is_ours else (SETTLE, SUSPECT_NEXT)
