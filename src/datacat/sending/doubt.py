@@ -17,11 +17,13 @@ How it works:
    *fresh* until one is answered, which also proves that the server takes requests again.
 4. An answer says one of three things.
    - It arrived: the record is settled.  In case 1b the next one is suspected too, because its
-     owner may not have noted that one either.
+     owner may not have settled that one either.
    - It is absent.  A request that was cut off can still be applied, so the doubt turns *quiet*:
      after two seconds the session is read once more.  Absent again: the record is sent again.
    - It cannot be known (another writer, too large a session, another record in its place): it
      is sent again and counted in `possibly_twice`.  It is never guessed that it arrived.
+   In case 1a a record that has to be sent again is blamed: it failed by itself, for its session
+   can be read.  Blamed ten times over ten minutes, it becomes a dead letter.
 5. The read-back itself may fail.  While nobody speaks for the server, everything waits and the
    doubt stays as it is.  Where the server speaks and only this session cannot be read, failures
    count: after three of them, or a minute, the record is sent again and counted.
