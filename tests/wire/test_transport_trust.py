@@ -16,7 +16,7 @@ from tools.scripted_server import ScriptedServer, answer, answering
 from datacat import settings
 from datacat._compat import monotonic
 from datacat.errors import DatacatError, NotSent, OutcomeUnknown, TlsFailure
-from datacat.wire import dialects, transport
+from datacat.wire import answers, transport
 from datacat.wire.dialects import Request
 
 EVENT = Request("POST", "/api/sessions/1/events", b'{"name":"e","data":{}}', False)
@@ -86,19 +86,19 @@ def broken_off(connect):
 
 def refused_with_our_own_words(connect):
     with ScriptedServer(echoing_the_key(403, "text/html")) as server:
-        return failure(DatacatError, dialects.answer, EVENT, connect(server).call(EVENT))
+        return failure(DatacatError, answers.answer, EVENT, connect(server).call(EVENT))
 
 
 def answered_by_a_portal(connect):
     with ScriptedServer(echoing_the_key(200, "text/html")) as server:
-        return failure(DatacatError, dialects.answer, EVENT, connect(server).call(EVENT))
+        return failure(DatacatError, answers.answer, EVENT, connect(server).call(EVENT))
 
 
 def answered_by_an_echo(connect):
     body = ('{"headers":{"Authorization":"Bearer %s"}}' % KEY).encode("ascii")
     echo = answer(200, body, [("Content-Type", "application/json")])
     with ScriptedServer(answering(echo)) as server:
-        return failure(DatacatError, dialects.answer, EVENT, connect(server).call(EVENT))
+        return failure(DatacatError, answers.answer, EVENT, connect(server).call(EVENT))
 
 
 @pytest.mark.parametrize(
