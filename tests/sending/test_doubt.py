@@ -17,7 +17,7 @@ from tools.sending import (
     prepared,
 )
 
-from datacat.outbox.spool import mark_shared
+from datacat.outbox.shared import mark_shared
 
 AMBIGUOUS = [
     lose_answer,

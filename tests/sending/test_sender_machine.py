@@ -26,7 +26,7 @@ from tools.memory_server import (
 from tools.merged_state import merge
 from tools.sending import Bench
 
-from datacat.outbox.spool import mark_shared
+from datacat.outbox.shared import mark_shared
 from datacat.records import kinds
 
 HTML = "text/html"

@@ -29,7 +29,6 @@ server first, it is a question, answered here.
 from __future__ import absolute_import, division
 
 from .. import errors
-from ..outbox.spool import is_marked_shared
 from ..records import build, kinds
 from ..wire import dialects, verdicts
 from . import decisions, doubt
@@ -141,7 +140,7 @@ class Delivery(object):
             return
         self._server.succeeded()
         # Asked after the answer: what another process wrote before it, it marked before that.
-        is_marked = self._server.dialect is dialects.CLASSIC and is_marked_shared(lane.outbox.path)
+        is_marked = self._server.dialect is dialects.CLASSIC and lane.outbox.is_marked_shared
         known = self._known(lane, record, None)._replace(is_marked=is_marked)
         acts = doubt.after_read_back(found, lane.doubt, known)
         self._acts.carry_out(acts, lane, record, lane.doubt.error)

@@ -11,7 +11,7 @@ import time
 import traceback
 
 from .._compat import monotonic
-from ..outbox.spool import SpoolUnusable
+from ..outbox.refusals import SpoolUnusable
 from . import adoption
 from .acts import age
 from .backlog import Backlog, complaint
