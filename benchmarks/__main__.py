@@ -2,9 +2,8 @@
 
 from __future__ import absolute_import
 
-from datacat.measuring import main
-
-from datacat import backlog, drain, footprint, idle, log_calls, starting
+from . import backlog, drain, footprint, idle, log_calls, starting
+from .measuring import main
 
 main(
     [

@@ -5,13 +5,14 @@ from __future__ import absolute_import, division
 import os
 from timeit import default_timer
 
-from datacat.measuring import compared, main, median, paired, plain
-from datacat.sink import Sink
-
-from datacat import children, settings, subjects
+from datacat import settings
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.spool import Spool
 from datacat.records import build
+
+from . import children, subjects
+from .measuring import compared, main, median, paired, plain
+from .sink import Sink
 
 FILL = """
 import datacat

@@ -10,10 +10,10 @@ import json
 import os
 
 import requests
-from datacat.measuring import Row, main, median, ratio_of
-from datacat.sink import Sink
 
-from datacat import subjects
+from . import subjects
+from .measuring import Row, main, median, ratio_of
+from .sink import Sink
 
 
 def drain_rows(scale):

@@ -2,10 +2,9 @@
 
 from __future__ import absolute_import, division
 
-from datacat.measuring import compared, main, median, plain
-from datacat.sink import Sink
-
-from datacat import children, subjects
+from . import children, subjects
+from .measuring import compared, main, median, plain
+from .sink import Sink
 
 REQUESTS = """
 import requests

@@ -2,10 +2,9 @@
 
 from __future__ import absolute_import, division
 
-from datacat.measuring import main, plain
-from datacat.sink import Sink
-
-from datacat import children, subjects
+from . import children, subjects
+from .measuring import main, plain
+from .sink import Sink
 
 CHECK_INTERVAL = 5
 

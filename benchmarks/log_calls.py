@@ -8,7 +8,8 @@ import threading
 import time
 from timeit import default_timer
 
-from datacat.measuring import (
+from . import subjects
+from .measuring import (
     compared,
     interleaved,
     main,
@@ -20,9 +21,7 @@ from datacat.measuring import (
     rate,
     timed,
 )
-from datacat.sink import Sink
-
-from datacat import subjects
+from .sink import Sink
 
 A_SECOND = 2000
 BACKLOG = 3000

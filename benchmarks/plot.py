@@ -5,10 +5,9 @@ from __future__ import absolute_import, division
 import os
 import sys
 
-from datacat.log_calls import FLOOR, idle, while_draining
-from datacat.measuring import FULL, pooled
-
-from datacat import subjects
+from . import subjects
+from .log_calls import FLOOR, idle, while_draining
+from .measuring import FULL, pooled
 
 PICTURE = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "latency.png"

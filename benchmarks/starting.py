@@ -10,10 +10,10 @@ import subprocess
 import sys
 from timeit import default_timer
 
-from datacat.measuring import Row, compared, main, median, plain, ratio_of
-
 import datacat
-from datacat import subjects
+
+from . import subjects
+from .measuring import Row, compared, main, median, plain, ratio_of
 
 FLOOR = "sqlite3, json, threading, uuid, logging"
 _TIMED = (
