@@ -34,7 +34,7 @@ DIRECTION = (
 RESERVED = {
     "requests": ("wire.transport",),
     "urllib3": ("wire.transport", "wire.sockets"),
-    "sqlite3": ("outbox.store",),
+    "sqlite3": ("outbox.connection",),
     "platformdirs": ("outbox.spool", "collector"),
     "monotonic": ("_compat",),
     "flask": ("collector",),
@@ -168,7 +168,7 @@ def test_the_sources_were_really_read(imports):
     """Guards the two tests above: an empty picture has nothing wrong in it."""
     assert "datacat.records.kinds" in imports["datacat.wire.dialects"]
     assert "requests" in imports["datacat.wire.transport"]
-    assert "sqlite3" in imports["datacat.outbox.store"]
+    assert "sqlite3" in imports["datacat.outbox.connection"]
     assert {"datacat", "datacat.cli", "datacat.cli.demo", "datacat.collector"} <= set(imports)
 
 

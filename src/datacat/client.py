@@ -14,7 +14,7 @@ from datacat import settings as settings_module
 from datacat._compat import monotonic
 from datacat.errors import DatacatError, NotSent, OperationUnknown, ServerBusy, ServerFault
 from datacat.records import build, exceptions, kinds
-from datacat.wire import dialects, verdicts
+from datacat.wire import answers, backoff, dialects
 
 _ATTEMPTS = 4
 _LONGEST_SHORT_ANSWER = 64 * 1024
@@ -161,7 +161,7 @@ class DatacatClient(object):
             dialect = (
                 dialects.V1
                 if self._is_known_as_v1()
-                else (dialects.recognise_session(self.get_session(session_id)))
+                else (answers.recognise_session(self.get_session(session_id)))
             )
             self._dialect = dialect
         return dialect
@@ -172,7 +172,7 @@ class DatacatClient(object):
         return self._dialect is dialects.V1
 
     def _exchange(
-        self, request, meaning=dialects.answer, limit=_LONGEST_SHORT_ANSWER, seconds=None
+        self, request, meaning=answers.answer, limit=_LONGEST_SHORT_ANSWER, seconds=None
     ):
         if self.settings.disabled:
             return _answer_of_nobody(request)
@@ -205,12 +205,12 @@ def _is_worth_repeating(request, error):
 def _pause(error, attempt):
     if error.retry_after is not None:
         return error.retry_after
-    return verdicts.backoff(attempt, random.random)
+    return backoff.backoff(attempt, random.random)
 
 
 def _is_v1s_health(request, response):
     try:
-        return bool(dialects.answer(request, response))
+        return bool(answers.answer(request, response))
     except (ServerBusy, ServerFault):
         raise
     except DatacatError:

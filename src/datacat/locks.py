@@ -55,6 +55,11 @@ def is_owned(lock):
     return lock._is_owned()
 
 
+def ownership_of(lock):
+    """Return a callable that tells whether the calling thread has an RLock."""
+    return lock._is_owned
+
+
 class ReentrantLock(object):
     """`threading.RLock` for 2.7, whose own is not safe where a signal handler takes it too.
 

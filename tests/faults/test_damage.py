@@ -20,11 +20,11 @@ from tools.host import (
 from tools.invariants import check_invariants, read_accepted
 from tools.left_behind import LeftBehind
 
-from datacat.outbox import store
+from datacat.outbox import opening
 
 STEP = 512
 RECORDS = 60
-PAGE = store._PAGE_SIZE
+PAGE = opening.PAGE_SIZE
 # After the schema, the pointer map and the root page of the records.
 FIRST_LEAF = 3 * PAGE
 # Before its body a record has its length, its number and what is known of it.

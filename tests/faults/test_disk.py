@@ -332,8 +332,8 @@ def test_a_backlog_that_cannot_be_read_for_a_while_is_delivered_later(
 
 
 SLOW = u"""
-from datacat.outbox import disk
-rounds, records, size, disk.CHECKPOINT_BYTES = map(int, sys.argv[3:])
+from datacat.outbox import upkeep
+rounds, records, size, upkeep.CHECKPOINT_BYTES = map(int, sys.argv[3:])
 session = open_session(connect_wait=5)
 recorder = recorder_of(session)
 session.flush(10)

@@ -181,7 +181,7 @@ say("limited")
 log("limited", 100, 300)
 # Again and again: what was in use for a moment, to connect or to sync, is free after it.
 wait_until(lambda: take_all() and "Too many open files" in (session.stats()["last_error"] or "")
-           and any("cannot be synced" in warning for warning in warnings))
+           and any("cannot sync" in warning for warning in warnings))
 say("felt", **session.stats())
 while taken:
     os.close(taken.pop())
@@ -275,7 +275,7 @@ def test_no_free_descriptor_is_neither_raised_nor_a_reason_to_lose(
         "RLIMIT_NOFILE", NO_DESCRIPTOR, tmp_path, v1_proxy.url, take_the_connection_away
     )
     assert "Too many open files" in said(app, "felt")[0]["last_error"]
-    (unsynced,) = warnings_of(app, "cannot be synced")
+    (unsynced,) = warnings_of(app, "cannot sync")
     assert "Too many open files" in unsynced
     check_nothing_lost(app, own_collector)
 

@@ -25,10 +25,10 @@ from datacat._compat import monotonic
 LAST_SECOND = 1.0
 
 LIFE = u"""
-from datacat.outbox import disk
+from datacat.outbox import upkeep
 from datacat._compat import monotonic
 durability, records, pause, checkpoint_bytes = sys.argv[3:]
-disk.CHECKPOINT_BYTES = int(checkpoint_bytes)
+upkeep.CHECKPOINT_BYTES = int(checkpoint_bytes)
 
 def measure_lateness():
     late = os.open("late", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

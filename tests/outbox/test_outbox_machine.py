@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tools.outboxes import MEMORY_DISK, NAME, TroubledStore, Warnings
 
+from datacat.outbox import tables
 from datacat.outbox.outbox import Outbox
 from datacat.records import build, kinds
 from datacat.wire.readback import merge_state
@@ -105,7 +106,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def heal(self):
         self.store.full = self.store.full_for_inserts = False
         if self.outbox.refusal is not None:
-            assert self.outbox.heal(None)
+            assert self.outbox.upkeep.heal(None)
         assert self.outbox.refusal is None and self.outbox.in_memory == 0
 
     @precondition(lambda self: self.outbox.refusal is None)
@@ -127,9 +128,9 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def keep(self):
-        self.outbox.sync()
-        self.outbox.shrink()
-        self.outbox.measure()
+        self.outbox.upkeep.sync()
+        self.outbox.upkeep.shrink()
+        self.outbox.upkeep.measure()
 
     @invariant()
     def all_is_counted(self):
@@ -191,10 +192,7 @@ class CappedMachine(OutboxMachine):
 
 
 def vars_of(entry):
-    columns = dict(vars(entry))
-    for unstored in ("aside", "in_hand", "refusal"):
-        del columns[unstored]
-    return columns
+    return dict((name, getattr(entry, name)) for name in tables.COLUMNS)
 
 
 def check_delivery(model, entry):

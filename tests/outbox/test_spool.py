@@ -9,13 +9,14 @@ import sys
 import textwrap
 
 import pytest
-from tools.outboxes import CAP, SCOPE, Warnings
+from tools.outboxes import CAP, SCOPE, Warnings, sql
 from tools.process import ChildProcess, environment
 
 from datacat.outbox import bounds, spool
 from datacat.outbox.outbox import Outbox
-from datacat.outbox.spool import Spool, SpoolUnusable, identity_of, parent_of
-from datacat.outbox.store import Store, StoreHeld, StoreTooNew
+from datacat.outbox.refusals import SpoolUnusable, StoreHeld, StoreTooNew
+from datacat.outbox.spool import Spool, identity_of, parent_of
+from datacat.outbox.store import Store
 from datacat.records import kinds
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, links and owners")
@@ -326,7 +327,7 @@ def test_of_a_damaged_file_what_checks_is_saved_and_the_rest_kept_aside(place):
 def test_a_file_with_a_damaged_row_of_its_own_sessions_is_salvaged(place):
     path = place.leave(*[b"body-%02d" % number for number in range(20)])
     store = Store(path)
-    store._execute("UPDATE sessions SET accepted = 'x'")
+    sql(store, "UPDATE sessions SET accepted = 'x'")
     store.close()
     flip(path, b"body-07")
     outbox = place.outbox(place.spool.claim())
@@ -343,7 +344,7 @@ def test_a_file_with_a_damaged_row_of_its_own_sessions_is_salvaged(place):
 def test_a_newer_schema_is_left_alone_and_said_so(place):
     path = place.leave(b"1")
     store = Store(path)
-    store._execute("PRAGMA user_version = 99")
+    sql(store, "PRAGMA user_version = 99")
     store.close()
     assert place.keep(place.spool.claim()).path != path
     assert place.warnings.topics == ["too new"] and "upgrade" in place.warnings.told[0][1]
@@ -364,6 +365,6 @@ def test_a_file_that_is_no_database_is_set_aside(place):
 def test_a_replacement_takes_the_reserve_with_it(place):
     outbox = place.outbox(place.spool.claim())
     assert os.path.exists(outbox.path + bounds.RESERVE)
-    fresh = place.keep(place.spool.replacement(outbox._disk.store))
+    fresh = place.keep(place.spool.replacement(outbox.disk.store))
     assert not os.path.exists(outbox.path + bounds.RESERVE)
     assert fresh.path != outbox.path

@@ -70,7 +70,7 @@ def test_threads_that_log_while_the_outbox_closes_again_and_again_lose_nothing(
     def close():
         while logging:
             try:
-                line._outbox._disk.is_slow = is_slow
+                line._outbox.disk.is_slow = is_slow
                 session.close(0)
             except Exception as failure:
                 failures.append(failure)
@@ -102,7 +102,7 @@ def test_sessions_that_come_and_go_leave_nothing_behind(collector, open_session)
         session.end()
     del session
     wait_until(lambda: lasting.log_event("another") or len(outbox_of(lasting).entries()) == 1)
-    store = outbox_of(lasting)._disk.store
+    store = outbox_of(lasting).disk.store
     assert [entry.local_id for entry in store.entries()] == [lasting.local_id]
 
 

@@ -26,13 +26,13 @@ class Kept(object):
         self.keeper = Keeper(self.outbox, spool.replacement, self.append)
         self.now = float(int(monotonic()))
         self.syncs = 0
-        sync = self.outbox.sync
+        sync = self.outbox.upkeep.sync
 
         def counted():
             self.syncs += 1
             sync()
 
-        self.outbox.sync = counted
+        self.outbox.upkeep.sync = counted
 
     def append(self, outbox, entry, fields):
         outbox.append(entry, kinds.EVENT, exceptions.encode_cut(fields))
@@ -142,7 +142,7 @@ def test_losses_are_told_while_the_disk_refuses_too(kept):
     lost = kept.box.entry.dropped
     assert lost > 0
     kept.step(SYNC_SECONDS)
-    youngest = kept.outbox._disk.memory.some(1000)[-1]
+    youngest = kept.outbox.disk.memory.some(1000)[-1]
     assert youngest.body == build.encode(build.dropped(lost))
 
 

@@ -1,29 +1,31 @@
-"""Promises about what a dead process left: who takes it over, what it is called, that it arrives.
+"""Promises about what a dead process left: who adopts it, how its end is told, that it arrives.
 
-A process dies here by letting go of its file without a word, as sqlite's lock does at kill -9.
+A process dies here by letting go of its file without a word, as happens at kill -9.
 """
 
 from __future__ import absolute_import, division
 
+import os
+
 import pytest
-from tools.memory_server import lose_answer
+from tools.memory_server import lose_answer, text
 from tools.sending import Bench
 
 from datacat import _compat
-from datacat.outbox.spool import identity_of
+from datacat.outbox.spool import SpoolUnusable, identity_of
 from datacat.records import kinds
 from datacat.sending import adoption
 
 
 @pytest.fixture
-def bench(tmp_path):
-    """Makes benches on one folder; all speak to the server of the first."""
+def process(tmp_path):
+    """Makes the benches of processes that share a folder and a server."""
     made = []
 
     def make(**options):
         if made:
             options.update(server=made[0].server, world=made[0].world)
-        made.append(Bench(str(tmp_path / "spool"), looks=True, **options))
+        made.append(Bench(str(tmp_path / "spool"), adopts=True, **options))
         return made[-1]
 
     yield make
@@ -31,9 +33,14 @@ def bench(tmp_path):
         each.die()
 
 
-def log(line, entry, *names):
+def log(bench, entry, *names):
     for name in names:
-        line.event(entry, name)
+        bench.event(entry, name)
+
+
+def outboxes(bench):
+    """Return the names of the outbox files in a bench's folder."""
+    return [name for name in os.listdir(bench.folder) if name.endswith(".outbox")]
 
 
 def crash_event(server, server_id):
@@ -46,38 +53,38 @@ def crash_event(server, server_id):
     return found[0]["data"]
 
 
-def other_with(bench, *names):
-    """A bench that logged so much into a session of its own; return it and the session's entry."""
-    line = bench()
-    entry = line.session()
-    log(line, entry, *names)
-    return line, entry
+def process_with(process, *names):
+    """Return the bench of a process that logged into a session, and the session's entry."""
+    bench = process()
+    entry = bench.session()
+    log(bench, entry, *names)
+    return bench, entry
 
 
 # -- adopting
 
 
 @pytest.mark.parametrize("classic", [False, True])
-def test_what_a_dead_process_left_is_delivered_in_order_and_its_crash_recorded(bench, classic):
-    dead = bench(classic=classic)
+def test_what_a_dead_process_left_is_delivered_in_order_and_its_crash_recorded(process, classic):
+    dead = process(classic=classic)
     left = dead.session()
     log(dead, left, "one", "two")
-    alive = bench()
+    alive = process()
     dead.die()
     alive.session()
     alive.drain()
     alive.run(5)
     assert alive.server.names(left.server_id) == ["one", "two", "session_crashed_detected"]
-    held = alive.server.sessions[left.server_id]
-    assert held["ended_at"]
-    assert classic or held["crashed"]
+    stored = alive.server.sessions[left.server_id]
+    assert stored["ended_at"]
+    assert classic or stored["crashed"]
     assert len(alive.sender.outboxes) == 1  # the adopted one is over and closed
-    assert len(alive.spool._paths()) == 1  # and deleted
+    assert len(outboxes(alive)) == 1  # and deleted
 
 
-def test_a_living_process_s_outbox_is_left_alone(bench):
-    other, entry = other_with(bench, "one")
-    alive = bench()
+def test_a_living_processs_outbox_is_left_alone(process):
+    other, entry = process_with(process, "one")
+    alive = process()
     alive.session()
     alive.run(130)
     assert alive.server.names(entry.server_id) == []
@@ -85,16 +92,16 @@ def test_a_living_process_s_outbox_is_left_alone(bench):
     assert other.server.names(entry.server_id) == ["one"]
 
 
-def test_nothing_is_adopted_before_the_server_is_known_to_be_there(bench):
-    dead, _ = other_with(bench, "one")
-    alive = bench()
+def test_nothing_is_adopted_before_the_server_is_known_to_be_there(process):
+    dead, _ = process_with(process, "one")
+    alive = process()
     dead.die()
     alive.run(200)
     assert len(alive.sender.outboxes) == 1
 
 
-def test_an_own_open_goes_before_the_look_for_the_dead(bench, monkeypatch):
-    alive = bench(classic=True)
+def test_an_own_open_goes_before_adoption(process, monkeypatch):
+    alive = process(classic=True)
     alive.session()
     alive.run(1)
     alive.world.pass_(61)
@@ -102,35 +109,33 @@ def test_an_own_open_goes_before_the_look_for_the_dead(bench, monkeypatch):
     monkeypatch.setattr(
         alive.spool,
         "survey",
-        lambda held: (opened_then.append(len(alive.server.sessions)) or survey(held)),
+        lambda mine: opened_then.append(len(alive.server.sessions)) or survey(mine),
     )
     alive.session()
     alive.run(1)
     assert opened_then == [2]
 
 
-def test_dead_outboxes_are_looked_for_once_a_minute_however_busy_the_process_is(
-    bench, monkeypatch
-):
-    alive = bench()
+def test_free_outboxes_are_adopted_once_a_minute_however_busy_the_process_is(process, monkeypatch):
+    alive = process()
     mine = alive.session()
-    looks = []
+    surveys = []
     survey = alive.spool.survey
     monkeypatch.setattr(
-        alive.spool, "survey", lambda held: looks.append(alive.world.now) or survey(held)
+        alive.spool, "survey", lambda mine: surveys.append(alive.world.now) or survey(mine)
     )
     for _ in range(700):
         log(alive, mine, "busy")
         log(alive, mine, "busy")
         alive.world.pass_(0.3)
         alive.step()
-    assert len(looks) == 4
-    assert min(after - before for before, after in zip(looks, looks[1:])) >= 60
+    assert len(surveys) == 4
+    assert min(after - before for before, after in zip(surveys, surveys[1:])) >= 60
 
 
-def test_an_adopted_session_gets_every_tenth_send_while_the_own_one_is_busy(bench):
-    dead, left = other_with(bench, *["old"] * 3)
-    alive = bench()
+def test_an_adopted_session_gets_every_tenth_send_while_the_own_one_is_busy(process):
+    dead, left = process_with(process, *["old"] * 3)
+    alive = process()
     dead.die()
     mine = alive.session()
     log(alive, mine, *["new"] * 500)
@@ -139,54 +144,48 @@ def test_an_adopted_session_gets_every_tenth_send_while_the_own_one_is_busy(benc
         assert alive.step() == 0.0
         alive.world.pass_(0.2)
         names = alive.server.names(mine.server_id)
-    assert 10 < len(names) < 80  # two looks at the first old one, with 2 s between
+    assert 10 < len(names) < 80  # two read-backs of the first old one, with 2 s between
 
 
-def test_the_head_of_an_adopted_outbox_that_had_arrived_is_not_sent_again(bench):
-    dead, left = other_with(bench, "one", "two")
+def test_the_head_of_an_adopted_outbox_that_had_arrived_is_not_sent_again(process):
+    dead, left = process_with(process, "one", "two")
     dead.server.concerned = lambda request: request.path.endswith("/events")
     dead.server.next_faults = [lose_answer]
     dead.step()
-    alive = bench()
+    alive = process()
     dead.die()
     alive.session()
     alive.run(20)
     assert alive.server.names(left.server_id) == ["one", "two", "session_crashed_detected"]
 
 
-def test_the_crash_of_a_session_with_nothing_waiting_is_no_doubtful_head(bench):
-    dead, left = other_with(bench)
-    alive = bench()
+def test_the_crash_of_a_session_with_nothing_waiting_is_not_in_doubt(process):
+    dead, left = process_with(process)
+    alive = process()
     dead.die()
     alive.session()
     alive.run(1.0)
     assert alive.server.names(left.server_id) == ["session_crashed_detected"]
 
 
-def test_an_adopted_outbox_whose_last_record_is_buried_is_let_go_too(bench):
-    dead, left = other_with(bench)
+def test_an_adopted_outbox_whose_last_record_is_buried_is_closed_too(process):
+    dead, left = process_with(process)
     dead.end(left)
-    alive = bench()
+    alive = process()
     dead.die()
     alive.server.concerned = lambda request: request.path.endswith("/end")
-    alive.server.fault = lambda server, request: _refused()
+    alive.server.fault = lambda server, request: text(400, "Invalid request body\n")
     alive.session()
     alive.run(30)
     assert len(alive.sender.outboxes) == 1
 
 
-def _refused():
-    from tools.memory_server import text
-
-    return text(400, "Invalid request body\n")
-
-
-def test_a_session_that_said_goodbye_is_no_crash(bench):
-    dead, left = other_with(bench, "one")
+def test_a_session_that_said_goodbye_is_no_crash(process):
+    dead, left = process_with(process, "one")
     dead.end(left)
     closed = dead.session()
     dead.outbox.say_goodbye(closed, "closed")
-    alive = bench()
+    alive = process()
     dead.die()
     alive.session()
     alive.run(20)
@@ -196,10 +195,10 @@ def test_a_session_that_said_goodbye_is_no_crash(bench):
     assert len(alive.sender.outboxes) == 1
 
 
-def test_a_session_that_was_inherited_by_a_fork_is_not_declared_dead_by_the_heir_s_death(bench):
-    dead = bench()
+def test_a_session_that_a_fork_inherited_is_not_declared_dead_by_the_heirs_death(process):
+    dead = process()
     left = dead.session(inherited=1)
-    alive = bench()
+    alive = process()
     dead.die()
     alive.session()
     alive.run(20)
@@ -207,11 +206,11 @@ def test_a_session_that_was_inherited_by_a_fork_is_not_declared_dead_by_the_heir
     assert "ended_at" not in alive.server.sessions[left.server_id]
 
 
-def test_an_outbox_whose_process_lives_on_in_a_child_is_not_adopted(bench, monkeypatch):
-    dead, left = other_with(bench, "one")
-    heir = bench()
+def test_an_outbox_whose_process_lives_on_in_a_child_is_not_adopted(process, monkeypatch):
+    dead, left = process_with(process, "one")
+    heir = process()
     heir_store = heir.spool.create(parent=identity_of(dead.outbox.path))
-    alive = bench()
+    alive = process()
     dead.die()
     alive.session()
     alive.run(70)
@@ -221,11 +220,11 @@ def test_an_outbox_whose_process_lives_on_in_a_child_is_not_adopted(bench, monke
     assert alive.server.names(left.server_id) == ["one", "session_crashed_detected"]
 
 
-def test_a_session_that_never_reached_the_server_is_opened_told_and_ended(bench):
-    dead = bench()
+def test_a_session_that_never_reached_the_server_is_opened_told_and_ended(process):
+    dead = process()
     left = dead.session(opened=False)
     log(dead, left, "one")
-    alive = bench()
+    alive = process()
     dead.die()
     alive.session()
     alive.run(30)
@@ -234,16 +233,73 @@ def test_a_session_that_never_reached_the_server_is_opened_told_and_ended(bench)
     assert alive.server.sessions["server-2"]["crashed"]
 
 
-def test_closing_leaves_the_rest_of_an_adopted_outbox_to_the_next_process(bench):
-    dead, left = other_with(bench, "one")
-    alive = bench()
+def test_a_folder_that_cannot_be_used_is_no_bug_and_tried_again_in_a_minute(process, monkeypatch):
+    """A process that found no place for its outbox has a spool all the same."""
+    dead, left = process_with(process, "one")
+    alive = process()
+    dead.die()
+    tries = []
+
+    def unusable(mine):
+        tries.append(alive.world.now)
+        raise SpoolUnusable("no permission")
+
+    monkeypatch.setattr(alive.spool, "survey", unusable)
+    alive.session()
+    alive.run(130)
+    assert len(tries) == 3 and alive.warnings.said == []
+    monkeypatch.undo()
+    alive.run(70)
+    assert alive.server.names(left.server_id) == ["one", "session_crashed_detected"]
+
+
+def test_an_unusable_folder_condemns_nobody(process, monkeypatch):
+    """Whether a forked child lives on with the sessions cannot be seen without it."""
+    ended, left = process_with(process)
+    successor = ended.again(adopts=True)
+
+    def unusable(mine):
+        raise SpoolUnusable("no permission")
+
+    monkeypatch.setattr(successor.spool, "survey", unusable)
+    successor.session()
+    successor.run(130)
+    assert successor.outbox.find(left.local_id).goodbye is None
+    successor.die()
+
+
+def test_an_outbox_that_could_not_be_taken_over_is_free_again_for_the_next_try(
+    process, monkeypatch
+):
+    dead, left = process_with(process, "one")
+    alive = process()
+    dead.die()
+    condemn, broken = adoption.condemn, [RuntimeError()]
+
+    def condemn_in_vain(outbox, entries, notes):
+        if entries and broken:
+            raise broken.pop()
+        condemn(outbox, entries, notes)
+
+    monkeypatch.setattr(adoption, "condemn", condemn_in_vain)
+    alive.warnings.expected.add("fault")
+    alive.session()
+    alive.run(5)
+    assert not broken and len(alive.sender.outboxes) == 1
+    alive.run(70)
+    assert alive.server.names(left.server_id) == ["one", "session_crashed_detected"]
+
+
+def test_closing_leaves_the_rest_of_an_adopted_outbox_to_the_next_process(process):
+    dead, left = process_with(process, "one")
+    alive = process()
     dead.die()
     alive.session()
     while len(alive.sender.outboxes) == 1:
         alive.step()
     alive.sender.close_adopted()
     assert len(alive.sender.outboxes) == 1
-    next_one = bench()
+    next_one = process()
     next_one.session()
     next_one.run(20)
     assert next_one.server.names(left.server_id) == ["one", "session_crashed_detected"]
@@ -252,9 +308,9 @@ def test_closing_leaves_the_rest_of_an_adopted_outbox_to_the_next_process(bench)
 # -- continuing
 
 
-def test_a_continued_outbox_s_old_sessions_are_judged_delivered_and_forgotten(bench):
-    line, left = other_with(bench, "one")
-    successor = line.again(looks=True)
+def test_a_continued_outboxs_old_sessions_are_judged_delivered_and_forgotten(process):
+    ended, left = process_with(process, "one")
+    successor = ended.again(adopts=True)
     mine = successor.session()
     successor.run(20)
     assert successor.server.names(left.server_id) == ["one", "session_crashed_detected"]
@@ -262,9 +318,9 @@ def test_a_continued_outbox_s_old_sessions_are_judged_delivered_and_forgotten(be
     successor.die()
 
 
-def test_a_new_session_that_gets_a_forgotten_one_s_number_is_alive(bench):
-    line, _ = other_with(bench, "one")
-    successor = line.again(looks=True)
+def test_a_new_session_that_gets_a_forgotten_ones_number_is_alive(process):
+    ended, _ = process_with(process, "one")
+    successor = ended.again(adopts=True)
     successor.link.succeeded()
     successor.run(20)
     assert successor.outbox.entries() == []
@@ -276,17 +332,17 @@ def test_a_new_session_that_gets_a_forgotten_one_s_number_is_alive(bench):
     successor.die()
 
 
-def test_a_continued_session_is_told_nothing_of_its_life(bench):
-    line, left = other_with(bench, "one")
-    line.run(1)
-    before = len(line.server.sent_to("/heartbeat"))
-    successor = line.again()
+def test_a_continued_session_gets_no_heartbeats(process):
+    ended, left = process_with(process, "one")
+    ended.run(1)
+    before = len(ended.server.sent_to("/heartbeat"))
+    successor = ended.again()
     successor.run(60)
     assert len(successor.server.sent_to("/heartbeat")) == before
     successor.die()
 
 
-# -- what is known of a death
+# -- what is known about an end
 
 
 class Facts(object):
@@ -308,7 +364,7 @@ def test_a_plain_death_is_what_servers_call_it():
     }
 
 
-def test_a_death_in_a_hang_and_a_reboot_are_told_apart():
+def test_a_death_in_a_hang_and_a_reboot_are_distinguished():
     assert facts({"boot": "b"}, "b", hung=1)["reason"] == "killed_while_hung"
     assert facts({"boot": "a"}, "b")["reason"] == "machine_restarted"
     assert facts({"boot": "a"}, "b", hung=1) == {
@@ -324,10 +380,10 @@ def test_a_reboot_is_not_guessed_where_a_boot_is_unknown(notes, boot):
     assert facts(notes, boot)["rebooted"] is False
 
 
-def test_a_continued_outbox_s_dead_process_is_the_one_before_not_this_one(bench):
-    line, left = other_with(bench)
-    line.outbox.note(process="77", boot="another boot")
-    successor = line.again(looks=True, predecessor={"process": "77", "boot": "another boot"})
+def test_a_continued_outboxs_dead_process_is_the_one_before_not_this_one(process):
+    ended, left = process_with(process)
+    ended.outbox.note(process="77", boot="another boot")
+    successor = ended.again(adopts=True, predecessor={"process": "77", "boot": "another boot"})
     successor.outbox.note(**adoption.describe_owner())
     successor.session()
     successor.run(20)
@@ -337,9 +393,9 @@ def test_a_continued_outbox_s_dead_process_is_the_one_before_not_this_one(bench)
     successor.die()
 
 
-def test_when_the_dead_process_last_lived_is_told(bench):
-    dead, left = other_with(bench, "one")
-    alive = bench()
+def test_when_the_dead_process_last_lived_is_told(process):
+    dead, left = process_with(process, "one")
+    alive = process()
     dead.die()
     alive.session()
     alive.run(20)
@@ -347,8 +403,8 @@ def test_when_the_dead_process_last_lived_is_told(bench):
     assert told.endswith("Z") and told > kinds.rfc3339(10**15)
 
 
-def test_a_verdict_is_given_once(bench):
-    dead, left = other_with(bench)
+def test_a_crash_is_recorded_once(process):
+    dead, left = process_with(process)
     outbox = dead.outbox
     for _ in range(3):
         adoption.condemn(outbox, outbox.entries(), {})
@@ -357,8 +413,8 @@ def test_a_verdict_is_given_once(bench):
     assert len(dead.server.sent_to("/crash")) == 1
 
 
-def test_a_session_withdrawn_meanwhile_is_not_judged(bench):
-    dead, left = other_with(bench)
+def test_a_session_withdrawn_meanwhile_is_not_judged(process):
+    dead, left = process_with(process)
     dead.outbox.forget(left)
     adoption.condemn(dead.outbox, [left], {})
     assert dead.outbox.entries() == []

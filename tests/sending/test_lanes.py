@@ -1,23 +1,28 @@
-"""Promises of whose turn it is, of waiting and hurrying, and of noticing a growing backlog."""
+"""Promises of the lanes: whose turn it is, pauses, and what is known of an oldest record."""
 
 from __future__ import absolute_import, division
 
 import collections
 
 import pytest
+from hypothesis import settings, strategies
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from datacat import errors
-from datacat.sending import lanes
+from datacat.records import kinds
+from datacat.sending.lanes import ADOPTED_TURN, Lane, Lanes
 
 AWAY = errors.NotSent("refused")
-CUT = errors.OutcomeUnknown("cut")
-FAULT = errors.ServerFault("oops", status=500)
-Head = collections.namedtuple("Head", "captured")
+BUSY = errors.ServerBusy("busy", retry_after=60.0)
+Head = collections.namedtuple("Head", "number captured kind")
 
 
 class Entry(object):
-    def __init__(self, number, server_id="id", waiting=1, restoring=0, goodbye=None):
+    """As much of an outbox's entry as a lane needs."""
+
+    def __init__(self, number=1, server_id="id", waiting=1, restoring=0, goodbye=None):
         self.number = number
+        self.captured = 100
         self.server_id = server_id
         self.waiting = waiting
         self.restoring = restoring
@@ -25,210 +30,381 @@ class Entry(object):
 
 
 class Outbox(object):
-    """As much of one as a lane looks at."""
+    """As much of an outbox as lanes need: each session's oldest record is its entry's."""
 
-    def __init__(self, captured):
-        self.captured = captured
+    def __init__(self):
         self.asked = 0
+        self.forgotten = set()
 
-    def head(self, number):
+    def has(self, entry):
+        return entry not in self.forgotten
+
+    def head(self, entry):
         self.asked += 1
-        return Head(self.captured) if self.captured else None
-
-
-def lane(number, captured=100, adopted=False, due=0.0, **columns):
-    made = lanes.Lane(Outbox(captured), Entry(number, **columns), adopted)
-    made.due = due
-    return made
-
-
-def chosen(*candidates, **options):
-    found = lanes.choose(candidates, options.get("now", 1000.0), options.get("turn", 0))
-    return found and found.entry.number
+        return Head(1, entry.captured, kinds.EVENT) if self.has(entry) else None
 
 
 def half():
     return 0.5
 
 
+@pytest.fixture
+def outbox():
+    return Outbox()
+
+
+@pytest.fixture
+def lanes():
+    return Lanes()
+
+
+@pytest.fixture
+def add(lanes, outbox):
+    """Adds a lane whose oldest record was captured then: add(captured, number, ...)."""
+
+    def one(captured=100, number=1, is_adopted=False, **columns):
+        return lanes.add(outbox, Entry(number, **columns), captured, is_adopted)
+
+    return one
+
+
+def turns(lanes, count, now=1000.0):
+    """Return the numbers of the sessions that have the next turns, served without any change."""
+    found = []
+    for _ in range(count):
+        lane = lanes.next(now)
+        found.append(lane.entry.number)
+        lanes.served(lane)
+    return found
+
+
 # -- whose turn
 
 
-def test_the_oldest_record_goes_first():
-    assert chosen(lane(1, 300), lane(2, 100), lane(3, 200)) == 2
+def test_the_oldest_record_goes_first(lanes, add):
+    add(300, 1), add(100, 2), add(200, 3)
+    assert lanes.next(0.0).entry.number == 2
 
 
-def test_an_open_goes_before_older_records():
-    assert chosen(lane(1, 100), lane(2, 300, server_id=None)) == 2
+def test_an_open_goes_before_older_records(lanes, add):
+    add(100, 1), add(300, 2, server_id=None)
+    assert lanes.next(0.0).entry.number == 2
 
 
-def test_a_lane_that_waits_holds_back_only_itself():
-    assert chosen(lane(1, 100, due=1000.1), lane(2, 300)) == 2
-    assert chosen(lane(1, 100, due=1000.0), lane(2, 300)) == 1
+def test_nobody_has_a_turn_where_there_is_no_lane(lanes):
+    assert lanes.next(0.0) is None and lanes.next_due() is None
 
 
-def test_a_lane_without_work_has_no_turn():
-    assert chosen(lane(1, waiting=0)) is None
-    assert chosen() is None
+def test_the_turn_stays_with_a_lane_until_it_is_served(lanes, add):
+    add(100, 1), add(200, 2)
+    assert [lanes.next(0.0).entry.number for _ in range(3)] == [1, 1, 1]
 
 
-def test_a_lost_session_s_state_is_work_though_no_record_waits():
-    assert chosen(lane(1, waiting=0, restoring=1)) == 1
-    assert chosen(lane(1, waiting=0, restoring=1, server_id=None)) is None
+def test_after_its_turn_a_lane_is_placed_by_its_next_record(lanes, add):
+    first = add(100, 1)
+    add(200, 2)
+    first.move_on()
+    first.entry.captured = 300
+    lanes.served(first)
+    assert lanes.next(0.0).entry.number == 2
 
 
-def test_live_sessions_go_before_adopted_ones_but_every_tenth_turn_is_an_adopted_one_s():
-    candidates = (lane(1, 300), lane(2, 100, adopted=True))
-    turns = [chosen(*candidates, turn=turn) for turn in range(20)]
-    assert turns == ([1] * 9 + [2]) * 2
+def test_a_lane_asks_for_its_oldest_record_once_until_it_moves_on(lanes, add, outbox):
+    lane = add(100, 1)
+    add(200, 2)
+    turns(lanes, 5)
+    assert outbox.asked == 0
+    lane.move_on()
+    turns(lanes, 5)
+    assert outbox.asked == 1
 
 
-def test_an_adopted_turn_goes_to_a_live_session_where_no_adopted_one_is_ready():
-    assert chosen(lane(1), lane(2, adopted=True, due=2000.0), lane(3), turn=9) == 1
-
-
-def test_choosing_asks_for_a_head_once_until_the_lane_moves_on():
-    one, two = lane(1), lane(2)
-    for _ in range(3):
-        chosen(one, two)
-    assert one.outbox.asked == 1
-    one.moved_on()
-    chosen(one, two)
-    assert one.outbox.asked == 2
-
-
-def test_the_next_due_time_is_the_earliest_of_those_with_work():
-    assert lanes.next_due([lane(1, due=5.0), lane(2, due=3.0), lane(3, due=1.0, waiting=0)]) == 3.0
-    assert lanes.next_due([lane(1, waiting=0)]) is None
-
-
-# -- the way to the server
-
-
-def test_nothing_is_known_of_a_server_before_the_first_attempt():
-    assert lanes.Link().online is None
-
-
-def test_a_link_is_online_after_a_success_and_not_after_a_failure():
-    link = lanes.Link()
-    link.succeeded()
-    assert link.online is True
-    link.failed(AWAY, 10.0, half)
-    assert link.online is False and link.last_error is AWAY
-    assert link.due == 10.25
-
-
-def test_one_answer_that_did_not_come_does_not_make_a_server_away_and_a_second_does():
-    link = lanes.Link()
-    link.failed(CUT, 0.0, half)
-    assert link.online is None
-    link.succeeded()
-    link.failed(CUT, 0.0, half)
-    assert link.online is True
-    link.failed(CUT, 0.0, half)
-    assert link.online is False
-
-
-def test_a_success_forgets_the_backoff():
-    link = lanes.Link()
+def test_a_lane_that_is_ready_alone_asks_for_nothing_until_there_is_another(lanes, add, outbox):
+    lane = add(100, 1)
     for _ in range(5):
-        link.failed(AWAY, 10.0, half)
-    assert link.due == 14.0
-    link.succeeded()
-    assert link.due == 0.0
-    link.failed(AWAY, 10.0, half)
-    assert link.due == 10.25
+        lane.move_on()
+        assert turns(lanes, 1) == [1]
+    assert outbox.asked == 0
+    lane.entry.captured = 300
+    add(200, 2)
+    assert lanes.next(0.0).entry.number == 2 and outbox.asked == 1
 
 
-@pytest.mark.parametrize("waiting", [lanes.Link, lambda: lane(1)])
-def test_a_hurry_cuts_a_backoff_short_but_never_a_retry_after(waiting):
-    one = waiting()
-    one.failed(AWAY, 10.0, half)
-    one.hurry()
-    assert one.due == 0.0
-    one.failed(errors.ServerBusy("busy", retry_after=60.0), 10.0, half)
-    one.hurry()
-    assert one.due == 70.0
+def test_a_session_that_was_opened_alone_gives_way_to_the_next_open(lanes, add):
+    lane = add(100, 1, server_id=None)
+    lane.entry.server_id = "id"
+    lane.move_on()
+    lanes.served(lane)
+    add(200, 2, server_id=None)
+    assert lanes.next(0.0).entry.number == 2
 
 
-def test_a_hurry_does_not_cut_a_quiet_period_short():
-    one = lane(1)
-    one.wait(12.0)
-    one.hurry()
-    assert one.due == 12.0
+def test_live_sessions_go_before_adopted_ones_but_every_tenth_turn_is_an_adopted_ones(lanes, add):
+    add(300, 1), add(100, 2, is_adopted=True)
+    assert turns(lanes, 20) == ([1] * 9 + [2]) * 2
 
 
-# -- a record's fate
+def test_an_adopted_ones_turn_goes_to_a_live_session_where_no_adopted_one_is_ready(lanes, add):
+    add(100, 1)
+    paused = add(100, 2, is_adopted=True)
+    paused.wait(2000.0)
+    lanes.served(paused)
+    assert turns(lanes, 2 * ADOPTED_TURN) == [1] * 2 * ADOPTED_TURN
 
 
-def test_a_record_is_poison_after_ten_blames_over_ten_minutes_and_the_next_starts_afresh():
-    one = lane(1)
+# -- nothing to send
+
+
+def test_a_lane_without_work_has_neither_turn_nor_due_time(lanes, add):
+    lane = add(100, 1)
+    lane.entry.waiting = 0
+    lane.wait(1060.0)
+    lanes.served(lane)
+    assert lanes.next(2000.0) is None and lanes.next_due() is None
+
+
+def test_an_idle_lane_is_ready_again_once_it_gets_a_record(lanes, outbox, add):
+    lane = add(100, 1)
+    lane.entry.waiting = 0
+    lanes.served(lane)
+    assert lanes.next(1000.0) is None and lanes.next_due() is None
+    lane.entry.waiting = 1
+    assert lanes.add(outbox, lane.entry, 200, False) is lane
+    assert lanes.next(1000.0) is lane and lane.captured == 200
+
+
+def test_a_record_does_not_end_a_pause(lanes, outbox, add):
+    lane = add(100, 1)
+    lane.wait(1060.0)
+    lanes.served(lane)
+    lanes.add(outbox, lane.entry, 200, False)
+    assert lanes.next(1000.0) is None and lanes.next_due() == 1060.0
+
+
+def test_a_lost_sessions_state_is_work_though_no_record_waits(lanes, add):
+    lane = add(100, 1, waiting=0, restoring=1)
+    lanes.served(lane)
+    assert lanes.next(0.0) is lane
+    lane.entry.server_id = None
+    lanes.served(lane)
+    assert lanes.next(0.0) is None
+
+
+def test_a_forgotten_session_has_no_turn_after_its_next_one(lanes, add, outbox):
+    lane = add(100, 1)
+    outbox.forgotten.add(lane.entry)
+    lane.captured = None
+    lane.wait(1001.0)
+    lanes.served(lane)
+    assert lanes.next(1001.0) is None and lanes.next_due() is None
+
+
+def test_the_lanes_of_a_closed_outbox_are_gone(lanes, add, outbox):
+    add(100, 1, is_adopted=True)
+    lanes.drop(outbox)
+    assert lanes.next(0.0) is None and not lanes.busy()
+
+
+def test_an_outbox_has_lanes_as_long_as_something_of_an_adopted_session_waits(lanes, add, outbox):
+    lane = add(100, 1, is_adopted=True)
+    assert lanes.has_any_of(outbox)
+    lane.entry.waiting = 0
+    lanes.served(lane)
+    assert not lanes.has_any_of(outbox)
+
+
+def test_the_lanes_of_forgotten_sessions_do_not_pile_up(lanes, outbox):
+    for number in range(1000):
+        lane = lanes.add(outbox, Entry(number), 100, False)
+        lane.entry.waiting = 0
+        lanes.served(lane)
+        outbox.forgotten.add(lane.entry)
+    assert len(lanes) < 200
+
+
+def test_an_idle_session_that_said_goodbye_keeps_no_state_in_memory(lanes, add):
+    lane = add(100, 1, goodbye="ended")
+    lane.merged = {"a": 1}
+    lane.entry.waiting = 0
+    lanes.served(lane)
+    assert lane.merged is None
+
+
+# -- pauses
+
+
+def test_a_lane_that_waits_delays_only_itself(lanes, add):
+    waiting = add(100, 1)
+    add(300, 2)
+    waiting.wait(1000.1)
+    lanes.served(waiting)
+    assert lanes.next(1000.0).entry.number == 2
+    assert lanes.next(1000.1).entry.number == 1
+
+
+def test_the_next_due_time_is_the_earliest_of_all_pauses(lanes, add):
+    for number, due, patient in ((1, 5.0, True), (2, 3.0, False), (3, 4.0, True)):
+        lane = add(100, number)
+        lane.wait(due, patient)
+        lanes.served(lane)
+    assert lanes.next_due() == 3.0
+
+
+def test_hurrying_ends_a_backoff_but_never_a_retry_after_or_a_quiet_period(lanes, add):
+    for number, fail in (
+        (1, lambda lane: lane.failed(AWAY, 10.0, half)),
+        (2, lambda lane: lane.failed(BUSY, 10.0, half)),
+        (3, lambda lane: lane.wait(12.0)),
+    ):
+        lane = add(100, number)
+        fail(lane)
+        lanes.served(lane)
+    assert lanes.next(10.0) is None
+    lanes.hurry()
+    assert lanes.next(10.0).entry.number == 1
+    assert sorted(lane.due for lane in lanes.busy()) == [0.0, 12.0, 70.0]
+
+
+# -- the oldest record
+
+
+@pytest.fixture
+def lane(outbox):
+    return Lane(outbox, Entry(), False)
+
+
+def test_a_record_is_poison_with_its_tenth_blame_over_ten_minutes_and_the_next_starts_afresh(lane):
     for now in range(9):
-        one.blame(now * 70.0)
-    assert not one.is_poisoned(630.0)
-    one.blame(630.0)
-    assert one.is_poisoned(630.0)
-    one.moved_on()
-    assert not one.is_poisoned(630.0)
+        lane.blame(now * 70.0)
+    assert not lane.would_be_poisoned(599.9)
+    assert lane.would_be_poisoned(600.0)
+    lane.move_on()
+    assert not lane.would_be_poisoned(630.0)
 
 
-def test_failures_that_were_not_the_record_s_do_not_count():
-    one = lane(1)
+def test_failures_that_were_not_the_records_do_not_count(lane):
     for now in range(100):
-        one.failed(AWAY, now * 10.0, half)
-    assert not one.is_poisoned(1000.0)
+        lane.failed(AWAY, now * 10.0, half)
+    assert not lane.would_be_poisoned(1000.0)
 
 
-def test_the_third_refusal_in_a_row_with_the_same_words_is_suspicious():
-    one = lane(1)
-    assert [one.refused("no") for _ in range(4)] == [False, False, True, True]
-    assert [one.refused(words) for words in ("yes", "no", "no")] == [False, False, False]
-    one.not_suspicious()
-    assert one.refused("no") is False
+def test_refusals_are_counted_as_long_as_they_have_the_same_words(lane):
+    words = ["no", "no", "no", "yes", "no", "no"]
+    assert [lane.count_refusal(each) for each in words] == [1, 2, 3, 1, 1, 2]
+    lane.trust()
+    assert lane.count_refusal("no") == 1
 
 
-def test_finding_out_is_over_after_three_failures_or_a_minute():
-    doubt = lanes.Doubt(None)
-    assert not doubt.is_over(FAULT, 1e9)
-    doubt.failed(10.0)
-    assert not doubt.is_over(FAULT, 69.0)
-    assert doubt.is_over(FAULT, 70.0)
-    doubt.failed(11.0)
-    doubt.failed(12.0)
-    assert doubt.is_over(FAULT, 12.0)
+def test_a_suspected_head_is_in_doubt_until_it_is_out_of_the_way(lane):
+    head = Head(7, 100, kinds.EVENT)
+    lane.suspect_head()
+    doubt = lane.doubt_about(head)
+    assert doubt.number == 7 and doubt.error is None
+    assert lane.doubt_about(head) is doubt
+    assert lane.doubt_about(head._replace(number=8)) is None
 
 
-# -- the backlog
+@pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END, kinds.CRASH])
+def test_a_suspected_head_that_is_simply_repeated_is_in_no_doubt(lane, kind):
+    lane.suspect_head()
+    assert lane.doubt_about(Head(1, 100, kind)) is None
 
 
-def seen(*samples):
-    backlog = lanes.Backlog()
-    return [backlog.is_due(now) and backlog.grows(waiting, now) for now, waiting in samples]
+@pytest.mark.parametrize("columns", [{"server_id": None}, {"restoring": 1}])
+def test_the_head_of_a_session_that_is_still_to_be_opened_is_in_no_doubt(outbox, columns):
+    lane = Lane(outbox, Entry(**columns), False)
+    lane.suspect_head()
+    assert lane.doubt_about(Head(1, 100, kinds.EVENT)) is None
 
 
-def test_more_accepted_than_delivered_for_ten_minutes_is_noticed_and_not_before():
-    assert seen((0, 10), (299, 20), (300, 20), (599, 30), (600, 30)) == [
-        False,
-        False,
-        False,
-        False,
-        True,
-    ]
+def test_a_session_may_be_opened_again_ten_minutes_after_the_last_time(lane):
+    assert lane.may_reopen(0.0)
+    lane.reopened_at = 100.0
+    assert not lane.may_reopen(699.9)
+    assert lane.may_reopen(700.0)
 
 
-def test_a_burst_that_is_being_worked_off_is_no_backlog():
-    assert seen((0, 10), (300, 9000), (600, 5000), (900, 1000)) == [False] * 4
+# -- heaps beside a plain search
 
 
-def test_a_steady_number_of_waiting_records_is_no_backlog():
-    assert seen((0, 50), (300, 50), (600, 50), (900, 50)) == [False] * 4
+class Choosing(RuleBasedStateMachine):
+    """Whatever happens, the heaps choose as a search through all lanes would."""
+
+    def __init__(self):
+        super(Choosing, self).__init__()
+        self.lanes = Lanes()
+        self.outboxes = [Outbox(), Outbox()]
+        self.all = []
+        self.now = 1000.0
+        self.served = 0
+
+    def lane(self, number):
+        return self.all[number % len(self.all)] if self.all else None
+
+    @rule(captured=strategies.integers(1, 9), adopted=strategies.booleans())
+    def a_session_comes(self, captured, adopted):
+        outbox = self.outboxes[adopted]
+        entry = Entry(len(self.all), server_id=None if captured % 3 == 0 else "id")
+        entry.captured = captured
+        self.all.append(self.lanes.add(outbox, entry, captured, adopted))
+
+    @rule(number=strategies.integers(0, 99), captured=strategies.integers(1, 9))
+    def an_idle_session_gets_a_record(self, number, captured):
+        lane = self.lane(number)
+        if lane is not None and lane.entry.waiting == 0:
+            lane.entry.waiting = 1
+            place = self.all.index(lane)
+            lane.entry.captured = captured
+            self.all[place] = self.lanes.add(lane.outbox, lane.entry, captured, lane.is_adopted)
+
+    @rule(
+        captured=strategies.integers(1, 9),
+        waiting=strategies.integers(0, 2),
+        pause=strategies.sampled_from([0, 0, 0.5, 3.0]),
+        patient=strategies.booleans(),
+    )
+    def one_is_served(self, captured, waiting, pause, patient):
+        lane = self.lanes.next(self.now)
+        if lane is None:
+            return
+        lane.entry.captured = captured
+        lane.entry.server_id = "id"
+        lane.entry.waiting = waiting
+        lane.move_on()
+        if pause:
+            lane.wait(self.now + pause, patient)
+        self.lanes.served(lane)
+        self.served += 1
+
+    @rule(seconds=strategies.sampled_from([0.4, 1.0, 10.0]))
+    def time_passes(self, seconds):
+        self.now += seconds
+
+    @rule()
+    def somebody_flushes(self):
+        self.lanes.hurry()
+
+    @invariant()
+    def the_choice_is_that_of_a_search(self):
+        chosen = self.lanes.next(self.now)
+        ready = [lane for lane in self.all if lane.entry.waiting and lane.due <= self.now]
+        if not ready:
+            assert chosen is None
+            return
+        adopted_first = self.served % ADOPTED_TURN == ADOPTED_TURN - 1
+
+        def place(lane):
+            entry = lane.entry
+            is_open = entry.server_id is not None
+            return lane.is_adopted != adopted_first, is_open, entry.captured
+
+        assert place(chosen) == min(map(place, ready))
+
+    @invariant()
+    def the_due_time_is_that_of_a_search(self):
+        paused = [lane.due for lane in self.all if lane.entry.waiting and lane.due > self.now]
+        assert self.lanes.next_due() == (min(paused) if paused else None)
 
 
-def test_a_moment_without_waiting_records_begins_the_ten_minutes_again():
-    backlog = lanes.Backlog()
-    backlog.grows(1, 0.0)
-    backlog.grows(2, 300.0)
-    backlog.is_over()
-    assert not backlog.grows(3, 600.0)
-    assert not backlog.grows(4, 900.0)
-    assert backlog.grows(5, 1200.0)
+TestChoosing = Choosing.TestCase
+TestChoosing.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

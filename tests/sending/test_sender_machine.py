@@ -1,13 +1,14 @@
-"""One line for the sender, whatever befalls it: all that was accepted arrives, once, in order.
+"""Whatever befalls the sender, everything that was accepted arrives, once and in order.
 
 Hypothesis logs, breaks the server in every way, lets somebody else write, time pass, this and
-other processes die; what arrived is read from the server, what was accepted from the test's own
+other processes die.  What arrived is read from the server, what was accepted from the test's own
 list.
 """
 
 from __future__ import absolute_import, division
 
 import collections
+import json
 import random
 import shutil
 import tempfile
@@ -24,6 +25,9 @@ from tools.memory_server import (
 )
 from tools.merged_state import merge
 from tools.sending import Bench
+
+from datacat.outbox.shared import mark_shared
+from datacat.records import kinds
 
 HTML = "text/html"
 POISON = "poison"
@@ -61,11 +65,11 @@ FAULTS = [
     say(451, "<html>", HTML),
     say(407, "proxy"),
 ]
-# What may be a record's own fault where it meets one alone.
+# These may be a record's own fault where only one record meets them.
 WHOLE_SERVER_FAULTS = FAULTS + [say(400, "Bad Request\n"), say(422, "what?")]
 UNREADABLE = say(500, "no such table\n")
 LONGEST_DRAIN = 1500.0
-# An outbox of the dead is looked for once a minute.
+# Outboxes are adopted once a minute.
 ADOPTED_WITHIN = 130.0
 
 faults = strategies.sampled_from(FAULTS)
@@ -73,7 +77,7 @@ which = strategies.integers(0, 2)
 
 
 class WatchedBench(Bench):
-    """A Bench that tells of each session in its outboxes, of the adopted ones as well.
+    """A Bench that keeps a list of each session in its outboxes, the adopted ones included.
 
     :param known: a dict of each session's latest Entry, by its local id.
     """
@@ -84,10 +88,10 @@ class WatchedBench(Bench):
 
     def step(self):
         pause = super(WatchedBench, self).step()
-        self.look()
+        self.watch()
         return pause
 
-    def look(self):
+    def watch(self):
         for outbox in self.sender.outboxes:
             self._known.update((entry.local_id, entry) for entry in outbox.entries())
 
@@ -103,14 +107,18 @@ class Sending(RuleBasedStateMachine):
         self.living = []
         self.data_was_lost = False
         self.marks = 0
-        self.line = None
+        self.bench = None
 
     @initialize(classic=strategies.booleans(), seed=strategies.integers(0, 99))
     def begin(self, classic, seed):
-        self.line = WatchedBench(
-            self.folder, self.known, classic=classic, looks=True, chance=random.Random(seed).random
+        self.bench = WatchedBench(
+            self.folder,
+            self.known,
+            classic=classic,
+            adopts=True,
+            chance=random.Random(seed).random,
         )
-        self.line.server.poison = {
+        self.bench.server.poison = {
             POISON: say(400, "Invalid request body\n"),
             PANIC: say(500, "panic\n"),
         }
@@ -118,18 +126,18 @@ class Sending(RuleBasedStateMachine):
 
     def teardown(self):
         try:
-            if self.line is not None:
+            if self.bench is not None:
                 self.everything_arrives_when_the_faults_are_over()
         finally:
-            if self.line is not None:
-                self.line.die()
+            if self.bench is not None:
+                self.bench.die()
             shutil.rmtree(self.folder)
 
     # What the application does
 
     def entry(self, number):
-        there = self.line.outbox.entries()
-        # A session that is over is forgotten; to let it log all the same is the pipeline's work.
+        there = self.bench.outbox.entries()
+        # A session that is over is forgotten; letting it log again is the pipeline's work.
         self.living = [entry for entry in self.living if entry in there]
         if not self.living:
             self.session()
@@ -143,7 +151,7 @@ class Sending(RuleBasedStateMachine):
     @precondition(lambda self: len(self.living) < 3)
     @rule()
     def session(self):
-        self.living.append(self.line.session(opened=False))
+        self.living.append(self.bench.session(opened=False))
 
     @rule(
         number=which,
@@ -153,7 +161,7 @@ class Sending(RuleBasedStateMachine):
     def event(self, number, name, times):
         for _ in range(times):
             entry = self.entry(number)
-            self.line.event(entry, name, mark=self.mark(entry, name))
+            self.bench.event(entry, name, mark=self.mark(entry, name))
 
     @precondition(lambda self: PANIC not in [kind for _, kind in self.accepted.values()])
     @rule(number=which)
@@ -164,7 +172,7 @@ class Sending(RuleBasedStateMachine):
     @rule(number=which)
     def metric(self, number):
         entry = self.entry(number)
-        self.line.metric(entry, "m", self.mark(entry, "metric"))
+        self.bench.metric(entry, "m", self.mark(entry, "metric"))
 
     @rule(
         number=which,
@@ -177,23 +185,23 @@ class Sending(RuleBasedStateMachine):
         value = {"plain": mark, "nested": {"k%d" % (mark % 3): mark}, "null": None}[shape]
         update = {key: value}
         self.states[entry.local_id] = merge(
-            self.states[entry.local_id], update, null_deletes=not self.line.server.classic
+            self.states[entry.local_id], update, null_deletes=not self.bench.server.classic
         )
-        self.line.state(entry, **update)
+        self.bench.state(entry, **update)
 
     @rule(number=which)
     def end(self, number):
         entry = self.entry(number)
         if not entry.goodbye:
-            self.line.end(entry)
+            self.bench.end(entry)
 
     # What befalls it
 
     def strike(self, several, concerned):
-        """Let faults meet the next requests of a kind; a fault of all requests is over then."""
-        self.line.server.fault = None
-        self.line.server.concerned = concerned
-        self.line.server.next_faults.extend(several)
+        """Let faults meet the next requests of a kind, and end a fault of all requests."""
+        self.bench.server.fault = None
+        self.bench.server.concerned = concerned
+        self.bench.server.next_faults.extend(several)
 
     @rule(several=strategies.lists(faults, min_size=1, max_size=4))
     def some_requests_fail(self, several):
@@ -205,7 +213,7 @@ class Sending(RuleBasedStateMachine):
         self.event(number, "a", 1)
         self.strike([fault], lambda request: request.path.endswith("/events"))
         for _ in range(steps):
-            self.line.world.pass_(self.line.step() or 0)
+            self.bench.world.pass_(self.bench.step() or 0)
 
     @rule(
         number=which,
@@ -213,7 +221,7 @@ class Sending(RuleBasedStateMachine):
         steps=strategies.integers(1, 6),
     )
     def a_record_is_applied_late(self, number, seconds, steps):
-        """Its connection broke, and within the quiet period the server takes it all the same."""
+        """Its connection broke, and within the quiet period the server applies it all the same."""
         self.a_record_meets_a_fault(number, apply_late(seconds), steps)
 
     @rule(number=which, times=strategies.integers(1, 5), steps=strategies.integers(0, 6))
@@ -229,61 +237,73 @@ class Sending(RuleBasedStateMachine):
             ),
         )
         for _ in range(steps):
-            self.line.world.pass_(self.line.step() or 0)
+            self.bench.world.pass_(self.bench.step() or 0)
 
     @rule(number=which)
     def somebody_else_writes(self, number):
         """A forked child, or this process by session.client: the pipeline marks it as shared."""
         entry = self.entry(number)
-        held = self.line.server.sessions.get(entry.server_id)
-        if held is not None:
-            self.line.outbox.update(entry, shared=1)
-            held["events"].append({"timestamp": "@", "name": "aside", "data": {}})
+        stored = self.bench.server.sessions.get(entry.server_id)
+        if stored is not None:
+            self.bench.outbox.update(entry, shared=1)
+            stored["events"].append({"timestamp": "@", "name": "aside", "data": {}})
+
+    @rule(number=which)
+    def a_forked_child_writes_the_same(self, number):
+        """What the oldest record says, after its mark beside our outbox."""
+        entry = self.entry(number)
+        stored = self.bench.server.sessions.get(entry.server_id)
+        head = self.bench.outbox.head(entry)
+        if stored is not None and head is not None and head.kind == kinds.EVENT:
+            mark_shared(self.bench.outbox.path)
+            fields = json.loads(head.body.decode("ascii"))
+            fields["timestamp"] = "@"
+            stored["events"].append(fields)
 
     @rule(fault=strategies.sampled_from(WHOLE_SERVER_FAULTS))
     def all_requests_fail(self, fault):
-        self.line.server.concerned = lambda request: True
-        self.line.server.fault = fault
+        self.bench.server.concerned = lambda request: True
+        self.bench.server.fault = fault
 
     @rule()
     def the_server_is_well(self):
-        self.line.server.fault = None
+        self.bench.server.fault = None
 
     @rule()
     def the_server_loses_its_data(self):
         self.data_was_lost = True
-        self.line.server.lose_data()
+        self.bench.server.lose_data()
 
     @rule(steps=strategies.integers(1, 20))
     def steps_are_taken(self, steps):
         for _ in range(steps):
-            self.line.step()
+            self.bench.step()
 
     @rule(seconds=strategies.sampled_from([0.05, 0.5, 3, 20, 100, 700]))
     def time_passes(self, seconds):
-        self.line.run(seconds)
+        self.bench.run(seconds)
 
     @rule()
     def somebody_flushes(self):
-        self.line.sender.hurry()
+        self.bench.sender.hurry()
 
     @rule()
     def the_pipeline_is_closed_and_reopened(self):
-        self.line.sender.close_adopted()
-        self.line.employ()
+        self.bench.sender.close_adopted()
+        self.bench.employ()
 
     @rule()
     def the_process_is_killed_and_started_again(self):
         self.living = []
-        self.line.die()
-        self.line = WatchedBench(
+        self.bench.die()
+        self.bench = WatchedBench(
             self.folder,
             self.known,
-            server=self.line.server,
-            world=self.line.world,
+            server=self.bench.server,
+            world=self.bench.world,
             claim=True,
-            chance=self.line.chance,
-            looks=True,
+            chance=self.bench.chance,
+            adopts=True,
         )
 
     @rule(times=strategies.integers(0, 3), steps=strategies.integers(0, 8))
@@ -291,16 +311,16 @@ class Sending(RuleBasedStateMachine):
         other = WatchedBench(
             self.folder,
             self.known,
-            server=self.line.server,
-            world=self.line.world,
-            chance=self.line.chance,
+            server=self.bench.server,
+            world=self.bench.world,
+            chance=self.bench.chance,
         )
         entry = other.session(opened=False)
         for _ in range(times):
             other.event(entry, "a", mark=self.mark(entry, "a"))
         for _ in range(steps):
             other.world.pass_(other.step() or 0)
-        other.look()
+        other.watch()
         other.die()
 
     @rule(
@@ -313,20 +333,20 @@ class Sending(RuleBasedStateMachine):
         self.everything_arrives_when_the_faults_are_over()
         self.event(number, "a", 1)
         self.strike([], lambda request: request.path.endswith("/events"))
-        self.line.server.fault = fault
-        self.line.run(seconds)
+        self.bench.server.fault = fault
+        self.bench.run(seconds)
         self.everything_arrives_when_the_faults_are_over()
 
     @rule()
     def everything_arrives_when_the_faults_are_over(self):
         """The queue drains in bounded time and steps, and then nothing is missing."""
-        self.line.server.fault = None
-        del self.line.server.next_faults[:]
-        # What others left is looked for by whoever has found the server.
+        self.bench.server.fault = None
+        del self.bench.server.next_faults[:]
+        # What others left is adopted once the server is known to be there.
         self.event(0, "a", 1)
-        self.line.drain(within=LONGEST_DRAIN)
-        self.line.run(ADOPTED_WITHIN)
-        self.line.drain(within=LONGEST_DRAIN)
+        self.bench.drain(within=LONGEST_DRAIN)
+        self.bench.run(ADOPTED_WITHIN)
+        self.bench.drain(within=LONGEST_DRAIN)
         self.nothing_is_out_of_order_twice_or_made_up()
         arrived = set(mark for _, mark, _ in self.arrivals())
         states = set(mark for mark, (_, kind) in self.accepted.items() if kind == "state")
@@ -347,9 +367,9 @@ class Sending(RuleBasedStateMachine):
 
     def states_are_right(self):
         for local_id, entry in self.known.items():
-            held = self.line.server.sessions.get(entry.server_id)
-            if held is not None:
-                state = dict(held["state"])
+            stored = self.bench.server.sessions.get(entry.server_id)
+            if stored is not None:
+                state = dict(stored["state"])
                 state.pop("product", None), state.pop("version", None)
                 assert state == self.states[local_id]
 
@@ -358,7 +378,7 @@ class Sending(RuleBasedStateMachine):
     def arrivals(self):
         """(server id, mark, event or metric) of what arrived, in order."""
         found = []
-        for server_id, operation, fields in self.line.server.applied:
+        for server_id, operation, fields in self.bench.server.applied:
             if operation == "metrics":
                 found.append((server_id, fields["value"], "metric"))
             elif operation == "events" and fields["name"] not in LIBRARY:
@@ -367,9 +387,9 @@ class Sending(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_out_of_order_twice_or_made_up(self):
-        if self.line is None:
+        if self.bench is None:
             return
-        self.line.look()
+        self.bench.watch()
         arrivals = self.arrivals()
         first = collections.defaultdict(list)
         for _, mark, kind in arrivals:
@@ -391,20 +411,20 @@ class Sending(RuleBasedStateMachine):
 
     @invariant()
     def every_record_is_accounted_for(self):
-        if self.line is None:
+        if self.bench is None:
             return
-        for entry in self.line.outbox.entries():
+        for entry in self.bench.outbox.entries():
             assert entry.waiting >= 0 and entry.dropped == entry.merged == 0
             logged = sum(1 for local_id, _ in self.accepted.values() if local_id == entry.local_id)
             assert entry.accepted >= logged + 1, "more logged than accepted"
-            assert entry.waiting == waiting_on_disk(self.line, entry)
+            assert entry.waiting == waiting_on_disk(self.bench, entry)
 
 
-def waiting_on_disk(line, entry):
+def waiting_on_disk(bench, entry):
     found = 0
     after = 0
     while True:
-        page, _ = line._store.page(entry.number, after)
+        page, _ = bench.store.page(entry.number, after)
         if not page:
             return found
         found += len(page)

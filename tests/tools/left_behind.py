@@ -43,7 +43,7 @@ class LeftBehind(object):
 
     def _head(self, entry):
         head = self._outbox.head(entry)
-        if head is None and self._outbox.heal(self._spool.replacement):
+        if head is None and self._outbox.upkeep.heal(self._spool.replacement):
             head = self._outbox.head(entry)
         return head
 

@@ -1,4 +1,4 @@
-"""A datacat server in memory, spoken to as to a Transport, that fails in every way it is told.
+"""A datacat server in memory, used in place of a Transport, that fails in every way it is told to.
 
 It behaves as the transcripts show; time is the test's own, so that nothing sleeps.
 """
@@ -20,7 +20,7 @@ CHUNK = 512
 
 
 class World(object):
-    """The clocks of a test: monotonic seconds, and the wall's, which run alike."""
+    """The clocks of a test, monotonic and wall, which advance together."""
 
     def __init__(self, now=1000.0, wall=1767323045.0):
         self.now = now
@@ -81,7 +81,7 @@ def never_answer(server, request):
 
 
 def apply_late(seconds):
-    """The request is cut, and applied all the same when so many seconds have passed."""
+    """The connection breaks, and so many seconds later the request is applied all the same."""
 
     def fault(server, request):
         server.late.append((server.world.now + seconds, request))
@@ -108,11 +108,12 @@ def portal(server, request):
 class MemoryServer(object):
     """Answers `call` as `datacat.wire.transport.Transport` does.
 
-    :ivar fault: what happens to every request that `concerned` is true of; None: nothing.
-    :ivar next_faults: what happens to the next of them, one after the other.
-    :ivar poison: names of events and metrics to the fault that each meets.
+    :ivar fault: what happens to every request for which `concerned` is true; None: nothing.
+    :ivar next_faults: what happens to the next of them, one each.
+    :ivar poison: {name of an event or metric: the fault that it always meets}.
     :ivar calls: the requests that came, in order.
-    :ivar applied: (session id, operation, body) of what was done, in order, though lost since.
+    :ivar struck: how many of them met a fault.
+    :ivar applied: (session id, operation, body) of what was applied, in order, even if lost since.
     """
 
     def __init__(self, world, classic=False, key=None):
@@ -169,7 +170,7 @@ class MemoryServer(object):
         for request in due:
             self.answer(request)
 
-    # What it holds
+    # What it has
 
     def lose_data(self):
         self.sessions.clear()
@@ -191,10 +192,10 @@ class MemoryServer(object):
             if request.method == "POST" and request.path.endswith(end)
         ]
 
-    # What it answers
+    # How it answers
 
     def answer(self, request):
-        """Do what is asked for, as a server without any fault."""
+        """Do what the request asks for and answer it, without any fault."""
         parts = request.path.strip("/").split("/")
         if request.path == "/health":
             return self._health()

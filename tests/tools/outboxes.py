@@ -4,11 +4,14 @@ from __future__ import absolute_import, division
 
 import os
 import shutil
+import threading
 import time
 
 from datacat.outbox.outbox import Outbox
-from datacat.outbox.store import Store, StoreRefused
+from datacat.outbox.refusals import StoreRefused
+from datacat.outbox.store import Store
 from datacat.records import kinds
+from datacat.wire.readback import merge_state
 
 SCOPE = "aaaaaaaaaaaa"
 NAME = SCOPE + "-bbbbbbbbbbbb.outbox"
@@ -42,6 +45,21 @@ class TroubledStore(Store):
     delay = 0.0
     refused = 0
 
+    def __init__(self, *arguments, **options):
+        super(TroubledStore, self).__init__(*arguments, **options)
+        insert, together = self.insert, self._together
+
+        def insert_in_trouble(row):
+            self._trouble(True)
+            insert(row)
+
+        def in_trouble(doing, statements):
+            self._trouble(False)
+            together(doing, statements)
+
+        self._together = in_trouble
+        self.insert = insert_in_trouble
+
     def _trouble(self, is_insert):
         if self.delay:
             time.sleep(self.delay)
@@ -49,17 +67,14 @@ class TroubledStore(Store):
             self.refused += 1
             raise StoreRefused("could not write to it: database or disk is full")
 
-    def insert(self, record, entry=None):
+    def insert_all(self, several, replacing=False, changing=None):
         self._trouble(True)
-        super(TroubledStore, self).insert(record, entry)
+        super(TroubledStore, self).insert_all(several, replacing, changing)
 
-    def insert_all(self, several, replacing=False):
-        self._trouble(True)
-        super(TroubledStore, self).insert_all(several, replacing)
 
-    def _together(self, doing, statements):
-        self._trouble(False)
-        super(TroubledStore, self)._together(doing, statements)
+def sql(store, statement):
+    """Run a statement behind a store's back; return its rows."""
+    return store._connection.fetch("run SQL on", statement)
 
 
 class Clock(object):
@@ -113,3 +128,45 @@ class Box(object):
         self.store.full = self.store.full_for_inserts = False
         self.store.delay = 0.0
         self.outbox.close()
+
+
+def queue_some(box):
+    """Leave "1", one for which there is no memory, and "3" in the queue."""
+    box.outbox.disk.is_slow = True
+    box.append(b"1")
+    assert box.outbox.give_up(box.entry, kinds.EVENT)
+    box.append(b"3")
+    box.outbox.disk.is_slow = False
+
+
+def in_another_thread(call, *arguments):
+    thread = threading.Thread(target=call, args=arguments)
+    thread.start()
+    thread.join(30)
+
+
+class Holder(object):
+    """A thread that holds the outbox until it is let go."""
+
+    def __init__(self, box):
+        self._held, self._done = threading.Event(), threading.Event()
+
+        def hold():
+            self._held.set()
+            self._done.wait(30)
+
+        self._thread = threading.Thread(target=box.outbox.intake.run, args=(hold,))
+        self._thread.start()
+        assert self._held.wait(30)
+
+    def let_go(self):
+        self._done.set()
+        self._thread.join(30)
+
+
+def applied(updates, null_deletes, state=None):
+    """Return what updates make of a state, one after the other."""
+    state = state or {}
+    for update in updates:
+        state = merge_state(state, update, null_deletes)
+    return state

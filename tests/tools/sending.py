@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division
 
+import json
 import numbers
 
 from datacat import settings
@@ -9,15 +10,24 @@ from datacat.outbox.outbox import Outbox
 from datacat.outbox.spool import Spool
 from datacat.records import build, kinds
 from datacat.sending.sender import Sender
-from tools.memory_server import MemoryServer, World
+from tools.memory_server import MemoryServer, World, say
 
 SCOPE = "0123456789ab"
 OPENING = build.encode(build.opening("product", "1"))
-LONG_AGO = 3600.0
+LONGEST_PAUSE = 3601.0
+
+NAMES = ["one", "two", "three"]
+HTML = "text/html"
+OWN_400 = say(400, "Invalid request body\n")
+# What `counts` gives for a session of which nothing waits and nothing was lost.
+CLEAN = (0, 0, 0, 0, 0)
 
 
 class Warnings(object):
-    """Stands for Notices: what was said, each topic once until it is cleared."""
+    """Stands for Notices: what was said, each topic once until it is cleared.
+
+    :ivar expected: topics that a test provokes; any other that tells of a bug or a loss fails it.
+    """
 
     def __init__(self):
         self.said = []
@@ -39,10 +49,11 @@ class Warnings(object):
 
 
 class Bench(object):
-    """One process's sender; `again()` stands for the next process on the same folder.
+    """One process's sender; `again()` gives that of the next process on the same folder.
 
     :param folder: where outboxes lie (text).
-    :param looks: whether it looks for outboxes of dead processes.
+    :param adopts: whether it adopts the outboxes of dead processes.
+    :param claim: whether it continues a free outbox, as a starting process does.
     """
 
     def __init__(
@@ -51,7 +62,7 @@ class Bench(object):
         classic=False,
         server=None,
         world=None,
-        looks=False,
+        adopts=False,
         claim=False,
         chance=lambda: 0.5,
         predecessor=None,
@@ -63,10 +74,10 @@ class Bench(object):
         self.folder = folder
         self.chance = chance
         self.spool = Spool(folder, SCOPE, False, self.warnings)
-        self._store = self.spool.claim() if claim else self.spool.create()
-        self.outbox = Outbox(self._store, 256 * 1024 * 1024, self.warnings, wall=self.world.wall)
+        self.store = self.spool.claim() if claim else self.spool.create()
+        self.outbox = Outbox(self.store, 256 * 1024 * 1024, self.warnings, wall=self.world.wall)
         self.steps = 0
-        self._looks = looks
+        self._adopts = adopts
         self._settings = settings.resolve("http://server", product="p", version="1", **options)
         self.employ(self.outbox.entries(), predecessor)
 
@@ -76,7 +87,7 @@ class Bench(object):
             self._settings,
             self.server,
             self.outbox,
-            self.spool if self._looks else None,
+            self.spool if self._adopts else None,
             self.warnings,
             inherited,
             predecessor,
@@ -101,12 +112,15 @@ class Bench(object):
     def die(self):
         """Let go of the files as a killed process does: nothing is said, nothing settled."""
         self.sender.close_adopted()
-        self._store.close()
+        self.store.close()
 
     # The application
 
     def session(self, opened=True, **columns):
-        """Open a session; `opened`: and let the server give its id. Return its entry."""
+        """Open a session and return its entry.
+
+        :param opened: whether to run until the server gave it its id.
+        """
         self.world.sessions += 1
         entry = self.outbox.add_session("local-%d" % self.world.sessions, OPENING, **columns)
         self.outbox.append(entry, kinds.OPEN, OPENING)
@@ -129,15 +143,15 @@ class Bench(object):
 
     def append(self, entry, kind, fields):
         self.outbox.append(entry, kind, build.encode(fields))
-        # The keeper's part, where the disk of the test's machine was slow just now.
+        # The keeper's part, in case the disk of the test's machine was slow just now.
         self.outbox.take_in()
 
     # The sender's thread
 
     def step(self):
-        """One step; the time that it takes is a millisecond. Return what the step returned."""
+        """Take one step, which takes a millisecond; return what the sender returned."""
         pause = self.sender.step(self.world.now)
-        assert pause is None or (isinstance(pause, numbers.Real) and 0 <= pause < LONG_AGO + 1)
+        assert pause is None or (isinstance(pause, numbers.Real) and 0 <= pause < LONGEST_PAUSE)
         self.outbox.take_in()
         self.steps += 1
         self.world.pass_(0.001)
@@ -166,3 +180,63 @@ class Bench(object):
             assert pause is not None, "the sender rests though records wait"
             self.world.pass_(pause)
         return self.world.now - begun
+
+    # What the server got
+
+    def reads(self):
+        """Return the GETs of a session that came, in order."""
+        return [request for request in self.server.calls if is_read(request)]
+
+
+def prepared(bench):
+    """Return a bench with its server recognised and an open, empty session: `bench.entry`."""
+    bench.entry = bench.session()
+    bench.run(0.01)
+    if bench.server.classic:
+        assert bench.sender.server.recognise_by(bench.entry) is None
+    return bench
+
+
+def log(bench, names=NAMES):
+    """Log an event of each name into the bench's session."""
+    for name in names:
+        bench.event(bench.entry, name)
+
+
+def counts(entry):
+    """Return (waiting, dead, dropped, merged, possibly_twice) of a session."""
+    return (entry.waiting, entry.dead, entry.dropped, entry.merged, entry.possibly_twice)
+
+
+def is_write(request):
+    """Return whether a request delivers a record."""
+    return (
+        request.method == "POST"
+        and request.path.startswith("/api/sessions/")
+        and not request.path.endswith("/heartbeat")
+    )
+
+
+def is_event(request):
+    """Return whether a request delivers an event."""
+    return request.path.endswith("/events")
+
+
+def is_open(request):
+    """Return whether a request creates a session."""
+    return request.path == "/api/sessions"
+
+
+def is_read(request):
+    """Return whether a request is the GET of a session."""
+    return request.method == "GET" and request.path.startswith("/api/sessions/")
+
+
+def is_any(request):
+    """Return True."""
+    return True
+
+
+def name_of(request):
+    """Return the name of the event that a request delivers."""
+    return json.loads(request.body.decode("ascii"))["name"]

@@ -14,7 +14,7 @@ import six
 from tools.scripted_server import ScriptedServer, answer, answering, reset
 
 from datacat.errors import NotSent, OutcomeUnknown, TlsFailure, UnexpectedAnswer
-from datacat.wire import dialects, sockets
+from datacat.wire import answers, sockets
 from datacat.wire.dialects import Request
 
 EVENT = Request("POST", "/api/sessions/1/events", b'{"name":"e","data":{}}', False)
@@ -282,7 +282,7 @@ def breaking_off(words, end):
 @pytest.mark.parametrize(
     "end", [reset, lambda connection: connection.close()], ids=["reset", "closed"]
 )
-def test_after_sending_any_break_leaves_the_outcome_unknown_and_is_not_repeated(
+def test_after_failed_send_any_break_leaves_the_outcome_unknown_and_is_not_repeated(
     connect, words, end
 ):
     with ScriptedServer(breaking_off(words, end)) as server:
@@ -295,7 +295,7 @@ def test_headers_that_end_early_are_no_answer_that_a_dialect_takes_for_success(c
     with ScriptedServer(cut) as server:
         response = connect(server).call(EVENT)
     with pytest.raises(UnexpectedAnswer):
-        dialects.answer(EVENT, response)
+        answers.answer(EVENT, response)
 
 
 @pytest.mark.parametrize("end", [reset, lambda connection: None], ids=["reset", "stalled"])

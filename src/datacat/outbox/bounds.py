@@ -1,7 +1,7 @@
 """How large a spool may grow, and what goes first when it is reached.
 
-What may live here: the limits, measuring against them, and the order of sacrifice on disk.  What
-may not: SQL, locks, and what the loss of a record leads to.
+Belongs here: the limits, measuring against them, and the order of sacrifice on disk.  Does not:
+SQL, locks, and what the loss of a record leads to.
 """
 
 from __future__ import absolute_import, division
@@ -21,6 +21,7 @@ UNTOUCHED_SHARE = 0.05
 # However much the other outboxes of the spool hold, a process may have this.
 LEAST_BYTES = 1024 * 1024
 _SLICE_ROWS = 500
+_SLICE_SESSIONS = 50
 
 
 def is_disk_nearly_full(path, wanted=0):
@@ -50,16 +51,16 @@ def share(path, max_bytes):
 
 
 class Reserve(object):
-    """A file that takes room for nothing, to be given back when the disk is full.
+    """A file that does nothing but take up space, to be freed when the disk is full.
 
-    What is delivered while the disk is full must be noted too, and deleting a row needs room.
+    What is delivered then must be noted too, and even deleting a row needs room.
     """
 
     def __init__(self, path):
         self._path = path + RESERVE
 
     def keep(self):
-        """Take the room, where it can be had."""
+        """Make the file, where there is space for it."""
         try:
             if os.path.exists(self._path):
                 return
@@ -77,7 +78,7 @@ class Reserve(object):
             self.free()
 
     def free(self):
-        """Give the room back."""
+        """Remove it."""
         try:
             os.remove(self._path)
         except OSError:
@@ -89,46 +90,56 @@ class Sweep(object):
 
     First state updates that lie next to each other are merged, where the merge cannot change the
     result; then the oldest metrics go, the oldest events, the oldest exceptions, and the oldest
-    states where all that was not enough.  Open, end and crash stay.
+    states where all that was not enough.  Open, end and crash stay, and so does what may be in
+    flight.
     """
 
     def __init__(self):
+        # {(kind, session): the number up to which the session was searched for it}
         self._places = {}
 
-    def next(self, store, heads, wanted):
-        """Return (session, records that replace others, numbers that go, whether these are lost).
+    def next(self, store, entries, wanted):
+        """Return (entry, records that replace others, numbers that go, whether these are lost).
 
         Both may be empty: then the next slice may have something.  None where nothing is left.
 
-        :param heads: {session: number of its oldest record, which may be on its way and stays},
-            the oldest session first.
+        :param entries: the sessions' entries, the oldest session first.
         :param wanted: how many bytes are to become free.
         """
+        searched = 0
         for kind in (None,) + SACRIFICED:
-            for session, head in heads.items():
-                place = max(self._places.get((kind, session), 0), head)
-                rows = store.outline(session, place, _SLICE_ROWS)
+            for entry in entries:
+                place = max(
+                    self._places.get((kind, entry.number), 0), entry.position, entry.handed
+                )
+                if place >= entry.accepted - (kind is None):
+                    continue
+                rows = store.outline(entry.number, place, _SLICE_ROWS)
                 if kind is None:
-                    replaced, gone = self._merge(store, session, place, rows)
+                    replaced, gone = self._merge(store, entry, place, rows)
                 else:
-                    replaced, gone = [], self._doom(session, place, rows, kind, wanted)
-                if gone or len(rows) == _SLICE_ROWS:
-                    return session, replaced, gone, kind is not None
+                    replaced, gone = [], self._doom(entry, rows, kind, wanted)
+                searched += 1
+                if gone or len(rows) == _SLICE_ROWS or searched == _SLICE_SESSIONS:
+                    return entry, replaced, gone, kind is not None
         return None
 
-    def _doom(self, session, place, rows, kind, wanted):
-        gone = []
+    def _doom(self, entry, rows, kind, wanted):
+        gone, place = [], entry.accepted
         for number, found, size in rows:
             if wanted <= 0:
+                place = number - 1
                 break
-            place = number
             if found == kind:
                 gone.append(number)
                 wanted -= size + ROW_OVERHEAD
-        self._places[kind, session] = place
+        else:
+            if len(rows) == _SLICE_ROWS:
+                place = rows[-1][0]
+        self._places[kind, entry.number] = place
         return gone
 
-    def _merge(self, store, session, place, rows):
+    def _merge(self, store, entry, place, rows):
         """Merge the first neighbours that are found, and leave the place at the last of them."""
         pairs = [
             number
@@ -136,10 +147,11 @@ class Sweep(object):
             if kind == following == kinds.STATE
         ]
         # A state at the end may get a neighbour yet.
-        self._places[None, session] = rows[-1][0] - 1 if rows else place
+        end = rows[-1][0] if len(rows) == _SLICE_ROWS else entry.accepted
+        self._places[None, entry.number] = max(place, end - 1)
         if not pairs:
             return [], []
-        page, _ = store.page(session, pairs[0] - 1)
+        page, _ = store.page(entry.number, pairs[0] - 1)
         if len(page) > 1:
-            self._places[None, session] = page[-1].number - 1
-        return merging.merge_neighbours(page, head=None)
+            self._places[None, entry.number] = page[-1].number - 1
+        return merging.merge_neighbours(page)

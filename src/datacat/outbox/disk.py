@@ -1,13 +1,30 @@
 """A store that never refuses: what the disk does not take waits in memory and is written later.
 
-What may live here: trouble with the disk (full, failing, slow, the file damaged or deleted) and
-its end.  What may not: SQL, locks, numbers, and who may have which file.
+A Disk is in one of these states:
+
+- HEALTHY: every write goes to the file.
+- SETTLES_FIT: inserts are refused and go to memory; deletes still fit, because the reserve was
+  freed.  The first refusal of a healthy disk leads here.
+- REFUSING: nothing is written.  What is settled is remembered: the counts in the entries, their
+  positions, states, dead letters, forgotten sessions.
+- DAMAGED, DELETED, HOMELESS: as REFUSING, and the file must be replaced first: by one with what
+  can still be read of it, or, where there never was a file, by an empty one.
+
+1. Refusals and `is_still_there` lead away from HEALTHY, and only `heal` leads back: replace the
+   file (to REFUSING), write what was settled meanwhile (to SETTLES_FIT), write what waits in
+   memory, some records a call (to HEALTHY when that was the last).
+2. A write that is refused changes nothing: sqlite rolls it back, and here the record goes to
+   memory under the number it has.
+3. Writing what was settled, and records from memory, is repeated from the start after an
+   interruption: it deletes up to positions, replaces rows by number, saves absolute counts.
+
+Belongs here: trouble with the disk (full, failing, slow, file damaged or deleted) and its end.
+Does not: SQL, locks, numbers, and who may have which file.
 """
 
 from __future__ import absolute_import, division
 
 import collections
-import errno
 import os
 from timeit import default_timer as clock
 
@@ -15,15 +32,36 @@ from .. import errors
 from .._compat import monotonic
 from . import bounds
 from .memory import MemoryQueue
-from .store import NumberTaken, StoreDamaged, StoreRefused
+from .refusals import NumberTaken, StoreDamaged, StoreRefused
+from .shared import is_marked_shared
+from .tables import record_of
+
+HEALTHY = "healthy"
+SETTLES_FIT = "settles fit"
+REFUSING = "refusing"
+DAMAGED = "damaged"
+DELETED = "deleted"
+HOMELESS = "homeless"
+_WRITABLE = (HEALTHY, SETTLES_FIT)
+_WITHOUT_FILE = (DAMAGED, DELETED, HOMELESS)
 
 # Not much less than what a log call may take, for a starved process looks like a slow disk.
 SLOW_SECONDS = 0.2
 CALM_SECONDS = 2.0
-CHECKPOINT_BYTES = 4 * 1024 * 1024
-SHRINK_BYTES = 1024 * 1024
 _HEALED_AT_ONCE = 1000
-_FREED_AT_ONCE = 500
+
+
+def next_state(state, error):
+    """Return the state of a disk after it refused a write.
+
+    :param state: the state before.
+    :param error: the DatacatError of the refusal.
+    """
+    if state in _WITHOUT_FILE:
+        return state
+    if isinstance(error, StoreDamaged):
+        return DAMAGED
+    return SETTLES_FIT if state is HEALTHY else REFUSING
 
 
 class Disk(object):
@@ -31,32 +69,40 @@ class Disk(object):
 
     The caller makes sure that one thread at a time is here, but for `sync`.
 
+    :ivar refusal: the error that the disk refuses with, None while it is healthy.
+    :ivar is_slow: whether a write took so long that log calls must not wait for the next one.
+    :ivar changed: a count that grows with every write; `synced` is what it was at the last sync.
     :param store: an open Store; this object closes it.
     :param warn: a callable (topic, message).
     """
 
     def __init__(self, store, warn):
         self.memory = MemoryQueue()
+        self.state = HEALTHY
         self.refusal = None
-        self.unsynced = False
         self.is_slow = False
         self.changed = 0
+        self.synced = 0
         self._warn = warn
-        self._settles_fit = True
         self._slow_at = 0.0
+        self._notes = {}
         self._states = {}
         self._letters = collections.deque()
         self._forgotten = set()
+        self._paths = []
         self._move_to(store)
+        if not self.has_file:
+            self.state = HOMELESS
+            self.refusal = store.reason
+            warn("disk", str(store.reason))
 
     def _move_to(self, store):
         self.store = store
         self.path = store.path
-        # A new file is synced twice.
-        self._sync_seconds = store.opening_seconds / 2
+        self._paths.append(store.path)
         self._reserve = bounds.Reserve(store.path)
         self._inode = None if store.is_in_memory else os.stat(store.path).st_ino
-        if self._inode is not None and not bounds.is_disk_nearly_full(store.path):
+        if self.has_file and not bounds.is_disk_nearly_full(store.path):
             self._reserve.keep()
 
     @property
@@ -64,63 +110,74 @@ class Disk(object):
         """Whether there is a file at all."""
         return self._inode is not None
 
+    @property
+    def is_marked_shared(self):
+        """Whether a forked child noted, beside a file this disk has or had, that it writes too."""
+        return any(is_marked_shared(path) for path in self._paths)
+
+    @property
+    def unsynced(self):
+        """Whether something is written that a power cut may still take."""
+        return self.changed != self.synced
+
     # Writing
 
-    def insert(self, record, saved=None):
-        """Keep a record and return it as it was kept, which may be under a later number.
+    def insert(self, row):
+        """Keep a new record, given as a row of the records table; return whether on disk.
 
-        :param saved: its session's entry, where its row is to be saved with it.
+        :raises NumberTaken: where its session has a record of that number.
         """
-        if self.refusal is None:
+        if self.state is HEALTHY:
             began = clock()
             try:
-                self.store.insert(record, saved)
+                self.store.insert(row)
             except NumberTaken:
-                record = self.insert_all([record])[0]
-                if saved is not None:
-                    self.save(saved)
-                return record
+                self._tell_clash()
+                raise
             except errors.DatacatError as error:
-                self._refuse(error)
-            else:
-                self.unsynced = True
-                self.changed += 1
+                self._refused(error)
+            self.changed += 1
             if clock() - began > SLOW_SECONDS:
                 self._was_slow()
-        if self.refusal is not None:
-            self.memory.put(record)
-        return record
+            if self.state is HEALTHY:
+                return True
+        self.memory.put(record_of(row))
+        return False
 
-    def insert_all(self, several):
-        """Keep records of one session, and return them as they were kept."""
-        if self.refusal is None:
+    def insert_all(self, several, replacing=False, changing=None):
+        """Keep several records in one step; return whether they are on disk.
+
+        :param replacing: whether an interrupted attempt may have written some of them.
+        :param changing: has an `entry` to save with them and its `changes`; None: no entry.
+        :raises NumberTaken: where one's number is taken, and it is not to be replaced.
+        """
+        if self.state is HEALTHY:
             began = clock()
             try:
-                several = self._insert_all(several)
-                self.unsynced = True
-                self.changed += 1
+                self.store.insert_all(several, replacing, changing)
+            except NumberTaken:
+                self._tell_clash()
+                raise
             except errors.DatacatError as error:
-                self._refuse(error)
-            if clock() - began > SLOW_SECONDS:
-                self._was_slow()
-        if self.refusal is not None:
-            for record in several:
-                self.memory.put(record)
-        return several
+                self._refused(error)
+            self.changed += 1
+            self._time(began)
+            if self.state is HEALTHY:
+                return True
+        for record in several:
+            self.memory.put(record)
+        if changing is not None:
+            self.save(changing.entry, changes=changing.changes)
+        return False
 
-    def _insert_all(self, several):
-        try:
-            self.store.insert_all(several)
-        except NumberTaken:
-            # An append was interrupted between its row and its count: that row counts.
-            taken = self.store.last_number(several[0].session)
-            several = [
-                record._replace(number=taken + place) for place, record in enumerate(several, 1)
-            ]
-            self.store.insert_all(several)
-        return several
+    def _tell_clash(self):
+        self._warn(
+            "clash",
+            "a record's number was taken already in the outbox %s: a fault in datacat, please "
+            "report it; the record gets the next free number" % self.path,
+        )
 
-    def save(self, entry, state=None, removing=(), burying=None):
+    def save(self, entry, state=None, removing=(), burying=None, changes=None):
         """Save a session's row, and in the same step what goes with it (see Store.save)."""
         if state is not None:
             self._states[entry.number] = state
@@ -129,20 +186,18 @@ class Disk(object):
             while sum(len(letter.record.body) for letter in self._letters) > bounds.DEAD_BYTES:
                 self._letters.popleft()
         began = clock()
-        while self.refusal is None or self._settles_fit:
+        while self.state in _WRITABLE:
             try:
-                self.store.save(entry, state, removing, burying)
+                self.store.save(entry, state, removing, burying, changes)
             except errors.DatacatError as error:
-                # The first refusal frees the reserve, so that it may work the second time.
-                self._settles_fit = self.refusal is None and self._refuse(error)
+                # The first refusal frees the reserve: it may fit the second time.
+                self._refused(error)
                 continue
             self._saved(entry, state, burying)
             break
-        if clock() - began > SLOW_SECONDS:
-            self._was_slow()
+        self._time(began)
 
     def _saved(self, entry, state, burying):
-        self.unsynced = True
         self.changed += 1
         if state is not None:
             self._states.pop(entry.number, None)
@@ -157,48 +212,50 @@ class Disk(object):
         if self.attempt(self.store.forget_session, session):
             self._forgotten.discard(session)
 
+    def note(self, notes):
+        """Keep texts under names, in this file and in those that it moves to."""
+        self._notes.update(notes)
+        self.attempt(self.store.note, notes)
+
     def attempt(self, write, *arguments):
         """Do a write that may be left out while the disk refuses; return whether it was done."""
-        if self.refusal is not None:
+        if self.state is not HEALTHY:
             return False
         try:
             write(*arguments)
         except errors.DatacatError as error:
-            self._refuse(error)
+            self._refused(error)
             return False
-        self.unsynced = True
         self.changed += 1
         return True
 
-    def _refuse(self, error):
-        """Note a refusal; return whether settles may fit all the same."""
-        self._settles_fit = not isinstance(error, StoreDamaged) and self.has_file
+    def _refused(self, error):
+        if self.state is HEALTHY:
+            self._reserve.free()
+            self._warn("disk", str(error))
+        self.state = next_state(self.state, error)
         self.refusal = error
-        self._reserve.free()
-        self._warn("disk", str(error))
-        return self._settles_fit
-
-    def still_refuses(self, error):
-        """Note why healing failed; that the file is damaged is not forgotten over it."""
-        if not isinstance(self.refusal, StoreDamaged):
-            self.refusal = error
-        self._settles_fit = False
 
     # Reading
 
-    def page(self, session, after):
+    def page(self, session, after, most):
         """Return the session's next records on disk: (records, damaged numbers), or None.
 
         None: the disk does not give them now; they may be there.
         """
         try:
-            return self.store.page(session, after)
+            return self.store.page(session, after, most)
         except errors.DatacatError as error:
-            if self.refusal is None:
-                self._refuse(error)
-            else:
-                self.refusal = error
+            self._refused(error)
             return None
+
+    def heads(self):
+        """Return {session: (number, capture time)} of each session's first record on disk."""
+        try:
+            return self.store.heads()
+        except errors.DatacatError as error:
+            self._refused(error)
+            return {}
 
     def last_number(self, session):
         """Return the number of the session's youngest record, 0 where it is not known."""
@@ -208,7 +265,7 @@ class Disk(object):
         except errors.DatacatError:
             return in_memory
 
-    def state(self, session):
+    def merged_state(self, session):
         """Return the bytes of the session's merged state as delivered, or None."""
         if session in self._states:
             return self._states[session] or None
@@ -226,147 +283,109 @@ class Disk(object):
 
     # Slow
 
+    def _time(self, began):
+        if clock() - began > SLOW_SECONDS:
+            self._was_slow()
+
     def _was_slow(self):
         self._slow_at = monotonic()
         if not self.is_slow:
             self.is_slow = True
             self._warn(
                 "slow",
-                (
-                    "the disk under %s is slow; log calls do not wait for it, records reach it "
-                    "a moment later" % self.path
-                ),
+                "the disk under %s is slow: log calls no longer wait for it, and records reach it "
+                "a moment later" % self.path,
             )
 
     def is_calm(self, now):
         """Return whether the disk, having been slow, has done well for a while."""
         return now - self._slow_at > CALM_SECONDS
 
-    # Healing
+    # Trouble and its end
 
     def measure(self):
         """Notice that the disk is nearly full before sqlite does."""
-        if self.has_file and self.refusal is None and bounds.is_disk_nearly_full(self.path):
-            self._refuse(
+        if self.state is HEALTHY and bounds.is_disk_nearly_full(self.path):
+            self._refused(
                 StoreRefused(
                     "the disk under %s has less than 5%% left, which telemetry must not take; "
                     "records wait in memory until there is more" % self.path
                 )
             )
 
-    def catch_up(self, entries, positions, replace):
-        """Write what was settled while the disk refused; raise what it refuses with now.
+    def is_still_there(self):
+        """Return whether nobody deleted or replaced the file; sqlite does not notice."""
+        if not self.has_file or self.store.is_still_there(self._inode):
+            return True
+        self._warn(
+            "deleted",
+            "the outbox %s was deleted or replaced while in use; what waits moves to a new file; "
+            "keep cleaners out of that folder" % self.path,
+        )
+        self._reserve.free()
+        self.state = DELETED
+        self.refusal = StoreRefused("the outbox %s was deleted" % self.path)
+        return False
+
+    def heal(self, entries, replace):
+        """Take the next step back to health; return whether it was one.
 
         :param entries: the sessions' entries.
-        :param positions: {session: the number up to which its records are out}.
-        :param replace: a callable (store) -> a new Store in the place of a damaged one, or None.
+        :param replace: a callable (store) -> a new Store in its place; None: only write.
         """
-        if isinstance(self.refusal, StoreDamaged) and replace is not None:
-            self._move_to(replace(self.store))
-            self.refusal = StoreRefused("the outbox %s was damaged and moves" % self.path)
-        self._give_back_log()
-        self.store.settle_all(
-            [(entry, positions[entry.number]) for entry in entries],
-            self._states,
-            self._letters,
-            self._forgotten,
-        )
+        try:
+            if self.state in _WITHOUT_FILE:
+                return self._replace(replace)
+            self._catch_up(entries)
+            return self._write_some()
+        except errors.DatacatError as error:
+            if self.state is SETTLES_FIT:
+                self.state = REFUSING
+            if self.state not in _WITHOUT_FILE:
+                self.refusal = error
+            return False
+
+    def _replace(self, replace):
+        if replace is None or self.store.is_final:
+            return False
+        fresh = replace(self.store)
+        self._move_to(fresh)
+        self.state = REFUSING
+        self.refusal = StoreRefused("the outbox has just moved to %s" % self.path)
+        fresh.note(self._notes)
+        return True
+
+    def _catch_up(self, entries):
+        """Write what was settled while nothing could be written."""
+        self._return_log_space()
+        self.store.settle_all(entries, self._states, self._letters, self._forgotten)
         self._states.clear()
         self._letters.clear()
         self._forgotten.clear()
-        self._settles_fit = True
-        self._give_back_log()
+        self.state = SETTLES_FIT
+        self._return_log_space()
 
-    def _give_back_log(self):
+    def _return_log_space(self):
         """The room that the write-ahead log takes may be the very room that is missing."""
         if bounds.has_room_for(self.path, self.store.growth()):
             self.store.checkpoint()
 
-    def write_some(self):
-        """Write some of what waits in memory; return whether that was all."""
-        some = self.memory.some(_HEALED_AT_ONCE)
+    def _write_some(self):
         if bounds.is_disk_nearly_full(self.path, self.memory.bytes + bounds.RESERVE_BYTES):
             return False
+        some = self.memory.some(_HEALED_AT_ONCE)
         self.store.insert_all(some, replacing=True)
-        self.unsynced = True
         self.changed += 1
         for record in some:
             self.memory.take_out(record.session, record.number)
-        if len(self.memory):
-            return False
-        self._give_back_log()
-        self.refusal = None
-        self._reserve.keep()
+        if not len(self.memory):
+            self._return_log_space()
+            self.state = HEALTHY
+            self.refusal = None
+            self._reserve.keep()
         return True
 
-    def is_still_there(self):
-        """Return whether the file is still the one in the folder."""
-        return not self.has_file or self.store.is_still_there(self._inode)
-
-    def rescue(self, replace):
-        """Move into a new file where somebody deleted or replaced the one that is open."""
-        self._warn(
-            "deleted",
-            (
-                "the outbox %s was deleted or replaced while it was in use; what waits moves to "
-                "a new file; keep cleaners out of that folder" % self.path
-            ),
-        )
-        self._reserve.free()
-        self._move_to(replace(self.store))
-        self.unsynced = True
-
-    # Keeping
-
-    @property
-    def closing_seconds(self):
-        """How long closing may take: sqlite syncs the log, the file and its folder."""
-        return 3 * self._sync_seconds
-
-    def sync(self):
-        """Make what was written survive a power cut; return whether a checkpoint is due.
-
-        The write-ahead log is synced through a descriptor of its own: opening the database file
-        itself would drop sqlite's lock when it is closed (fcntl(2), advisory record locking).
-        """
-        self.unsynced = False
-        if not self.has_file:
-            return False
-        began = clock()
-        try:
-            return _sync_file(self.path + "-wal") > CHECKPOINT_BYTES
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                self.unsynced = True
-                self._warn(
-                    "sync",
-                    (
-                        "%s-wal cannot be synced: %s; a power cut may lose what was logged since"
-                        % (self.path, error)
-                    ),
-                )
-            return False
-        finally:
-            self._sync_seconds = clock() - began
-
-    def is_log_large(self):
-        """Return whether the write-ahead log is due for a checkpoint."""
-        try:
-            return self.has_file and os.path.getsize(self.path + "-wal") > CHECKPOINT_BYTES
-        except OSError:
-            return False
-
-    def shrink(self):
-        """Give some of the file's free pages back, where it is large; return whether any stay."""
-        try:
-            if not self.has_file or os.path.getsize(self.path) <= SHRINK_BYTES:
-                return False
-            if self.store.shrink(_FREED_AT_ONCE):
-                return True
-            self.store.checkpoint()
-        except (OSError, errors.DatacatError):
-            pass
-        return False
+    # Ends
 
     def close(self):
         """Close the file."""
@@ -379,12 +398,3 @@ class Disk(object):
         """Close the file and remove it."""
         self._reserve.free()
         self.store.delete()
-
-
-def _sync_file(path):
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-        return os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)

@@ -1,391 +1,407 @@
-"""How a record gets in: the lock over the one store, and calls that find it busy.
+"""How a record gets in: one queue, and whoever has the lock writes what is in it.
 
-What may live here: `append` and what keeps it short: waiting, setting aside, taking in, numbers
-and capture times.  What may not: SQL, trouble with the disk, sessions, delivery.
+1. `append` puts an Arrival at the end of the queue.  From then on it is kept: what follows may be
+   interrupted anywhere.
+2. Then it tries for the lock, for a bounded time.  Whoever has the lock drains the queue, its own
+   arrival and everybody else's, oldest first.  A call that does not get the lock in time returns
+   and leaves its arrival to whoever has it, or to the keeper.
+3. An arrival gets its number and its unique capture time at the first attempt to write it, under
+   the lock, and leaves the queue when it is written and counted.  So the numbered arrivals are
+   always the first of the queue.
+4. An attempt can be interrupted anywhere, by an exception that a signal handler raises.  The next
+   drain repeats it: with the same numbers, replacing the rows that the first attempt may have
+   written, and setting the same counts.  Every step gives the same result the second time.
+5. A first attempt is a plain INSERT: a number that is taken already shows.
+6. A repeated row must not bring back one that was settled meanwhile.  So whatever reads or removes
+   rows takes the lock by `run`, which drains the queue first.
+7. A call that interrupts the holder of the lock in its own thread (a signal handler, a finalizer)
+   leaves its arrival in the queue.  Whoever holds the lock looks at the queue again when done.
+
+Belongs here: the queue, its lock, numbers and capture times.  Does not: SQL, trouble with the
+disk, what becomes of records later.
 """
 
 from __future__ import absolute_import, division
 
 import collections
-import contextlib
+import functools
 import itertools
 import time
 
-from .. import _compat, locks
-from .._compat import monotonic
-from ..records import kinds
+from .. import locks
+from .._compat import get_ident, monotonic
+from ..records.kinds import Record
+from . import tables
 from .memory import MEMORY_BYTES, ROW_OVERHEAD, SACRIFICED
+from .refusals import NumberTaken
 
 # Of the 50 ms that a log call may take, some are for what it does itself.
 BUSY_SECONDS = 0.045
+# The wait where a call before has spent its bound already: long enough that a tight loop of log
+# calls does not fill the queue faster than the holder of the lock can write.
 CROWDED_SECONDS = 0.001
 GIVE_WAY_SECONDS = 0.00001
-# Who logs more often than this is in haste.
-HASTE_MICROSECONDS = 100
-# The last of a longer one would not have its turn in time.
-LONGEST_LINE = 4
-NAP_SECONDS = 0.0003
 CROWDED_BYTES = MEMORY_BYTES // 4
+# A clock that goes back further than this (microseconds) was set, and is followed.
 CLOCK_SET_BACK = 1000000
-_TAKEN_AT_ONCE = 500
-# After the last one, what is still being set aside is left to those who do it, and to the keeper.
-_LOOKS = 2
+WRITTEN_AT_ONCE = 500
 
-# body: bytes, None for a record that is only counted as dropped.
-Aside = collections.namedtuple("Aside", "kind body captured")
+
+class Arrival(object):
+    """A record on its way in.
+
+    :ivar number: its number in its session, once an attempt to write it has begun.
+    :ivar is_in: whether it is written and counted.
+    :ivar is_plain: whether it is a record and nothing more.
+    :ivar changes: what of its session's entry changes with it, a dict of values.
+    """
+
+    # Few of them differ from these, and each log call makes one.
+    number = None
+    is_in = False
+    is_plain = True
+    changes = None
+
+    def __init__(self, entry, kind, body, captured):
+        self.entry = entry
+        self.kind = kind
+        self.body = body
+        self.captured = captured
+
+
+def with_lock(method):
+    """Make a method of a class with an `intake` run with its lock held (see `Intake.run`)."""
+
+    @functools.wraps(method)
+    def run(self, *arguments, **options):
+        return self.intake.run(method, self, *arguments, **options)
+
+    return run
 
 
 class Intake(object):
-    """The accepting side of an outbox.
+    """The queue in front of a disk, and the lock over both.
 
-    A subclass has `_entries`, {number: Entry}, and two methods, called with the lock held:
-    `_make_room()` when the bound is passed, `_count_dropped(entry, count)` when records are lost.
-
-    :ivar lock: an RLock; without it no thread is in sqlite for this outbox.
-    :param disk: the Disk that records go to.
+    :ivar lock: an RLock; nobody uses the disk without it.
+    :ivar stirred: a deque of (entry, capture time), appended to when a session that had nothing
+        waiting gets a record.  The sender takes from it.
+    :param disk: the Disk that records are written to.
     :param wall: a callable that returns seconds since the epoch.
+    :param room: the Room, whose `left` shrinks with what is written.
+    :param tell_dropped: a callable (entry, count), called after records were counted as dropped.
     """
 
-    def __init__(self, disk, wall):
+    def __init__(self, disk, wall, room, tell_dropped):
         self.lock = locks.RLock()
+        self._is_mine = locks.ownership_of(self.lock)
         self.closed = False
-        self._disk = disk
-        # An estimate, and the one at which it is to be compared with the file and the bound.
-        self._look_at = 0
-        self._bytes = disk.store.size()
-        self._wall = wall
-        self._inside = False
-        self._waiters = collections.deque()
-        self._foremost = locks.RLock()
-        self._asiders = {}
-        self._aside_bytes = 0
-        self._asides = itertools.count(1)
-        self._last_aside = 0
-        # Numbers of the sessions of which what is counted may lack what is written.
-        self._broken_off = set()
-        self._youngest = 0
-        # (entry, capture time) of each first record of a session that had none waiting.
+        self.arrivals = collections.deque()
         self.stirred = collections.deque()
-        # Microseconds from record to record, of late.
-        self._pace = 0
+        self._disk = disk
+        self._wall = wall
+        self._room = room
+        self._tell_dropped = tell_dropped
+        self.waiters = collections.deque()
+        self._queued_bytes = 0
+        self._left = itertools.count(1)
+        self._youngest = 0
+        self.last_left = 0
 
     def append(self, entry, kind, body):
         """Keep a record; it is on disk when this returns, but for the exceptions in the README.
 
         :param entry: the session's Entry.
-        :param body: the record's JSON, bytes.
+        :param body: the record's JSON, bytes; None counts it as dropped.
         :returns: False where nothing was kept, because the outbox is closed or has forgotten the
             session.
         """
-        lock = self.lock
-        holds = False
-        try:
-            if not self._disk.is_slow and (lock.acquire(False) or self._wait_for(lock)):
-                try:
-                    if not self._inside:
-                        holds = self._inside = True
-                        return self._append_held(entry, kind, body)
-                finally:
-                    if holds:
-                        self._inside = False
-                    lock.release()
-                    if self._asiders:
-                        self._take_in_if_free()
-            return self._set_aside(entry, kind, body)
-        except BaseException:
-            self._note_broken_off(entry)
-            self._let_go(holds)
-            raise
+        if self.closed or entry.forgotten:
+            return False
+        arrival = Arrival(entry, kind, body, int(self._wall() * 1000000))
+        arrivals = self.arrivals
+        if arrivals or body is None:
+            self._bound(arrival)
+        arrivals.append(arrival)
+        if not self._disk.is_slow:
+            self._drain_within(BUSY_SECONDS)
+        if arrival.is_in:
+            return True
+        self.last_left = next(self._left)
+        return not (self.closed or entry.forgotten) or self._is_kept(arrival)
 
-    def give_up(self, entry, kind):
-        """Count a record that cannot be kept as dropped; returns as `append` does."""
-        return self._set_aside(entry, kind, None)
+    def _is_kept(self, arrival):
+        """Return whether an arrival got in before the outbox was closed or the session forgotten.
 
-    def _note_broken_off(self, entry):
-        """Have whoever is inside next count what is written, and take in the rest."""
-        if self.has(entry):
-            self._broken_off.add(entry.number)
-            self._asiders[entry.number] = entry
-
-    def _let_go(self, holds):
-        """Let go what an exception, raised by a signal handler, left held.
-
-        :param holds: whether it is the call itself that is inside, and not an outer one that it
-            interrupts in its own thread.
+        Who closes or forgets says so first and drains the queue then, all with the lock held.
         """
-        _removed(self._waiters, _compat.get_ident())
-        locks.release_if_owned(self._foremost)
-        if (holds or not self._inside) and locks.is_owned(self.lock):
-            self._inside = False
-            locks.release_if_owned(self.lock)
+        with self.lock:
+            if arrival.is_in or not (self.closed or arrival.entry.forgotten):
+                return True
+            _remove(self.arrivals, arrival)
+            return False
 
-    def _relieve(self):
-        """Write a little of what is set aside: full memory would cost records, this costs time."""
-        self._hold_for(self._take_in_some, BUSY_SECONDS)
+    def close(self):
+        """Take no more records, and write those that are queued; the caller has the lock."""
+        self.closed = True
+        while self.arrivals:
+            self.drain()
 
-    def _hold_for(self, step, seconds):
-        """Take a step inside, where that is free within `seconds`; return whether it was."""
-        holds = False
+    def add(self, entry, kind, body, **changes):
+        """Write a record and what changes with it, in one step; the caller has the lock.
+
+        :param changes: values for columns of the entry.
+        """
+        arrival = Arrival(entry, kind, body, int(self._wall() * 1000000))
+        arrival.is_plain = False
+        arrival.changes = changes
+        self.arrivals.append(arrival)
+        self.drain()
+
+    def _bound(self, arrival):
+        # Threads that add at once may miscount a little; a short queue corrects it.
+        if len(self.arrivals) <= 1:
+            self._queued_bytes = 0
+        if self._queued_bytes > CROWDED_BYTES:
+            self._drain_within(BUSY_SECONDS)
+        if self._queued_bytes > MEMORY_BYTES and arrival.kind in SACRIFICED:
+            arrival.body = None
+        arrival.is_plain = arrival.body is not None
+        self._queued_bytes += len(arrival.body or b"") + ROW_OVERHEAD
+
+    # The lock
+
+    def _drain_within(self, seconds):
+        """Drain the queue if the lock can be had within some seconds."""
+        lock = self.lock
+        if self._is_mine():
+            return  # this call interrupts whoever has the lock, who looks at the queue when done
         try:
-            if locks.acquire_within(self.lock, seconds):
+            if lock.acquire(False) or (seconds and self._wait(seconds)):
                 try:
-                    if not self._inside and not self.closed:
-                        holds = self._inside = True
-                        step()
+                    if not self.closed:
+                        self.drain(WRITTEN_AT_ONCE)
                 finally:
-                    if holds:
-                        self._inside = False
-                    self.lock.release()
-            return holds
+                    lock.release()
+                if self.arrivals and seconds:
+                    # Once more, for calls that tried a moment too early; what comes even later
+                    # is left to those who add it, and to the keeper.
+                    self._drain_within(0)
+        except MemoryError:
+            pass  # the arrivals are in the queue all the same
         except BaseException:
-            self._let_go(holds)
+            # A signal handler raised, perhaps between the taking of the lock and its `try`.
+            _remove(self.waiters, get_ident())
+            locks.release_if_owned(lock)
             raise
 
-    def _take_in_some(self):
-        for entry in list(self._asiders.values())[:1]:
-            self._take_in_of(entry, _TAKEN_AT_ONCE)
-
-    def _wait_for(self, lock):
-        me = _compat.get_ident()
-        waiters = self._waiters
+    def _wait(self, seconds):
+        """Wait for the lock; return whether it was got."""
+        me, waiters = get_ident(), self.waiters
         if me in waiters:
-            return False  # it interrupts, in its own thread, a call that waits already
+            return False  # this call interrupts another that waits already
         try:
             waiters.append(me)
-            if self._is_crowd_in_haste():
-                return self._wait_in_line(lock)
-            # Where records are set aside already the bound was spent once; a little is waited all
-            # the same, or else a tight loop of log calls adds as fast as the holder takes in.
-            return locks.acquire_within(lock, CROWDED_SECONDS if self._asiders else BUSY_SECONDS)
+            # Beside the waiters' own there may be the one that is being written.
+            if len(self.arrivals) > len(waiters) + 1:
+                seconds = CROWDED_SECONDS
+            return locks.acquire_within(self.lock, seconds)
         finally:
-            _removed(waiters, me)
+            _remove(waiters, me)
 
-    def _is_crowd_in_haste(self):
-        return (
-            1 < len(self._waiters) <= LONGEST_LINE
-            and self._pace < HASTE_MICROSECONDS
-            and not self._asiders
-            and _compat.RELEASE_WAKES_WAITERS
-        )
+    def run(self, step, *arguments, **options):
+        """Return `step(...)`, called with the lock held; for everything but log calls.
 
-    def _wait_in_line(self, lock):
-        # Each release of a lock that somebody waits for wakes a thread, which costs as much as an
-        # INSERT.  So one of a crowd waits for it at a time, and only after others had some calls.
-        until = monotonic() + BUSY_SECONDS
+        The queue is drained before it, and looked at once more afterwards.
+        """
+        interrupts = self._is_mine()
         try:
-            if not locks.acquire_within(self._foremost, BUSY_SECONDS):
-                return False
-            time.sleep(NAP_SECONDS)
-            return locks.acquire_within(lock, until - monotonic())
-        finally:
-            locks.release_if_owned(self._foremost)
-
-    def has(self, entry):
-        """Return whether a session is in this outbox, and was not forgotten."""
-        return self._entries.get(entry.number) is entry
-
-    def _append_held(self, entry, kind, body):
-        if self.closed or not self.has(entry):
-            return False
-        if self._asiders or entry.aside or entry.in_hand:
-            self._take_in()
-        self._accept(entry, kind, body)
-        if self._asiders:
-            _if_there_is_memory(self._take_in)
-        return True
-
-    def _set_aside(self, entry, kind, body):
-        """Keep a call that must not wait, for whoever has the lock next."""
-        if self.closed or not self.has(entry):
-            return False
-        if not self._asiders:
-            # Threads that add at once may miscount a little; an empty queue sets it right.
-            self._aside_bytes = 0
-        if self._aside_bytes > CROWDED_BYTES:
-            self._relieve()
-        if self._aside_bytes > MEMORY_BYTES and kind in SACRIFICED:
-            body = None
-        aside = Aside(kind, body, self._now())
-        self._aside_bytes += _aside_weight(aside)
-        entry.aside.append(aside)
-        self._asiders[entry.number] = entry
-        self._last_aside = next(self._asides)
-        if not self._disk.is_slow:
-            self._take_in_if_free()
-        has_it = not self.closed and self.has(entry)
-        return has_it or not _removed(entry.aside, aside)
-
-    def _take_in(self, most=None):
-        # At most what is there now: who holds the lock has work of its own.
-        for entry in list(self._asiders.values()):
-            self._take_in_of(entry, most or len(entry.aside))
-
-    def _take_in_of(self, entry, most):
-        try:
-            # Taken off the list first: who adds to it meanwhile puts it there again.
-            self._asiders.pop(entry.number, None)
-            if self._entries.get(entry.number) is not entry:
-                # Forgotten; who added to it takes it back.
-                return
-            if entry.number in self._broken_off:
-                self._mend(entry)
-            self._write_asides(entry, min(len(entry.aside), most))
-            if entry.unnumbered:
-                self._asiders[entry.number] = entry
+            with self.lock:
+                if self.arrivals and not (interrupts or self.closed):
+                    self.drain(WRITTEN_AT_ONCE)
+                result = step(*arguments, **options)
         except BaseException:
-            self._note_broken_off(entry)
+            if not interrupts:
+                # A signal handler may have raised before `with` knew that it had the lock.
+                locks.release_if_owned(self.lock)
             raise
+        if not interrupts:
+            self._give_way()
+        return result
 
-    def _write_asides(self, entry, left):
-        while left > 0 or entry.in_hand:
-            if not entry.in_hand:
-                entry.in_hand_after = entry.accepted
-                left -= _pick_up(entry, min(left, _TAKEN_AT_ONCE))
-            if not entry.in_hand:
-                return
-            self._aside_bytes -= sum(_aside_weight(aside) for aside in entry.in_hand)
-            self._accept_in_hand(entry)
-
-    def _count_given_up(self, entry, count):
-        if count:
-            entry.accepted += count
-            self._count_dropped(entry, count)
-
-    def _mend(self, entry):
-        """Count the records that a call had written when it was broken off."""
-        last = self._disk.last_number(entry.number)
-        kept = len(_kept(entry.in_hand))
-        if not entry.in_hand:
-            entry.accepted = max(entry.accepted, last)
-        elif last - entry.in_hand_after >= kept > 0:
-            self._count_in_hand(entry, last, len(entry.in_hand) - kept)
-        self._broken_off.discard(entry.number)
-
-    def _take_in_if_free(self):
-        for _ in range(_LOOKS):
-            if not self._asiders or self.closed or not self._hold_for(self._take_in_more, 0):
-                return
-
-    def _take_in_more(self):
-        _if_there_is_memory(lambda: self._take_in(_TAKEN_AT_ONCE))
+    def _give_way(self):
+        if self.waiters:
+            # Or a log call that gets the lock waits once more, for the interpreter's, until this
+            # thread blocks.
+            time.sleep(GIVE_WAY_SECONDS)
+        if self.arrivals:
+            self._drain_within(0)
 
     def take_in(self):
-        """Keep what was set aside while the outbox was busy or the disk slow."""
-        if self._asiders:
-            with self._held():
-                self._take_in()
+        """Write what was queued while the lock was taken or the disk slow."""
+        # A slice at a time, for log calls come in between; and only what is there now.
+        for _ in range(0, len(self.arrivals), WRITTEN_AT_ONCE):
+            self.run(int)
         if self._disk.is_slow and self._disk.is_calm(monotonic()):
             self._disk.is_slow = False
 
-    @contextlib.contextmanager
-    def _held(self):
-        with self.lock:
-            was_inside, self._inside = self._inside, True
-            try:
-                if not was_inside and not self.closed:
-                    self._take_in(_TAKEN_AT_ONCE)
-                yield
-            finally:
-                self._inside = was_inside
-        if self._waiters and not was_inside:
-            # Or else a log call that gets the lock waits once more, for the interpreter's, until
-            # this thread waits for something.
-            time.sleep(GIVE_WAY_SECONDS)
-        if self._asiders:
-            self._take_in_if_free()
+    # With the lock held
 
-    def _now(self):
-        return int(self._wall() * 1000000)
+    def drain(self, most=None):
+        """Write what is in the queue now, `most` records at most; the caller has the lock."""
+        arrivals = self.arrivals
+        left = len(arrivals)
+        if most is not None and most < left:
+            left = most
+        while left > 0:
+            left -= self._write_next(left)
+        if self._room.left < 0:
+            self._room.make()
 
-    def _capture(self, captured):
-        """Make the capture time unique, because on v1 it is what a record is known by."""
+    def _write_one(self, arrival):
+        """What `_write_some` does, for a single arrival and in less time."""
+        entry, captured = arrival.entry, arrival.captured
+        if captured <= self._youngest:
+            captured = arrival.captured = self._unique(captured)
+        self._youngest = captured
+        arrival.number = number = entry.accepted + 1
+        try:
+            row = tables.row(entry.number, number, arrival.kind, arrival.body, captured)
+            if not self._disk.insert(row):
+                self._room.left = -1
+        except NumberTaken:
+            self._take_numbers_back([arrival])
+            return 0
+        return self._count(arrival)
+
+    def _write_next(self, most):
+        """Write one or some arrivals at the front of the queue; return how many are done."""
+        first = self.arrivals[0]
+        if first.entry.forgotten:
+            self.arrivals.popleft()
+        elif first.number is not None:
+            return self._repeat()
+        elif first.is_plain:
+            return self._write_one(first) if most == 1 else self._write_some(most)
+        elif first.body is None:
+            self._give_up(first)
+        else:
+            return self._write_with_entry(first)
+        return 1
+
+    def _give_up(self, arrival):
+        """Count a record without a body as dropped; it never gets a number."""
+        entry = arrival.entry
+        if arrival.changes is None:
+            arrival.changes = {"dropped": entry.dropped + 1, "unreported": entry.unreported + 1}
+        self._leave(arrival)
+        self._tell_dropped(entry, 1)
+
+    def _write_some(self, most):
+        """Write the plain arrivals at the front of the queue; return how many."""
+        some = self._front(min(most, WRITTEN_AT_ONCE), _is_fresh)
+        last = {}
+        for arrival in some:
+            entry = arrival.entry
+            arrival.captured = self._unique(arrival.captured)
+            arrival.number = last[entry] = last.get(entry, entry.accepted) + 1
+        try:
+            self._kept(self._disk.insert_all([_record(arrival) for arrival in some]))
+        except NumberTaken:
+            self._take_numbers_back(some)
+            return 0
+        self._count_all(some)
+        return len(some)
+
+    def _write_with_entry(self, arrival):
+        """Write an arrival and its session's row in one transaction; return how many are done."""
+        arrival.captured = self._unique(arrival.captured)
+        arrival.number = arrival.changes["accepted"] = arrival.entry.accepted + 1
+        try:
+            self._kept(self._disk.insert_all([_record(arrival)], changing=arrival))
+        except NumberTaken:
+            self._take_numbers_back([arrival])
+            return 0
+        return self._count(arrival)
+
+    def _repeat(self):
+        """Write the numbered arrivals again: an interrupted attempt may have written them."""
+        some = self._front(len(self.arrivals), _is_numbered)
+        # One that is not plain is always attempted by itself.
+        changing = None if some[0].is_plain else some[0]
+        self._kept(self._disk.insert_all([_record(arrival) for arrival in some], True, changing))
+        self._count_all(some)
+        return len(some)
+
+    def _kept(self, on_disk):
+        """What is kept in memory has its own bound, looked at after each drain."""
+        if not on_disk:
+            self._room.left = -1
+
+    def _front(self, most, is_one):
+        """Return the first arrivals of the queue that are such ones, in order."""
+        # By index: others append meanwhile, but only the holder of the lock takes out.
+        found = []
+        for place in range(most):
+            arrival = self.arrivals[place]
+            if not is_one(arrival):
+                break
+            found.append(arrival)
+        return found
+
+    def _take_numbers_back(self, some):
+        """A number was taken: go on behind the highest one in the file."""
+        for arrival in some:
+            arrival.number = None
+        for entry in set(arrival.entry for arrival in some):
+            last = self._disk.last_number(entry.number)
+            entry.accepted = last if last > entry.accepted else entry.accepted + 1
+
+    def _count_all(self, some):
+        for arrival in some:
+            self._count(arrival)
+
+    def _count(self, arrival):
+        entry = arrival.entry
+        if entry.accepted == entry.gone:
+            self.stirred.append((entry, arrival.captured))
+        entry.accepted = arrival.number
+        self._room.left -= len(arrival.body) + ROW_OVERHEAD
+        self._leave(arrival)
+        return 1
+
+    def _leave(self, arrival):
+        if arrival.changes:
+            for name, value in arrival.changes.items():
+                setattr(arrival.entry, name, value)
+        arrival.is_in = True
+        self.arrivals.popleft()
+
+    def _unique(self, captured):
+        """Make a capture time unique: on v1 a record is known by it."""
         youngest = self._youngest
-        self._pace = (7 * self._pace + captured - youngest) // 8
         if captured <= youngest and youngest - captured < CLOCK_SET_BACK:
             captured = youngest + 1
         self._youngest = captured
         return captured
 
-    def _accept(self, entry, kind, body, saving=False):
-        record = kinds.Record(
-            entry.number, entry.accepted + 1, kind, body, self._capture(self._now())
-        )
-        record = self._disk.insert(record, entry if saving else None)
-        if entry.numbered <= 0:
-            self.stirred.append((entry, record.captured))
-        entry.accepted = record.number
-        self._bytes += _most_on_disk(body)
-        if self._bytes > self._look_at or self._disk.refusal is not None:
-            _if_there_is_memory(self._make_room)
 
-    def _accept_in_hand(self, entry):
-        kept = _kept(entry.in_hand)
-        written = self._disk.insert_all(
-            [
-                kinds.Record(
-                    entry.number, entry.in_hand_after + place, kind, body, self._capture(captured)
-                )
-                for place, (kind, body, captured) in enumerate(kept, 1)
-            ]
-        )
-        last = written[-1].number if written else entry.in_hand_after
-        if written and entry.numbered <= 0:
-            self.stirred.append((entry, written[0].captured))
-        self._count_in_hand(entry, last, len(entry.in_hand) - len(kept))
-        self._bytes += sum(_most_on_disk(record.body) for record in written)
-        if self._bytes > self._look_at or self._disk.memory.is_full:
-            _if_there_is_memory(self._make_room)
-
-    def _count_in_hand(self, entry, last, given_up):
-        """Count what is in hand: written up to the number `last`, but for some given up.
-
-        In an order in which another call can go on where this one is broken off, and in which
-        nobody takes a record for delivered meanwhile.
-        """
-        if entry.accepted <= last:
-            entry.accepted = last
-            self._count_given_up(entry, given_up)
-        del entry.in_hand[:]
+def _record(arrival):
+    return Record(
+        arrival.entry.number, arrival.number, arrival.kind, arrival.body, arrival.captured
+    )
 
 
-def _most_on_disk(body):
-    # Half of each page stays empty where two records just do not fit into one.  What is counted
-    # too much is set right by a look at the file before anything goes.
-    return 2 * len(body) + ROW_OVERHEAD
+def _is_numbered(arrival):
+    return arrival.number is not None
 
 
-def _aside_weight(aside):
-    return len(aside.body or b"") + ROW_OVERHEAD
+def _is_fresh(arrival):
+    """Return whether an arrival is a plain record that nobody tried to write yet."""
+    return arrival.is_plain and arrival.number is None and not arrival.entry.forgotten
 
 
-def _if_there_is_memory(step):
-    """Take a step that a call owes to others: its own record is kept, and the next call tries."""
-    try:
-        step()
-    except MemoryError:
-        pass
-
-
-def _kept(asides):
-    return [aside for aside in asides if aside.body is not None]
-
-
-def _pick_up(entry, most):
-    """Move what is set aside into the entry's hand; return how many that was.
-
-    Others may take from it too.  An exception that a signal handler raises finds each record
-    either there or here: Python calls no handler in the middle of `extend`.
-    """
-    before = len(entry.in_hand)
-    try:
-        entry.in_hand.extend(itertools.islice(iter(entry.aside.popleft, None), most))
-    except IndexError:
-        pass
-    return len(entry.in_hand) - before
-
-
-def _removed(queue, item):
-    """Remove an item by value; return whether it was still there."""
+def _remove(queue, item):
+    """Remove an item; return whether it was there."""
     try:
         queue.remove(item)
         return True

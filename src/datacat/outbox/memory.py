@@ -1,7 +1,7 @@
 """Records that wait in memory, because the disk does not take them.
 
-What may live here: the queue, its bound, and which records go when it is reached.  What may not:
-files, locks, and what the loss of a record leads to.
+Belongs here: the queue, its bound, and which records go when it is reached.  Does not: files,
+locks, and what the loss of a record leads to.
 """
 
 from __future__ import absolute_import, division
@@ -32,20 +32,20 @@ class MemoryQueue(object):
         self.bytes = 0
         self._max_bytes = max_bytes
         self._sessions = {}
-        self._looked_at = {}
+        self._searched = {}
 
     def __len__(self):
         return sum(len(waiting) for waiting in list(self._sessions.values()))
 
     def put(self, record):
-        """Keep a record; in the place of one with its number, where an interruption left one."""
+        """Keep a record; it replaces one of its number, which an interruption may have left."""
         self.take_out(record.session, record.number)
         waiting = self._sessions.setdefault(record.session, collections.OrderedDict())
         waiting[record.number] = record
         self.bytes += weight(record)
 
     def take_out(self, session, number):
-        """Let a record go; harmless where it is not here."""
+        """Remove a record; harmless where it is not here."""
         waiting = self._sessions.get(session, {})
         record = waiting.pop(number, None)
         if record is not None:
@@ -54,7 +54,7 @@ class MemoryQueue(object):
                 del self._sessions[session]
 
     def forget(self, session):
-        """Let a session go with all its records."""
+        """Remove a session with all its records."""
         for record in self._sessions.pop(session, {}).values():
             self.bytes -= weight(record)
 
@@ -85,51 +85,51 @@ class MemoryQueue(object):
         """Whether its bound is passed."""
         return self.bytes > self._max_bytes
 
-    def make_room(self, heads):
+    def make_room(self, handed):
         """Sacrifice records until it is within its bound again.
 
-        :param heads: {session: number of its oldest record, which may be on its way and stays}.
+        :param handed: {session: number up to which its records may be in flight, and stay}.
         :returns: ({session: how many were merged}, {session: how many were dropped},
-            {session: what each dropped report told of}).
+            {session: what each sacrificed report told of}).
         """
-        merged, dropped, untold = {}, {}, {}
+        merged, dropped, reported = {}, {}, {}
         for session in list(self._sessions):
-            gone = self._merge_some(session, heads.get(session))
+            gone = self._merge_some(session, handed.get(session, 0))
             if gone:
                 merged[session] = gone
         for kind in SACRIFICED:
             if self.is_full:
-                self._drop(kind, heads, dropped, untold)
-        return merged, dropped, untold
+                self._drop(kind, handed, dropped, reported)
+        return merged, dropped, reported
 
-    def _merge_some(self, session, head):
+    def _merge_some(self, session, handed):
         """Merge neighbours, a slice at a time: this happens in a log call."""
         waiting = self._sessions[session]
-        looked_at, size = [], 0
+        found, size = [], 0
         for record in waiting.values():
-            if record.number >= self._looked_at.get(session, 0):
-                looked_at.append(record)
+            if record.number >= self._searched.get(session, 0):
+                found.append(record)
                 size += len(record.body) if record.kind == kinds.STATE else 0
                 if size > _SLICE_BYTES:
                     break
-        replaced, gone = merging.merge_neighbours(looked_at, head)
+        replaced, gone = merging.merge_neighbours(found, handed)
         for record in replaced:
             self.bytes += weight(record) - weight(waiting[record.number])
             waiting[record.number] = record
         for number in gone:
             self.take_out(session, number)
-        self._looked_at[session] = looked_at[-1].number if looked_at else 0
+        self._searched[session] = found[-1].number if found else 0
         return len(gone)
 
-    def _drop(self, kind, heads, dropped, untold):
+    def _drop(self, kind, handed, dropped, reported):
         for record in self._oldest(kind):
             if self.bytes <= self._max_bytes * ROOM_AFTER_SACRIFICE:
                 return
-            if record.number != heads.get(record.session):
+            if record.number > handed.get(record.session, 0):
                 self.take_out(record.session, record.number)
                 told = kind == kinds.EVENT and build.told_in(record.body)
                 if told:
-                    untold.setdefault(record.session, []).append(told)
+                    reported.setdefault(record.session, []).append(told)
                 else:
                     dropped[record.session] = dropped.get(record.session, 0) + 1
 

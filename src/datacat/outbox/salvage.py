@@ -1,14 +1,15 @@
 """What can be saved of a damaged outbox.
 
-What may live here: which rows are believed, and what is made of a record without its session.
-What may not: running SQL, files.
+Belongs here: which rows are believed, and what is made of a record without its session.  Does
+not: running SQL, files.
 """
 
 from __future__ import absolute_import, division
 
 from ..records import kinds
 from . import tables
-from .tables import Entry, entry_of, letter_of, record_of, state_of
+from .entry import Entry
+from .tables import entry_of, letter_of, record_of, state_of
 
 # What a state that cannot be read is said to be: JSON's null, for it is not known.
 UNKNOWN_STATE = b"null"
@@ -24,7 +25,8 @@ def salvage(rows_of):
     :param rows_of: a callable (statement) that gives rows until they cannot be read.
     """
     intact = _intact_records(rows_of)
-    entries = [entry_of(row) for row in rows_of(tables.SESSIONS)]
+    sessions = list(rows_of(tables.SESSIONS)) or rows_of(tables.SESSIONS_OF_SCHEMA_1)
+    entries = [entry_of(row) for row in sessions]
     entries = _completed([entry for entry in entries if entry is not None], intact)
     states = dict(
         (row[0], state_of(row) or UNKNOWN_STATE)
@@ -59,6 +61,7 @@ def _completed(entries, intact):
                 opening=_UNKNOWN_OPENING,
                 opened=record.captured,
                 accepted=record.number - 1,
+                gone=record.number - 1,
                 dropped=record.number - 1,
                 unreported=record.number - 1,
             )

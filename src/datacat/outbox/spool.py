@@ -1,7 +1,16 @@
 """The folder of outboxes: who may have which file, and what happens to a damaged one.
 
-What may live here: file names, permissions, claiming, adopting, setting aside.  What may not:
-SQL, records, threads.
+1. A file's name tells its scope, its identity and, for a forked child's, its parent's identity.
+   Nothing else is needed to decide whose it may become.
+2. Whoever opens a file holds sqlite's exclusive lock on it until its process ends.  So a file that
+   can be opened is free, and one that cannot be opened has a living owner.
+3. Between listing the folder and opening a file, another process may open or delete it.  That is
+   noticed after opening: by the lock, and by the inode that the name has then.
+4. A file that sqlite finds damaged is read once more, for a failing disk looks the same.  If it is
+   damaged, what can be read goes into a new file, and the old one is kept as `.corrupt-<time>`.
+
+Belongs here: file names, permissions, and the order of these steps.  Does not: SQL, records,
+threads.
 """
 
 from __future__ import absolute_import, division
@@ -19,7 +28,9 @@ import platformdirs
 
 from .. import errors
 from .bounds import RESERVE
-from .store import IN_MEMORY, SHARED, Store, StoreDamaged, StoreHeld, StoreTooNew
+from .refusals import SpoolUnusable, StoreDamaged, StoreHeld, StoreTooNew
+from .shared import SHARED, is_marked_shared, mark_shared
+from .store import Store
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -30,12 +41,8 @@ _NAME = re.compile(
 _NAME_BEGINS = re.compile(r"^[0-9a-f]{12}-[0-9a-f]{12}(-[0-9a-f]{12})?\.outbox")
 
 
-class SpoolUnusable(errors.DatacatError):
-    """The folder cannot be used: no permission, read-only, a symlink, somebody else's."""
-
-
 def default_folder():
-    """Return the folder where outboxes lie when no other is named, in the user's state folder."""
+    """Return the folder that is used when no other is named, in the user's state folder."""
     return (
         os.path.join(platformdirs.user_state_dir("datacat", appauthor=False), "spool")
         if hasattr(platformdirs, "user_state_dir")
@@ -83,7 +90,7 @@ class Spool(object):
                 _create_private_file(path)
                 return Store(path, self._power_safe)
             except StoreHeld:
-                # Another process found the new file free; it is welcome to it.
+                # Another process found the new file free and took it.
                 continue
             except (OSError, errors.DatacatError) as error:
                 _remove(path)
@@ -98,11 +105,11 @@ class Spool(object):
         return (self._open_if_free(path) if os.path.exists(path) else None) or self.claim()
 
     def survey(self, mine):
-        """Look at all outboxes of this scope: return (free stores, parents with living heirs).
+        """Open every free outbox of this scope; return (stores, parents with living heirs).
 
         :param mine: paths of the outboxes that this process has open.
-        :returns: the stores of those that nobody has open, and the identities that the outboxes
-            of other living processes name as their parent.
+        :returns: the stores, and the identities that outboxes with a living owner name as their
+            parent.
         """
         free = list(self._free_stores(mine))
         taken = set(store.path for store in free).union(mine)
@@ -112,7 +119,7 @@ class Spool(object):
 
     @contextlib.contextmanager
     def adopting(self):
-        """The time in which other outboxes than one's own are opened."""
+        """Hold the lock that a fork waits for, while other outboxes than one's own are opened."""
         with self.lock:
             yield
 
@@ -141,10 +148,10 @@ class Spool(object):
         return None
 
     def _judge_again(self, path, inode):
-        """Return the store of a file that sqlite called damaged, replaced where it is.
+        """Return the store of a file that sqlite called damaged, replaced if it really is.
 
-        After a read error in a write-ahead log sqlite goes by the part before it, and calls the
-        whole malformed: a disk that fails for a while must not cost the outbox.
+        After a read error in the write-ahead log sqlite uses the part before it and calls the
+        whole malformed; a disk that fails for a while must not cost the outbox.
         """
         try:
             _read_through(path)
@@ -171,10 +178,15 @@ class Spool(object):
             return None
 
     def replacement(self, store):
-        """Return a new store with what can still be read of one that is damaged or was deleted.
+        """Return a new store in the place of another, with what can still be read of that one.
 
         The old one is closed; a damaged file is kept beside it as `.corrupt-<time>`.
+
+        :param store: one that is damaged, was deleted, or is a NoStore.
+        :raises SpoolUnusable: where no file can be made now.
         """
+        if store.is_in_memory:
+            return self.create()
         salvaged = store.salvage()
         fresh = self.create(parent_of(store.path))
         try:
@@ -183,20 +195,21 @@ class Spool(object):
             fresh.delete()
             raise
         _remove(store.path + RESERVE)
+        if is_marked_shared(store.path):
+            mark_shared(fresh.path)
+            _remove(store.path + SHARED)
         if os.path.exists(store.path):
-            aside = "%s.corrupt-%d" % (store.path, time.time())
+            kept = "%s.corrupt-%d" % (store.path, time.time())
             self._warn(
                 "damaged",
-                (
-                    "the outbox %s was damaged; it is kept as %s and the %d records that could "
-                    "be read of it go on" % (store.path, aside, len(salvaged[2]))
-                ),
+                "the outbox %s was damaged: %d records were saved from it, and the damaged file "
+                "is kept as %s" % (store.path, len(salvaged[2]), kept),
             )
             store.close()
-            _move(store.path, aside)
-            _move(store.path + "-wal", aside + "-wal")
+            _move(store.path, kept)
+            _move(store.path + "-wal", kept + "-wal")
         else:
-            store.close()
+            store.delete()
         return fresh
 
     def _paths(self):
@@ -231,36 +244,18 @@ class Spool(object):
             self._make_private(stat.S_IMODE(found.st_mode))
 
     def _make_private(self, mode):
-        """Take others' rights away from a folder that has nothing but outboxes.
+        """Make a folder private that has nothing but outboxes in it.
 
-        One with other things in it keeps its mode, for they may be meant to be seen; in one where
-        others may write, an outbox could be exchanged.
+        One with other files keeps its mode, for these may be meant to be seen; but where others
+        may write, they could exchange an outbox.
         """
         if all(_NAME_BEGINS.match(name) for name in os.listdir(self.folder)):
             os.chmod(self.folder, FOLDER_MODE)
         elif mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise SpoolUnusable(
-                "others may write into the folder %s, which has other things in it; name one "
-                "that is for datacat alone" % self.folder
+                "the folder %s is writable for other users and has other files in it; pass a "
+                "folder of its own as spool_dir=" % self.folder
             )
-
-
-def mark_shared(path):
-    """Note beside an outbox that another process writes into its sessions too.
-
-    A forked child does this for its parent's outbox, which it must not open.
-    """
-    if path == IN_MEMORY:
-        return
-    try:
-        os.close(os.open(path + SHARED, os.O_CREAT | os.O_WRONLY, FILE_MODE))
-    except OSError:
-        pass
-
-
-def is_marked_shared(path):
-    """Return whether `mark_shared` was called for an outbox."""
-    return path != IN_MEMORY and os.path.exists(path + SHARED)
 
 
 def identity_of(path):
@@ -294,7 +289,7 @@ def _make_folder(path):
 
 
 def _sync_folder(folder):
-    """Make the names in it survive a power cut, where the system can; sqlite does it below."""
+    """Make a folder's names survive a power cut, where the system can."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -332,13 +327,13 @@ def _refuse_foreign(path):
     except OSError as error:
         raise SpoolUnusable("%s cannot be read: %s" % (path, error))
     if not stat.S_ISREG(found.st_mode):
-        raise SpoolUnusable("%s is not a file of its own" % path)
+        raise SpoolUnusable("%s is not a regular file" % path)
     _refuse_owner(path, found)
     return found.st_ino
 
 
 def _is_ours(store, inode):
-    """Return whether an opened store is whole, and its file was not deleted or made meanwhile."""
+    """Return whether an opened store is sound, and its file still the one that was listed."""
     try:
         store.probe()
         os.chmod(store.path, FILE_MODE)
@@ -365,7 +360,7 @@ def _move(source, target):
         os.rename(source, target)
     except OSError as error:
         if error.errno != errno.ENOENT:
-            raise SpoolUnusable("%s cannot be set aside: %s" % (source, error))
+            raise SpoolUnusable("the damaged outbox %s cannot be renamed: %s" % (source, error))
 
 
 def _remove(path):

@@ -9,12 +9,13 @@ from __future__ import absolute_import, division
 import collections
 import operator
 import struct
-import zlib
+from zlib import crc32
 
 import six
 
 from .._compat import blob
 from ..records import kinds
+from .entry import Entry
 
 NUMBER_BITS = 40
 NUMBER_MASK = (1 << NUMBER_BITS) - 1
@@ -34,6 +35,7 @@ _COUNTS = (
     "shared",
     "restoring",
     "accepted",
+    "gone",
     "sent",
     "events",
     "metrics",
@@ -51,7 +53,7 @@ _pack = struct.Struct(">qqq").pack
 DeadLetter = collections.namedtuple("DeadLetter", "record status words buried")
 
 APPLICATION_ID = 0x0DA7ACA7
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = (
     "CREATE TABLE records (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL,"
@@ -59,8 +61,9 @@ SCHEMA = (
     "CREATE TABLE sessions (number INTEGER PRIMARY KEY, local_id TEXT NOT NULL UNIQUE,"
     " opening BLOB NOT NULL, opened INTEGER NOT NULL, inherited INTEGER NOT NULL,"
     " server_id TEXT, goodbye TEXT, hung INTEGER, shared INTEGER NOT NULL,"
-    " restoring INTEGER NOT NULL, accepted INTEGER NOT NULL, sent INTEGER NOT NULL,"
-    " events INTEGER NOT NULL, metrics INTEGER NOT NULL, dead INTEGER NOT NULL,"
+    " restoring INTEGER NOT NULL, accepted INTEGER NOT NULL, gone INTEGER NOT NULL,"
+    " sent INTEGER NOT NULL, events INTEGER NOT NULL, metrics INTEGER NOT NULL,"
+    " dead INTEGER NOT NULL,"
     " dropped INTEGER NOT NULL, merged INTEGER NOT NULL, possibly_twice INTEGER NOT NULL,"
     " unreported INTEGER NOT NULL)",
     "CREATE TABLE states (session INTEGER PRIMARY KEY, checksum INTEGER NOT NULL,"
@@ -71,9 +74,26 @@ SCHEMA = (
     "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 
+_OLD_SESSIONS = (
+    "number, local_id, opening, opened, inherited, server_id, goodbye, hung, shared, restoring,"
+    " accepted, %s, sent, events, metrics, dead, dropped, merged, possibly_twice, unreported"
+)
+
+# What makes of an outbox of an older schema one of the next: {version: statements}.
+MIGRATIONS = {
+    1: (
+        "ALTER TABLE sessions RENAME TO old_sessions",
+        SCHEMA[1],
+        "INSERT INTO sessions (%s) SELECT %s FROM old_sessions"
+        % (_OLD_SESSIONS % "gone", _OLD_SESSIONS % "sent + dead + dropped + merged"),
+        "DROP TABLE old_sessions",
+    ),
+}
+
 INSERT = "INSERT INTO records (id, kind, captured, checksum, body) VALUES (?, ?, ?, ?, ?)"
 REPLACE = INSERT.replace("INSERT", "INSERT OR REPLACE", 1)
 RECORDS = "SELECT id, kind, captured, checksum, body FROM records"
+PAGE = RECORDS + " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 DELETE = "DELETE FROM records WHERE id = ?"
 DELETE_RANGE = "DELETE FROM records WHERE id BETWEEN ? AND ?"
 SAVE = "UPDATE sessions SET %s WHERE number = ?" % ", ".join(name + " = ?" for name in SAVED)
@@ -82,6 +102,16 @@ ADD_SESSION = "INSERT OR IGNORE INTO sessions (%s) VALUES (%s)" % (
     ", ".join("?" * len(COLUMNS)),
 )
 SESSIONS = "SELECT %s FROM sessions ORDER BY number" % ", ".join(COLUMNS)
+# What an outbox of schema 1 has of its sessions, for salvage.
+SESSIONS_OF_SCHEMA_1 = "SELECT %s FROM sessions ORDER BY number" % (
+    _OLD_SESSIONS % "sent + dead + dropped + merged"
+)
+HEADS = (
+    "SELECT records.id, records.captured FROM sessions JOIN records ON records.id ="
+    " (SELECT min(id) FROM records WHERE id BETWEEN (sessions.number << %d) + 1"
+    " AND (sessions.number << %d) + %d)" % (NUMBER_BITS, NUMBER_BITS, NUMBER_MASK)
+)
+NOTE = "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)"
 KEEP_STATE = "INSERT OR REPLACE INTO states (session, checksum, body) VALUES (?, ?, ?)"
 BURY = (
     "INSERT OR REPLACE INTO dead (id, kind, captured, checksum, body, status, words, buried)"
@@ -91,49 +121,6 @@ LETTERS = (
     "SELECT id, kind, captured, checksum, body, status, words, buried FROM dead"
     " ORDER BY buried, id"
 )
-
-
-class Entry(object):
-    """A row of the sessions table, kept in memory as long as its file is open.
-
-    Not stored are `refusal`, the error with which the server refused to open the session,
-    `aside`, calls that found the outbox busy and are not numbered yet, `in_hand`, those of them
-    that are being written, and `in_hand_after`, the number before the first of these.
-    """
-
-    def __init__(self, **columns):
-        self.refusal = None
-        self.aside = collections.deque()
-        self.in_hand = []
-        self.in_hand_after = 0
-        self.hung = self.server_id = self.goodbye = None
-        self.inherited = self.shared = self.restoring = 0
-        self.accepted = self.sent = self.events = self.metrics = 0
-        self.dead = self.dropped = self.merged = self.possibly_twice = self.unreported = 0
-        for name, value in columns.items():
-            setattr(self, name, value)
-        self.opening = bytes(self.opening)
-
-    @property
-    def waiting(self):
-        """How many records are accepted and neither sent nor given up."""
-        # In the order in which records become one from the other, so that none is overlooked.
-        return self.unnumbered + self.numbered
-
-    @property
-    def unnumbered(self):
-        """How many of those that wait have no number yet, and are in memory alone."""
-        return len(self.aside) + len(self.in_hand)
-
-    @property
-    def numbered(self):
-        """How many of those that wait have their number already."""
-        return self.accepted - self.sent - self.dead - self.dropped - self.merged
-
-    @property
-    def is_over(self):
-        """Whether it said goodbye and all that became of it is told."""
-        return bool(self.goodbye) and self.waiting <= 0 and not (self.unreported or self.restoring)
 
 
 def _content(body):
@@ -153,15 +140,16 @@ def identity(session, number):
 
 def checksum(identity, kind, captured, body):
     """Return the CRC-32 that a row must carry; sqlite does not notice flipped bytes itself."""
-    return zlib.crc32(body, zlib.crc32(_pack(identity, captured, kind))) & 0xFFFFFFFF
+    return crc32(body, crc32(_pack(identity, captured, kind))) & 0xFFFFFFFF
 
 
-def row_of(record):
-    """Return a record as a row of the records table."""
-    session, number, kind, body, captured = record
+def row(session, number, kind, body, captured):
+    """Return a record, given by the fields of a Record, as a row of the records table."""
     identity = session << NUMBER_BITS | number
     code = KIND_CODES[kind]
-    return identity, code, captured, checksum(identity, code, captured, body), blob(body)
+    # As `checksum`, without the call: this is in the way of every log call.
+    check = crc32(body, crc32(_pack(identity, captured, code))) & 0xFFFFFFFF
+    return identity, code, captured, check, blob(body)
 
 
 def record_of(row):
@@ -189,7 +177,7 @@ def letter_row(letter):
         words = words.decode("utf-8", "replace")
     elif words is not None:
         words = words.encode("utf-8", "replace").decode("utf-8", "replace")
-    return row_of(letter.record) + (letter.status, words, letter.buried)
+    return row(*letter.record) + (letter.status, words, letter.buried)
 
 
 def letter_of(row):
@@ -203,7 +191,7 @@ def letter_of(row):
 
 def state_row(session, state):
     """Return a merged state as a row of the states table."""
-    return session, zlib.crc32(state, session) & 0xFFFFFFFF, blob(state)
+    return session, crc32(state, session) & 0xFFFFFFFF, blob(state)
 
 
 def state_of(row):
@@ -211,7 +199,7 @@ def state_of(row):
     session, stored, body = row
     try:
         body = _content(body)
-        return body if zlib.crc32(body, session) & 0xFFFFFFFF == stored else None
+        return body if crc32(body, session) & 0xFFFFFFFF == stored else None
     except (TypeError, ValueError):
         return None
 
@@ -240,5 +228,14 @@ def entry_of(row):
     return Entry(**columns) if sound else None
 
 
-# Returns what of a session changes, in the order of SAVED, and its number.
-saved_values = operator.attrgetter(*(SAVED + ("number",)))
+_saved_values = operator.attrgetter(*(SAVED + ("number",)))
+
+
+def saved_values(entry, changes=None):
+    """Return what of a session's row changes, in the order of SAVED, and its number.
+
+    :param changes: values that go in the place of the entry's own, a dict.
+    """
+    if not changes:
+        return _saved_values(entry)
+    return tuple(changes.get(name, getattr(entry, name)) for name in SAVED + ("number",))

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division
 import threading
 
 from .. import _compat
-from ..outbox.spool import SpoolUnusable
+from ..outbox.refusals import SpoolUnusable
 
 # Of the 250 ms that a log call may take where something is broken, some are for the call itself.
 CHILD_OPENS_WITHIN = 0.2

@@ -76,12 +76,12 @@ class Keeper(object):
         if self.is_alert and (self._looked is None or now - self._looked >= SYNC_SECONDS):
             self._looked = now
             if outbox.refusal is not None:
-                outbox.heal(self._replacement)
+                outbox.upkeep.heal(self._replacement)
             if outbox.unsynced:
-                outbox.sync()
-                outbox.rescue(self._replacement)
-                outbox.shrink()
-            outbox.measure()
+                outbox.upkeep.sync()
+                outbox.upkeep.rescue(self._replacement)
+                outbox.upkeep.shrink()
+            outbox.upkeep.measure()
             outbox.report_drops()
         self.busy += max(0.0, _compat.monotonic() - now)
 

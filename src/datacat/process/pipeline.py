@@ -12,9 +12,10 @@ import uuid
 
 from .._compat import monotonic
 from ..notices import Notices
+from ..outbox.no_store import NoStore
 from ..outbox.outbox import Outbox
-from ..outbox.spool import Spool, SpoolUnusable, identity_of
-from ..outbox.store import NoStore
+from ..outbox.refusals import SpoolUnusable
+from ..outbox.spool import Spool, identity_of
 from ..records import build, exceptions, kinds
 from ..records.redaction import Redaction
 from ..sending import adoption
@@ -36,6 +37,7 @@ LONGEST_CLOSE = 0.2
 _CARRIED = (
     "shared",
     "accepted",
+    "gone",
     "sent",
     "events",
     "metrics",

@@ -37,7 +37,8 @@ def event(name, data=None, category=None, group=None, labels=None, message=None)
     :param message: one line for people (string or None).
     :raises InvalidRecord: for any other type.
     """
-    _check_name(name)
+    if not isinstance(name, _TEXT) or not name:
+        raise _invalid("name", "a non-empty string", name)
     if data is None:
         data = {}
     elif not isinstance(data, dict):
@@ -66,7 +67,8 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     :param metadata: a dict or None.
     :raises InvalidRecord: for any other type, and for NaN and infinities.
     """
-    _check_name(name)
+    if not isinstance(name, _TEXT) or not name:
+        raise _invalid("name", "a non-empty string", name)
     fields = {"name": name, "value": _finite("value", value)}
     if tags is not None:
         fields["tags"] = _strings("tags", tags)
@@ -154,11 +156,6 @@ def encode(fields, limit=MAX_BYTES):
             % (len(body), limit, _named(fields))
         )
     return body
-
-
-def _check_name(name):
-    if not isinstance(name, _TEXT) or not name:
-        raise _invalid("name", "a non-empty string", name)
 
 
 def _text(argument, given):

@@ -1,10 +1,10 @@
 """Any Python value as JSON in ASCII, by the same rules on every Python.
 
-What may live here: the rules of conversion and of cutting.  What may not: what an event, a
-metric or a state is; limits on a record's size; anything that raises for a value it was given.
+Belongs here: the rules of conversion and of cutting.  Does not: what an event, a metric or a
+state is; limits on a record's size; anything that raises for a value it was given.
 
-The quick way is the C encoder; only what it refuses, or what its text shows to be suspicious,
-is converted value by value and encoded again.
+Values go to the C encoder first.  Only what it refuses, or what looks suspicious in its text, is
+converted value by value and encoded again.
 """
 
 from __future__ import absolute_import, division
@@ -26,8 +26,8 @@ TOO_MANY_DIGITS = u"<integer of over 4300 digits>"
 UNREADABLE = u"<changed while it was read>"
 
 _SHORTEST_HUGE_INTEGER = 309
-# A level takes two brackets.
-_LONGEST_UNSUSPICIOUS = 2 * DEEPEST
+# A level takes two brackets, a huge integer its digits.
+_SHORTEST_SUSPICIOUS = min(2 * DEEPEST, _SHORTEST_HUGE_INTEGER)
 _FIRST_WITH_TOO_MANY_DIGITS = 10**4300
 _SNAPSHOT_ATTEMPTS = 10
 _FOREIGN_STEPS = 8
@@ -56,10 +56,10 @@ def dumps(value):
     """
     try:
         text = _encode(value)
-        if len(text) > _LONGEST_UNSUSPICIOUS and _is_suspicious(text):
+        if len(text) > _SHORTEST_SUSPICIOUS and _is_suspicious(text):
             text = _encoder.encode(plain(value))
     except Exception:
-        # What it was inside of when it raised would be taken for a cycle the next time.
+        # The containers it was inside of when it raised would pass for cycles the next time.
         _inside.clear()
         text = _encoder.encode(plain(value))
     if "\\ud" in text:
@@ -156,14 +156,14 @@ def _cut_text(text, longest):
 
 
 def _is_suspicious(text):
-    # Of any 309 characters in a row every 38th are 8, and looking at those alone is fast.
-    if (
+    if text.count("{") + text.count("[") > DEEPEST and _is_deeper(text, DEEPEST + 1):
+        return True
+    # Any 309 digits in a row have eight of every 38th character, and these are searched fast.
+    return bool(
         len(text) >= _SHORTEST_HUGE_INTEGER
         and _eight_digits.search(text[::38])
         and _huge_integer.search(text)
-    ):
-        return True
-    return text.count("{") + text.count("[") > DEEPEST and _is_deeper(text, DEEPEST + 1)
+    )
 
 
 def _is_deeper(text, levels):

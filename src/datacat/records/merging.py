@@ -1,6 +1,6 @@
 """One update of a session's state in the place of two.
 
-What may live here: when two updates may become one, and which.  What may not: storage, requests.
+Belongs here: when two updates may become one, and which.  Does not: storage, requests.
 """
 
 from __future__ import absolute_import, division
@@ -53,11 +53,11 @@ def _update(record):
     return json.loads(record.body.decode("ascii"))
 
 
-def merge_neighbours(waiting, head):
+def merge_neighbours(waiting, handed=0):
     """Return what becomes of records that lie one after the other in one session.
 
     :param waiting: the records, in order.
-    :param head: the number of the session's oldest record, which may be on its way and stays.
+    :param handed: records up to this number may be in flight, and stay as they are.
     :returns: (records that replace those of the same number, numbers that go).
     """
     replaced, gone, last = {}, [], None
@@ -69,5 +69,5 @@ def merge_neighbours(waiting, head):
             replaced.pop(last.number, None)
             gone.append(last.number)
             replaced[merged.number] = record = merged
-        last = record if record.kind == kinds.STATE and record.number != head else None
+        last = record if record.kind == kinds.STATE and record.number > handed else None
     return list(replaced.values()), gone

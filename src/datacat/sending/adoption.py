@@ -1,7 +1,6 @@
-"""Taking over what a dead process left: whose outbox is free, and what became of its sessions.
+"""Adopting outboxes: which free ones are taken over, and what became of the sessions in them.
 
-What may live here: the verdict on a session without a goodbye.  What may not: sending, SQL,
-threads.
+Belongs here: the verdict on a session without a goodbye.  Does not: sending, SQL, threads.
 """
 
 from __future__ import absolute_import, division
@@ -15,7 +14,7 @@ from ..records import build, kinds
 
 CRASHED = "crashed"
 LEFT = "left"
-# The word that v1 servers themselves have for an end nobody knows the reason of.
+# What v1 servers themselves call an end for which nobody knows the reason.
 UNKNOWN = "abnormal_termination"
 KILLED_WHILE_HUNG = "killed_while_hung"
 REBOOTED = "machine_restarted"
@@ -27,10 +26,10 @@ def describe_owner():
 
 
 def adopt(stores, heirs, max_bytes, warn):
-    """Return the outboxes in these free stores, their sessions not judged yet.
+    """Return the outboxes in free stores; their sessions are not judged yet.
 
     :param stores: as Spool.survey returned them.
-    :param heirs: identities of outboxes whose process lives on in a forked child; left alone.
+    :param heirs: identities of outboxes whose sessions live on in a forked child: not adopted.
     """
     adopted = []
     for store in stores:
@@ -42,9 +41,9 @@ def adopt(stores, heirs, max_bytes, warn):
 
 
 def condemn_inherited(outbox, entries, heirs, notes=None):
-    """Judge the sessions that a continued outbox had when it was found.
+    """Judge the sessions that a continued outbox already had.
 
-    :param notes: what the process before noted of itself; by default what the outbox holds.
+    :param notes: what the process before noted of itself; by default what the outbox has.
     """
     if identity_of(outbox.path) not in heirs:
         condemn(outbox, entries, outbox.notes() if notes is None else notes)
@@ -53,7 +52,7 @@ def condemn_inherited(outbox, entries, heirs, notes=None):
 def condemn(outbox, entries, notes):
     """Record the crash of every session among `entries` that did not say goodbye.
 
-    A session that the dead process had inherited is not its own to declare dead.
+    A session that the dead process had itself inherited may live on elsewhere, and is only left.
 
     :param notes: what the dead process noted of itself.
     """

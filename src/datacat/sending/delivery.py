@@ -1,38 +1,50 @@
-"""One session's next request, and what its outcome leads to.
+"""One session's next request, and the decision on what its outcome leads to.
 
-What may live here: opening, sending, reading back, restoring, and each verdict carried out.
-What may not: whose turn it is, SQL, requests' names, sleeping, threads.
+Belongs here: what is asked next for a session, one exchange at a time.  Does not: whose turn it
+is, decisions and their acts, SQL, paths and bodies, sleeping, threads.
+
+How it works.  What `serve` does next follows from what is known, in this order:
+
+1. The server was not asked for its health since it was last away: ask.  It may be another one
+   now.
+2. The session has no id of the server's: open it.  The answer's id and the end of the open
+   record are stored in one transaction.  Killed between answer and transaction, the open is
+   repeated, and an empty session stays behind on the server.
+3. The server's generation is not known from its health: read the beginning of the session, which
+   tells.
+4. The session was opened again after the server lost it: send its state as delivered, before any
+   record.  That it is to be restored is stored with the loss of the id, and cleared once the
+   state is delivered; killed in between, the state is sent again.
+5. The oldest record is in doubt: read the session back (see `doubt`).
+6. Otherwise send the oldest record.  Delivered, it is settled in one transaction, with the
+   counts and the merged state that it changes.  Killed between answer and settle, the next
+   process finds it at the head of an outbox that it takes over: in doubt.
+
+Each step does one of these, so the process may be killed between any two of them and at any
+point within: whatever is not on disk yet is found out again by the same order.  A failure is
+judged by `decisions`, whose acts `acts` carries out; where a decision needs to know more of the
+server first, it is a question, answered here.
 """
 
 from __future__ import absolute_import, division
 
-import json
-
 from .. import errors
 from ..records import build, kinds
-from ..wire import dialects, readback, verdicts
-from .lanes import Doubt
+from ..wire import dialects, verdicts
+from . import decisions, doubt
+from .acts import Acts, is_late
+from .merged import merged_state
 
-LATE_SECONDS = 5.0
 DISK_SECONDS = 1.0
-STATE_BYTES = 256 * 1024
-UNKNOWN_STATE = b"null"
-REPEATED = (kinds.OPEN, kinds.END, kinds.CRASH)
-RESTORING = 0
-
-_OFFLINE_EVENTS = {
-    kinds.OPEN: "session_opened_offline",
-    kinds.END: "session_ended_offline",
-}
 
 
 class Delivery(object):
-    """Does the next thing for a session, one request or two.
+    """Does the next thing for a session: one exchange, or two where a question comes up.
 
     :param server: the Server.
     :param stamp_late: whether to tell a server that stamps arrival when a record is late.
     :param warn: a callable (topic, message) with `clear(topic)`.
-    :param clock: monotonic seconds; read after a call, which may have taken long.
+    :param clock: monotonic seconds.
     :param wall: seconds since the epoch.
     :param chance: a callable that returns a float in [0, 1).
     """
@@ -40,18 +52,9 @@ class Delivery(object):
     def __init__(self, server, stamp_late, warn, clock, wall, chance):
         self._server = server
         self._stamp_late = stamp_late
-        self._warn = warn
         self._clock = clock
         self._wall = wall
-        self._chance = chance
-        self._carry_out = {
-            verdicts.NOT_APPLIED: self._not_applied,
-            verdicts.AMBIGUOUS: self._ambiguous,
-            verdicts.BUSY: self._not_applied,
-            verdicts.SESSION_LOST: self._session_lost,
-            verdicts.POISON: self._poison,
-            verdicts.REFUSED: self._refused,
-        }
+        self._acts = Acts(server, warn, clock, wall, chance)
 
     def serve(self, lane):
         """Do what is next for a lane that has work."""
@@ -61,39 +64,12 @@ class Delivery(object):
             self._open(lane)
         elif self._server.dialect is None:
             self._recognise(lane)
-        elif lane.doubt is not None:
-            self._read_back(lane)
         elif lane.entry.restoring:
             self._restore(lane)
         else:
-            self._send(lane)
+            self._deliver(lane)
 
-    def age(self, record):
-        """Return how many seconds ago a record was captured."""
-        return self._wall() - record.captured / 1e6
-
-    def doubt_head(self, lane):
-        """Ask for the oldest record before it is sent: whoever had it before may have sent it."""
-        entry = lane.entry
-        if entry.server_id is None or entry.restoring:
-            return
-        head = lane.outbox.head(entry)
-        if head is not None and head.kind not in REPEATED:
-            lane.doubt = Doubt(head)
-
-    def _head(self, lane):
-        head = lane.outbox.head(lane.entry)
-        if head is None:
-            # The disk does not give it; it is not asked without end.
-            lane.wait(self._clock() + DISK_SECONDS)
-        return head
-
-    def _recognise(self, lane):
-        error = self._server.recognise_by(lane.entry)
-        if error is not None:
-            self._failed(error, lane, None)
-
-    # Opening
+    # What is next
 
     def _open(self, lane):
         head = self._head(lane)
@@ -101,320 +77,113 @@ class Delivery(object):
             return
         answer, error = self._server.exchange(dialects.V1.open(lane.entry.opening))
         if error is None:
-            self._opened(lane, head, answer["session_id"])
-        else:
-            self._open_failed(lane, error)
-
-    def _opened(self, lane, head, server_id):
-        self._server.succeeded()
-        self._moved_on(lane)
-        lane.entry.refusal = None
-        if head.kind == kinds.OPEN:
-            lane.outbox.opened(lane.entry, head, server_id)
-            self._tell_true_time(lane, head)
-        else:
-            lane.outbox.update(lane.entry, server_id=server_id)
-
-    def _open_failed(self, lane, error):
-        entry, server = lane.entry, self._server
-        if verdicts.verdict(error) == verdicts.SESSION_LOST:
-            error = errors.OperationUnknown(
-                error.message, error.method, error.path, error.status, error.words
-            )
-        if verdicts.is_own_refusal(error, server.recognised or dialects.knows_refusal(error)):
-            entry.refusal = error
-        server.link.last_error = error
-        if isinstance(error, errors.RequestRefused) and error.own_words:
-            lane.failed(error, self._clock(), self._chance)
-            self._complain(
-                lane,
-                "the server refuses to open session %s, and its records wait: %s"
-                % (entry.local_id, error),
-            )
+            self._acts.opened(lane, head, answer["session_id"])
             return
-        if verdicts.verdict(error) == verdicts.AMBIGUOUS:
-            # Opens go first: one that never works must not keep all others from their turn.
-            lane.failed(error, self._clock(), self._chance)
-        if verdicts.is_systematic(error):
-            server.failed(error)
-
-    def _tell_true_time(self, lane, record):
-        """What was opened or ended offline tells when, for the server knows the arrival only."""
-        if record.kind in _OFFLINE_EVENTS and self._is_late(record):
-            body = build.encode(
-                build.event(
-                    _OFFLINE_EVENTS[record.kind], {"happened_at": kinds.rfc3339(record.captured)}
-                )
-            )
-            lane.outbox.append(lane.entry, kinds.EVENT, body)
-
-    def _is_late(self, record):
-        return self.age(record) > LATE_SECONDS
-
-    # Sending
-
-    def _send(self, lane):
-        record = self._head(lane)
-        if record is None:
-            return
-        if record.kind == kinds.OPEN:
-            # Its session has an id, so that only the disk has not forgotten the record.
-            self._delivered(lane, record)
-            return
-        late = self._stamp_late and self._is_late(record)
-        request = self._server.dialect.send(record, lane.entry.server_id, late)
-        _, error = self._server.exchange(request)
-        if error is None:
-            self._server.succeeded()
-            self._delivered(lane, record)
-        else:
-            self._failed(error, lane, record)
-
-    def _delivered(self, lane, record):
-        self._moved_on(lane)
-        lane.not_suspicious()
-        state = self._merged_with(lane, record) if record.kind == kinds.STATE else None
-        lane.outbox.settle(lane.entry, record, state)
-        self._tell_true_time(lane, record)
-
-    def _moved_on(self, lane):
-        lane.moved_on()
-        if lane.complained:
-            lane.complained = False
-            self._warn.clear(_topic(lane))
-
-    def _complain(self, lane, message):
-        lane.complained = True
-        self._warn(_topic(lane), message)
-
-    def _merged_with(self, lane, record):
-        """Return the bytes of the state that the server holds now."""
-        merged = self._merged(lane)
-        if merged is None:
-            return UNKNOWN_STATE
-        lane.merged = readback.merge_state(
-            merged, json.loads(record.body.decode("ascii")), self._server.dialect is dialects.V1
-        )
-        try:
-            return build.encode(lane.merged, STATE_BYTES)
-        except errors.InvalidRecord:
-            lane.merged = None
-            return UNKNOWN_STATE
-
-    def _merged(self, lane):
-        """Return the state as delivered, or None where it is not known."""
-        if lane.merged is None:
-            stored = lane.outbox.state(lane.entry)
-            lane.merged = {} if stored is None else json.loads(stored.decode("ascii"))
-        return lane.merged
-
-    # What a failure leads to
-
-    def _failed(self, error, lane, record):
-        """Carry out what a failure means.
-
-        :param record: what was sent; None where the session was only read.
-        """
-        self._server.link.last_error = error
-        self._carry_out[verdicts.verdict(error)](error, lane, record)
-
-    def _not_applied(self, error, lane, record):
-        self._server.failed(error)
-
-    def _ambiguous(self, error, lane, record):
-        if verdicts.is_systematic(error):
-            self._server.failed(error)
-        if record is not None and record.kind not in REPEATED and record.number != RESTORING:
-            lane.doubt = Doubt(record, error)
-            lane.wait(self._clock() + verdicts.pause(error, 1, self._chance))
-            return
-        lane.failed(error, self._clock(), self._chance)
-        if record is not None and self._can_be_read(lane):
-            self._blame(lane, record, error)
-
-    def _refused(self, error, lane, record):
-        readable = (
-            record is not None and verdicts.may_be_the_record(error) and (self._can_be_read(lane))
-        )
-        if not readable:
-            if readable is not None:
-                self._server.failed(error)
-            return
-        lane.failed(error, self._clock(), self._chance)
-        self._complain(
-            lane,
-            "session %s waits, because one of its records is answered with: %s"
-            % (lane.entry.local_id, error),
-        )
-        self._blame(lane, record, error)
-
-    def _poison(self, error, lane, record):
-        if record is None:
-            self._server.failed(error)
-            return
-        suspicious = lane.refused(error.words)
-        if dialects.knows_refusal(error) and not suspicious:
-            self._bury(lane, record, error)
-            return
-        readable = self._can_be_read(lane)
-        if readable:
-            lane.not_suspicious()
-            self._bury(lane, record, error)
-        elif readable is not None:
-            self._server.failed(error)
-
-    def _can_be_read(self, lane):
-        """Return whether a GET of the session is answered, None where the server lost it."""
-        error = self._server.problem_with(lane.entry)
         if isinstance(error, errors.SessionNotFound):
-            self._session_lost(error, lane, None)
-            return None
-        return error is None
+            error = _as_unknown_operation(error)
+        self._judge(decisions.after_failed_open, lane, head, error)
 
-    def _blame(self, lane, record, error):
-        """The record failed by itself, for its session can be read; return whether that was it."""
-        now = self._clock()
-        lane.blame(now)
-        poisoned = lane.is_poisoned(now)
-        if poisoned:
-            self._bury(lane, record, error)
-        return poisoned
-
-    def _bury(self, lane, record, error):
-        self._moved_on(lane)
-        if record.number == RESTORING:
-            self._warn(
-                "unrestored",
-                (
-                    "the server lost session %s and does not take its state again: %s"
-                    % (lane.entry.local_id, error)
-                ),
-            )
-            self._restored(lane)
-            return
-        self._warn(
-            "dead",
-            (
-                "the server does not take a record (%s %d of session %s); it is kept as a dead "
-                "letter: %s" % (record.kind, record.number, lane.entry.local_id, error)
-            ),
-        )
-        lane.outbox.bury(lane.entry, record, error.status, error.words or error.message)
-
-    # A session that the server lost
-
-    def _session_lost(self, error, lane, record):
-        """Open the session again, but at most once in ten minutes."""
-        entry, now = lane.entry, self._clock()
-        self._server.succeeded()
-        # A server that lost its data may be another one now.
-        self._server.asked = False
-        reopened_at = lane.reopened_at
-        if reopened_at is not None and now - reopened_at < verdicts.REOPEN_SECONDS:
-            lane.wait(reopened_at + verdicts.REOPEN_SECONDS)
-            self._complain(
-                lane, ("the server lost session %s again; its records wait" % entry.server_id)
-            )
-            return
-        lane.moved_on()
-        lane.reopened_at = now
-        body = build.encode(build.event("session_reopened", {"lost_session_id": entry.server_id}))
-        lane.outbox.update(entry, server_id=None, restoring=1, events=0, metrics=0, shared=0)
-        lane.outbox.append(entry, kinds.EVENT, body)
+    def _recognise(self, lane):
+        error = self._server.recognise_by(lane.entry)
+        if error is not None:
+            self._judge(decisions.after_failed_recognition, lane, None, error)
 
     def _restore(self, lane):
-        """Send the merged state to a session that had to be opened again."""
-        merged, number = self._merged(lane), lane.entry.number
-        if not merged:
-            self._restored(lane)
-            return
+        state = merged_state(lane)
         record = kinds.Record(
-            number, RESTORING, kinds.STATE, build.encode(merged), int(self._wall() * 1e6)
+            lane.entry.number,
+            decisions.RESTORING,
+            kinds.STATE,
+            build.encode(state or {}),
+            int(self._wall() * 1e6),
         )
-        _, error = self._server.exchange(
-            self._server.dialect.send(record, lane.entry.server_id, False)
-        )
-        if error is None:
-            self._server.succeeded()
-            self._restored(lane)
+        if state:
+            self._send(lane, record, late=False)
         else:
-            self._failed(error, lane, record)
+            self._acts.settle(lane, record, None)
 
-    def _restored(self, lane):
-        self._moved_on(lane)
-        forgotten = None
-        if self._merged(lane) is None:
-            # Whatever it was, a new session begins without any.
-            lane.merged, forgotten = {}, b""
-        lane.outbox.update(lane.entry, forgotten, restoring=0)
-
-    # Did it arrive?
-
-    def _read_back(self, lane):
-        doubt = lane.doubt
+    def _deliver(self, lane):
         head = self._head(lane)
         if head is None:
             return
-        if head.number != doubt.record.number:
-            lane.doubt = None
-            return
-        found, error = self._server.look_up(doubt.record, lane.entry, self._merged(lane))
+        if (lane.doubt or lane.is_head_in_doubt) and lane.doubt_about(head):
+            self._read_back(lane, head)
+        elif head.kind == kinds.OPEN:
+            # Its session has an id, so it was delivered, and a sick disk did not let it go.
+            self._acts.settle(lane, head, None)
+        else:
+            is_stamped = self._stamp_late and self._server.dialect is dialects.CLASSIC
+            self._send(lane, head, is_stamped and is_late(head, self._wall()))
+
+    def _head(self, lane):
+        head = lane.outbox.head(lane.entry)
+        if head is None:
+            # The disk does not give it now, or the session is forgotten: don't ask without end.
+            lane.captured = None
+            lane.wait(self._clock() + DISK_SECONDS)
+        return head
+
+    # The exchanges
+
+    def _send(self, lane, record, late):
+        request = self._server.dialect.send(record, lane.entry.server_id, late)
+        _, error = self._server.exchange(request)
+        if error is None:
+            self._acts.settle(lane, record, None)
+        else:
+            self._judge(decisions.after_failed_send, lane, record, error)
+
+    def _read_back(self, lane, record):
+        found, error = self._server.read_back(record, lane.entry, merged_state(lane))
         if error is not None:
-            self._read_back_failed(lane, error)
+            self._judge(doubt.after_failed_read_back, lane, record, error)
             return
         self._server.succeeded()
-        if found == readback.ARRIVED:
-            self._delivered(lane, doubt.record)
-            if doubt.error is None:
-                # What its owner could not note of this record it may not have noted of the next:
-                # the disk was full, or a power cut took the notes of a whole second.
-                self.doubt_head(lane)
-        elif found == readback.ABSENT and not doubt.absent_once:
-            doubt.absent_once = True
-            lane.wait(self._clock() + verdicts.QUIET_PERIOD)
-        else:
-            self._not_found(lane, found)
+        # Asked after the answer: what another process wrote before it, it marked before that.
+        is_marked = self._server.dialect is dialects.CLASSIC and lane.outbox.is_marked_shared
+        known = self._known(lane, record, None)._replace(is_marked=is_marked)
+        acts = doubt.after_read_back(found, lane.doubt, known)
+        self._acts.carry_out(acts, lane, record, lane.doubt.error)
 
-    def _not_found(self, lane, found):
-        doubt = lane.doubt
-        if doubt.error is not None:
-            if self._blame(lane, doubt.record, doubt.error):
-                return
-            lane.wait(self._clock() + verdicts.backoff(lane.blames, self._chance), patient=False)
-        if found == readback.UNKNOWABLE:
-            self._send_in_doubt(lane)
-        lane.doubt = None
+    # Judging their failures
 
-    def _read_back_failed(self, lane, error):
-        meaning = verdicts.verdict(error)
-        if meaning == verdicts.SESSION_LOST:
-            self._session_lost(error, lane, lane.doubt.record)
-            return
-        if meaning != verdicts.AMBIGUOUS or not self._server.speaks():
-            self._server.failed(error)
-            return
-        now = self._clock()
+    def _judge(self, decide, lane, record, error):
+        """Decide what a failure leads to, with the answer to a question if need be; do it."""
+        known = self._known(lane, record, error)
+        acts = decide(error, known)
+        if acts == decisions.PROBE:
+            acts = decide(error, known._replace(probed=self._probe(lane)))
+        elif acts == decisions.ASK_HEALTH:
+            acts = decide(error, known._replace(speaks=self._server.speaks()))
         self._server.link.last_error = error
-        lane.doubt.failed(now)
-        lane.wait(
-            now + verdicts.read_back_pause(error, lane.doubt.failures, self._chance),
-            patient=error.retry_after is not None,
-        )
-        if lane.doubt.is_over(error, now):
-            self._send_in_doubt(lane)
+        self._acts.carry_out(acts, lane, record, error)
 
-    def _send_in_doubt(self, lane):
-        """Send again what may have arrived, and count it; never guess that it was delivered."""
-        entry, record = lane.entry, lane.doubt.record
-        lane.doubt = None
-        # A copy may be on a classic server now, which makes counting arrivals useless.
-        counts = self._server.dialect is dialects.CLASSIC and record.kind != kinds.STATE
-        lane.outbox.update(
-            entry,
-            possibly_twice=entry.possibly_twice + 1,
-            shared=int(entry.shared or counts),
+    def _known(self, lane, record, error):
+        """Return what a decision has to know besides the error, before any question."""
+        now = self._clock()
+        is_poison = error is not None and verdicts.verdict(error) == verdicts.POISON
+        is_read_back = error is not None and lane.doubt is not None
+        return decisions.Known(
+            is_repeated=record is not None and decisions.is_repeated(record),
+            is_suspicious=is_poison and verdicts.is_suspicious(lane.count_refusal(error.words)),
+            would_be_poisoned=lane.would_be_poisoned(now),
+            would_end_doubt=is_read_back and lane.doubt.would_be_over(error, now),
+            may_reopen=lane.may_reopen(now),
+            is_recognised=self._server.recognised,
         )
 
+    def _probe(self, lane):
+        """Find out whether a GET of the session is answered."""
+        error = self._server.problem_with(lane.entry)
+        if error is None:
+            lane.trust()
+            return decisions.ANSWERED
+        is_lost = isinstance(error, errors.SessionNotFound)
+        return decisions.LOST if is_lost else decisions.UNANSWERED
 
-def _topic(lane):
-    return "session " + lane.entry.local_id
+
+def _as_unknown_operation(error):
+    """Return another error for "session not found" in answer to an open, which has none yet."""
+    return errors.OperationUnknown(
+        error.message, error.method, error.path, error.status, error.words
+    )

@@ -1,122 +1,96 @@
-"""What the sender knows of the way to the server and of each session's turn on it.
+"""Whose turn it is among all sessions, however many there are.
 
-What may live here: plain state and decisions about it, with `now` given.  What may not: I/O,
-clocks, threads, and changes to an outbox.
+Belongs here: each session's lane, plain state about it, and choosing between lanes, with `now`
+given.  Does not: clocks, threads, exchanges with the server, changes to an outbox.
+
+How it works:
+
+1. A lane is one session's way out.  It is *ready* (its oldest record may be sent now), *waiting*
+   (not before `lane.due`) or *idle* (nothing to send).
+2. Ready and waiting lanes are in heaps: the ready ones by turn, the waiting ones by due time.
+   Live lanes and adopted ones have a heap each, and so have pauses that flush() may cut short
+   and those that it must not.  Idle lanes are in none and cost nothing.
+3. Nothing is ever removed from the middle of a heap.  Filing a lane gives it a new ticket, and
+   the heap's item carries the same one; an item whose ticket is not its lane's any more is stale
+   and thrown away when it comes up.
+4. `next` leaves the chosen lane in its heap.  Whoever has served it calls `served`, which files
+   it again by its next record.  A step that is broken off in between loses no lane, and a lane is
+   always pushed to its new place before its item in the old one is popped.
+5. A lane that is ready alone needs no place: it stays where it is, its next record is not asked
+   for, and only when another lane is filed, so is it.
+6. An idle lane becomes ready again through `add`, when its outbox tells that its session got a
+   record.
 """
 
 from __future__ import absolute_import, division
 
+import heapq
+import itertools
+
 from ..wire import verdicts
+from .decisions import is_repeated
+from .doubt import Doubt
+from .pausing import Pausing
 
 ADOPTED_TURN = 10
+REOPEN_SECONDS = 600.0
+_FEWEST_TO_SWEEP = 64
 
 
-class _Pausing(object):
-    """Something that is left alone until a time."""
+class Lane(Pausing):
+    """One session's way out: how its oldest record has fared, and what is known of the session.
 
-    def __init__(self):
-        self.due = 0.0
-        self.failures = 0
-        self._patient = True
-
-    def wait(self, until, patient=True):
-        """Do nothing with it until then.
-
-        :param patient: whether a hurry changes nothing about that.
-        """
-        self.due = until
-        self._patient = patient
-
-    def failed(self, error, now, random):
-        """It failed: back off, or wait as long as the server asked to."""
-        self.failures += 1
-        self.wait(
-            now + verdicts.pause(error, self.failures, random),
-            patient=error.retry_after is not None,
-        )
-
-    def hurry(self):
-        """Try again now, where only a backoff keeps it from that."""
-        if not self._patient:
-            self.due = 0.0
-
-
-class Link(_Pausing):
-    """The way to one server: is it open, since when not, and until when is it left alone."""
-
-    def __init__(self):
-        super(Link, self).__init__()
-        self.ever_up = False
-        self.last_error = None
-        self.is_blip = False
-
-    @property
-    def online(self):
-        """Whether the server is there; None as long as nothing is known of it."""
-        return False if self.failures and not self.is_blip else (self.ever_up or None)
-
-    def failed(self, error, now, random):
-        """The server could not be reached, or wants to be left alone."""
-        super(Link, self).failed(error, now, random)
-        self.last_error = error
-        self.is_blip = verdicts.is_blip(error, self.failures)
-
-    def succeeded(self):
-        """The server answered as a datacat server does."""
-        self.due = 0.0
-        self.failures = 0
-        self.ever_up = True
-
-
-class Doubt(object):
-    """A record that may have arrived: what finding out has come to.
-
-    :param error: how sending it failed, None where a dead process may have sent it.
+    :ivar is_adopted: whether the session was begun by a process that is dead.
+    :ivar ticket: that of its item in a heap of Lanes; None while it is idle.
+    :ivar captured: when its oldest record was captured (microseconds since the epoch), None where
+        that must be asked.
+    :ivar doubt: the Doubt about its oldest record, None where there is none.
+    :ivar is_head_in_doubt: whether whoever had the oldest record before may have sent it.
+    :ivar merged: the session's state as delivered (a dict), None where it is not loaded.
+    :ivar reopened_at: when the session was last opened again (monotonic), or None.
+    :ivar has_complaint: whether a warning was given that its records wait.
+    :ivar blames: how often the oldest record failed by itself.
     """
 
-    def __init__(self, record, error=None):
-        self.record = record
-        self.error = error
-        self.absent_once = False
-        self.failures = 0
-        self.first_failure = None
+    __slots__ = (
+        "outbox",
+        "entry",
+        "is_adopted",
+        "ticket",
+        "captured",
+        "doubt",
+        "is_head_in_doubt",
+        "merged",
+        "reopened_at",
+        "has_complaint",
+        "blames",
+        "_first_blame",
+        "_refusals",
+        "_refused_with",
+    )
 
-    def failed(self, now):
-        """The read-back itself failed, at a server that speaks otherwise."""
-        self.failures += 1
-        if self.first_failure is None:
-            self.first_failure = now
-
-    def is_over(self, error, now):
-        """Whether it will not be found out any more, after the latest failure."""
-        return self.first_failure is not None and verdicts.read_back_is_over(
-            error, self.failures, self.first_failure, now
-        )
-
-
-class Lane(_Pausing):
-    """One session's way out: its outbox and entry, and how its oldest record has fared."""
-
-    def __init__(self, outbox, entry, adopted):
+    def __init__(self, outbox, entry, is_adopted):
         super(Lane, self).__init__()
         self.outbox = outbox
         self.entry = entry
-        self.adopted = adopted
+        self.is_adopted = is_adopted
+        self.ticket = None
         self.merged = None
         self.reopened_at = None
-        self.complained = False
+        self.has_complaint = False
         self._refused_with = None
         self._refusals = 0
-        self.moved_on()
+        self.move_on()
 
-    def moved_on(self):
-        """The oldest record is out of the way."""
+    def move_on(self):
+        """Forget how the oldest record fared: it is out of the way."""
         self.due = 0.0
-        self.doubt = None
         self.failures = 0
+        self.captured = None
+        self.doubt = None
+        self.is_head_in_doubt = False
         self.blames = 0
         self._first_blame = None
-        self._oldest = None
 
     @property
     def has_work(self):
@@ -124,97 +98,220 @@ class Lane(_Pausing):
         entry = self.entry
         return entry.waiting > 0 or bool(entry.restoring and entry.server_id)
 
-    @property
-    def is_over(self):
-        """Whether nothing more will come of an adopted session."""
-        return bool(self.adopted) and self.entry.is_over
+    def deliver(self):
+        """Note that the oldest record was delivered, whether it met refusals before or not."""
+        self.move_on()
+        self.trust()
 
-    @property
-    def oldest(self):
-        """When its oldest record was captured, microseconds since the epoch; 0 without one."""
-        if self._oldest is None:
-            head = self.outbox.head(self.entry)
-            self._oldest = head.captured if head else 0
-        return self._oldest
+    # The oldest record
+
+    def suspect_head(self):
+        """Have the oldest record read back before it is sent: it may have been sent before."""
+        entry = self.entry
+        self.doubt = None
+        self.is_head_in_doubt = entry.server_id is not None and not entry.restoring
+
+    def doubt_about(self, head):
+        """Return the Doubt about the oldest record, None where there is none (any more).
+
+        :param head: that record.
+        """
+        if self.is_head_in_doubt:
+            self.is_head_in_doubt = False
+            self.doubt = None if is_repeated(head) else Doubt(head.number)
+        if self.doubt is not None and self.doubt.number != head.number:
+            self.doubt = None
+        return self.doubt
 
     def blame(self, now):
-        """The oldest record failed by itself, while the server answers for its session."""
+        """Note that the oldest record failed by itself, while its session can be read."""
         self.blames += 1
         if self._first_blame is None:
             self._first_blame = now
 
-    def is_poisoned(self, now):
-        """Whether the oldest record's own fault must be suspected."""
+    def would_be_poisoned(self, now):
+        """Return whether one more failure by itself makes the oldest record a dead letter."""
         return self._first_blame is not None and verdicts.is_poisoned(
-            self.blames, self._first_blame, now
+            self.blames + 1, self._first_blame, now
         )
 
-    def refused(self, words):
-        """Count a refusal; return whether too many in a row had the same words."""
+    # The session
+
+    def may_reopen(self, now):
+        """Return whether the session, lost once more, may be opened again by now."""
+        return self.reopened_at is None or now - self.reopened_at >= REOPEN_SECONDS
+
+    def count_refusal(self, words):
+        """Return how many refusals in a row had the same words, this one included."""
         self._refusals = self._refusals + 1 if words == self._refused_with else 1
         self._refused_with = words
-        return self._refusals >= verdicts.SUSPICIOUS_REFUSALS
+        return self._refusals
 
-    def not_suspicious(self):
-        """What was refused was the records' fault, or something was taken again."""
+    def trust(self):
+        """Forget the refusals: they were the records' fault, or the server takes some again."""
         self._refusals = 0
         self._refused_with = None
 
 
-class Backlog(object):
-    """Whether more is accepted than delivered, for ten minutes on end.
-
-    Looked at every five minutes: in two such spans in a row, without a moment when nothing
-    waited, the number of waiting records must have grown.
-    """
+class Lanes(object):
+    """The lanes of all outboxes; see the top of this module.  For one thread."""
 
     def __init__(self):
-        self.is_over()
+        self._lanes = {}
+        self._ready = ([], [])
+        self._waiting = ([], [])
+        self._tickets = itertools.count(1)
+        self._turn = 0
+        self._sole = None
+        self._sweep_at = _FEWEST_TO_SWEEP
 
-    def is_over(self):
-        """Nothing waits."""
-        self._since = None
-        self._waiting = 0
-        self._grown = 0
+    def __len__(self):
+        """Return how many lanes are known, the idle ones included."""
+        return sum(len(lanes) for lanes in self._lanes.values())
 
-    def is_due(self, now):
-        """Return whether it is time to look."""
-        return self._since is None or now - self._since >= verdicts.BACKLOG_SECONDS / 2
+    # Coming and going
 
-    def grows(self, waiting, now):
-        """Look; return whether it has been growing for all that time.
+    def add(self, outbox, entry, captured, is_adopted):
+        """Return the lane of a session that has something to send, filed if it was idle.
 
-        :param waiting: how many records wait now.
+        :param captured: when its oldest record was captured, microseconds since the epoch; None
+            where that must be asked.
         """
-        if self._since is not None:
-            self._grown = self._grown + 1 if waiting > self._waiting else 0
-        self._since, self._waiting = now, waiting
-        return self._grown >= 2
+        lane = self._lane(outbox, entry, is_adopted)
+        if lane.ticket is None:
+            lane.captured = captured
+            self._file(lane)
+        return lane
+
+    def _lane(self, outbox, entry, is_adopted):
+        lanes = self._lanes.get(outbox)
+        if lanes is None:
+            lanes = self._lanes[outbox] = {}
+        lane = lanes.get(entry)
+        if lane is None:
+            if not is_adopted:
+                self._sweep(lanes)
+            lane = lanes[entry] = Lane(outbox, entry, is_adopted)
+        return lane
+
+    def _sweep(self, lanes):
+        """Forget idle lanes of forgotten sessions, whenever the number of lanes has doubled."""
+        if len(lanes) < self._sweep_at:
+            return
+        for lane in list(lanes.values()):
+            if lane.ticket is None and not lane.outbox.has(lane.entry):
+                del lanes[lane.entry]
+        self._sweep_at = max(_FEWEST_TO_SWEEP, 2 * len(lanes))
+
+    def has_any_of(self, outbox):
+        """Return whether an adopted outbox has lanes that are ready or waiting."""
+        return bool(self._lanes.get(outbox))
+
+    def drop(self, outbox):
+        """Forget all lanes of an outbox."""
+        for lane in self._lanes.pop(outbox, {}).values():
+            lane.ticket = None
+
+    # Whose turn
+
+    def next(self, now):
+        """Return the ready lane whose turn it is, or None.
+
+        Opens go first, then the oldest record; live sessions before adopted ones, but every tenth
+        turn is an adopted one's if one is ready.
+        """
+        self._end_pauses(now)
+        is_adopted_turn = self._turn % ADOPTED_TURN == ADOPTED_TURN - 1
+        for is_adopted in (is_adopted_turn, not is_adopted_turn):
+            heap = self._ready[is_adopted]
+            if _has_valid_top(heap):
+                return heap[0][-1]
+        return None
+
+    def served(self, lane):
+        """File a lane anew after its turn."""
+        self._turn += 1
+        is_alone = len(self._ready[False]) == 1 and not self._ready[True]
+        if is_alone and lane.has_work and not (lane.due or lane.is_adopted):
+            self._sole = lane
+        else:
+            self._file(lane)
+
+    def next_due(self):
+        """Return the earliest time at which a waiting lane is due, or None."""
+        dues = [heap[0][0] for heap in self._waiting if _has_valid_top(heap)]
+        return min(dues) if dues else None
+
+    def busy(self):
+        """Return the lanes that are ready or waiting."""
+        heaps = self._ready + self._waiting
+        return [item[-1] for heap in heaps for item in heap if _is_valid(item)]
+
+    def hurry(self):
+        """End every pause that the server did not ask for."""
+        hasty = self._waiting[False]
+        for item in hasty:
+            if _is_valid(item):
+                item[-1].hurry()
+                self._file(item[-1])
+        del hasty[:]
+
+    def _end_pauses(self, now):
+        for heap in self._waiting:
+            while heap and heap[0][0] <= now:
+                lane = heap[0][-1]
+                if _is_valid(heap[0]):
+                    lane.due = 0.0
+                    self._file(lane)
+                heapq.heappop(heap)
+
+    def _file(self, lane):
+        """Put a lane into the heap that it belongs to, or into none."""
+        if self._has_head(lane):
+            self._push(lane)
+        else:
+            self._let_rest(lane)
+
+    def _has_head(self, lane):
+        """Return whether there is something to send; ask for the oldest record if need be."""
+        if not lane.has_work:
+            return False
+        if lane.captured is None and not lane.due:
+            head = lane.outbox.head(lane.entry)
+            if head is None and not lane.outbox.has(lane.entry):
+                return False
+            lane.captured = head.captured if head is not None else 0
+        return True
+
+    def _push(self, lane):
+        sole, self._sole = self._sole, None
+        if sole is not None and sole is not lane:
+            self._file(sole)
+        ticket = next(self._tickets)
+        if lane.due:
+            heapq.heappush(self._waiting[lane.is_patient], (lane.due, ticket, lane))
+        else:
+            is_open = lane.entry.server_id is not None
+            item = (is_open, lane.captured, ticket, lane)
+            heapq.heappush(self._ready[lane.is_adopted], item)
+        # Last: where there was no memory for it, the item it had is still valid.
+        lane.ticket = ticket
+
+    def _let_rest(self, lane):
+        lane.ticket = None
+        if lane.is_adopted:
+            self._lanes.get(lane.outbox, {}).pop(lane.entry, None)
+        elif lane.entry.goodbye:
+            # Should there be late records, it is read from the outbox again.
+            lane.merged = None
 
 
-def choose(lanes, now, turn):
-    """Return the lane whose turn it is, or None where none is ready.
-
-    Opens go first, then the oldest record; live sessions before adopted ones, but every tenth
-    turn is an adopted one's where one is ready.
-
-    :param turn: how many sends there have been.
-    """
-    ready = [lane for lane in lanes if lane.due <= now and lane.has_work]
-    if len(ready) < 2:
-        return ready[0] if ready else None
-    adopted_first = turn % ADOPTED_TURN == ADOPTED_TURN - 1
-    return min(
-        ready,
-        key=lambda lane: (
-            lane.adopted != adopted_first,
-            lane.entry.server_id is not None,
-            lane.oldest,
-        ),
-    )
+def _has_valid_top(heap):
+    """Throw stale items away from the top of a heap; return whether any item is left."""
+    while heap and not _is_valid(heap[0]):
+        heapq.heappop(heap)
+    return bool(heap)
 
 
-def next_due(lanes):
-    """Return the earliest time at which a lane with work is due, or None."""
-    times = [lane.due for lane in lanes if lane.has_work]
-    return min(times) if times else None
+def _is_valid(item):
+    return item[-1].ticket == item[-2]

@@ -1,7 +1,7 @@
-"""Delivers what the outboxes hold: whose turn it is, and what goes on besides records.
+"""The sender of one pipeline: in each step the one thing that is due next.
 
-What may live here: `Sender.step(now)`.  What may not: what an outcome means for a record, SQL,
-requests' names, sleeping, threads.
+Belongs here: `Sender.step(now)`, and adopting what dead processes left.  Does not: whose turn it
+is (`lanes`), what is sent (`delivery`), SQL, sleeping, threads.
 """
 
 from __future__ import absolute_import, division
@@ -11,16 +11,19 @@ import time
 import traceback
 
 from .._compat import monotonic
-from ..wire import dialects
+from ..outbox.refusals import SpoolUnusable
 from . import adoption
-from .delivery import UNKNOWN_STATE, Delivery
-from .lanes import Backlog, Lane, choose, next_due
+from .acts import age
+from .backlog import Backlog, complaint
+from .delivery import Delivery
+from .heartbeats import Heartbeats
+from .lanes import Lanes
+from .merged import UNKNOWN_STATE
 from .server import Server
 
 __all__ = ["UNKNOWN_STATE", "Sender"]
 
-HEARTBEAT_SECONDS = 15.0
-LOOK_SECONDS = 60.0
+ADOPTION_SECONDS = 60.0
 FAULT_SECONDS = 30.0
 SHORTAGE_SECONDS = 1.0
 
@@ -31,7 +34,7 @@ class Sender(object):
     :param settings: the pipeline's Settings.
     :param transport: has `call(request, ...)`.
     :param outbox: this process's own outbox.
-    :param spool: where outboxes of dead processes are looked for, or None.
+    :param spool: the Spool from which outboxes of dead processes are adopted, or None.
     :param warn: a callable (topic, message); `warn.clear(topic)` lets a topic be told again.
     :param inherited: entries of the sessions that the outbox had when it was continued.
     :param predecessor: what the process noted of itself whose outbox is continued.
@@ -59,17 +62,19 @@ class Sender(object):
         self._delivery = Delivery(self.server, settings.stamp_late, warn, clock, wall, chance)
         self._max_bytes = settings.max_bytes
         self._outboxes = [outbox]
-        self._inherited = list(inherited)
+        self._inherited = set(inherited)
         self._predecessor = predecessor
         self._spool = spool
         self._warn = warn
         self._clock = clock
-        self._lanes = {}
+        self._wall = wall
+        self._lanes = Lanes()
         self._backlog = Backlog()
-        self._turn = 0
-        self._hurried = False
-        self._heartbeat_due = 0.0
-        self._look_due = 0.0
+        self._heartbeats = Heartbeats(self.server, self._inherited)
+        self._is_hurried = False
+        self._adoption_due = 0.0
+        for entry in outbox.entries():
+            self._heartbeats.note(entry)
         self._take_over(outbox)
 
     def step(self, now):
@@ -78,33 +83,35 @@ class Sender(object):
         :param now: monotonic seconds.
         :returns: seconds; 0.0 where there may be more to do at once, None where nothing is due.
         """
-        link, lanes = self.server.link, self._all_lanes()
-        if self._hurried:
-            self._hurried = False
-            for each in [link] + lanes:
-                each.hurry()
-        if self._backlog.is_due(now):
-            self._watch_backlog(lanes, now)
+        link, own = self.server.link, self._outboxes[0]
+        if own.stirred:
+            self._notice_records(own)
+        if self._is_hurried:
+            self._is_hurried = False
+            link.hurry()
+            self._lanes.hurry()
+        if now >= self._backlog.due:
+            self._watch_backlog(now)
         if link.due > now:
             return link.due - now
-        lane = choose(lanes, now, self._turn)
-        if self._heartbeats_are_due(now):
-            self._send_heartbeats(now, lane is not None)
-        elif self._look_is_due(now) and (lane is None or lane.entry.server_id is not None):
-            self._look_for_the_dead(now)
+        lane = self._lanes.next(now)
+        if now >= self._heartbeats.due and self._heartbeats.are_needed:
+            self._heartbeats.send(own.entries(), now, lane is not None)
+        elif self._is_adoption_due(now) and (lane is None or lane.entry.server_id is not None):
+            self._adopt_free_outboxes(now)
         elif lane is not None:
             self._serve(lane)
         else:
-            return self._rest(lanes, now)
+            return self._rest(now)
         return 0.0
 
     def hurry(self):
-        """Let the next step try the server at once, unless it asked to be left alone."""
-        self._hurried = True
+        """Have the next step try the server at once, unless it asked to be left alone."""
+        self._is_hurried = True
 
     def age(self, record):
         """Return how many seconds ago a record was captured."""
-        return self._delivery.age(record)
+        return age(record, self._wall())
 
     @property
     def outboxes(self):
@@ -112,146 +119,160 @@ class Sender(object):
         return list(self._outboxes)
 
     def close_adopted(self):
-        """Close the outboxes of others, for another process to go on with."""
+        """Close the adopted outboxes, so that another process can go on with them."""
         adopted, self._outboxes[1:] = self._outboxes[1:], []
         for outbox in adopted:
+            self._lanes.drop(outbox)
             outbox.close()
 
     # Lanes
 
-    def _all_lanes(self):
-        known = self._lanes
-        lanes = []
-        for outbox in self._outboxes:
-            for entry in outbox.entries():
-                lane = known.get(entry)
-                if lane is None:
-                    lane = known[entry] = Lane(outbox, entry, self._is_adopted(outbox, entry))
-                lanes.append(lane)
-        if len(known) > len(lanes):
-            self._lanes = dict((lane.entry, lane) for lane in lanes)
-        return lanes
-
-    def _is_adopted(self, outbox, entry):
-        return outbox is not self._outboxes[0] or entry in self._inherited
-
     def _take_over(self, outbox):
-        """Find out of each session's oldest record whether whoever had it before sent it."""
+        """Make lanes of what an outbox has; each oldest record may have been sent before."""
+        captured = dict(outbox.heads())
         for entry in outbox.entries():
-            lane = self._lanes[entry] = Lane(outbox, entry, self._is_adopted(outbox, entry))
-            self._delivery.doubt_head(lane)
+            if entry.waiting > 0 or entry.restoring:
+                self._add_lane(outbox, entry, captured.get(entry)).suspect_head()
+
+    def _notice_records(self, outbox):
+        """Make lanes of sessions that had nothing to send and got a record."""
+        stirred = outbox.stirred
+        for _ in range(_count_stirred(outbox)):
+            entry, captured = stirred[0]
+            if entry.waiting > 0 and outbox.has(entry):
+                self._add_lane(outbox, entry, captured)
+            stirred.popleft()
+
+    def _add_lane(self, outbox, entry, captured):
+        is_adopted = outbox is not self._outboxes[0] or entry in self._inherited
+        return self._lanes.add(outbox, entry, captured, is_adopted)
 
     def _serve(self, lane):
-        self._turn += 1
+        entry, own = lane.entry, self._outboxes[0]
+        server_id = entry.server_id
         try:
             self._delivery.serve(lane)
         except MemoryError:
-            # No fault of ours, and over soon or never.
+            # Not our bug: retry shortly.
             self._put_off(lane, SHORTAGE_SECONDS)
         except Exception:
-            self._tell_fault()
+            self._report_bug()
             self._put_off(lane, FAULT_SECONDS)
-        if lane.is_over:
-            self._let_go(lane)
+        self._lanes.served(lane)
+        if lane.outbox is not own:
+            self._notice_records(lane.outbox)
+        elif entry.goodbye or entry.server_id != server_id:
+            self._heartbeats.note(entry)
+        if lane.is_adopted and entry.is_over:
+            self._end_adopted(lane)
 
     def _put_off(self, lane, seconds):
-        # Whatever it was, it may have come when the server had the record already.
-        self._delivery.doubt_head(lane)
-        # One session's trouble must not hold back the others.
+        """Leave a session alone whose turn raised something unexpected; the others go on."""
+        # The server may have had the record already when it was raised.
+        lane.suspect_head()
         lane.wait(self._clock() + seconds)
 
-    def _let_go(self, lane):
-        """An adopted session is over: forget it, and close its outbox when it was the last."""
-        outbox = lane.outbox
-        if outbox is self._outboxes[0]:
-            outbox.forget_if_over(lane.entry)
-        elif outbox.is_over:
+    def _end_adopted(self, lane):
+        """Forget an adopted session that is over, and close its outbox if it was the last one."""
+        if lane.outbox is self._outboxes[0]:
+            self._forget_inherited(lane.entry)
+        elif not self._lanes.has_any_of(lane.outbox):
+            self._close_if_over(lane.outbox)
+
+    def _forget_inherited(self, entry):
+        if self._outboxes[0].forget_if_over(entry):
+            self._inherited.discard(entry)
+
+    def _close_if_over(self, outbox):
+        if outbox.is_over:
             self._outboxes.remove(outbox)
+            self._lanes.drop(outbox)
             outbox.close()
 
-    def _rest(self, lanes, now):
-        times = [next_due(lanes)]
+    def _rest(self, now):
+        """Return how long there is nothing to do."""
+        own = self._outboxes[0]
+        own.take_in()
+        if _count_stirred(own):
+            return 0.0
+        times = [self._lanes.next_due()]
         if times == [None]:
-            self._backlog.is_over()
+            self._backlog.reset()
             self._warn.clear("backlog")
-        if self.server.dialect is dialects.V1 and self._living():
-            times.append(self._heartbeat_due)
+        if self._heartbeats.are_needed:
+            times.append(self._heartbeats.due)
         if self._spool is not None and self.server.link.online:
-            times.append(self._look_due)
+            times.append(self._adoption_due)
         times = [when for when in times if when is not None]
         return max(0.0, min(times) - now) if times else None
 
-    # Besides records
+    # Adoption
 
-    def _living(self):
-        return [
-            entry
-            for entry in self._outboxes[0].entries()
-            if entry.server_id is not None and not entry.goodbye and entry not in self._inherited
-        ]
-
-    def _heartbeats_are_due(self, now):
+    def _is_adoption_due(self, now):
         return (
-            now >= self._heartbeat_due
-            and self.server.dialect is dialects.V1
-            and bool(self._living())
+            self._spool is not None and now >= self._adoption_due and bool(self.server.link.online)
         )
 
-    def _send_heartbeats(self, now, record_is_next):
-        """Tell a v1 server that the sessions live; what comes of it is not worth repeating."""
-        self._heartbeat_due = now + HEARTBEAT_SECONDS
-        for entry in self._living():
-            if not self.server.beat(entry, record_is_next):
-                return
-
-    def _look_is_due(self, now):
-        return self._spool is not None and now >= self._look_due and bool(self.server.link.online)
-
-    def _look_for_the_dead(self, now):
+    def _adopt_free_outboxes(self, now):
         """Adopt what other processes of this application left when they died."""
-        self._look_due = now + LOOK_SECONDS
+        self._adoption_due = now + ADOPTION_SECONDS
         try:
             with self._spool.adopting():
                 self._adopt()
-            for outbox in self._outboxes:
+            for outbox in list(self._outboxes):
                 outbox.report_drops()
-            for lane in self._all_lanes():
-                if lane.is_over and lane.outbox in self._outboxes:
-                    self._let_go(lane)
+                self._notice_records(outbox)
+            for outbox in self._outboxes[1:]:
+                self._close_if_over(outbox)
+            for entry in list(self._inherited):
+                self._forget_inherited(entry)
         except Exception:
-            self._tell_fault()
+            self._report_bug()
 
     def _adopt(self):
         own = self._outboxes[0]
-        free, heirs = self._spool.survey([outbox.path for outbox in self._outboxes])
-        adoption.condemn_inherited(own, self._inherited, heirs, self._predecessor)
-        for outbox in adoption.adopt(free, heirs, self._max_bytes, self._warn):
-            self._outboxes.append(outbox)
-            self._take_over(outbox)
-            adoption.condemn(outbox, outbox.entries(), outbox.notes())
-
-    def _watch_backlog(self, lanes, now):
-        waiting = sum(lane.entry.waiting for lane in lanes)
-        if not self._backlog.grows(waiting, now):
+        try:
+            free, heirs = self._spool.survey([outbox.path for outbox in self._outboxes])
+        except SpoolUnusable:
+            # The folder may be there the next time.
             return
-        link = self.server.link
-        why = "the last error was: %s" % link.last_error
-        if link.online:
-            why = (
-                "the server is slow; servers store a whole session at each write, and the "
-                "largest here has %d records: log less, or open a new session now and then"
-                % max(lane.entry.sent for lane in lanes)
-            )
-        self._warn(
-            "backlog",
-            (
-                "for ten minutes more has been logged than was delivered, and %d records wait; %s"
-                % (waiting, why)
-            ),
-        )
+        adopted = adoption.adopt(free, heirs, self._max_bytes, self._warn)
+        try:
+            adoption.condemn_inherited(own, self._sorted_inherited(), heirs, self._predecessor)
+            while adopted:
+                self._take_over(adopted[0])
+                adoption.condemn(adopted[0], adopted[0].entries(), adopted[0].notes())
+                self._outboxes.append(adopted.pop(0))
+        finally:
+            # Those that could not be taken over are free again for the next try.
+            for outbox in adopted:
+                self._lanes.drop(outbox)
+                outbox.close()
 
-    def _tell_fault(self):
+    def _sorted_inherited(self):
+        return sorted(self._inherited, key=lambda entry: entry.number)
+
+    # Telling
+
+    def _watch_backlog(self, now):
+        busy = [lane.entry for lane in self._lanes.busy()]
+        waiting = sum(entry.waiting for entry in busy)
+        if self._backlog.grows(waiting, now):
+            largest = max(entry.sent for entry in busy)
+            self._warn("backlog", complaint(waiting, largest, self.server.link))
+
+    def _report_bug(self):
         self._warn(
             "fault",
-            "a fault in datacat itself, please report it; it goes on. %s" % traceback.format_exc(),
+            "a fault in datacat itself; please report it. Sending goes on. %s"
+            % traceback.format_exc(),
         )
+
+
+def _count_stirred(outbox):
+    """Return how many sessions an outbox has reported as having something to send again.
+
+    Under its lock: whoever reports a record has counted it before releasing the lock.
+    """
+    with outbox.lock:
+        return len(outbox.stirred)

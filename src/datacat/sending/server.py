@@ -1,27 +1,65 @@
-"""The server as the sender sees it: reachable or not, which dialect, and questions put to it.
+"""The server as the sender sees it: whether it is there, its generation, questions put to it.
 
-What may live here: single exchanges and what they tell of the server.  What may not: records'
-fates, outboxes, waiting.
+Belongs here: single exchanges, and what they tell about the server.  Does not: the fate of
+records, outboxes, waiting.
 """
 
 from __future__ import absolute_import, division
 
 from .. import errors
-from ..wire import dialects, readback, verdicts
-from .lanes import Link
+from ..wire import answers, dialects, readback, verdicts
+from .pausing import Pausing
 
 CLASSIC_READ_BACK_BYTES = 4 * 1024 * 1024
 V1_READ_BACK_BYTES = 64 * 1024 * 1024
 RECOGNISED_WITHIN = 4096
 
 
+class Link(Pausing):
+    """The way to one server: whether it works, and until when it is left alone.
+
+    :ivar ever_up: whether the server ever answered.
+    :ivar last_error: the latest DatacatError, or None.
+    :ivar is_blip: whether the latest failure may mean nothing.
+    """
+
+    __slots__ = ("ever_up", "last_error", "is_blip")
+
+    def __init__(self):
+        super(Link, self).__init__()
+        self.ever_up = False
+        self.last_error = None
+        self.is_blip = False
+
+    @property
+    def online(self):
+        """Whether the server is there; None while nothing is known of it."""
+        return False if self.failures and not self.is_blip else (self.ever_up or None)
+
+    def failed(self, error, now, chance):
+        """Note that the server could not be reached, or asks to be left alone."""
+        super(Link, self).failed(error, now, chance)
+        self.last_error = error
+        self.is_blip = verdicts.is_blip(error, self.failures)
+
+    def succeeded(self):
+        """Note that the server answered as a datacat server does."""
+        self.due = 0.0
+        self.failures = 0
+        self.ever_up = True
+
+
 class Server(object):
-    """One server and the way to it.
+    """One server, and everything that is asked of it.
 
     :param transport: has `call(request, ...)`.
     :param warn: a callable (topic, message) with `clear(topic)`.
     :param chance: a callable that returns a float in [0, 1).
     :param clock: a callable that returns monotonic seconds.
+    :ivar link: the Link.
+    :ivar dialect: the Dialect of its generation, None while that is not known.
+    :ivar asked: whether it was asked for its health since it was last away.
+    :ivar recognised: whether its health was a datacat server's.
     """
 
     def __init__(self, transport, warn, chance, clock):
@@ -34,15 +72,23 @@ class Server(object):
         self._chance = chance
         self._clock = clock
 
+    # Whether it is there
+
     def exchange(self, request):
-        """Return (answer, None), or (None, the DatacatError)."""
+        """Return (answer, None), which is a success, or (None, the DatacatError)."""
+        answer, error = self._exchange(request)
+        if error is None:
+            self.succeeded()
+        return answer, error
+
+    def _exchange(self, request):
         try:
-            return dialects.answer(request, self._transport.call(request)), None
+            return answers.answer(request, self._transport.call(request)), None
         except errors.DatacatError as error:
             return None, error
 
     def failed(self, error):
-        """Leave the server alone for a while."""
+        """Leave the server alone for a while, and warn."""
         link = self.link
         link.failed(error, self._clock(), self._chance)
         if not link.is_blip or isinstance(error, errors.UnexpectedAnswer):
@@ -50,13 +96,11 @@ class Server(object):
         if verdicts.verdict(error) in (verdicts.REFUSED, verdicts.POISON):
             self._warn(
                 "refused",
-                (
-                    "everything waits, because the server (or what answers in its place) said: %s"
-                    % error
-                ),
+                "all records wait, because the server (or what answers in its place) said: %s"
+                % error,
             )
         else:
-            self._warn("away", "the server does not take records: %s; they wait" % error)
+            self._warn("away", "the server does not take records, and they wait: %s" % error)
 
     def succeeded(self):
         """Note that the server answered as a datacat server does."""
@@ -65,42 +109,26 @@ class Server(object):
                 self._warn.clear(topic)
         self.link.succeeded()
 
-    def ask(self):
-        """Ask for its health, which only v1 answers; repeated after every outage."""
+    def speaks(self):
+        """Return whether the server itself, and not something before it, answers anything."""
         try:
-            response = self._transport.call(dialects.health())
-        except errors.DatacatError as error:
-            self.failed(error)
-            return
-        self.asked = True
-        self.dialect = dialects.recognise_health(response)
-        self.recognised = self.dialect is not None
-
-    def recognise_by(self, entry):
-        """Tell classic from v1 by the fields a session begins with; return the error, if any."""
-        start, error = self._beginning(entry)
-        if error is None:
-            # No success of what failed before: a server too busy for records may answer this.
-            self.dialect = dialects.recognise_beginning(start)
-        return error
-
-    def problem_with(self, entry):
-        """Return with which DatacatError a GET of the session fails, None where it is answered."""
-        return self._beginning(entry)[1]
+            return answers.is_own_health_answer(self._transport.call(dialects.health()))
+        except errors.DatacatError:
+            return False
 
     def beat(self, entry, record_is_next):
-        """Tell the server that a session lives; return whether it is there to be told more.
+        """Tell the server that a session lives; return whether more can be told.
 
-        A server that knows no heartbeat, or not this session, is there.
+        It can where the server answers, even if it knows no heartbeat or not this session.
 
-        :param record_is_next: whether a record will tell more at once.
+        :param record_is_next: whether a record is sent right after, which tells more.
         """
-        _, error = self.exchange(self.dialect.heartbeat(entry.server_id))
+        _, error = self._exchange(self.dialect.heartbeat(entry.server_id))
         if error is None:
-            # A server too busy for records may answer this.
+            # A server that is too busy for records may still answer this.
             if not (record_is_next and self._is_busy):
                 self.succeeded()
-        elif verdicts.is_about_the_way(error):
+        elif verdicts.would_meet_any_request(error):
             self.failed(error)
             return False
         return True
@@ -109,28 +137,50 @@ class Server(object):
     def _is_busy(self):
         return bool(self.link.failures) and verdicts.verdict(self.link.last_error) == verdicts.BUSY
 
-    def speaks(self):
-        """Return whether the server itself, and not something before it, answers anything."""
-        try:
-            return dialects.is_own_health_answer(self._transport.call(dialects.health()))
-        except errors.DatacatError:
-            return False
+    # Which generation it is
 
-    def look_up(self, record, entry, merged):
+    def ask(self):
+        """Ask for its health, which only v1 answers; done again after every outage."""
+        try:
+            response = self._transport.call(dialects.health())
+        except errors.DatacatError as error:
+            self.failed(error)
+            return
+        self.asked = True
+        self.dialect = answers.recognise_health(response)
+        self.recognised = self.dialect is not None
+
+    def recognise_by(self, entry):
+        """Tell classic from v1 by the first fields of a session; return the DatacatError, if any.
+
+        An answer is no success: a server that is too busy for records may still give this one.
+        """
+        start, error = self._beginning(entry)
+        if error is None:
+            self.dialect = answers.recognise_beginning(start)
+        return error
+
+    # What it has of a session
+
+    def problem_with(self, entry):
+        """Return the DatacatError with which a GET of the session fails, or None."""
+        return self._beginning(entry)[1]
+
+    def read_back(self, record, entry, merged):
         """Return whether a record arrived: (readback.ARRIVED, ABSENT or UNKNOWABLE, None).
 
-        Where the session could not be read: (None, the DatacatError).
+        Where the session cannot be read: (None, the DatacatError).
 
         :param merged: the session's state as delivered, or None.
         """
         try:
             if self.dialect is dialects.V1:
-                return self._look_up_v1(record, entry), None
-            return self._look_up_classic(record, entry, merged), None
+                return self._read_back_v1(record, entry), None
+            return self._read_back_classic(record, entry, merged), None
         except errors.DatacatError as error:
             return None, error
 
-    def _look_up_v1(self, record, entry):
+    def _read_back_v1(self, record, entry):
         finder = readback.V1Finder(record)
         reading = _Reading(finder.feed, V1_READ_BACK_BYTES)
         self._read(entry, reading)
@@ -138,9 +188,9 @@ class Server(object):
         too_large = reading.is_too_large and found == readback.ABSENT
         return readback.UNKNOWABLE if too_large else found
 
-    def _look_up_classic(self, record, entry, merged):
+    def _read_back_classic(self, record, entry, merged):
         if entry.shared:
-            # Counting proves nothing, but it must answer something before it gets more.
+            # Counting proves nothing, but the server must answer something before it gets more.
             self._read(entry, _Reading(None, RECOGNISED_WITHIN))
             return readback.UNKNOWABLE
         pieces = []
@@ -148,7 +198,7 @@ class Server(object):
         request, response = self._read(entry, reading)
         if reading.is_too_large:
             return readback.UNKNOWABLE
-        answer = dialects.answer(request, response._replace(body=b"".join(pieces)))
+        answer = answers.answer(request, response._replace(body=b"".join(pieces)))
         return readback.classic_arrived(record, answer, entry, merged)
 
     def _beginning(self, entry):
@@ -161,17 +211,17 @@ class Server(object):
         return reading.start, None
 
     def _read(self, entry, reading):
-        """GET a session; return the request and the response, whose body went elsewhere."""
+        """GET a session; return the request, and the response, whose body `reading` got."""
         request = dialects.V1.read(entry.server_id)
         response = self._transport.call(request, limit=None, on_chunk=reading)
-        dialects.answer_begun(request, response, reading.start)
+        answers.check_beginning(request, response, reading.start)
         return request, response
 
 
 class _Reading(object):
-    """Takes the pieces of a session's GET, passes them on, and stops when it has enough.
+    """Receives a session's GET in pieces, passes them on, and stops when that is enough.
 
-    :param feed: a callable (piece) that returns True when it has enough; None for nobody.
+    :param feed: a callable (piece) that returns True once it needs no more; None for nobody.
     :param limit: how many bytes are read at most.
     """
 

@@ -1,7 +1,7 @@
-"""Did this record arrive?  Decided from what the server holds of its session.
+"""Did this record arrive?  Told from the server's answer to the GET of its session.
 
-What may live here: comparing a record with a server's answer, and what a server makes of a
-state.  What may not: I/O, waiting, counting attempts.
+Belongs here: comparing a record with what the server stored, and what a server makes of a state
+update.  Does not: I/O, waiting, counting attempts.
 """
 
 from __future__ import absolute_import, division
@@ -19,26 +19,27 @@ ABSENT = "absent"
 UNKNOWABLE = "unknowable"
 
 _NAMED = frozenset((kinds.EVENT, kinds.EXCEPTION))
-# Between a key and its value, or two fields, a server may put this many spaces.
+# A server may put this many spaces between a key and its value, or between two fields.
 _MOST_SPACES = 16
 _LEAD_LENGTH = len('[{"timestamp":') + 4 * _MOST_SPACES
-# A character of a name is six bytes at most in JSON, or two times six as a surrogate pair.
+# JSON spends at most six bytes on a character, or twice six on a surrogate pair.
 _BYTES_PER_CHARACTER = 12
 
-# An object in a list: a program's own state or data is none, whatever its keys are called.
+# The beginning of an object in a list, which a program's own state and data never are.
 _lead = re.compile(br'[\[,]\s{0,16}\{\s{0,16}"timestamp"\s{0,16}:\s{0,16}\Z')
 _name_follows = re.compile(br'\s{0,16},\s{0,16}"name"\s{0,16}:\s{0,16}("[^"\\]*(?:\\.[^"\\]*)*")')
 _state_follows = re.compile(br'\s{0,16},\s{0,16}"state"\s{0,16}:\s{0,16}\{')
 
 
 class V1Finder(object):
-    """Looks for one record in a v1 server's answer to the GET of a session, piece by piece.
+    """Finds one record in a v1 server's answer to the GET of a session, piece by piece.
 
-    A record's capture time is its identity there: the server returns it exactly.  Memory stays
-    within a piece and the length of the record's name.
+    A record is known by its capture time, which the server returns exactly, and its name.  Needs
+    memory for one piece and the record's name.
 
     :param record: an event, exception, metric or state; any other kind leaves no trace with a
         time, so its result is UNKNOWABLE.
+    :ivar tail: the end of what was read, in which the record may begin (bytes).
     """
 
     def __init__(self, record):
@@ -53,29 +54,29 @@ class V1Finder(object):
             self._name = json.loads(record.body.decode("ascii"))["name"]
             self._enough += _BYTES_PER_CHARACTER * len(self._name)
         self._found = False
-        self._held = b""
+        self.tail = b""
 
     def feed(self, piece):
         """Take the next piece of the answer (bytes); return True when no more is needed."""
         if self._found or self._follows is None:
             return True
-        held = self._held + piece
+        text = self.tail + piece
         start = 0
         while True:
-            at = held.find(self._stamp, start)
+            at = text.find(self._stamp, start)
             if at < 0:
-                start = max(start, len(held) - _LEAD_LENGTH - len(self._stamp))
+                start = max(start, len(text) - _LEAD_LENGTH - len(self._stamp))
                 break
             start = at
-            verdict = self._is_record(held, at)
-            if verdict is None:
+            is_record = self._is_record(text, at)
+            if is_record is None:
                 start = max(0, at - _LEAD_LENGTH)
                 break
-            if verdict:
+            if is_record:
                 self._found = True
                 break
             start = at + 1
-        self._held = held[start:]
+        self.tail = text[start:]
         return self._found
 
     def result(self):
@@ -84,11 +85,11 @@ class V1Finder(object):
             return UNKNOWABLE
         return ARRIVED if self._found else ABSENT
 
-    def _is_record(self, held, at):
-        """Return whether the record is at this place, None when more must be read to know."""
-        if not _lead.search(held[max(0, at - _LEAD_LENGTH) : at]):
+    def _is_record(self, text, at):
+        """Return whether the record has its time at this place, None if more must be read."""
+        if not _lead.search(text[max(0, at - _LEAD_LENGTH) : at]):
             return False
-        after = held[at + len(self._stamp) : at + len(self._stamp) + self._enough]
+        after = text[at + len(self._stamp) : at + len(self._stamp) + self._enough]
         follows = self._follows.match(after)
         if follows is None:
             return False if len(after) >= self._enough else None
@@ -98,13 +99,14 @@ class V1Finder(object):
 def classic_arrived(record, answer, delivered, merged):
     """Return whether a record arrived, from a classic server's answer to the GET of its session.
 
-    Such a server keeps neither time nor identity: order and content have to tell.  It is right
-    only where nobody else writes into the session.
+    Such a server keeps neither a record's time nor its identity, so order and content have to
+    tell.  That is right only where nobody else writes into the session.
 
     :param record: an event, exception, metric or state.
     :param answer: the session's fields (a dict).
     :param delivered: has `events` and `metrics`, how many of each are known to have arrived.
-    :param merged: the state as known to have arrived (a dict), or None when that is not known.
+    :param merged: the state as known to have arrived (a dict), or None where it is not known.
+    :returns: ARRIVED, ABSENT or UNKNOWABLE.
     """
     if record.kind == kinds.STATE:
         return _state_arrived(_fields(record), answer.get("state"), merged)
@@ -123,9 +125,9 @@ def classic_arrived(record, answer, delivered, merged):
 
 
 def merge_state(state, update, null_deletes):
-    """Return what a server makes of a state and an update, both left as they are.
+    """Return what a server makes of a state and an update; neither is changed.
 
-    Dicts merge key by key, recursively; everything else replaces.  A dict that replaces
+    Dicts are merged key by key, recursively; everything else replaces.  A dict that replaces
     something else is stored as it is, its nulls included.
 
     :param null_deletes: whether a null removes its key (v1) or is stored (classic).
@@ -146,27 +148,27 @@ def _fields(record):
 
 
 def _string(token):
-    """Return the text of a JSON string as it stands in an answer, or None when it is none."""
+    """Return the text of a JSON string as written in an answer, or None where it is none."""
     try:
         return json.loads(token.decode("utf-8"))
     except ValueError:
         return None
 
 
-def _state_arrived(update, held, merged):
-    if merged is None or not isinstance(held, dict):
+def _state_arrived(update, stored, merged):
+    if merged is None or not isinstance(stored, dict):
         return UNKNOWABLE
-    if _same(held, merge_state(merged, update, null_deletes=False)):
+    if _same(stored, merge_state(merged, update, null_deletes=False)):
         return ARRIVED
-    return ABSENT if _same(held, merged) else UNKNOWABLE
+    return ABSENT if _same(stored, merged) else UNKNOWABLE
 
 
-def _listed(sent, held, delivered, content):
-    if not isinstance(held, list) or len(held) < delivered:
+def _listed(sent, stored, delivered, content):
+    if not isinstance(stored, list) or len(stored) < delivered:
         return UNKNOWABLE
-    if len(held) == delivered:
+    if len(stored) == delivered:
         return ABSENT
-    found = held[delivered]
+    found = stored[delivered]
     return ARRIVED if isinstance(found, dict) and _same(content(found), sent) else UNKNOWABLE
 
 
@@ -186,7 +188,7 @@ def _metric_content(fields):
 
 
 def _same(one, other):
-    """Return whether two parsed JSON values are equal to a server that has only float64."""
+    """Return whether two parsed JSON values are equal to a server whose numbers are float64."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict):

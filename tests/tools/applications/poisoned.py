@@ -10,7 +10,7 @@ import json
 import random
 import sys
 
-from datacat.wire import verdicts
+from datacat.wire import backoff, verdicts
 from tools.applications import trial_application
 from tools.applications.mixed_records import log_one
 from tools.call_times import seconds_starved
@@ -28,9 +28,9 @@ def log_poison(recorder, number):
 
 def be_quick():
     verdicts.POISON_SECONDS = 1.0
-    verdicts.QUIET_PERIOD = 0.1
-    verdicts.LONGEST_BACKOFF = 0.2
-    verdicts.REFUSED_PAUSE = 0.1
+    backoff.QUIET_PERIOD = 0.1
+    backoff.LONGEST_BACKOFF = 0.2
+    backoff.REFUSED_PAUSE = 0.1
 
 
 def main(accepted, url, writer, text):

@@ -1,0 +1,135 @@
+"""What sessions with records waiting cost: memory, and the choice of whose turn it is.
+
+The server is a function that says yes, so that little more than choosing and settling is timed.
+"""
+
+from __future__ import absolute_import, division
+
+import time
+
+from . import children, subjects
+from .measuring import compared, main, median, plain
+
+SESSIONS = 10000
+RECORDS = 8
+
+SENDING = """
+from benchmarks import many_sessions
+print(json.dumps(many_sessions.measured(sys.argv[1], *map(int, sys.argv[2:]))))
+"""
+
+
+def sender_rows(scale):
+    """Return memory and time of a sender with thousands of waiting sessions, beside one's."""
+    sessions = SESSIONS // 10 if scale.is_small else SESSIONS
+    turns, steps = (5, 100) if scale.is_small else (20, 250)
+    with subjects.folder() as path:
+        found = children.run(SENDING, path, sessions, turns, steps)
+    alone, among = median(found["alone"]), median(found["among"])
+    waiting = "%d sessions with %d records each" % (sessions, RECORDS)
+    return [
+        plain(waiting + ", memory", found["bytes"] / 1e6, "MB", 20 * sessions / SESSIONS),
+        plain(waiting + ", memory of the lanes", found["lanes_bytes"] / 1e6, "MB"),
+        plain(waiting + ", added to a send", (among - alone) * 1e3, "ms", 0.2),
+        compared(waiting + ", a send", among * 1e6, "us", "with one session", alone * 1e6, 2.5),
+    ]
+
+
+def measured(path, sessions, turns, steps):
+    """Return what `sender_rows` needs, measured in this process (a dict).
+
+    :param path: a folder for outboxes.
+    :param sessions: how many sessions have records waiting.
+    :param turns: how often `steps` sends are timed.
+    """
+    alone = Sending(path + "/alone")
+    alone.fill(1, turns * steps + 2)
+    alone.send(1)
+    empty = children.resident_bytes()
+    among = Sending(path + "/among")
+    among.fill(sessions, RECORDS)
+    filled = children.resident_bytes()
+    among.send(1)
+    begun = children.resident_bytes()
+    # One of each, which leaves behind whatever is kept of a session that had its turn.
+    among.send(sessions - 1)
+    found = {
+        "bytes": children.resident_bytes() - empty,
+        "lanes_bytes": begun - filled,
+        "alone": [],
+        "among": [],
+    }
+    # In turns, so that whatever the machine does meanwhile meets both.
+    for _ in range(turns):
+        found["alone"].append(alone.send(steps))
+        found["among"].append(among.send(steps))
+    return found
+
+
+class Sending(object):
+    """A sender with an outbox of its own and a server that says yes to everything.
+
+    :param folder: where the outbox lies.
+    """
+
+    def __init__(self, folder):
+        # Imported here: the rows above are made in a process that needs none of it.
+        from datacat import settings
+        from datacat.outbox.outbox import Outbox
+        from datacat.outbox.spool import Spool
+        from datacat.sending.sender import Sender
+
+        spool = Spool(folder, "0" * 12, False, _warn)
+        self._outbox = Outbox(spool.create(), 2**30, _warn)
+        resolved = settings.resolve("http://server", product="benchmark", version="1")
+        self._sender = Sender(resolved, YesServer(), self._outbox, None, _warn)
+
+    def fill(self, sessions, records):
+        """Add open sessions and give each so many events, in turns as applications do."""
+        from datacat.records import build, kinds
+
+        opening = build.encode(build.opening("benchmark", "1"))
+        body = build.encode(build.event(subjects.NAME, subjects.DATA))
+        entries = [
+            self._outbox.add_session("local-%d" % number, opening, server_id="s%d" % number)
+            for number in range(sessions)
+        ]
+        for _ in range(records):
+            for entry in entries:
+                self._outbox.append(entry, kinds.EVENT, body)
+        # And no checkpoint of all that while sends are timed.
+        self._outbox.sync()
+
+    def send(self, count):
+        """Send so many records; return the seconds of CPU that one took."""
+        began = time.process_time()
+        for _ in range(count):
+            if self._sender.step(began) != 0.0:
+                raise RuntimeError("the sender rests though records wait")
+        return (time.process_time() - began) / count
+
+
+class YesServer(object):
+    """Takes every record at once, as a classic server does; stands for a Transport."""
+
+    def call(self, request, limit=None, on_chunk=None):
+        from datacat.wire.transport import Response
+
+        if request.path == "/health":
+            return Response(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
+        if request.method == "GET":
+            on_chunk(b'{"id":"s","state":{}}')
+            return Response(200, {}, b"")
+        return Response(200, {}, b'{"status":"ok"}\n')
+
+
+def _warn(topic, message):
+    raise RuntimeError(message)
+
+
+_warn.clear = lambda topic: None
+
+MEASURES = (sender_rows,)
+
+if __name__ == "__main__":
+    main(MEASURES)

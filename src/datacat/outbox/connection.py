@@ -1,0 +1,171 @@
+"""The only connection to a file's sqlite, and what sqlite's errors mean.
+
+Belongs here: `sqlite3`.  Does not: the statements themselves.  The caller makes sure that one
+thread at a time is here.
+"""
+
+from __future__ import absolute_import, division
+
+import os
+import sqlite3
+
+from .._compat import keep_for_ever, let_go
+from .refusals import NumberTaken, StoreDamaged, StoreHeld, StoreRefused
+
+# A damaged schema may name things in what is not UTF-8, and Python's sqlite3 then says that;
+# where sqlite itself gets no memory, it raises MemoryError.
+_ERRORS = (sqlite3.Error, UnicodeError, MemoryError)
+# sqlite's own words, for its error codes can be had from Python 3.11 on only.
+_WORDS_OF_DAMAGE = (
+    "malformed",
+    "not a database",
+    "no such",
+    "has no column",
+    "syntax error",
+    "unsupported file format",
+    "decode",
+    "already exists",
+)
+
+
+class Connection(object):
+    """A connection that holds its file exclusively.
+
+    Each method takes `doing`, words for its errors such as "write to", and raises StoreHeld,
+    StoreDamaged or StoreRefused where sqlite fails.
+
+    :param path: the file.
+    """
+
+    def __init__(self, path):
+        self._path = path
+        self._cursor = None
+        try:
+            connection = sqlite3.connect(
+                path, timeout=0, isolation_level=None, check_same_thread=False
+            )
+            # One cursor for what gives no rows: each `Connection.execute` makes another.
+            self._cursor = connection.cursor()
+            # A forked child that never touches it must not close it when its interpreter ends.
+            keep_for_ever(self._cursor)
+            self._execute = connection.execute
+            self._write = self._cursor.execute
+            self._execute("PRAGMA locking_mode = EXCLUSIVE")
+        except _ERRORS as error:
+            self.close()
+            raise self._translated(error, "open")
+
+    def run(self, doing, step, *arguments):
+        """Return `step(execute, ...)`, with sqlite's errors translated."""
+        try:
+            return step(self._execute, *arguments)
+        except _ERRORS as error:
+            raise self._translated(error, doing)
+
+    def read_what_is_damaged(self):
+        """Let sqlite read a file whose end was cut off."""
+        self.fetch("open", "PRAGMA writable_schema = ON")
+
+    def write(self, doing, statement, values):
+        """Run one statement and commit it.
+
+        :raises NumberTaken: where it inserts a key that is there already.
+        """
+        try:
+            self._write(statement, values)
+        except sqlite3.IntegrityError:
+            raise NumberTaken("could not %s %s: the number is taken" % (doing, self._path))
+        except _ERRORS as error:
+            self._roll_back()
+            raise self._translated(error, doing)
+
+    def together(self, doing, statements):
+        """Run statements, pairs of SQL and values, in one transaction.
+
+        :raises NumberTaken: where one inserts a key that is there already.
+        """
+        done = False
+        try:
+            write = self._write
+            write("BEGIN IMMEDIATE")
+            for statement, values in statements:
+                write(statement, values)
+            write("COMMIT")
+            done = True
+        except sqlite3.IntegrityError:
+            raise NumberTaken("could not %s %s: the number is taken" % (doing, self._path))
+        except _ERRORS as error:
+            raise self._translated(error, doing)
+        finally:
+            # Also where a signal handler raised: the next statement must find no transaction.
+            if not done:
+                self._roll_back()
+
+    def _roll_back(self):
+        try:
+            self._write("ROLLBACK")
+        except _ERRORS:
+            pass
+
+    def script(self, doing, statement):
+        """Run a statement to its end; `execute` steps one that gives no rows once only."""
+        try:
+            self._cursor.executescript(statement)
+        except _ERRORS as error:
+            raise self._translated(error, doing)
+
+    def fetch(self, doing, statement, values=()):
+        """Return all rows of a statement, a list."""
+        try:
+            return self._execute(statement, values).fetchall()
+        except _ERRORS as error:
+            raise self._translated(error, doing)
+
+    def rows(self, doing, statement, values=()):
+        """Yield the rows of a statement."""
+        try:
+            cursor = self._execute(statement, values)
+            for row in cursor:
+                yield row
+            cursor.close()
+        except _ERRORS as error:
+            raise self._translated(error, doing)
+
+    def rows_that_can_be_read(self, statement):
+        """Yield the rows of a statement until sqlite finds damage."""
+        try:
+            for row in self._execute(statement):
+                yield row
+        except _ERRORS as error:
+            # What cannot be read now may be read later; it must not be taken for damage.
+            if "locked" in str(error) or "I/O" in str(error):
+                raise self._translated(error, "read")
+
+    def _translated(self, error, doing):
+        words = "out of memory" if isinstance(error, MemoryError) else str(error)
+        # A header that forbids writing, on a disk that does not.
+        forbidden = doing == "open" and "readonly" in words and os.access(self._path, os.W_OK)
+        if "locked" in words:
+            kind, then = StoreHeld, "another process owns it"
+        elif forbidden or not words or any(part in words.lower() for part in _WORDS_OF_DAMAGE):
+            kind, then = StoreDamaged, "what can be read of it is saved into a new one"
+        else:
+            kind, then = StoreRefused, "records wait in memory until it works again"
+        return kind("could not %s the outbox %s: %s; %s" % (doing, self._path, words, then))
+
+    def close(self):
+        """Close the file; harmless when repeated."""
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            try:
+                cursor.connection.close()
+            except _ERRORS:
+                pass
+            let_go(cursor)
+
+    def abandon(self):
+        """Never touch the connection again, not even when the interpreter ends.
+
+        For a forked child: closing there would remove the parent's write-ahead log.
+        """
+        self._cursor = self._execute = self._write = None

@@ -1,0 +1,86 @@
+"""A session as one outbox has it.
+
+Belongs here: what is known of it, and what follows from that alone.  Does not: reading it from a
+file or saving it (see `tables`), and every decision about its records.
+"""
+
+from __future__ import absolute_import, division
+
+
+class Entry(object):
+    """A row of the sessions table, kept in memory as long as its file is open.
+
+    Its records have the numbers 1, 2, 3 ... without a gap, so that what waits is known from two
+    of them: `accepted`, the highest number given, and `gone`, how many of these are out.  What
+    became of those is statistics: `sent`, `dead`, `dropped`, `merged`.
+
+    Not stored are:
+
+    :ivar arrivals: the outbox's queue of records on their way in.
+    :ivar position: the number up to which every record is out.
+    :ivar handed: the highest number that `Outbox.head` handed out; its record may be in flight.
+    :ivar forgotten: whether the outbox has removed the session.
+    :ivar refusal: the error with which the server refused to open the session, or None.
+    """
+
+    __slots__ = (
+        "number",
+        "local_id",
+        "opening",
+        "opened",
+        "inherited",
+        "server_id",
+        "goodbye",
+        "hung",
+        "shared",
+        "restoring",
+        "accepted",
+        "gone",
+        "sent",
+        "events",
+        "metrics",
+        "dead",
+        "dropped",
+        "merged",
+        "possibly_twice",
+        "unreported",
+        "arrivals",
+        "position",
+        "handed",
+        "forgotten",
+        "refusal",
+    )
+
+    def __init__(self, **columns):
+        self.arrivals = ()
+        self.position = self.handed = 0
+        self.forgotten = False
+        self.refusal = None
+        self.hung = self.server_id = self.goodbye = None
+        self.inherited = self.shared = self.restoring = 0
+        self.accepted = self.gone = self.sent = self.events = self.metrics = 0
+        self.dead = self.dropped = self.merged = self.possibly_twice = self.unreported = 0
+        for name, value in columns.items():
+            setattr(self, name, value)
+        self.opening = bytes(self.opening)
+
+    @property
+    def waiting(self):
+        """How many records are accepted and not out yet."""
+        # The queue first: what leaves it meanwhile is counted twice, and never overlooked.
+        return self.queued + self.accepted - self.gone
+
+    @property
+    def queued(self):
+        """How many records are still on their way in, and in memory alone."""
+        while self.arrivals:
+            try:
+                return [arrival.entry for arrival in list(self.arrivals)].count(self)
+            except RuntimeError:
+                pass  # a finalizer logged while the queue was copied
+        return 0
+
+    @property
+    def is_over(self):
+        """Whether it said goodbye and all that became of it is told."""
+        return bool(self.goodbye) and self.waiting <= 0 and not (self.unreported or self.restoring)

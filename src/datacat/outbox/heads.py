@@ -1,0 +1,100 @@
+"""The oldest record of each session, read from the disk a few at a time.
+
+Belongs here: pages of records waiting to be sent, and noticing which are missing.  Does not: what
+becomes of a record.  The caller has the outbox's lock.
+"""
+
+from __future__ import absolute_import, division
+
+import collections
+
+from .store import PAGE_RECORDS
+
+# A page begins small, for one of many sessions may send a single record in its turn, and grows
+# while the same session goes on.
+_FIRST_PAGE = 8
+_PAGES_KEPT = 64
+
+
+class Heads(object):
+    """Looks up sessions' oldest waiting records, on disk and in memory.
+
+    :param disk: the Disk.
+    :param count_lost: a callable (entry, count), for records that are counted but not there.
+    """
+
+    def __init__(self, disk, count_lost):
+        self._disk = disk
+        self._count_lost = count_lost
+        # {entry: [records on disk], least recently used first}
+        self._pages = collections.OrderedDict()
+        self._sizes = {}
+
+    def head(self, entry):
+        """Return a session's oldest waiting record, or None."""
+        page = self._pages.get(entry)
+        if not page:
+            page = self._load(entry)
+        written = page[0] if page else None
+        remembered = self._disk.memory.first(entry.number)
+        if written is None or remembered is None:
+            return written or remembered
+        return min(written, remembered, key=lambda record: record.number)
+
+    def times(self, entries):
+        """Return (entry, capture time of its oldest record) of each session that has one."""
+        written = self._disk.heads()
+        found = []
+        for entry in entries:
+            number, captured = written.get(entry.number, (0, 0))
+            remembered = self._disk.memory.first(entry.number)
+            if number <= entry.position or remembered is not None:
+                # What is settled may still be on a disk that refuses.
+                head = self.head(entry)
+                captured = None if head is None else head.captured
+            if captured is not None:
+                found.append((entry, captured))
+        return found
+
+    def take_out(self, entry, number):
+        """A session's oldest record is out."""
+        entry.position = number
+        page = self._pages.get(entry)
+        if page and page[0].number == number:
+            page.popleft()
+
+    def forget(self, entry):
+        """Read the session's records anew."""
+        self._pages.pop(entry, None)
+        self._sizes.pop(entry, None)
+
+    def forget_all(self):
+        """Read all sessions' records anew."""
+        self._pages.clear()
+        self._sizes.clear()
+
+    def _load(self, entry):
+        in_memory = self._disk.memory.count(entry.number)
+        expected = entry.accepted - entry.gone - in_memory
+        if expected <= 0:
+            return None
+        size = min(PAGE_RECORDS, 2 * self._sizes.get(entry, _FIRST_PAGE // 2))
+        loaded = self._disk.page(entry.number, entry.position, size)
+        if loaded is None:
+            return None
+        records, damaged = loaded
+        # Where nothing is found any more, what is counted and not there is lost.
+        lost = len(damaged) if records or damaged else expected
+        if lost:
+            self._count_lost(entry, lost)
+            self._disk.save(entry, removing=damaged)
+        return self._keep(entry, records, size)
+
+    def _keep(self, entry, records, size):
+        self.forget(entry)
+        page = self._pages[entry] = collections.deque(records)
+        self._sizes[entry] = size
+        while len(self._pages) > _PAGES_KEPT:
+            oldest, _ = self._pages.popitem(last=False)
+            del self._sizes[oldest]
+        return page

@@ -1,0 +1,58 @@
+"""What stands in for a store where there is no place for a file.
+
+Belongs here: refusing what a Store would do.  Does not: looking for a place (see `spool`).
+"""
+
+from __future__ import absolute_import, division
+
+from .refusals import StoreRefused
+
+IN_MEMORY = ":memory:"
+
+
+class NoStore(object):
+    """Stands in for a Store where no file can be had: it refuses every write.
+
+    :param reason: why there is none.
+    :param is_final: whether a file must never be asked for, because sqlite itself is unusable.
+    """
+
+    path = IN_MEMORY
+    is_in_memory = True
+    opening_seconds = 0.0
+
+    def __init__(self, reason, is_final=False):
+        self.reason = StoreRefused(
+            "records wait in memory only and die with the process: %s" % reason
+        )
+        self.is_final = is_final
+
+    def _refuse(self, *_, **__):
+        # Anew each time: a raised error keeps the frames that it came through.
+        raise StoreRefused(self.reason.message)
+
+    add_session = insert = insert_all = save = settle_all = forget_session = forget_dead = _refuse
+    note = checkpoint = page = outline = last_number = salvage = _refuse
+
+    def _nothing(self, *_):
+        return None
+
+    state = close = delete = abandon = _nothing
+
+    def entries(self):
+        """Return no sessions."""
+        return []
+
+    dead_letters = entries
+
+    def notes(self):
+        """Return no notes."""
+        return {}
+
+    heads = notes
+
+    def size(self):
+        """Return 0."""
+        return 0
+
+    last_session = size

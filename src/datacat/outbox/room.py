@@ -1,0 +1,114 @@
+"""What goes when an outbox grows over its bound.
+
+Belongs here: noticing that the bound is passed, and carrying out the sacrifice.  Does not: the
+bounds themselves and the order of sacrifice (see `bounds`, and `memory` for records in memory).
+The caller has the outbox's lock.
+"""
+
+from __future__ import absolute_import, division
+
+from .. import errors
+from ..records import build, kinds
+from . import bounds
+from .disk import HEALTHY
+from .memory import ROOM_AFTER_SACRIFICE
+
+
+class Room(object):
+    """The room that one outbox may take, on disk and in memory.
+
+    :ivar left: bytes of records that may still be written before the file must be measured; who
+        writes subtracts.  A negative number asks for a look.
+    :param disk: the Disk.
+    :param max_bytes: how large the whole spool may grow.
+    :param entries: a callable that returns the sessions' entries, oldest first.
+    :param heads: the Heads; told when a session's records must be read anew.
+    :param count_dropped: a callable (entry, count), for records that were given up.
+    """
+
+    def __init__(self, disk, max_bytes, entries, heads, count_dropped):
+        self.left = -1
+        self._disk = disk
+        self._max_bytes = self._share = max_bytes
+        self._entries = entries
+        self._heads = heads
+        self._count_dropped = count_dropped
+        self._sweep = bounds.Sweep()
+
+    def measure(self):
+        """See how much room the spool and the disk leave."""
+        self._share = bounds.share(self._disk.path, self._max_bytes)
+        self._disk.measure()
+
+    def make(self):
+        """Sacrifice a little where that is due; return whether there may be more to sacrifice.
+
+        A little at a time: this happens in a log call, and the next one goes on with it.
+        """
+        try:
+            if self._disk.state is not HEALTHY:
+                if self._disk.memory.is_full:
+                    self._make_in_memory()
+            else:
+                excess = self._excess()
+                return excess > 0 and self._make_on_disk(excess)
+        except (errors.DatacatError, MemoryError):
+            pass  # the next insert or settle meets it too, and deals with it
+        return False
+
+    def _excess(self):
+        size = self._disk.store.size()
+        # On disk a record may take twice its weight; and look again half-way.
+        self.left = max(0, self._share - size) // 4
+        return size - int(self._share * ROOM_AFTER_SACRIFICE)
+
+    def _make_in_memory(self):
+        by_number = dict((entry.number, entry) for entry in self._entries())
+        handed = dict((number, entry.handed) for number, entry in by_number.items())
+        merged, dropped, reported = self._disk.memory.make_room(handed)
+        for number, count in merged.items():
+            _count_merged(by_number[number], count)
+        for number, count in dropped.items():
+            self._count_dropped(by_number[number], count)
+        for number, counts in reported.items():
+            _count_merged(by_number[number], len(counts))
+            by_number[number].unreported += sum(counts)
+
+    def _make_on_disk(self, wanted):
+        found = self._sweep.next(self._disk.store, self._entries(), wanted)
+        if found is None:
+            return False
+        entry, replaced, gone, is_loss = found
+        if gone:
+            self._sacrifice(entry, replaced, gone, is_loss)
+        return True
+
+    def _sacrifice(self, entry, replaced, gone, is_loss):
+        reported = self._reported_in(entry, gone) if is_loss else []
+        dropped = len(gone) - len(reported) if is_loss else 0
+        changes = {
+            "gone": entry.gone + len(gone),
+            "dropped": entry.dropped + dropped,
+            "merged": entry.merged + len(gone) - dropped,
+            "unreported": entry.unreported + dropped + sum(reported),
+        }
+        # Written first: an interruption then leaves rows missing that are counted as waiting, and
+        # these are found and counted when their turn comes.
+        self._disk.store.sacrifice(entry, gone, replaced, changes)
+        self._disk.changed += 1
+        self._heads.forget(entry)
+        _count_merged(entry, len(gone) - dropped)
+        entry.unreported += sum(reported)
+        self._count_dropped(entry, dropped)
+
+    def _reported_in(self, entry, gone):
+        """Return how many losses each sacrificed report told of; the next report tells of them."""
+        bodies = self._disk.store.short_bodies(
+            entry.number, gone, kinds.EVENT, build.LONGEST_REPORT
+        )
+        return [count for count in map(build.told_in, bodies) if count]
+
+
+def _count_merged(entry, count):
+    entry.merged += count
+    entry.gone += count

@@ -1,0 +1,183 @@
+"""What keeps an outbox's file healthy: healing, moving, syncing, shrinking, making room.
+
+Belongs here: the order of these, and taking the lock for each no longer than a log call may wait.
+Does not: how a disk is healed, or what is sacrificed (see `disk` and `room`); when to do it, which
+is the keeper's business.
+"""
+
+from __future__ import absolute_import, division
+
+import errno
+import os
+from timeit import default_timer as clock
+
+from .. import errors
+from .._compat import monotonic
+from .disk import HEALTHY
+from .intake import with_lock
+
+HEAL_SECONDS = 1.0
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+SHRINK_BYTES = 1024 * 1024
+_CHECKPOINT_EVERY = 256
+_FREED_AT_ONCE = 500
+
+
+class Upkeep(object):
+    """Looks after one outbox.  Thread-safe, but for the two methods that say otherwise.
+
+    :param intake: the Intake, whose lock is taken.
+    :param disk: the Disk.
+    :param heads: the Heads, told when the file is another one.
+    :param room: the Room.
+    :param entries: a callable that returns the sessions' entries, oldest first.
+    :param warn: a callable (topic, message).
+    """
+
+    def __init__(self, intake, disk, heads, room, entries, warn):
+        self.intake = intake
+        self._disk = disk
+        self._heads = heads
+        self._room = room
+        self._entries = entries
+        self._warn = warn
+        self._healed_at = 0.0
+        # A new file is synced twice.
+        self._sync_seconds = disk.store.opening_seconds / 2
+
+    def measure(self):
+        """See how much room the spool and the disk leave, and make do with it."""
+        if self._disk.has_file and not self.intake.closed:
+            self.intake.run(self._room.measure)
+            while self._make_room():
+                pass
+
+    @with_lock
+    def _make_room(self):
+        return not self.intake.closed and self._room.make()
+
+    def heal(self, replace):
+        """Bring a disk that refuses back to health, step by step; return whether it is healthy.
+
+        :param replace: a callable (store) -> a new Store in the place of one that is damaged or
+            deleted, or of none.
+        """
+        while self._heal(replace):
+            pass
+        return self._disk.state is HEALTHY
+
+    @with_lock
+    def _heal(self, replace):
+        """Take a step towards health; return whether the next one may get further."""
+        if self.intake.closed or self._disk.state is HEALTHY:
+            return False
+        before = self._disk.memory.bytes, self._disk.state
+        self._heal_a_step(replace)
+        return before != (self._disk.memory.bytes, self._disk.state)
+
+    def _heal_a_step(self, replace):
+        self._healed_at = monotonic()
+        path = self._disk.path
+        self._disk.heal(self._entries(), replace)
+        if self._disk.path != path:
+            self._heads.forget_all()
+
+    def rescue(self, replace):
+        """Move into a new file where somebody deleted or replaced the one that is open."""
+        if not self.intake.closed and not self.intake.run(self._disk.is_still_there):
+            self.heal(replace)
+
+    @property
+    def closing_seconds(self):
+        """How long closing the file may take: sqlite syncs the log, the file and its folder."""
+        return 3 * self._sync_seconds
+
+    def sync(self):
+        """Make what was appended survive a power cut; does not hold up log calls."""
+        if not self._disk.has_file:
+            self._disk.synced = self._disk.changed
+            return
+        began = clock()
+        log_bytes = self._sync_log()
+        self._sync_seconds = clock() - began
+        if log_bytes > CHECKPOINT_BYTES:
+            self._checkpoint()
+
+    def _sync_log(self):
+        """Sync the write-ahead log; return its size.
+
+        Through a descriptor of its own: opening the database file itself would drop sqlite's lock
+        when it is closed (fcntl(2), advisory record locking).
+        """
+        disk = self._disk
+        before, disk.synced = disk.synced, disk.changed
+        try:
+            return _sync_file(disk.path + "-wal")
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                disk.synced = before
+                self._warn(
+                    "sync",
+                    "cannot sync %s-wal: %s; a power cut may lose what was logged since"
+                    % (disk.path, error),
+                )
+            return 0
+
+    @with_lock
+    def _checkpoint(self):
+        if not self.intake.closed:
+            self._disk.attempt(self._disk.store.checkpoint)
+
+    def shrink(self):
+        """Free the unused pages of the file, where it is drained and was large."""
+        while self._shrink_a_little():
+            pass
+
+    @with_lock
+    def _shrink_a_little(self):
+        """Free some of a large file's unused pages; return whether any are left.
+
+        Not all in one: a log call would have to wait for it, some seconds for a million records.
+        """
+        disk = self._disk
+        waiting = any(entry.waiting > 0 for entry in self._entries())
+        if waiting or self.intake.closed or _size(disk.path) <= SHRINK_BYTES:
+            return False
+        try:
+            if disk.store.shrink(_FREED_AT_ONCE):
+                return True
+            disk.store.checkpoint()
+        except errors.DatacatError:
+            pass
+        return False
+
+    def after_settling(self):
+        """Do what is due now and then while records are delivered; the caller has the lock."""
+        disk = self._disk
+        if disk.state is not HEALTHY and monotonic() - self._healed_at > HEAL_SECONDS:
+            self._heal_a_step(None)
+        elif disk.changed % _CHECKPOINT_EVERY == 0 and (
+            _size(disk.path + "-wal") > CHECKPOINT_BYTES
+        ):
+            disk.attempt(disk.store.checkpoint)
+
+    def before_closing(self):
+        """Write what can be written; the caller has the lock."""
+        if self._disk.state is not HEALTHY:
+            self._heal_a_step(None)
+
+
+def _sync_file(path):
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
+def _size(path):
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0

@@ -1,0 +1,132 @@
+"""Did it arrive?  Finding out about a record that may or may not have been applied.
+
+Belongs here: what is known of a doubt, and what a read-back leads to.  Does not: reading the
+session (`server`), comparing it with the record (`wire.readback`), carrying acts out (`acts`).
+
+How it works:
+
+1. The oldest record of a session comes into doubt
+   a. when its request failed ambiguously: it was sent, and no answer tells whether it was
+      applied (`error` is that failure); or
+   b. when its outbox was taken over, or serving it raised something unexpected: whoever had the
+      record before may have sent it (`error` is None).
+   Opens, ends and crashes are never in doubt: they are sent again.
+2. The record stays where it is, at the head of its session, which sends nothing meanwhile.
+   Other sessions go on.
+3. A read-back is a GET of the session whose answer is compared with the record.  A doubt is
+   *fresh* until one is answered, which also proves that the server takes requests again.
+4. An answer says one of three things.
+   - It arrived: the record is settled.  In case 1b the next one is suspected too, because its
+     owner may not have settled that one either.
+   - It is absent.  A request that was cut off can still be applied, so the doubt turns *quiet*:
+     after two seconds the session is read once more.  Absent again: the record is sent again.
+   - It cannot be known (another writer, too large a session, another record in its place): it
+     is sent again and counted in `possibly_twice`.  It is never guessed that it arrived.
+   In case 1a a record that has to be sent again is blamed: it failed by itself, for its session
+   can be read.  Blamed ten times over ten minutes, it becomes a dead letter.
+5. The read-back itself may fail.  While nobody speaks for the server, everything waits and the
+   doubt stays as it is.  Where the server speaks and only this session cannot be read, failures
+   count: after three of them, or a minute, the record is sent again and counted.
+6. On classic an answer is believed only where nobody else writes into the session.  A forked
+   child marks its parent's outbox before it sends anything, and the mark is asked for after the
+   answer: whatever the answer may contain of the child's, its mark was made before.
+7. It may be interrupted anywhere, because a doubt lives in memory alone and the record on disk
+   stays until one transaction settles it.  Killed at any point, the next process finds the
+   record at the head of an outbox that it takes over: case 1b.  What must survive is written
+   first: `possibly_twice`, and that the session is shared with a copy of ours, before the record
+   is sent again.  Killed in between, one copy too many is counted, never one too few.
+
+A doubt knows its record by its number, so that it costs the same for any record.
+"""
+
+from __future__ import absolute_import, division
+
+from ..wire import readback, verdicts
+from .decisions import (
+    ASK_HEALTH,
+    AWAIT_QUIET,
+    BLAME,
+    BURY,
+    EVERYTHING_WAITS,
+    READ_BACK_LATER,
+    SEND_AGAIN,
+    SEND_IN_DOUBT,
+    SETTLE,
+    SHARE,
+    SLOW_DOWN,
+    SUSPECT_NEXT,
+    lost,
+)
+
+
+class Doubt(object):
+    """What is known of a record that may have arrived.
+
+    :param number: the record's number in its session.
+    :param error: how sending it failed; None where a process before may have sent it.
+    :ivar is_quiet: whether one read-back found it absent.
+    :ivar failures: how many read-backs failed though the server speaks.
+    """
+
+    __slots__ = ("number", "error", "is_quiet", "failures", "_first_failure")
+
+    def __init__(self, number, error=None):
+        self.number = number
+        self.error = error
+        self.is_quiet = False
+        self.failures = 0
+        self._first_failure = None
+
+    def fail(self, now):
+        """Note that a read-back failed though the server speaks."""
+        self.failures += 1
+        if self._first_failure is None:
+            self._first_failure = now
+
+    def would_be_over(self, error, now):
+        """Return whether one more failed read-back is the last that is tried.
+
+        :param error: how it failed.
+        """
+        first = now if self._first_failure is None else self._first_failure
+        return verdicts.read_back_is_over(error, self.failures + 1, first, now)
+
+
+def after_read_back(found, doubt, known):
+    """Return the acts that an answered read-back leads to.
+
+    :param found: readback.ARRIVED, ABSENT or UNKNOWABLE.
+    :param doubt: the Doubt.
+    :param known: a decisions.Known.
+    """
+    if known.is_marked:
+        return (SHARE,) + after_read_back(
+            readback.UNKNOWABLE, doubt, known._replace(is_marked=False)
+        )
+    is_ours = doubt.error is not None
+    if found == readback.ARRIVED:
+        return (SETTLE,) if is_ours else (SETTLE, SUSPECT_NEXT)
+    if found == readback.ABSENT and not doubt.is_quiet:
+        return (AWAIT_QUIET,)
+    if is_ours and known.would_be_poisoned:
+        return (BURY,)
+    blamed = (BLAME, SLOW_DOWN) if is_ours else ()
+    return blamed + ((SEND_AGAIN,) if found == readback.ABSENT else (SEND_IN_DOUBT,))
+
+
+def after_failed_read_back(error, known):
+    """Return the acts that a failed read-back leads to, or ASK_HEALTH.
+
+    :param error: the DatacatError.
+    :param known: a decisions.Known.
+    """
+    meaning = verdicts.verdict(error)
+    if meaning == verdicts.SESSION_LOST:
+        return lost(known)
+    if meaning != verdicts.AMBIGUOUS:
+        return (EVERYTHING_WAITS,)
+    if known.speaks is None:
+        return ASK_HEALTH
+    if not known.speaks:
+        return (EVERYTHING_WAITS,)
+    return (READ_BACK_LATER, SEND_IN_DOUBT) if known.would_end_doubt else (READ_BACK_LATER,)

@@ -1,0 +1,56 @@
+"""Telling a v1 server that this process's sessions live.
+
+Belongs here: which sessions live, and when to say so.  Does not: the watchdog's heartbeats, which
+come from the application and stay in this process.
+"""
+
+from __future__ import absolute_import, division
+
+from ..wire import dialects
+
+HEARTBEAT_SECONDS = 15.0
+
+
+class Heartbeats(object):
+    """Sends a heartbeat for each living session every 15 seconds; never queued, never repeated.
+
+    A session lives from the moment when the server gave it its id until its goodbye.
+
+    :param server: the Server.
+    :param inherited: entries of sessions that another process began; their life is not ours.
+    :ivar due: the monotonic time of the next heartbeats.
+    """
+
+    def __init__(self, server, inherited):
+        self.due = 0.0
+        self._server = server
+        self._inherited = inherited
+        self._living = set()
+
+    @property
+    def are_needed(self):
+        """Whether there is a session to speak for, and a server that wants to hear it."""
+        return bool(self._living) and self._server.dialect is dialects.V1
+
+    def note(self, entry):
+        """Note whether a session lives, after it was opened or said goodbye."""
+        if self._is_alive(entry):
+            self._living.add(entry)
+        else:
+            self._living.discard(entry)
+
+    def send(self, entries, now, record_is_next):
+        """Send a heartbeat for each living session; give up at the first that cannot get through.
+
+        :param entries: the process's own sessions.
+        :param record_is_next: whether a record is sent right after, which tells more.
+        """
+        self.due = now + HEARTBEAT_SECONDS
+        living = [entry for entry in entries if self._is_alive(entry)]
+        self._living = set(living)
+        for entry in living:
+            if not self._server.beat(entry, record_is_next):
+                return
+
+    def _is_alive(self, entry):
+        return entry.server_id is not None and not entry.goodbye and entry not in self._inherited

@@ -1,0 +1,38 @@
+"""A session's state as delivered: what the server makes of all updates so far.
+
+Belongs here: loading it, merging an update into it, the limit up to which it is kept.  Does not:
+storing it, which happens in the transaction that settles the update.
+"""
+
+from __future__ import absolute_import, division
+
+import json
+
+from .. import errors
+from ..records import build
+from ..wire import dialects, readback
+
+STATE_BYTES = 256 * 1024
+UNKNOWN_STATE = b"null"
+
+
+def merged_state(lane):
+    """Return a session's state as delivered (a dict), or None where it is not known."""
+    if lane.merged is None:
+        stored = lane.outbox.state(lane.entry)
+        lane.merged = {} if stored is None else json.loads(stored.decode("ascii"))
+    return lane.merged
+
+
+def merge(lane, record, dialect):
+    """Merge a delivered update into the session's state; return the bytes to store."""
+    merged = merged_state(lane)
+    if merged is None:
+        return UNKNOWN_STATE
+    update = json.loads(record.body.decode("ascii"))
+    lane.merged = readback.merge_state(merged, update, null_deletes=dialect is dialects.V1)
+    try:
+        return build.encode(lane.merged, STATE_BYTES)
+    except errors.InvalidRecord:
+        lane.merged = None
+        return UNKNOWN_STATE

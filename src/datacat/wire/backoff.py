@@ -1,0 +1,53 @@
+"""How long to wait after a failure: pure functions of the error and the number of failures.
+
+Belongs here: pauses and their bounds.  Does not: what a failure means (`verdicts`), clocks, or
+anything that remembers.
+"""
+
+from __future__ import absolute_import, division
+
+from .verdicts import AMBIGUOUS, POISON, READ_BACK_ATTEMPTS, REFUSED, verdict
+
+SHORTEST_BACKOFF = 0.5
+LONGEST_BACKOFF = 30.0
+REFUSED_PAUSE = 30.0
+LONGEST_RETRY_AFTER = 3600.0
+READ_BACK_DELAY = 0.1
+# A request that was cut off may still be applied: this long after a first read-back that did not
+# find its record comes the second.
+QUIET_PERIOD = 2.0
+
+
+def backoff(attempt, chance):
+    """Return how long to wait before attempt number `attempt` + 1, in seconds, with full jitter.
+
+    :param attempt: failures so far, 1 for the first.
+    :param chance: a callable that returns a float in [0, 1), as `random.random`.
+    """
+    ceiling = min(LONGEST_BACKOFF, SHORTEST_BACKOFF * 2 ** min(attempt - 1, 16))
+    return max(SHORTEST_BACKOFF / 10, ceiling * chance())
+
+
+def pause(error, attempt, chance):
+    """Return how long to wait after an error before the next attempt, in seconds.
+
+    :param attempt: failures so far, 1 for the first.
+    :param chance: a callable that returns a float in [0, 1).
+    """
+    if error.retry_after is not None:
+        return min(error.retry_after, LONGEST_RETRY_AFTER)
+    meaning = verdict(error)
+    if meaning in (REFUSED, POISON):
+        return REFUSED_PAUSE
+    if meaning == AMBIGUOUS:
+        # The read-back comes soon after the first one, because it usually settles the matter.
+        return READ_BACK_DELAY if attempt == 1 else backoff(attempt - 1, chance)
+    return backoff(attempt, chance)
+
+
+def read_back_pause(error, failures, chance):
+    """Return how long to wait after a failed read-back, in seconds: never long.
+
+    :param failures: how many have failed so far, 1 for the first.
+    """
+    return pause(error, min(failures, READ_BACK_ATTEMPTS + 1), chance)

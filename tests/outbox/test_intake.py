@@ -1,0 +1,547 @@
+"""How records get in: kept at once, interrupted anywhere, in nobody's way."""
+
+from __future__ import absolute_import, division
+
+import gc
+import itertools
+import os
+import signal
+import sys
+import threading
+
+import pytest
+from tools.interruption import BrokenOff, each_step
+from tools.outboxes import (
+    Clock,
+    Holder,
+    in_another_thread,
+    queue_some,
+)
+from tools.waiting import wait_until
+
+from datacat._compat import monotonic
+from datacat.outbox import intake, tables
+from datacat.records import kinds
+
+
+def break_off_between_row_and_count(box):
+    insert = box.store.insert
+
+    def insert_and_be_broken_off(*arguments):
+        box.store.insert = insert
+        insert(*arguments)
+        raise BrokenOff()
+
+    box.store.insert = insert_and_be_broken_off
+    with pytest.raises(BrokenOff):
+        box.append(b"broken off")
+
+
+@pytest.mark.parametrize(
+    "before, is_full",
+    [
+        (lambda box: None, False),
+        (break_off_between_row_and_count, False),
+        (lambda box: None, True),
+    ],
+    ids=["first", "second in a row", "disk full"],
+)
+@pytest.mark.parametrize("call", ["append", "give_up"])
+def test_a_call_interrupted_anywhere_holds_nothing_and_keeps_what_was_queued(
+    box, before, call, is_full
+):
+    """Ctrl-C that the application outlives, by turns at each step of the way in."""
+    calls = {
+        "append": lambda: box.append(b"broken off"),
+        "give_up": lambda: box.outbox.give_up(box.entry, kinds.EVENT),
+    }
+
+    def between():
+        dropped = box.entry.dropped
+        before(box)
+        queue_some(box)
+        box.store.full_for_inserts = is_full
+
+        def check():
+            in_another_thread(box.append, b"4")
+            box.store.full_for_inserts = False
+            assert box.outbox.in_memory == len(box.outbox.disk.memory)
+            assert [body for body in box.bodies() if body != b"broken off"] == [b"1", b"3", b"4"]
+            assert box.entry.waiting == 0
+            # The one that was queued; that of the interrupted call may be counted or not.
+            assert 1 <= box.entry.dropped - dropped <= (2 if call == "give_up" else 1)
+            assert box.outbox.upkeep.heal(None)
+
+        return check
+
+    assert each_step(calls[call], between) > 60 and bool(box.store.refused) == is_full
+
+
+def test_an_end_or_a_report_interrupted_anywhere_is_written_once_with_what_it_says(box):
+    """The record and the session's row change together, however often it is repeated."""
+    entries = []
+
+    def between():
+        entry = box.outbox.add_session(u"local-%d" % (len(entries) + 2), b"{}")
+        entries.append(entry)
+        box.outbox.append(entry, kinds.EVENT, b"1")
+        entry.unreported = entry.dropped = 2
+
+        def check():
+            box.outbox.take_in()
+            box.outbox.append(entry, kinds.EVENT, b"2")
+            box.outbox.say_goodbye(entry, "ended", kinds.END, b"{}")
+            assert (entry.goodbye, entry.unreported) == ("ended", 0)
+            kept = [record.kind for record in box.drain(entry)]
+            assert kept.count(kinds.EVENT) == 3 and kept[-1] == kinds.END
+            assert entry.waiting == 0 and box.entry.dropped == 0
+
+        return check
+
+    steps = each_step(
+        lambda: box.outbox.say_goodbye(entries[-1], "ended", kinds.END, b"{}"), between
+    )
+    assert steps > 60
+
+
+def test_what_makes_room_interrupted_anywhere_loses_no_count(make_box):
+    """Accepted = delivered + dropped + merged, also where Ctrl-C strikes a log call at the cap."""
+    box = make_box(max_bytes=60000)
+    accepted = []
+
+    def between():
+        for number in range(30):
+            box.append(b'{"n":%d,"p":"%s"}' % (number, b"x" * 900))
+        return lambda: None
+
+    each_step(lambda: box.append(b"at the cap" + b"x" * 900), between)
+    delivered = len(box.drain())
+    assert box.entry.dropped > 100 and delivered > 10
+    assert delivered + box.entry.dropped == box.entry.accepted and box.entry.waiting == 0
+    assert not accepted
+
+
+def test_a_call_interrupted_while_it_waits_leaves_nothing_behind(box):
+    """Or its thread would never wait again."""
+
+    def between():
+        holder = Holder(box)
+
+        def check():
+            holder.let_go()
+            assert not box.outbox.lock._is_owned()
+            in_another_thread(box.append, b"next")
+            assert box.outbox.in_memory == 0
+
+        return check
+
+    assert each_step(lambda: box.append(b"broken off"), between) > 15
+    waits = []
+    holder = Holder(box)
+    try:
+        acquire = intake.locks.acquire_within
+        intake.locks.acquire_within = lambda lock, seconds: waits.append(seconds)
+        box.append(b"waits again")
+    finally:
+        intake.locks.acquire_within = acquire
+        holder.let_go()
+    assert len(waits) == 1
+
+
+def test_a_number_that_is_taken_shows_and_nothing_is_replaced(box):
+    """A first attempt is a plain INSERT; by this alone two records of one number are noticed."""
+    box.append(b"1")
+    box.store.insert(tables.row(box.number, 2, kinds.EVENT, b"taken", 1))
+    box.append(b"2")
+    box.store.insert(tables.row(box.number, 4, kinds.EVENT, b"taken as well", 1))
+    queue_some(box)
+    box.outbox.take_in()
+    assert box.warnings.topics.count("clash") == 2
+    assert box.bodies() == [b"1", b"taken", b"2", b"taken as well", b"1", b"3"]
+    assert box.entry.waiting == 0
+
+
+def test_a_row_that_was_settled_does_not_come_back_by_a_repeated_attempt(box):
+    """Whatever reads or removes rows first finishes the attempt that was interrupted."""
+    break_off_between_row_and_count(box)
+    in_another_thread(lambda: box.outbox.settle(box.entry, box.outbox.head(box.entry)))
+    box.append(b"2")
+    assert box.bodies() == [b"2"] and box.entry.accepted == box.entry.gone == 2
+
+
+def test_what_is_written_from_the_queue_is_counted_as_waiting_at_every_moment(box):
+    """A flush that looks in between must not take it for delivered."""
+    queue_some(box)
+    seen = []
+
+    def look(frame, *_):
+        if os.path.basename(frame.f_code.co_filename).startswith("intake."):
+            seen.append(box.entry.waiting)
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        box.outbox.take_in()
+    finally:
+        sys.settrace(before)
+    assert len(seen) > 50 and min(seen) == box.entry.waiting == 2
+
+
+def test_what_is_written_while_another_counts_what_waits_is_not_overlooked(box):
+    queue_some(box)
+    counts = []
+
+    def take_in_after(frame, event, _):
+        if event == "return" and frame.f_code.co_name == "queued":
+            counts.append(frame.f_code.co_name)
+            sys.setprofile(None)
+            box.outbox.take_in()
+
+    sys.setprofile(take_in_after)
+    try:
+        seen = box.entry.waiting
+    finally:
+        sys.setprofile(None)
+    assert len(counts) == 1 and box.entry.queued == 0
+    assert seen >= 2
+
+
+def test_want_of_memory_for_what_is_queued_gives_up_no_record_that_is_kept(box):
+    """Who is told of a MemoryError counts the record as dropped."""
+    insert_all, struck = box.store.insert_all, []
+
+    def without_memory(*arguments):
+        box.store.insert_all = insert_all
+        struck.append(arguments)
+        raise MemoryError()
+
+    box.store.insert_all = without_memory
+    queue_some(box)
+    box.append(b"own")
+    assert box.outbox.give_up(box.entry, kinds.EVENT)
+    assert len(struck) == 1
+    assert box.bodies() == [b"1", b"3", b"own"] and box.entry.dropped == 2
+
+
+def interrupting(store, action):
+    """Have `action` run in the middle of the next insert, as a handler or a finalizer would."""
+    insert, pending = store.insert, [action]
+
+    def interrupted(*arguments):
+        while pending:
+            pending.pop()()
+        insert(*arguments)
+
+    store.insert = interrupted
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGALRM")
+def test_a_signal_handler_that_interrupts_an_append_is_kept(box):
+    before = signal.signal(signal.SIGALRM, lambda *_: box.append(b"handler"))
+    try:
+        interrupting(box.store, lambda: os.kill(os.getpid(), signal.SIGALRM))
+        box.append(b"interrupted")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert box.outbox.in_memory == 0
+    assert sorted(box.bodies()) == [b"handler", b"interrupted"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_a_signal_handler_at_one_kilohertz_loses_nothing(box):
+    fired, numbers = [], itertools.count(1)
+
+    def handler(*_):
+        number = next(numbers)
+        fired.append(number)
+        box.append(b"h%d" % number)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        count = 0
+        until = monotonic() + 20
+        while len(fired) < 100 and monotonic() < until:
+            box.append(b"m%d" % count)
+            count += 1
+            box.outbox.head(box.entry)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    drained = box.bodies()
+    assert len(fired) >= 100
+    # A handler may itself be interrupted by the next one, so their order is not given.
+    assert sorted(body for body in drained if body[:1] == b"h") == sorted(
+        b"h%d" % number for number in range(1, len(fired) + 1)
+    )
+    assert [body for body in drained if body[:1] == b"m"] == [
+        b"m%d" % number for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("where", ["append", "settle"])
+def test_a_finalizer_run_by_gc_while_the_outbox_is_held_is_kept(box, where):
+    class Logging(object):
+        def __del__(self):
+            box.append(b"finalizer")
+
+    def collect():
+        circle = Logging()
+        if sys.version_info[0] > 2:  # 2.7 never finalizes circles
+            circle.itself = circle
+        del circle
+        gc.collect()
+
+    box.append(b"first")
+    if where == "append":
+        interrupting(box.store, collect)
+        box.append(b"second")
+    else:
+        save = box.store.save
+        box.store.save = lambda *a, **k: (collect(), save(*a, **k))
+        box.outbox.settle(box.entry, box.outbox.head(box.entry))
+        box.store.save = save
+        box.append(b"second")
+    box.outbox.take_in()  # a slow machine passes for a slow disk
+    assert box.outbox.in_memory == 0
+    assert b"finalizer" in box.bodies()
+
+
+def test_an_append_that_finds_it_busy_returns_within_the_bound_and_is_kept(box):
+    box.append(b"1")
+    holder = Holder(box)
+    try:
+        began = monotonic()
+        box.append(b"2")
+        first = monotonic() - began
+        began = monotonic()
+        for number in range(3, 100):
+            box.append(b"%d" % number)
+        others = monotonic() - began
+        assert box.outbox.in_memory == 98 and box.entry.waiting == 99
+    finally:
+        holder.let_go()
+    # Generous, for the machine may be busy: a lock call without a bound would take 30 s.
+    assert intake.BUSY_SECONDS * 0.9 <= first < 2
+    # Who comes while somebody waits already does not wait as well: 97 times the bound is 4.8 s.
+    assert others < 2
+    assert box.outbox.in_memory == 0
+    assert box.bodies() == [b"%d" % number for number in range(1, 100)]
+
+
+def test_a_call_that_interrupts_one_that_waits_does_not_wait_as_well(box, monkeypatch):
+    """Or else signals that come faster than it waits would keep the other waiting for ever."""
+    wait, waits = intake.locks.acquire_within, []
+
+    def wait_interrupted(lock, seconds):
+        if seconds:
+            waits.append(seconds)
+            if len(waits) < 5:
+                box.append(b"2")
+        return wait(lock, seconds)
+
+    monkeypatch.setattr(intake.locks, "acquire_within", wait_interrupted)
+    holder = Holder(box)
+    try:
+        box.append(b"1")
+        assert len(waits) == 1 and box.entry.waiting == 2
+    finally:
+        holder.let_go()
+    assert box.bodies() == [b"1", b"2"]
+
+
+def test_whoever_holds_it_gives_way_to_a_log_call_that_waited(box, monkeypatch):
+    """Or else the call has the outbox and waits for the interpreter; nobody else is held up."""
+    pauses = []
+    monkeypatch.setattr(intake.time, "sleep", pauses.append)
+    box.append(b"1")
+    box.outbox.head(box.entry)
+    assert intake.GIVE_WAY_SECONDS not in pauses
+    threads = []
+
+    def hold():
+        threads.append(threading.Thread(target=box.append, args=(b"2",)))
+        threads[0].start()
+        wait_until(lambda: box.outbox.intake.waiters)
+
+    box.outbox.intake.run(hold)
+    assert intake.GIVE_WAY_SECONDS in pauses
+    threads[0].join(30)
+    assert not box.outbox.intake.waiters
+    assert box.bodies() == [b"1", b"2"]
+
+
+def crowd(box, threads, calls):
+    """Have threads append, all at once, and wait for them."""
+
+    def append(writer):
+        for number in range(calls):
+            box.append(b"%d.%d" % (writer, number))
+
+    writers = [threading.Thread(target=append, args=(writer,)) for writer in range(threads)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+
+
+@pytest.mark.parametrize("threads, calls", [(4, 500), (24, 100)])
+def test_what_a_crowd_logs_is_kept_in_each_threads_order(box, threads, calls):
+    crowd(box, threads, calls)
+    bodies = [body.split(b".") for body in box.bodies()]
+    assert len(bodies) == threads * calls
+    for writer in range(threads):
+        assert [int(number) for of, number in bodies if int(of) == writer] == list(range(calls))
+
+
+def test_a_call_that_tries_just_before_the_lock_is_released_is_kept_at_once(box):
+    """The holder looks at the queue again after the release."""
+    insert, late = box.store.insert, [b"late"]
+
+    def meanwhile(row):
+        insert(row)
+        if late:
+            in_another_thread(box.append, late.pop())
+
+    box.store.insert = meanwhile
+    box.append(b"early")
+    box.store.insert = insert
+    assert box.outbox.in_memory == 0
+    assert box.bodies() == [b"early", b"late"]
+
+
+def test_calls_set_aside_are_bounded_and_the_loss_counted(box, monkeypatch):
+    monkeypatch.setattr(intake, "MEMORY_BYTES", 10000)
+    holder = Holder(box)
+    try:
+        for _number in range(200):
+            box.append(b"x" * 100)
+        box.outbox.append(box.entry, kinds.END, b"{}")
+    finally:
+        holder.let_go()
+    assert box.entry.accepted + box.entry.dropped == 201
+    assert 100 < box.entry.dropped < 150 and "dropped" in box.warnings.topics
+    drained = box.drain()
+    assert len(drained) == 201 - box.entry.dropped and drained[-1].kind == kinds.END
+
+
+def test_an_append_to_a_closed_outbox_is_refused_not_lost(box):
+    box.append(b"1")
+    box.outbox.close()
+    assert box.outbox.append(box.entry, kinds.EVENT, b"2") is False
+    assert box.outbox.in_memory == 0
+
+
+def test_a_finalizer_that_logs_while_the_outbox_closes_is_refused_or_kept(box):
+    results = []
+    checkpoint = box.store.checkpoint
+
+    def interrupted(*is_last):
+        results.append(box.outbox.append(box.entry, kinds.EVENT, b"2"))
+        checkpoint(*is_last)
+
+    box.store.checkpoint = interrupted
+    box.append(b"1")
+    box.outbox.close()
+    assert results == [False] and box.outbox.in_memory == 0
+
+
+class ClockThatInterrupts(Clock):
+    """Does something when it is asked for the time of a log call."""
+
+    action = None
+
+    def __call__(self):
+        action, self.action = self.action, None
+        if action is not None:
+            action()
+        return self.now
+
+
+@pytest.mark.parametrize("end", ["forget_if_over", "close"])
+def test_a_log_call_that_meets_the_end_of_its_session_or_outbox_is_told_so(make_box, end):
+    """Whoever logs finds another place for it; it is neither here nor counted."""
+    clock = ClockThatInterrupts()
+    box = make_box(wall=clock)
+    box.outbox.say_goodbye(box.entry, "ended")
+    ends = {
+        "close": box.outbox.close,
+        "forget_if_over": lambda: box.outbox.forget_if_over(box.entry),
+    }
+    clock.action = lambda: in_another_thread(ends[end])
+    assert box.outbox.append(box.entry, kinds.EVENT, b"1") is False
+    assert box.outbox.in_memory == 0 and box.entry.waiting == 0
+
+
+def test_a_queue_that_was_full_once_drops_nothing_when_it_is_empty_again(box, monkeypatch):
+    """Each loss has its reason at that moment: what was dropped takes no room."""
+    monkeypatch.setattr(intake, "MEMORY_BYTES", 10000)
+    holder = Holder(box)
+    try:
+        for _number in range(400):
+            box.append(b"x" * 100)
+    finally:
+        holder.let_go()
+    box.outbox.take_in()
+    dropped = box.entry.dropped
+    assert dropped > 0 and box.outbox.in_memory == 0
+    box.outbox.disk.is_slow = True
+    for _number in range(10):
+        box.append(b"y" * 100)
+    box.outbox.take_in()
+    assert box.entry.dropped == dropped
+    assert box.bodies()[-10:] == [b"y" * 100] * 10
+
+
+class Interrupt(Exception):
+    pass
+
+
+def test_an_append_interrupted_between_its_row_and_its_count_takes_no_other_with_it(box):
+    """Ctrl-C at the worst moment: the row is there, the count is not."""
+    box.append(b"1")
+    insert = box.store.insert
+
+    def interrupted(*arguments):
+        insert(*arguments)
+        raise Interrupt()
+
+    box.store.insert = interrupted
+    with pytest.raises(Interrupt):
+        box.append(b"2")
+    box.store.insert = insert
+    box.append(b"3", b"4")
+    assert box.entry.accepted == 4 and box.outbox.refusal is None
+    assert box.bodies() == [b"1", b"2", b"3", b"4"]
+    assert box.entry.dropped == 0
+
+
+@pytest.mark.parametrize("step", [0.0, -0.0001, -0.000001])
+def test_capture_times_are_unique_whatever_the_clock_does(make_box, step):
+    clock = Clock()
+    box = make_box(wall=clock)
+    for _number in range(200):
+        box.append(b"x")
+        clock.now += step
+    times = [record.captured for record in box.drain()]
+    assert len(set(times)) == 200 and times == sorted(times)
+
+
+def test_capture_times_follow_a_clock_that_is_set_back_by_an_hour(make_box):
+    clock = Clock()
+    box = make_box(wall=clock)
+    box.append(b"1")
+    clock.now -= 3600
+    box.append(b"2")
+    assert [record.captured for record in box.drain()] == [1700000000000000, 1699996400000000]
+
+
+def test_a_call_set_aside_keeps_the_time_at_which_it_was_made(make_box):
+    clock = Clock()
+    box = make_box(wall=clock)
+    holder = Holder(box)
+    box.append(b"1")
+    clock.now += 100
+    holder.let_go()
+    assert box.outbox.head(box.entry).captured == 1700000000000000

@@ -1,0 +1,87 @@
+"""Promises about the backlog: growth for ten minutes is told once, with its cause."""
+
+from __future__ import absolute_import, division
+
+from tools.memory_server import refuse
+from tools.sending import log
+
+from datacat.sending.backlog import Backlog
+
+# -- what is said
+
+
+def test_a_backlog_that_grows_for_ten_minutes_is_told_once_and_why(classic):
+    classic.run(1)
+
+    def slow(server, request):
+        server.world.pass_(1.0)
+        return server.answer(request)
+
+    classic.server.fault = slow
+    for _ in range(500):
+        log(classic)
+        classic.run(2)
+    (warning,) = classic.warnings.about("backlog")
+    assert "slow" in warning and "records wait" in warning
+
+
+def test_a_backlog_behind_a_dead_server_names_the_error(v1):
+    v1.server.fault = refuse
+    for _ in range(200):
+        log(v1)
+        v1.run(5)
+    (warning,) = v1.warnings.about("backlog")
+    assert "connection refused" in warning
+
+
+def test_a_burst_that_is_being_delivered_is_no_backlog(classic):
+    classic.server.timeout = 1.0
+    log(classic, ["x"] * 2000)
+    classic.drain()
+    classic.run(2000)
+    assert not classic.warnings.about("backlog")
+
+
+def test_more_and_more_records_that_are_all_delivered_are_no_backlog(classic):
+    for number in range(1, 8):
+        log(classic, ["x"] * number)
+        classic.drain()
+        classic.run(299)
+    assert not classic.warnings.about("backlog")
+
+
+# -- when a backlog counts as one
+
+
+def sampled(*samples):
+    """Return for each (time, waiting records) whether they are a backlog by then."""
+    backlog = Backlog()
+    return [now >= backlog.due and backlog.grows(waiting, now) for now, waiting in samples]
+
+
+def test_ten_minutes_of_growth_are_a_backlog_and_less_is_not():
+    assert sampled((0, 10), (299, 20), (300, 20), (599, 30), (600, 30)) == [
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_burst_that_shrinks_is_no_backlog():
+    assert sampled((0, 10), (300, 9000), (600, 5000), (900, 1000)) == [False] * 4
+
+
+def test_a_steady_number_of_waiting_records_is_no_backlog():
+    assert sampled((0, 50), (300, 50), (600, 50), (900, 50)) == [False] * 4
+
+
+def test_a_moment_without_waiting_records_starts_the_ten_minutes_again():
+    backlog = Backlog()
+    backlog.grows(1, 0.0)
+    backlog.grows(2, 300.0)
+    backlog.reset()
+    assert not backlog.grows(3, 600.0)
+    assert not backlog.grows(4, 900.0)
+    assert backlog.grows(5, 1200.0)

@@ -1,0 +1,384 @@
+"""Promises of the read-back: what arrived is not sent twice, what did not is sent again."""
+
+from __future__ import absolute_import, division
+
+import pytest
+from tools.memory_server import apply_late, lose_answer, never_answer, portal, refuse, say
+from tools.sending import (
+    CLEAN,
+    HTML,
+    NAMES,
+    counts,
+    is_any,
+    is_event,
+    is_read,
+    is_write,
+    log,
+    prepared,
+)
+
+from datacat.outbox.shared import mark_shared
+
+AMBIGUOUS = [
+    lose_answer,
+    say(500, "oops\n", applied=True),
+    say(502, "<html>", HTML, applied=True),
+    say(504, "", HTML, applied=True),
+    say(599, "", applied=True),
+    say(204, "", applied=True),
+    say(200, "<html>", HTML, applied=True),
+]
+
+
+@pytest.mark.parametrize("fault", AMBIGUOUS)
+def test_a_record_whose_answer_was_lost_is_not_sent_again(bench, fault):
+    bench.server.concerned = is_write
+    for name in NAMES:
+        bench.server.next_faults.append(fault)
+        bench.event(bench.entry, name)
+        bench.server.next_faults.append(fault)
+        bench.metric(bench.entry, name)
+        bench.server.next_faults.append(fault)
+        bench.state(bench.entry, **{name: {"at": bench.steps}})
+    bench.drain()
+    assert bench.server.struck == 9
+    assert bench.server.names() == NAMES
+    assert [metric["name"] for metric in bench.server.only_session()["metrics"]] == NAMES
+    assert set(NAMES) <= set(bench.server.only_session()["state"])
+    if not bench.server.classic:
+        assert len(bench.server.only_session()["state_history"]) == 3
+    assert counts(bench.entry) == CLEAN
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        never_answer,
+        say(500, "oops\n"),
+        say(502, "<html>", HTML),
+        say(504, "", HTML),
+        say(200, "<html>", HTML),
+        say(204, ""),
+    ],
+)
+def test_a_record_that_did_not_arrive_is_sent_again_after_two_read_backs_with_quiet_between(
+    bench, fault
+):
+    bench.run(1)
+    bench.server.concerned = is_write
+    bench.server.next_faults = [fault]
+    log(bench)
+    read_backs = []
+
+    def watching(request):
+        if is_read(request):
+            read_backs.append(bench.world.now)
+        return is_write(request)
+
+    bench.server.concerned = watching
+    bench.drain()
+    assert bench.server.struck == 1
+    assert bench.server.names() == NAMES and counts(bench.entry) == CLEAN
+    # Classic is asked for its dialect once more where a portal may have stood between.
+    assert read_backs[-1] - read_backs[-2] == pytest.approx(2.0, abs=0.01)
+
+
+def test_the_quiet_period_begins_after_the_first_read_back_however_long_that_took(classic):
+    def slow(server, request):
+        server.world.pass_(20)
+        return server.answer(request)
+
+    classic.server.next_faults = [never_answer, slow]
+    log(classic)
+    while classic.server.next_faults:
+        classic.world.pass_(classic.step())
+    assert classic.step() == pytest.approx(2.0, abs=0.01)
+
+
+def test_a_request_that_is_applied_late_is_found_by_the_second_read_back(bench):
+    bench.run(1)
+    bench.server.next_faults = [apply_late(1.5)]
+    log(bench)
+    bench.drain()
+    assert bench.server.names() == NAMES and counts(bench.entry) == CLEAN
+
+
+def test_while_a_session_is_read_back_others_go_on(make_bench):
+    bench = make_bench(chance=lambda: 1.0)
+    first, second = bench.session(), bench.session()
+    bench.run(1)
+    bench.event(first, "doubtful")
+    bench.server.next_faults = [say(500, "oops")]
+    bench.step()
+    bench.event(second, "other")
+    bench.run(1.0)
+    assert bench.server.names(second.server_id) == ["other"]
+    assert bench.server.names(first.server_id) == []
+    bench.drain()
+    assert bench.server.names(first.server_id) == ["doubtful"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("our bug")])
+def test_a_record_whose_exchange_raised_something_unexpected_is_not_sent_twice(bench, error):
+    """Once: the server may have the record all the same, so it is read back first."""
+
+    def applied_then_raised(server, request):
+        server.answer(request)
+        raise error
+
+    bench.warnings.expected.add("fault")
+    bench.server.concerned = is_event
+    bench.server.next_faults = [applied_then_raised]
+    bench.event(bench.entry, "one")
+    bench.event(bench.entry, "two")
+    bench.drain()
+    assert bench.server.struck == 1
+    assert bench.server.names() == ["one", "two"]
+    assert counts(bench.entry) == CLEAN
+
+
+# -- read-backs that fail, or cannot tell
+
+
+def test_with_another_writer_in_a_classic_session_a_record_is_sent_again_and_counted(classic):
+    classic.run(1)
+    classic.entry.shared = 1
+    classic.server.concerned = is_write
+    classic.server.next_faults = [lose_answer]
+    log(classic)
+    classic.drain()
+    assert classic.server.names() == ["one"] + NAMES
+    assert counts(classic.entry) == (0, 0, 0, 0, 1)
+
+
+def a_child_writes(bench, name):
+    """Have a forked child write an event into the bench's session, after its mark."""
+    mark_shared(bench.outbox.path)
+    bench.server.only_session()["events"].append({"name": name, "data": {}})
+
+
+def test_a_childs_equal_event_in_a_classic_session_does_not_pass_for_ours(classic):
+    """Once: ours never arrived, and only the mark beside the outbox tells whose that one is."""
+    a_child_writes(classic, "one")
+    classic.server.concerned = is_write
+    classic.server.next_faults = [never_answer]
+    log(classic)
+    classic.drain()
+    assert classic.server.names() == ["one"] + NAMES
+    assert classic.entry.possibly_twice == 1 and classic.entry.shared
+
+
+def test_a_childs_event_that_comes_with_the_answer_is_told_by_a_mark_made_before(classic):
+    """The mark is looked for after the answer: the child may begin just before it."""
+
+    def child_first(server, request):
+        a_child_writes(classic, "one")
+        return server.answer(request)
+
+    classic.run(1)
+    classic.server.next_faults = [never_answer, child_first]
+    log(classic)
+    classic.drain()
+    assert classic.server.names() == ["one"] + NAMES
+    assert classic.entry.possibly_twice == 1
+
+
+def test_after_a_kill_the_next_run_still_knows_that_a_child_wrote(classic):
+    log(classic)
+    a_child_writes(classic, "one")
+    successor = classic.again()
+    successor.drain()
+    assert successor.server.names() == ["one"] + NAMES
+    assert successor.outbox.find(classic.entry.local_id).possibly_twice == 1
+    successor.die()
+
+
+def test_a_child_that_writes_no_records_changes_nothing(classic):
+    """Not every fork makes copies: without a mark, what arrived is recognised."""
+    classic.server.concerned = is_write
+    classic.server.next_faults = [lose_answer]
+    log(classic)
+    classic.drain()
+    assert classic.server.names() == NAMES and counts(classic.entry) == CLEAN
+
+
+def test_a_childs_mark_does_not_matter_on_v1(v1):
+    mark_shared(v1.outbox.path)
+    v1.server.concerned = is_write
+    v1.server.next_faults = [lose_answer]
+    log(v1)
+    v1.drain()
+    assert v1.server.names() == NAMES and counts(v1.entry) == CLEAN
+
+
+def test_another_writer_does_not_matter_on_v1(v1):
+    v1.entry.shared = 1
+    v1.server.concerned = is_write
+    v1.server.next_faults = [lose_answer]
+    log(v1)
+    v1.drain()
+    assert v1.server.names() == NAMES and counts(v1.entry) == CLEAN
+
+
+def test_on_classic_what_another_wrote_unnoticed_does_not_pass_for_our_record(classic):
+    classic.server.only_session()["events"].append({"name": "foreign", "data": {}})
+    classic.server.concerned = is_write
+    classic.server.next_faults = [never_answer]
+    log(classic)
+    classic.drain()
+    assert classic.server.names() == ["foreign"] + NAMES
+    assert classic.entry.possibly_twice == 1
+
+
+def test_a_shared_sessions_record_is_not_sent_again_before_the_server_answers_something(classic):
+    classic.run(1)
+    classic.entry.shared = 1
+    classic.server.fault = never_answer
+    log(classic, ["one"])
+    classic.run(300)
+    assert len(classic.server.sent_to("/events")) == 1
+    classic.server.fault = None
+    classic.drain()
+    assert classic.server.names() == ["one"] and classic.entry.possibly_twice == 1
+
+
+@pytest.mark.parametrize("classic", [False, True])
+@pytest.mark.parametrize("failing, within", [(say(500, "too large"), 3), (never_answer, 15)])
+def test_after_three_failed_read_backs_a_record_is_sent_again_and_counted(
+    make_bench, classic, failing, within
+):
+    bench = prepared(make_bench(classic=classic, chance=lambda: 0.999))
+    bench.run(1)
+    bench.server.timeout = 1.0
+    bench.server.concerned = is_write
+    bench.server.next_faults = [lose_answer]
+    log(bench, ["one"])
+    bench.step()
+    bench.server.concerned, bench.server.fault = is_read, failing
+    bench.drain(within=within)
+    assert bench.server.struck >= 4
+    assert bench.server.names() == ["one", "one"] and bench.entry.possibly_twice == 1
+
+
+def test_a_network_that_loses_three_read_backs_within_moments_makes_no_copy(bench):
+    """They follow each other within a second: three may meet the same bad moment."""
+    bench.run(1)
+    bench.server.timeout = 0.5
+    bench.server.concerned = lambda request: is_read(request) or is_write(request)
+    bench.server.next_faults = [lose_answer] + [never_answer] * 3
+    log(bench, ["one"])
+    bench.drain()
+    assert bench.server.struck == 4
+    assert bench.server.names() == ["one"] and counts(bench.entry) == CLEAN
+
+
+def test_after_a_minute_of_failing_read_backs_a_record_is_sent_again_and_counted(make_bench):
+    bench = make_bench(chance=lambda: 0.999)
+    bench.entry = bench.session()
+    bench.run(1)
+    bench.server.timeout = 65.0
+    bench.server.concerned = lambda request: is_read(request) or is_write(request)
+    bench.server.next_faults = [lose_answer] + [never_answer] * 2
+    log(bench, ["one"])
+    bench.drain(within=200)
+    assert bench.server.struck == 3
+    assert bench.server.names() == ["one", "one"] and bench.entry.possibly_twice == 1
+
+
+def test_a_record_of_a_session_too_large_to_read_is_sent_again_and_counted_at_once(
+    bench, monkeypatch
+):
+    monkeypatch.setattr("datacat.sending.server.CLASSIC_READ_BACK_BYTES", 2000)
+    monkeypatch.setattr("datacat.sending.server.V1_READ_BACK_BYTES", 2000)
+    log(bench, ["x" * 100] * 50)
+    bench.drain()
+    bench.server.concerned = is_write
+    bench.server.next_faults = [never_answer]
+    log(bench, ["last"])
+    before = len(bench.reads())
+    bench.drain()
+    assert len(bench.reads()) == before + 1
+    assert bench.server.names()[50:] == ["last"] and bench.entry.possibly_twice == 1
+
+
+def test_failed_read_backs_do_not_count_while_nobody_speaks_for_the_server(bench):
+    """A portal or a dead server is no reason to send something twice."""
+    bench.server.concerned = is_write
+    bench.server.next_faults = [lose_answer]
+    log(bench)
+    bench.step()
+    for fault in (
+        refuse,
+        portal,
+        say(502, "<html>", HTML),
+        say(302, ""),
+        say(401, "Unauthorized"),
+        say(503, "busy"),
+    ):
+        bench.server.concerned, bench.server.fault = is_any, fault
+        bench.run(400)
+    assert counts(bench.entry)[1:] == CLEAN[1:]
+    bench.server.fault = None
+    bench.drain()
+    assert bench.server.names() == NAMES and counts(bench.entry) == CLEAN
+
+
+def test_a_portals_page_never_passes_for_a_session_without_the_record(v1):
+    """A 200 with HTML to the GET must not make what arrived be sent again."""
+    v1.run(1)
+    v1.server.next_faults = [lose_answer] + [portal] * 20
+    v1.server.concerned = lambda request: request.method == "GET" or is_write(request)
+    log(v1, ["one"])
+    v1.drain(within=600)
+    assert v1.server.names() == ["one"] and counts(v1.entry) == CLEAN
+
+
+# -- outboxes that were taken over
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_the_oldest_record_of_a_dead_process_is_read_back_before_it_is_sent(bench, arrived):
+    log(bench)
+    if arrived:
+        head = bench.outbox.head(bench.entry)
+        bench.server.call(bench.sender.server.dialect.send(head, bench.entry.server_id, False))
+    successor = bench.again()
+    successor.drain()
+    assert successor.server.names() == NAMES
+    assert successor.outbox.find(bench.entry.local_id) is None or (
+        counts(successor.outbox.find(bench.entry.local_id)) == CLEAN
+    )
+    successor.die()
+
+
+def test_a_process_that_closed_in_doubt_reads_back_before_it_sends(bench):
+    bench.run(1)
+    bench.server.concerned = is_write
+    bench.server.next_faults = [lose_answer]
+    log(bench)
+    bench.step()
+    bench.employ()
+    bench.drain()
+    assert bench.server.names() == NAMES and counts(bench.entry) == CLEAN
+
+
+def test_what_is_logged_after_reopening_an_outbox_is_not_in_doubt(bench):
+    bench.run(1)
+    bench.employ()
+    log(bench)
+    assert bench.drain() < 1.0
+
+
+def test_a_session_whose_oldest_record_is_not_known_at_first_is_read_back_all_the_same(
+    bench, monkeypatch
+):
+    """The disk may refuse to give all heads at once when an outbox is taken over."""
+    bench.run(1)
+    bench.server.concerned = is_write
+    bench.server.next_faults = [lose_answer]
+    log(bench)
+    bench.step()
+    monkeypatch.setattr(bench.outbox, "heads", lambda: [])
+    bench.employ()
+    bench.drain()
+    assert bench.server.names() == NAMES and counts(bench.entry) == CLEAN

@@ -1,0 +1,60 @@
+"""Promises of the heartbeats to a v1 server: every 15 seconds, never queued, never in the way."""
+
+from __future__ import absolute_import, division
+
+import pytest
+from tools.memory_server import refuse, say
+from tools.sending import log
+
+
+def test_a_v1_server_gets_a_heartbeat_every_15_seconds_while_a_session_lives(v1):
+    v1.run(0.1)
+    begun = len(v1.server.sent_to("/heartbeat"))
+    v1.run(60)
+    assert len(v1.server.sent_to("/heartbeat")) - begun == 4
+    v1.end(v1.entry)
+    v1.run(1)
+    ended = len(v1.server.sent_to("/heartbeat"))
+    v1.run(60)
+    assert len(v1.server.sent_to("/heartbeat")) == ended
+    assert v1.step() is None
+
+
+def test_classic_gets_no_heartbeats(classic):
+    classic.run(100)
+    assert not classic.server.sent_to("/heartbeat")
+
+
+@pytest.mark.parametrize("fault", [say(404, "Not found\n"), say(500, "oops"), say(400, "no")])
+def test_a_heartbeat_that_is_refused_delays_nothing(v1, fault):
+    v1.server.concerned = lambda request: request.path.endswith("/heartbeat")
+    v1.server.fault = fault
+    for number in range(10):
+        log(v1, ["%d" % number])
+        v1.run(10)
+    assert v1.server.struck > 3 and v1.entry.waiting == 0
+    assert v1.link.online is True
+
+
+def test_heartbeats_are_never_queued(v1):
+    v1.server.fault = refuse
+    v1.run(300)
+    v1.server.fault = None
+    before = len(v1.server.sent_to("/heartbeat"))
+    v1.run(31)
+    assert 1 <= len(v1.server.sent_to("/heartbeat")) - before <= 3
+
+
+def test_an_ended_session_wakes_nobody_any_more(v1):
+    v1.run(1)
+    v1.end(v1.entry)
+    v1.drain()
+    assert v1.step() is None
+
+
+def test_the_first_session_to_live_gets_its_heartbeat_at_once(v1):
+    v1.end(v1.entry)
+    v1.run(1000)
+    entry = v1.session()
+    v1.run(0.1)
+    assert len(v1.server.sent_to("/%s/heartbeat" % entry.server_id)) == 1

@@ -1,0 +1,103 @@
+"""Promises about pauses: full jitter, the server's own wish first, never longer than an hour."""
+
+from __future__ import absolute_import, division
+
+import random
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from datacat import errors
+from datacat.wire import backoff
+
+
+def error(kind, **evidence):
+    return kind("it failed", **evidence)
+
+
+@pytest.mark.parametrize(
+    "attempt, ceiling",
+    [
+        (1, 0.5),
+        (2, 1.0),
+        (3, 2.0),
+        (4, 4.0),
+        (5, 8.0),
+        (6, 16.0),
+        (7, 30.0),
+        (8, 30.0),
+        (1000000, 30.0),
+    ],
+)
+def test_backoff_has_full_jitter_below_a_ceiling_that_doubles_up_to_30_seconds(attempt, ceiling):
+    assert backoff.backoff(attempt, lambda: 0.0) == 0.05
+    assert backoff.backoff(attempt, lambda: 0.5) == ceiling / 2
+    assert backoff.backoff(attempt, lambda: 1.0) == ceiling
+
+
+def test_backoff_spreads_over_its_whole_range():
+    chance = random.Random(1).random
+    waits = [backoff.backoff(7, chance) for _ in range(200)]
+    assert min(waits) < 1.0 and max(waits) > 29.0
+
+
+@pytest.mark.parametrize(
+    "kind", [errors.ServerBusy, errors.ServerFault, errors.NotAuthorized, errors.OperationUnknown]
+)
+def test_a_retry_after_is_obeyed_with_any_failure_up_to_an_hour(kind):
+    for asked, waited in ((0.5, 0.5), (7.0, 7.0), (3600.0, 3600.0), (10.0**9, 3600.0)):
+        assert backoff.pause(error(kind, retry_after=asked), 1, lambda: 0.1) == waited
+
+
+def test_the_first_ambiguous_failure_is_read_back_at_once_and_the_next_ones_later():
+    failure = error(errors.OutcomeUnknown)
+    assert backoff.pause(failure, 1, lambda: 1.0) == 0.1
+    assert backoff.pause(failure, 2, lambda: 1.0) == 0.5
+    assert backoff.pause(failure, 3, lambda: 1.0) == 1.0
+
+
+@pytest.mark.parametrize("kind", [errors.NotSent, errors.ServerBusy])
+def test_what_was_not_applied_is_sent_again_after_a_backoff(kind):
+    assert [backoff.pause(error(kind), attempt, lambda: 1.0) for attempt in (1, 2, 7)] == [
+        0.5,
+        1.0,
+        30.0,
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [errors.NotAuthorized, errors.Redirected, errors.OperationUnknown, errors.RequestRefused],
+)
+def test_what_was_refused_is_tried_again_every_30_seconds(kind):
+    assert backoff.pause(error(kind), 1, lambda: 0.0) == 30.0
+
+
+def test_failed_read_backs_are_at_most_two_seconds_apart():
+    """So that the matter is decided soon after five seconds, however many failed."""
+    fault = error(errors.ServerFault, status=500)
+    assert backoff.read_back_pause(fault, 1, lambda: 0.999) == backoff.READ_BACK_DELAY
+    assert all(
+        0.9 < backoff.read_back_pause(fault, failures, lambda: 0.999) <= 2.0
+        for failures in range(3, 50)
+    )
+
+
+KINDS = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, errors.DatacatError)
+]
+
+
+@hypothesis.given(
+    strategies.sampled_from(sorted(KINDS, key=lambda kind: kind.__name__)),
+    strategies.sampled_from([None, 200, 302, 400, 401, 403, 404, 413, 500, 503]),
+    strategies.one_of(strategies.none(), strategies.floats(0.001, 10**9)),
+    strategies.integers(1, 10**9),
+    strategies.floats(0, 0.999999),
+)
+def test_every_pause_is_within_an_hour(kind, status, retry_after, attempt, jitter):
+    failure = error(kind, status=status, retry_after=retry_after)
+    assert 0 < backoff.pause(failure, attempt, lambda: jitter) <= 3600

@@ -1,0 +1,209 @@
+# -*- coding: utf-8 -*-
+"""Promises of the V1Finder: a record is found exactly where a v1 server's answer has it."""
+
+from __future__ import absolute_import, division
+
+import collections
+import json
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+from tools.transcripts import session_text
+
+from datacat.records import build, exceptions, kinds
+from datacat.wire import readback
+from datacat.wire.readback import ABSENT, ARRIVED, UNKNOWABLE
+
+CAPTURED = 1767323045123456
+STAMP = "2026-01-02T03:04:05.123456Z"
+
+
+def record(kind, fields, captured=CAPTURED):
+    return kinds.Record(1, 1, kind, build.encode(fields), captured)
+
+
+def event(name="e", data=None, captured=CAPTURED):
+    return record(kinds.EVENT, build.event(name, data), captured)
+
+
+def found_in(one, text, size=None):
+    """Feed a finder the whole answer, in pieces of `size` bytes, and return its result."""
+    finder = readback.V1Finder(one)
+    data = text.encode("utf-8")
+    size = size or len(data) or 1
+    for start in range(0, len(data), size):
+        if finder.feed(data[start : start + size]):
+            break
+    return finder.result()
+
+
+# -- real answers
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, None])
+@pytest.mark.parametrize(
+    "one, path, expected",
+    [
+        (event("t", captured=1767323045123456), "{id2}", ARRIVED),
+        (event("t", captured=1767323045100000), "{id2}", ARRIVED),
+        (event("t", captured=1767323045100001), "{id2}", ABSENT),
+        (event("t", captured=1767323045000000), "{id2}", ABSENT),
+        (event("other", captured=1767323045123456), "{id2}", ABSENT),
+        (record(kinds.METRIC, {"name": "m", "value": 2}, 1767323045500000), "{id2}", ARRIVED),
+        (record(kinds.METRIC, {"name": "n", "value": 2}, 1767323045500000), "{id2}", ABSENT),
+        (record(kinds.STATE, {"env": {"x": 1}}, 1767323045123456), "{id}", ARRIVED),
+        (record(kinds.STATE, {}, 1767323045000000), "{id}", ARRIVED),
+        (record(kinds.STATE, {}, 1767323045123457), "{id}", ABSENT),
+        (record(kinds.STATE, {}, 1767323045123456), "{id2}", ABSENT),
+        (event("t", captured=1767323045123456), "{id}", ABSENT),
+    ],
+)
+def test_a_record_is_found_in_a_real_v1_session(one, path, expected, size):
+    text = session_text("v1", "/api/sessions/" + path)
+    assert found_in(one, text, size) == expected
+
+
+# -- scripted answers
+
+
+def v1_session(events=(), history=(), metrics=()):
+    return {
+        "id": "x",
+        "state": {"timestamp": STAMP, "name": "e", "u": 1},
+        "state_history": [
+            collections.OrderedDict([("timestamp", stamp), ("state", state)])
+            for stamp, state in history
+        ],
+        "events": [named(stamp, name) for stamp, name in events],
+        "metrics": [named(stamp, name) for stamp, name in metrics],
+    }
+
+
+def named(stamp, name):
+    return collections.OrderedDict([("timestamp", stamp), ("name", name), ("data", {"k": STAMP})])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        u"e",
+        u"caf\xe9",
+        u"\U0001f600",
+        u"a\"b\\c",
+        u"<&>",
+        u"\n\t\x00",
+        u"\u2028",
+        u"\\",
+        u'","state":{',
+        u"x" * 5000,
+    ],
+)
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_name_is_recognised_in_whatever_way_json_writes_it(name, ascii_only, indent):
+    session = v1_session([("2026-01-02T03:04:05Z", name), (STAMP, name)])
+    session.pop("state")
+    text = json.dumps(session, ensure_ascii=ascii_only, indent=indent)
+    assert found_in(event(name), text) == ARRIVED
+    assert found_in(event(name), text, 100) == ARRIVED
+    assert found_in(event(name + u"x"), text) == ABSENT
+    assert found_in(event(name, captured=CAPTURED + 1), text) == ABSENT
+
+
+def test_a_name_as_go_escapes_it_is_recognised():
+    text = '[{"timestamp":"%s","name":"\\u003c\\u0026\\u003e\\u2028"}' % STAMP
+    assert found_in(event(u"<&>\u2028"), text) == ARRIVED
+
+
+def test_a_name_with_a_lone_surrogate_is_recognised_as_servers_replace_it():
+    text = u'[{"timestamp":"%s","name":"a\ufffd"}' % STAMP
+    assert found_in(event(u"a\ud800"), text) == ARRIVED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"created_at":"%s","name":"e"}]',
+        '[{"timestamp":"%s","nom":"e"}]',
+        '[{"timestamp":"%s","name":7}]',
+        '[{"timestamp":"%s"},{"name":"e"}]',
+        '[{"timestamp":"%s","name":"e',
+        '[{"timestamp":"%s","name":"e\\',
+        '[{"timestamp":"%s","name":"\\q"}]',
+        '[{"timestamp":"%s","state":{"name":"e"}}]',
+        '[{"timestamp\\":"%s","name":"e"}]',
+        '[{"timestamp":"%s0","name":"e"}]',
+        '{"state":{"timestamp":"%s","name":"e"}}',
+        '{"data":{"k":1,"timestamp":"%s","name":"e"}}',
+        '"%s"',
+        '"%s',
+        '%s',
+        '',
+    ],
+)
+@pytest.mark.parametrize("size", [1, None])
+def test_the_time_in_another_place_is_no_event(text, size):
+    whole = text % STAMP if "%" in text else text
+    assert found_in(event("e"), whole, size) == ABSENT
+
+
+def test_a_near_miss_does_not_hide_the_record_after_it():
+    text = '[{"timestamp":"T","nom":"e"},{"timestamp":"T","name":"f"},{"timestamp":"T","name":"e"}'
+    for size in (1, 10, None):
+        assert found_in(event("e"), text.replace("T", STAMP), size) == ARRIVED
+
+
+def test_a_state_with_a_key_timestamp_is_no_update():
+    session = json.dumps(v1_session([(STAMP, "e")]))
+    assert found_in(record(kinds.STATE, {"a": 1}), session) == ABSENT
+    session = json.dumps(v1_session(history=[(STAMP, {"a": 1})]))
+    assert found_in(record(kinds.STATE, {"a": 1}), session) == ARRIVED
+
+
+def test_an_exception_and_a_metric_are_found_by_their_names():
+    fields = exceptions.exception(ValueError("bad"))
+    session = json.dumps(v1_session([(STAMP, "exception")]))
+    assert found_in(record(kinds.EXCEPTION, fields), session) == ARRIVED
+    session = json.dumps(v1_session(metrics=[(STAMP, "m")]))
+    assert found_in(record(kinds.METRIC, {"name": "m", "value": 1}), session) == ARRIVED
+
+
+@pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END, kinds.CRASH])
+def test_a_record_that_leaves_no_time_on_the_server_cannot_be_found(kind):
+    finder = readback.V1Finder(record(kind, {}))
+    assert finder.feed(b"{") is True and finder.result() == UNKNOWABLE
+
+
+def test_reading_stops_once_the_record_is_found():
+    finder = readback.V1Finder(event("e"))
+    assert finder.feed(b'[{"timestamp":"' + STAMP.encode("ascii") + b'",') is False
+    assert finder.feed(b'"name":"e"') is True
+    assert finder.feed(b"anything") is True and finder.result() == ARRIVED
+
+
+def test_no_more_than_a_name_is_kept_between_pieces():
+    finder = readback.V1Finder(event("e"))
+    piece = (json.dumps(v1_session([(STAMP, "f"), ("x", "e")])) * 200).encode("ascii")
+    for _ in range(50):
+        assert finder.feed(piece) is False
+        assert len(finder.tail) < 512
+    assert finder.result() == ABSENT
+
+
+stamps = strategies.integers(min_value=CAPTURED, max_value=CAPTURED + 3).map(kinds.rfc3339)
+names = strategies.sampled_from([u"e", u"f", u"caf\xe9\"", u"\\"])
+entries = strategies.lists(strategies.tuples(stamps, names), max_size=5)
+
+
+@hypothesis.given(entries, entries, stamps, names, strategies.integers(1, 60))
+@hypothesis.settings(deadline=None)
+def test_a_record_is_found_exactly_where_it_is_in_whatever_pieces_the_answer_comes(
+    events, metrics, stamp, name, size
+):
+    text = json.dumps(v1_session(events, metrics=metrics))
+    captured = next(CAPTURED + n for n in range(4) if kinds.rfc3339(CAPTURED + n) == stamp)
+    is_there = (stamp, name) in events + metrics
+    assert found_in(event(name, captured=captured), text, size) == (
+        ARRIVED if is_there else ABSENT
+    )
