@@ -18,7 +18,7 @@ import tempfile
 
 import nox
 
-nox.needs_version = ">=2026.10"
+nox.needs_version = ">=2026.4"
 nox.options.sessions = ["quick"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
@@ -90,7 +90,7 @@ def make_old_environment(session, version):
     """
     python = find_python(version)
     if python is None:
-        session.error("Python %s is missing: neither pyenv nor PATH has it." % version)
+        session.error("Python %s is missing: neither pyenv nor PATH has it" % version)
     session.install("virtualenv<20.22")
     folder = os.path.join(session.virtualenv.location, "python" + version)
     session.run("virtualenv", "--quiet", "--no-periodic-update", "--python", python, folder)
@@ -169,7 +169,7 @@ def pythons(session):
     for version in PYTHONS:
         python = sys.executable if version == CURRENT else find_python(version)
         if python is None:
-            session.error("Python %s is missing: neither pyenv nor PATH has it." % version)
+            session.error("Python %s is missing: neither pyenv nor PATH has it" % version)
         session.log("Python %s: %s", version, python)
 
 
