@@ -1,4 +1,4 @@
-"""Gives setup.cfg the version, and the pip of Python 2.7 a file that it can install in place.
+"""Adds the version to setup.cfg; pip for Python 2.7 needs this file to install in place.
 
 setuptools for 2.7 would import the whole package for `attr:`, before what it needs is installed.
 """

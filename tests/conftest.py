@@ -1,6 +1,6 @@
 """Fixtures for all tests: a clean environment, a folder for outboxes, real collectors.
 
-What a fixture started it ends, whatever happened to the test.
+Each fixture ends what it started, whatever became of the test.
 """
 
 from __future__ import absolute_import, division
@@ -8,6 +8,7 @@ from __future__ import absolute_import, division
 import os
 import sys
 
+import hypothesis
 import pytest
 import requests
 from tools.application import Application
@@ -16,20 +17,29 @@ from tools.fault_proxy import FaultProxy
 
 import datacat
 
+# No example fails because the machine is slow.
+hypothesis.settings.register_profile(
+    "any machine",
+    parent=hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any machine")
+
 collect_ignore = []
 if sys.version_info < (3, 9):
     collect_ignore.append("collector")
 
 
 def pytest_configure(config):
-    """The fault suite takes minutes more and runs where it is named: `pytest tests/faults`."""
+    """Leave out the fault suite, which takes minutes, unless named: `pytest tests/faults`."""
     if not any("faults" in str(argument) for argument in config.args):
         collect_ignore.append("faults")
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    """No test sees the settings of whoever runs it."""
+    """Hide the settings of whoever runs the tests."""
     for name in list(os.environ):
         if name.startswith("DATACAT_") and name not in (
             "DATACAT_COLLECTOR_PYTHON",
@@ -74,7 +84,7 @@ def any_collector(request):
 
 @pytest.fixture
 def http():
-    """A requests.Session that minds neither proxies nor .netrc of whoever runs the tests."""
+    """A requests.Session that ignores the proxies and .netrc of whoever runs the tests."""
     with requests.Session() as session:
         session.trust_env = False
         yield session
@@ -82,7 +92,7 @@ def http():
 
 @pytest.fixture
 def make_collector(tmp_path):
-    """Makes collectors of this test alone, not started: to be stopped, killed and paused."""
+    """Makes collectors for this test alone, not started yet: stop, kill and pause them freely."""
     made = []
 
     def make(classic=False, api_key=None):
@@ -110,7 +120,7 @@ def any_own_collector(request, make_collector):
 
 @pytest.fixture
 def open_session(spool):
-    """Opens sessions in this process, in outboxes of this test alone, and closes them."""
+    """Opens sessions in this process, in this test's own outboxes, and closes them."""
     opened = []
 
     def open_one(url, **options):
@@ -127,7 +137,7 @@ def open_session(spool):
 
 @pytest.fixture
 def run_program(spool, tmp_path):
-    """Starts programs given as text, of one product and with one folder of outboxes."""
+    """Starts programs given as text; they share a product and a folder of outboxes."""
     started = []
 
     def run(source, url=None, **env):
@@ -146,7 +156,7 @@ def run_program(spool, tmp_path):
 
 @pytest.fixture
 def before():
-    """Makes fault proxies that stand before a collector: before(collector)."""
+    """Puts fault proxies in front of collectors: before(collector)."""
     made = []
 
     def make(collector):

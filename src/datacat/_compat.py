@@ -1,7 +1,7 @@
-"""Every difference between Pythons and platforms that `six` does not cover.
+"""The differences between Pythons and platforms that `six` does not cover.
 
-What may live here: a name that means the same on 2.7 and 3, and the clocks.  What may not:
-anything that knows what datacat is.
+Belongs here: names that mean the same on 2.7 and 3, and the clocks. Does not: anything that knows
+what datacat is.
 """
 
 from __future__ import absolute_import, division
@@ -22,9 +22,9 @@ get_ident = _thread.get_ident
 
 SUPPORTS_FORK_HOOKS = hasattr(os, "register_at_fork")
 CAN_FORK = hasattr(os, "fork")
-# Makes of bytes what sqlite3 takes for a BLOB.
+# Wraps bytes so that sqlite3 stores a BLOB.
 blob = bytes if six.PY3 else buffer  # noqa: F821
-# Where there is no timed acquire, who waits polls, and no release wakes anybody.
+# Python 2 has no timed acquire: threads that wait for a lock poll, and no release wakes them.
 RELEASE_WAKES_WAITERS = six.PY3
 CAN_UNLINK_OPEN_FILES = os.name == "posix"
 
@@ -33,10 +33,10 @@ _imported = []
 
 
 def boot_clock():
-    """Return a clock in seconds that counts the time a machine sleeps, or None without one.
+    """Return seconds on a clock that also counts while the machine sleeps, or None without one.
 
-    Linux: CLOCK_BOOTTIME (clock_gettime(2)).  Elsewhere Python offers none that differs from
-    the monotonic one in a known direction.
+    Linux: CLOCK_BOOTTIME (clock_gettime(2)). Elsewhere Python offers none that differs from the
+    monotonic one in a known direction.
     """
     if not sys.platform.startswith("linux") or not hasattr(time, "clock_gettime"):
         return None
@@ -55,9 +55,9 @@ def process_cpu_seconds():
 
 
 def boot_identity():
-    """Return a text that changes when the machine boots, or "" where it cannot be known."""
+    """Return a string that differs from boot to boot, or "" if it cannot be known."""
     try:
-        # Not `open`, which is gone before the last finalizers are run.
+        # Not `open`: at exit it is gone before the last finalizers run.
         descriptor = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY)
     except OSError:
         return ""
@@ -68,7 +68,7 @@ def boot_identity():
 
 
 def keep_for_ever(thing):
-    """Take a reference to `thing` that nothing gives back, so that it is never finalized."""
+    """Take a reference to `thing`, so that it is never finalized (see `let_go`)."""
     ctypes = _imported_ctypes()
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
@@ -88,14 +88,14 @@ def is_main_interpreter_exiting():
 
 
 def let_go(thing):
-    """Give back the reference that `keep_for_ever` took."""
+    """Release the reference that `keep_for_ever` took."""
     ctypes = _imported_ctypes()
     ctypes.pythonapi.Py_DecRef(ctypes.py_object(thing))
 
 
 def _imported_ctypes():
-    # Late, as everything that `import datacat` itself does not need; and kept, because who logs
-    # from a finalizer while Python is taken apart can import nothing any more.
+    # Imported late, because `import datacat` does not need it, and kept, because a finalizer that
+    # logs during shutdown cannot import.
     if not _imported:
         import ctypes
 
@@ -104,7 +104,7 @@ def _imported_ctypes():
 
 
 def disk_space(folder):
-    """Return (size, what this user may use) of a folder's disk in bytes, None where unknown."""
+    """Return (size, free for this user) of a folder's disk in bytes, or None if unknown."""
     try:
         if hasattr(os, "statvfs"):
             found = os.statvfs(folder)
@@ -124,4 +124,4 @@ try:
 except ImportError:
 
     class Enum(object):
-        """Stands for enum34's where that is not installed: nothing is an instance of it."""
+        """Stands in for enum34's, if that is not installed: nothing is an instance of it."""

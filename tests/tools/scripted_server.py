@@ -87,12 +87,12 @@ class ScriptedServer(object):
         """Return the first request that comes in on a connection."""
         return next(self.requests_on(connection))
 
-    def drip(self, connection, data, interval=0.02):
-        """Send data a byte at a time until it is all gone or the test is over."""
+    def drip(self, connection, data, before_each):
+        """Send data a byte at a time, each after a call of `before_each()`; then hang."""
         for index in range(len(data)):
+            before_each()
             connection.sendall(data[index : index + 1])
-            if self.over.wait(interval):
-                return
+        self.over.wait(LONGEST_WAIT)
 
     def _accept(self):
         while not self.over.is_set():

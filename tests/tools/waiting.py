@@ -9,7 +9,7 @@ from datacat._compat import monotonic
 GLANCE = 0.01  # seconds
 
 
-def wait_until(condition, timeout=10):
+def wait_until(condition, timeout=60):
     """Return when `condition()` holds; raise AssertionError after `timeout` seconds."""
     end = monotonic() + timeout
     while not condition():

@@ -1,12 +1,24 @@
-"""Connections that keep a total deadline, and pools that trust no connection left idle.
+"""Connections that keep a call's total deadline, and pools that reuse none left idle for long.
 
-What may live here: how `transport` makes urllib3's sockets obey one wire call's bounds. What
-may not: anything that knows datacat, HTTP's meaning or retries.
+Belongs here: how urllib3's sockets obey the bounds of one wire call, and every use of a name that
+urllib3 or http.client does not document. Does not: datacat's terms, retries, what an answer says.
 
-Timeouts of urllib3 bound each wait, not their sum: headers dripped a byte at a time never end.
-So every socket is wrapped, and each of its waits gets only what is left of the call that the
-current thread is in. Two waits stay out of reach: the look-up of a name, and on Python 2.7 a
-TLS record or handshake that itself comes a byte at a time.
+1. urllib3's timeouts bound each wait, not their sum: headers dripped a byte at a time never end.
+   So a thread has a current `Call`, every socket is wrapped in a `BoundedSocket`, and each of its
+   waits gets no more than what is left of the call.
+2. The call also notes how far it got. That decides whether a failed request may have arrived.
+3. A pool notes when a connection came back, and replaces one that was idle for too long.
+4. In a forked child, an inherited pool looks empty: taking its lock could hang (`_OwnersQueue`).
+
+Two waits stay unbounded: looking up a host name, and on Python 2.7 a TLS record or handshake that
+itself comes a byte at a time.
+
+Undocumented names in use. urllib3: `ConnectionCls`, `QueueCls`, `_new_conn`, `_get_conn` and
+`_put_conn` of pools, `_new_conn`, `_dns_host` and `socket_options` of connections,
+`pool_classes_by_scheme` of pool managers, `allowed_gai_family`. http.client: that `request` hands
+head and body to `send`, `getresponse` begins when all is sent, and answers are read by
+`sock.makefile`. Tested with urllib3 1.24 to 2.8 and requests 2.21 to 2.34 on CPython 2.7 and 3.6
+to 3.13; `nox -s oldest` and the tests on each Python keep it so.
 """
 
 from __future__ import absolute_import, division
@@ -24,20 +36,21 @@ from urllib3.util.connection import allowed_gai_family
 
 from .._compat import boot_clock, monotonic
 
-# NATs and load balancers drop idle connections without a word, some after 30 s.
+# Seconds. NATs and load balancers drop idle connections silently, some after 30.
 LONGEST_IDLE = 20.0
 
 _in_thread = threading.local()
 
 
 class Call(object):
-    """The bounds of one wire call and how far it came; used by one thread.
+    """The bounds of one wire call and how far it got. Use it in one thread, by `with`.
 
-    :ivar touched: a connection of ours took the call up; before that nothing can have left.
-    :ivar handed_over: the request went out whole, the answer is awaited.
+    :param deadline: seconds from now for all of the call.
+    :ivar touched: a connection of ours took the request; before that, nothing can have left.
+    :ivar handed_over: the request is out, the answer is awaited.
     :ivar broken: the system refused a part of the request.
-    :ivar problem: what the system said when connecting failed.
-    :ivar is_ending: the last wait was cut short, to end with the call.
+    :ivar problem: the error with which connecting failed, or None.
+    :ivar is_ending: the last wait was bounded by the deadline, not by the timeout.
     """
 
     __slots__ = (
@@ -61,7 +74,7 @@ class Call(object):
         self.is_ending = False
 
     def __enter__(self):
-        # A finalizer may make a call in the middle of another call of its thread.
+        # A finalizer may make a call in the middle of its thread's current one.
         self._outer = getattr(_in_thread, "call", None)
         _in_thread.call = self
         return self
@@ -71,7 +84,10 @@ class Call(object):
         self._outer = None
 
     def at_most(self, seconds):
-        """Return `seconds`, or what is left of the call where that is less."""
+        """Return `seconds` (None: no limit), or what is left of the call if that is less.
+
+        :raises socket.timeout: nothing is left.
+        """
         left = self._until - monotonic()
         self.is_ending = seconds is None or left < seconds
         if left <= 0:
@@ -80,7 +96,7 @@ class Call(object):
 
 
 class BoundedSocket(object):
-    """A socket, plain or TLS, each of whose waits ends with the current thread's call."""
+    """A socket, plain or TLS, whose waits end with the current thread's call."""
 
     def __init__(self, plain):
         self._plain = plain
@@ -95,7 +111,7 @@ class BoundedSocket(object):
         self._silence = seconds
 
     def gettimeout(self):
-        # A TLS socket that is made from this one takes its timeout over for the handshake.
+        # A TLS socket made from this one uses its timeout for the handshake.
         return _in_thread.call.at_most(self._silence)
 
     def _bound_the_next_wait(self):
@@ -117,7 +133,7 @@ class BoundedSocket(object):
     def _send(self, data):
         try:
             return self._plain.send(data)
-        except EnvironmentError as interrupted:  # Python 2.7 does not repeat it by itself
+        except EnvironmentError as interrupted:  # Python 2.7 does not retry by itself
             if interrupted.errno != errno.EINTR:
                 raise
             return 0
@@ -132,7 +148,7 @@ class BoundedSocket(object):
         return reader if buffering == 0 else io.BufferedReader(reader)
 
     def close(self):
-        # As with any socket, what reads from it may go on to its end.
+        # As with any socket, a file made from it stays readable.
         self._is_closed = True
         if self._readers == 0:
             self._plain.close()
@@ -160,11 +176,11 @@ class _Reader(io.RawIOBase):
             self._bounded.reader_closed()
 
 
-class _Bounded(object):
-    """What a urllib3 connection needs to keep the call's deadline and to tell how far it came.
+class _BoundedConnection(object):
+    """Mixin for a urllib3 connection: keeps the call's deadline and notes how far it got.
 
-    Head and body go out as one piece: apart, they are two packets and two waits for the
-    interpreter's lock, which the application's threads pay for too.
+    Sends head and body in one piece: in two, they are two packets, and two waits for the GIL,
+    which slow the application's threads too.
     """
 
     _head = b""
@@ -173,7 +189,7 @@ class _Bounded(object):
     def request(self, method, url, body=None, *arguments, **options):
         self._head = b""
         self._body_follows = bool(body)
-        return super(_Bounded, self).request(method, url, body, *arguments, **options)
+        return super(_BoundedConnection, self).request(method, url, body, *arguments, **options)
 
     def send(self, data):
         if self._body_follows and data.endswith(b"\r\n\r\n"):
@@ -181,26 +197,26 @@ class _Bounded(object):
             self._head = data
             return
         whole, self._head = self._head + data, b""
-        super(_Bounded, self).send(whole)
+        super(_BoundedConnection, self).send(whole)
 
     def connect(self):
         _in_thread.call.touched = True
-        result = super(_Bounded, self).connect()
+        result = super(_BoundedConnection, self).connect()
         if not isinstance(self.sock, BoundedSocket):
             self.sock = BoundedSocket(self.sock)
         return result
 
     def putrequest(self, *arguments, **options):
         _in_thread.call.touched = True
-        return super(_Bounded, self).putrequest(*arguments, **options)
+        return super(_BoundedConnection, self).putrequest(*arguments, **options)
 
     def getresponse(self, *arguments, **options):
         _in_thread.call.handed_over = True
-        return super(_Bounded, self).getresponse(*arguments, **options)
+        return super(_BoundedConnection, self).getresponse(*arguments, **options)
 
 
-class _Dialing(_Bounded):
-    """Connects as urllib3 does, but all of a name's addresses share what is left of the call."""
+class _DialingConnection(_BoundedConnection):
+    """Connects as urllib3 does, but all addresses of a name share what is left of the call."""
 
     def _new_conn(self):
         call = _in_thread.call
@@ -234,9 +250,9 @@ class _Dialing(_Bounded):
 
 
 class _OwnersQueue(queue.LifoQueue):
-    """A pool's queue that is empty for a forked child, so that no finalizer there takes its lock.
+    """A pool's queue that looks empty in a forked child, where finalizers would take its lock.
 
-    Another thread of the parent may have held the lock at the fork; it would never be free.
+    A thread of the parent may have held the lock at the fork; in the child nobody releases it.
     """
 
     def __init__(self, maxsize=0):
@@ -249,13 +265,13 @@ class _OwnersQueue(queue.LifoQueue):
         return queue.LifoQueue.get(self, block, timeout)
 
 
-class _Rested(object):
-    """What a urllib3 pool needs to hand out no connection that was idle for too long."""
+class _FreshPool(object):
+    """Mixin for a urllib3 pool: hands out no connection that was idle for too long."""
 
     QueueCls = _OwnersQueue
 
     def _get_conn(self, timeout=None):
-        connection = super(_Rested, self)._get_conn(timeout)
+        connection = super(_FreshPool, self)._get_conn(timeout)
         idle_since = getattr(connection, "idle_since", None)
         if idle_since is None or _clock() - idle_since <= LONGEST_IDLE:
             return connection
@@ -265,29 +281,32 @@ class _Rested(object):
     def _put_conn(self, conn):
         if conn is not None:
             conn.idle_since = _clock()
-        return super(_Rested, self)._put_conn(conn)
+        return super(_FreshPool, self)._put_conn(conn)
 
 
 def _clock():
-    """Return seconds on a clock that counts a machine's sleep where there is one."""
-    slept = boot_clock()
-    return monotonic() if slept is None else slept
+    """Return seconds on a clock that also counts while the machine sleeps, if there is one."""
+    with_sleep = boot_clock()
+    return monotonic() if with_sleep is None else with_sleep
 
 
 def _bounded(pool):
+    """Return a subclass of a pool's class; itself if it is one already."""
+    if issubclass(pool, _FreshPool):
+        return pool
+    # Other pools connect in their own way (through SOCKS).
     is_urllib3s_own = pool in (HTTPConnectionPool, HTTPSConnectionPool)
-    keeping = _Dialing if is_urllib3s_own else _Bounded
-    connection = type("BoundedConnection", (keeping, pool.ConnectionCls), {})
-    return type("Bounded" + pool.__name__, (_Rested, pool), {"ConnectionCls": connection})
+    mixin = _DialingConnection if is_urllib3s_own else _BoundedConnection
+    connection = type("BoundedConnection", (mixin, pool.ConnectionCls), {})
+    return type("Bounded" + pool.__name__, (_FreshPool, pool), {"ConnectionCls": connection})
 
 
 def bound(pool_manager):
-    """Make a urllib3 PoolManager (also one for a proxy) make pools that keep these bounds.
+    """Make a urllib3 PoolManager (also one for a proxy) keep these bounds, and return it.
 
-    Its calls must then be made within `with Call(deadline)`.
+    Make its calls within `with Call(deadline)`. Doing it twice does no harm.
     """
-    pools = pool_manager.pool_classes_by_scheme
     pool_manager.pool_classes_by_scheme = dict(
-        (scheme, _bounded(pool)) for scheme, pool in pools.items()
+        (scheme, _bounded(pool)) for scheme, pool in pool_manager.pool_classes_by_scheme.items()
     )
     return pool_manager

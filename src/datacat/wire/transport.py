@@ -1,14 +1,14 @@
 """One wire call: a request in, (status, headers, body) or a DatacatError out, within a deadline.
 
-What may live here: `requests` and everything that knows its errors. What may not: what an
-answer means, and any retry of what may have reached the server.
+Belongs here: `requests` and all that knows its errors, which become ours in one place
+(`_Exchange._translate`). Does not: what an answer means, and retrying what may have arrived.
 """
 
 from __future__ import absolute_import, division
 
-import logging
 import os
 import re
+import socket
 from collections import namedtuple
 
 import requests
@@ -16,7 +16,6 @@ import six
 import urllib3
 from requests.adapters import HTTPAdapter
 from six.moves import http_client
-from urllib3.util.retry import Retry
 
 from .. import _compat
 from ..errors import NotSent, OutcomeUnknown, TlsFailure
@@ -24,17 +23,16 @@ from . import sockets
 
 Response = namedtuple("Response", "status headers body")
 
-# A request's deadline and its silence grow by what the slowest link that we serve, 64 kbit/s
-# as a poor mobile one, needs for the body: the system takes a body into its buffers at once,
-# and the wait for the answer contains the time to send it.
+# Bytes a second on the slowest link that we support, a poor mobile one. The system buffers a body
+# at once, so the wait for the answer includes the time to send it.
 _SLOWEST_LINK = 8 * 1024
 _LONGEST_ANSWER = 64 * 1024
 _CHUNK = 64 * 1024
 _MOST_CONNECTIONS = 32
-# A shorter key could be a part of what a server honestly says.
-_SHORTEST_KEY_STRUCK_OUT = 8
+# A shorter key could be part of what a server says for other reasons.
+_SHORTEST_REDACTED_KEY = 8
 _SCHEME = u"Bearer "
-_ADDRESS_IN_MEMORY = re.compile(r"^<?[\w.]*(\(host=[^)]*\)| object at 0x\w+>): ")
+_OBJECT_IN_MESSAGE = re.compile(r"^<?[\w.]*(\(host=[^)]*\)| object at 0x\w+>): ")
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 _FROM_LIBRARIES = (
@@ -43,6 +41,12 @@ _FROM_LIBRARIES = (
     http_client.HTTPException,
 )
 _FAULTS = _FROM_LIBRARIES + (EnvironmentError, ValueError, MemoryError)
+_TIMEOUTS = (
+    requests.exceptions.Timeout,
+    urllib3.exceptions.TimeoutError,
+    socket.timeout,
+)
+_CONNECTING = (urllib3.exceptions.ConnectTimeoutError,)
 _BEFORE_SENDING = (
     requests.exceptions.ConnectTimeout,
     requests.exceptions.ProxyError,
@@ -52,20 +56,27 @@ _BEFORE_SENDING = (
     ValueError,
 )
 
+_NO_ANSWER = u"no complete HTTP answer: %s"
+_NOT_TRUSTED = (
+    u"no trusted connection to %s, nothing was sent: %s; check the certificate, verify= and cert="
+)
+_CUT_SHORT = u"the connection to %s broke before the request was out: %s"
+_UNREACHABLE = u"could not reach %s: %s; check base_url and proxies, and that the server runs"
+
 
 class Transport(object):
     """Makes wire calls to one server with one set of settings. Safe to use from many threads.
 
-    A forked child starts with connections of its own and leaves the inherited ones alone.
+    A forked child opens connections of its own and leaves the inherited ones alone.
 
     :param settings: a `settings.Settings`.
-    :param retries: how often a failure to connect is tried again at once within a call.
+    :param retries: how often a call that cannot connect tries again, at once.
     """
 
     def __init__(self, settings, retries=2):
         self._settings = settings
         self._retries = retries
-        self._wires = {}  # one for each process, by its id
+        self._wires = {}  # one per process, by process id
 
     @staticmethod
     def allowance(body):
@@ -75,19 +86,19 @@ class Transport(object):
     def call(self, request, timeout=None, deadline=None, limit=_LONGEST_ANSWER, on_chunk=None):
         """Send a request and return its `Response`, whatever the status.
 
-        Redirects are not followed. An answer of status 300 and more is cut at `limit`.
+        Redirects are not followed. The body of a status of 300 or more is cut at `limit`.
 
         :param request: has `method`, `path` (percent-encoded, absolute), `body` (bytes or None,
             JSON) and `encoding` (the body's Content-Encoding, or None).
-        :param timeout: seconds of silence to bear; by default the settings' one, and more
-            for a large body.
-        :param deadline: seconds for all of it; by default the settings' one, and more for a
-            large body. The look-up of a host name cannot be interrupted.
-        :param limit: bytes that an answer may have; None: any number.
-        :param on_chunk: is given the body of a 2xx in pieces instead; when it returns True,
-            no more is read. The Response's body is then empty.
-        :raises NotSent: it surely took no effect; `TlsFailure` where trust is missing.
-        :raises OutcomeUnknown: it may have taken effect: no whole answer, or too large a one.
+        :param timeout: seconds to wait for the server's next bytes; by default the settings'
+            `timeout`, and more for a large body.
+        :param deadline: seconds for the whole call; by default the settings' `deadline`, and
+            more for a large body. Looking up a host name cannot be interrupted.
+        :param limit: the largest answer to accept, in bytes; None: any.
+        :param on_chunk: called with the body of a 2xx piece by piece, until it returns True. The
+            Response's body is then empty.
+        :raises NotSent: the request surely took no effect; `TlsFailure` where trust is missing.
+        :raises OutcomeUnknown: it may have taken effect: no complete answer, or one too large.
         """
         extra = self.allowance(request.body)
         silence = self._settings.timeout + extra if timeout is None else timeout
@@ -101,7 +112,7 @@ class Transport(object):
         """Close the idle connections. A later call opens new ones."""
         wire = self._wires.pop(os.getpid(), None)
         if wire is not None:
-            wire.session.close()
+            wire.close()
 
     def _wire_of_this_process(self):
         process = os.getpid()
@@ -109,7 +120,7 @@ class Transport(object):
         if wire is None:
             for inherited in list(self._wires.values()):
                 _compat.keep_for_ever(inherited)
-            # A lock could be held at a fork; where two threads get here, the first one's counts.
+            # No lock: it could be held at a fork. Where two threads race, the first one wins.
             wire = self._wires.setdefault(process, _Wire(self._settings, self._retries))
         return wire
 
@@ -119,14 +130,21 @@ class _Wire(object):
 
     def __init__(self, settings, retries):
         self.settings = settings
-        self.session = _session(settings, retries)
-        self._adapter = self.session.get_adapter(settings.base_url)
+        self.retries = retries
+        self._session = requests.Session()
+        self._session.trust_env = settings.trust_env
+        self._adapter = _Adapter(pool_maxsize=_MOST_CONNECTIONS)
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
         self._headers = _headers(settings)
-        self.look_around()
+        self.read_environment()
 
-    def look_around(self):
-        """Look proxies and CA bundles up in the environment; they may have changed."""
-        self._environment = self.session.merge_environment_settings(
+    def close(self):
+        self._session.close()
+
+    def read_environment(self):
+        """Look up proxies and CA bundles in the environment: they may have changed."""
+        self._environment = self._session.merge_environment_settings(
             six.ensure_str(self.settings.base_url),
             dict(self.settings.proxies or ()),
             True,
@@ -137,14 +155,14 @@ class _Wire(object):
 
     def send(self, request, silence):
         prepared = self._prepare(request)
-        # By the adapter itself: a Session's own `send` adds cookies, hooks and the preparation of
-        # redirects, none of which is wanted here, and a tenth of the time.
+        # Not Session.send: it adds cookies, hooks and redirects, which we don't want, and a tenth
+        # to the time.
         return self._adapter.send(
             prepared, timeout=(min(silence, self.settings.timeout), silence), **self._environment
         )
 
     def _prepare(self, request):
-        # Made by hand: Session.prepare_request lets .netrc replace our key.
+        # Not Session.prepare_request: it lets .netrc replace our key.
         prepared = requests.PreparedRequest()
         prepared.method = six.ensure_str(request.method)
         prepared.url = six.ensure_str(self.settings.base_url) + six.ensure_str(request.path)
@@ -157,13 +175,13 @@ class _Wire(object):
                 headers["Content-Encoding"] = request.encoding
         return prepared
 
-    def without_key(self, text, after=u""):
-        """Return text or bytes that came from outside with the API key struck out.
+    def redact(self, text, after=u""):
+        """Return text or bytes from outside with the API key replaced by asterisks.
 
-        :param after: text; only where the key follows it.
+        :param after: replace the key only where it follows this text.
         """
         key = self.settings.api_key
-        if key is None or len(key) < _SHORTEST_KEY_STRUCK_OUT:
+        if key is None or len(key) < _SHORTEST_REDACTED_KEY:
             return text
         shown, hidden = after + key, after + u"***"
         if isinstance(text, six.binary_type):
@@ -183,24 +201,36 @@ class _Exchange(object):
         self._status = None
 
     def run(self, on_chunk):
-        answer = self._or_error(self._wire.send, self._request, self._silence)
+        answer = self._translating(self._send)
         try:
             return self._receive(answer, on_chunk)
         finally:
             answer.close()
 
-    def _or_error(self, function, *arguments):
+    def _translating(self, function, *arguments):
+        """Call a function that raises requests' errors; raise ours instead."""
         try:
             return function(*arguments)
         except _FAULTS as fault:
             error = self._translate(fault)
-        # Raised out here, it does not drag along requests' error and with it our headers.
+        # Raised out here: as its __context__, requests' error would carry our headers along.
         raise error
+
+    def _send(self):
+        # Not by urllib3's Retry: it has no limit for TLS errors alone before 1.26, and warns in
+        # the application's log about each attempt.
+        for _ in range(self._wire.retries):
+            try:
+                return self._wire.send(self._request, self._silence)
+            except _FAULTS as fault:
+                if not _is_any(fault, _CONNECTING):
+                    raise
+        return self._wire.send(self._request, self._silence)
 
     def _receive(self, answer, on_chunk):
         self._status = answer.status_code
         if answer.status_code >= 300:
-            body = self._wire.without_key(self._read(answer, self._limit or _LONGEST_ANSWER))
+            body = self._wire.redact(self._read(answer, self._limit or _LONGEST_ANSWER))
         elif on_chunk is None:
             body = self._without_our_header(answer, self._read_whole(answer))
         else:
@@ -217,10 +247,10 @@ class _Exchange(object):
         return body
 
     def _without_our_header(self, answer, body):
-        # What a server keeps for us is our business, even a text like the key. But whatever
-        # echoes requests, whose words end in an error, shall not print our header.
+        # JSON may be a session that contains the key's text by chance: that belongs to the user.
+        # Anything else may echo our request, and its words end up in an error.
         is_json = answer.headers.get("Content-Type", "").startswith("application/json")
-        return self._wire.without_key(body, after=_SCHEME if is_json else u"")
+        return self._wire.redact(body, after=_SCHEME if is_json else u"")
 
     def _stream(self, answer, on_chunk):
         received = 0
@@ -233,7 +263,7 @@ class _Exchange(object):
                 return
 
     def _read(self, answer, amount):
-        data = self._or_error(answer.raw.read, amount, False)
+        data = self._translating(answer.raw.read, amount, False)
         missing = answer.raw.length_remaining
         if missing and (amount is None or len(data) < amount):
             raise self._error(
@@ -248,31 +278,17 @@ class _Exchange(object):
 
     def _translate(self, fault):
         """Return our error for one of requests; nothing else knows what theirs mean."""
-        cause = self._wire.without_key(_words(self._call.problem or _innermost(fault)))
+        cause = self._cause(fault)
         if self._may_have_arrived(fault):
-            return self._error(OutcomeUnknown, self._what_is_missing(fault, cause))
-        self._wire.look_around()
-        server = self._wire.settings.base_url
+            return self._error(OutcomeUnknown, _NO_ANSWER % cause)
+        self._wire.read_environment()
         if _is_about_trust(fault):
-            return self._error(
-                TlsFailure,
-                (
-                    u"no trusted connection to %s, nothing was sent: %s; check the certificate, "
-                    u"verify= and cert=" % (server, cause)
-                ),
-            )
-        if self._call.handed_over or self._call.broken:
-            return self._error(
-                NotSent,
-                (u"the connection to %s broke before the request was out: %s" % (server, cause)),
-            )
-        return self._error(
-            NotSent,
-            (
-                u"could not reach %s: %s; check base_url and proxies, and that the server runs"
-                % (server, cause)
-            ),
-        )
+            kind, reason = TlsFailure, _NOT_TRUSTED
+        elif self._call.handed_over or self._call.broken:
+            kind, reason = NotSent, _CUT_SHORT
+        else:
+            kind, reason = NotSent, _UNREACHABLE
+        return self._error(kind, reason % (self._wire.settings.base_url, cause))
 
     def _may_have_arrived(self, fault):
         if self._call.touched:
@@ -280,12 +296,13 @@ class _Exchange(object):
         failed_before_connecting = not isinstance(fault, _FROM_LIBRARIES)
         return not (failed_before_connecting or _is_any(fault, _BEFORE_SENDING))
 
-    def _what_is_missing(self, fault, cause):
-        if _is_any(fault, (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError)):
+    def _cause(self, fault):
+        if _is_any(fault, _TIMEOUTS):
             if self._call.is_ending:
-                return u"no whole answer within the total deadline of %g s" % self._call.deadline
-            return u"no answer: nothing came for %g s" % self._silence
-        return u"the connection broke before the whole answer had come: %s" % cause
+                return u"the deadline of %g s has passed" % self._call.deadline
+            if self._call.handed_over:
+                return u"nothing came for %g s" % self._silence
+        return self._wire.redact(_message(self._call.problem or _innermost(fault)))
 
     def _error(self, kind, message):
         return kind(
@@ -294,18 +311,18 @@ class _Exchange(object):
 
 
 class _Adapter(HTTPAdapter):
-    """What requests' own looks up or makes anew for each request is kept: there is one server."""
+    """Keeps what requests looks up again for each request: there is one server."""
 
     _pool = None
 
     def get_connection(self, url, proxies=None):
-        """Return the pool of connections, asked for by requests before 2.32."""
+        """Return the connection pool; requests before 2.32 calls this."""
         if self._pool is None:
             self._pool = HTTPAdapter.get_connection(self, url, proxies)
         return self._pool
 
     def get_connection_with_tls_context(self, request, verify, proxies=None, cert=None):
-        """Return the pool of connections."""
+        """Return the connection pool; requests 2.32 and newer calls this."""
         if self._pool is None:
             self._pool = HTTPAdapter.get_connection_with_tls_context(
                 self, request, verify, proxies=proxies, cert=cert
@@ -313,11 +330,11 @@ class _Adapter(HTTPAdapter):
         return self._pool
 
     def forget_pool(self):
-        """Choose the pool anew at the next request: proxies or certificates may have changed."""
+        """Choose the pool again at the next request: proxies or certificates may have changed."""
         self._pool = None
 
     def request_url(self, request, proxies):
-        """Return the first line's target; without proxies there is nothing to choose."""
+        """Return the target in the request line."""
         return HTTPAdapter.request_url(self, request, proxies) if proxies else request.path_url
 
     def init_poolmanager(self, *arguments, **options):
@@ -325,59 +342,20 @@ class _Adapter(HTTPAdapter):
         sockets.bound(self.poolmanager)
 
     def proxy_manager_for(self, proxy, **options):
-        if proxy not in self.proxy_manager:
-            sockets.bound(HTTPAdapter.proxy_manager_for(self, proxy, **options))
-        return self.proxy_manager[proxy]
-
-
-class _Connecting(Retry):
-    """Tries again, at once, only what never reached the server."""
-
-
-class _OurRetries(logging.Filter):
-    """Keeps our attempts to connect out of the application's log: the sender warns, once."""
-
-    def filter(self, record):
-        return not (
-            record.args
-            and isinstance(record.args, tuple)
-            and isinstance(record.args[0], _Connecting)
-        )
-
-
-logging.getLogger("urllib3.connectionpool").addFilter(_OurRetries())
-
-
-def _session(settings, retries):
-    session = requests.Session()
-    session.trust_env = settings.trust_env
-    only_connecting = _Connecting(
-        total=None,
-        connect=retries,
-        read=False,
-        redirect=False,
-        status=0,
-        other=0,
-        backoff_factor=0,
-        respect_retry_after_header=False,
-    )
-    adapter = _Adapter(max_retries=only_connecting, pool_maxsize=_MOST_CONNECTIONS)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
+        return sockets.bound(HTTPAdapter.proxy_manager_for(self, proxy, **options))
 
 
 def _headers(settings):
     headers = {"Accept-Encoding": "identity", "User-Agent": "datacat-python"}
     if settings.api_key is not None:
-        # On Python 2 the headers and the body make one text: bytes, all of it.
+        # Python 2 joins headers and body into one string: all of it must be bytes.
         value = _SCHEME + settings.api_key
         headers["Authorization"] = value if six.PY3 else value.encode("latin-1")
     return headers
 
 
 def _causes(fault):
-    """Yield an error of requests and all that it was made from, outermost first."""
+    """Yield an error of requests and all errors inside it, outermost first."""
     seen = set()
     waiting = [fault]
     while waiting:
@@ -394,22 +372,23 @@ def _innermost(fault):
     return list(_causes(fault))[-1]
 
 
-def _words(fault):
-    try:
-        text = six.text_type(fault)
-    except UnicodeError:  # Python 2, from a system that speaks another language
-        text = str(fault).decode("utf-8", "replace")
-    text = _CREDENTIALS.sub(u"//***@", _ADDRESS_IN_MEMORY.sub(u"", text))
-    return text or type(fault).__name__
-
-
 def _is_any(fault, kinds):
     return any(isinstance(cause, kinds) for cause in _causes(fault))
 
 
 def _is_about_trust(fault):
-    return (
-        _is_any(fault, (requests.exceptions.SSLError, urllib3.exceptions.SSLError))
-        or not isinstance(fault, requests.exceptions.RequestException)
-        and isinstance(fault, EnvironmentError)
+    # A missing certificate file is a plain OSError; requests' own errors are OSErrors as well.
+    return _is_any(fault, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)) or (
+        isinstance(fault, EnvironmentError)
+        and not isinstance(fault, requests.exceptions.RequestException)
     )
+
+
+def _message(fault):
+    """Return an error's message without memory addresses and credentials in URLs."""
+    try:
+        text = six.text_type(fault)
+    except UnicodeError:  # Python 2: the system's messages in a language other than English
+        text = str(fault).decode("utf-8", "replace")
+    text = _CREDENTIALS.sub(u"//***@", _OBJECT_IN_MESSAGE.sub(u"", text))
+    return text or type(fault).__name__

@@ -1,0 +1,293 @@
+"""Promises about a wire call's bounds: its deadline, the silence it bears, the size it accepts."""
+
+from __future__ import absolute_import, division
+
+import socket
+import threading
+
+import pytest
+from tools.scripted_server import ScriptedServer, answer, answering
+
+from datacat.errors import NotSent, OutcomeUnknown
+from datacat.wire import sockets, transport
+from datacat.wire.dialects import Request
+
+EVENT = Request("POST", "/api/sessions/1/events", b'{"name":"e","data":{}}', False)
+END = Request("POST", "/api/sessions/1/end", None, False)
+SESSION = Request("GET", "/api/sessions/1", None, True)
+
+# Each is sent at once and then dripped, which makes no complete answer.
+DRIPS = {
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 5),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b" " * 30),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n{\r\n" * 5),
+    "body without length": (b"HTTP/1.0 200 OK\r\n\r\n", b" " * 30),
+    "error body": (b"HTTP/1.1 404 No\r\nContent-Length: 5000\r\n\r\n", b" " * 30),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2),
+}
+
+
+def dripping(clock, head, dripped):
+    def play(server, connection):
+        server.read(connection)
+        connection.sendall(head)
+        server.drip(connection, dripped, clock.tick)
+
+    return play
+
+
+def silent(server, _):
+    server.over.wait(20)
+
+
+# The deadline
+
+
+@pytest.mark.parametrize("drip", sorted(DRIPS))
+def test_a_dripped_answer_ends_at_the_deadline(connect, clock, drip):
+    """Each byte is in time; all of them together are not."""
+    with ScriptedServer(dripping(clock, *DRIPS[drip])) as server:
+        error = pytest.raises(OutcomeUnknown, connect(server).call, EVENT, deadline=0.4).value
+    assert "deadline of 0.4 s" in str(error)
+
+
+def test_a_dripped_answer_that_is_complete_before_the_deadline_is_an_answer(connect, clock):
+    with ScriptedServer(dripping(clock, b"", answer(body=b"{}"))) as server:
+        assert connect(server).call(EVENT, deadline=60).body == b"{}"
+    assert clock.now > 1000.4
+
+
+def test_the_deadline_holds_on_a_connection_that_is_used_again(connect, clock):
+    def first_well_then_dripping(server, connection):
+        for number, _ in enumerate(server.requests_on(connection)):
+            if number == 0:
+                connection.sendall(answer())
+            else:
+                server.drip(connection, b"".join(DRIPS["headers"]), clock.tick)
+
+    with ScriptedServer(first_well_then_dripping) as server:
+        wire = connect(server)
+        wire.call(EVENT, deadline=5)
+        error = pytest.raises(OutcomeUnknown, wire.call, EVENT, deadline=0.4).value
+        assert server.connections == 1
+    assert "deadline of 0.4 s" in str(error)
+
+
+def test_a_wait_lasts_no_longer_than_what_is_left_of_the_call(clock):
+    ours, theirs = socket.socketpair()
+    ours.settimeout(5)
+    bounded = sockets.BoundedSocket(ours)
+    theirs.sendall(b"ab")
+    with sockets.Call(7):
+        bounded.recv_into(bytearray(1))
+        assert ours.gettimeout() == 5
+        clock.now += 4
+        bounded.recv_into(bytearray(1))
+        assert ours.gettimeout() == 3
+        clock.now += 3
+        pytest.raises(socket.timeout, bounded.recv_into, bytearray(1))
+    ours.close()
+    theirs.close()
+
+
+def test_a_call_within_a_call_leaves_the_outer_ones_deadline_alone(connect, clock):
+    """What follows it is complete, but late, and more than one wait can take."""
+    inner_is_done = threading.Event()
+
+    def play(server, connection):
+        server.read(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 265536\r\n\r\n" + b"x" * 65536)
+        inner_is_done.wait(20)
+        clock.now += 1
+        connection.sendall(b"x" * 200000)
+
+    def call_another(_):
+        inner.call(EVENT, deadline=9)
+        inner_is_done.set()
+
+    with ScriptedServer(answering(answer())) as inner_server, ScriptedServer(play) as server:
+        inner, call = connect(inner_server), connect(server).call
+        error = pytest.raises(
+            OutcomeUnknown, call, SESSION, limit=None, deadline=0.4, on_chunk=call_another
+        ).value
+        assert inner_server.requests
+    assert "deadline of 0.4 s" in str(error)
+
+
+def test_all_addresses_of_a_name_share_the_deadline(connect, clock, monkeypatch):
+    waits = []
+
+    class BlackHole(socket.socket):
+        def settimeout(self, seconds):
+            waits.append(seconds)
+
+        def connect(self, _):
+            clock.now += waits[-1]
+            raise socket.timeout("timed out")
+
+    address = socket.getaddrinfo("127.0.0.1", 80, 0, socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: address * 4)
+    monkeypatch.setattr(socket, "socket", BlackHole)
+    wire = connect("http://cats.invalid")
+    error = pytest.raises(NotSent, wire.call, EVENT, timeout=0.3, deadline=0.5).value
+    assert [round(wait, 3) for wait in waits] == [0.3, 0.2]
+    assert "deadline of 0.5 s has passed" in str(error)
+
+
+# Silence
+
+
+def test_silence_ends_a_call_before_its_deadline(connect):
+    with ScriptedServer(silent) as server:
+        error = pytest.raises(OutcomeUnknown, connect(server, timeout=0.3).call, END).value
+    assert "nothing came for 0.3 s" in str(error)
+
+
+def test_bounds_grow_with_the_body():
+    allowance = transport.Transport.allowance
+    assert allowance(None) == allowance(b"") == 0
+    assert allowance(b" " * 1024 * 1024) == 128
+
+
+LARGE = EVENT._replace(body=b" " * 1024 * 1024)
+
+
+def test_a_large_body_may_take_longer_than_the_settings_say(connect, clock):
+    def slow(server, connection):
+        server.read(connection)
+        clock.now += 10  # over the deadline
+        server.over.wait(0.5)  # over the silence
+        connection.sendall(answer())
+
+    with ScriptedServer(slow) as server:
+        assert connect(server, timeout=0.2, deadline=0.3).call(LARGE).status == 200
+
+
+@pytest.mark.parametrize(
+    "request_, options, words",
+    [
+        (END, {}, "nothing came for 0.2 s"),
+        (LARGE, {"timeout": 0.2}, "nothing came for 0.2 s"),
+        (LARGE, {"deadline": 0.3}, "deadline of 0.3 s"),
+    ],
+    ids=["small", "timeout given", "deadline given"],
+)
+def test_only_a_large_body_may_and_only_where_the_call_names_no_bounds(
+    connect, request_, options, words
+):
+    with ScriptedServer(silent_after_reading) as server:
+        wire = connect(server, timeout=0.2, deadline=60)
+        error = pytest.raises(OutcomeUnknown, wire.call, request_, **options).value
+    assert words in str(error)
+
+
+def silent_after_reading(server, connection):
+    server.read(connection)
+    server.over.wait(20)
+
+
+# Size
+
+
+def test_an_answer_of_exactly_the_limit_is_read_and_one_byte_more_is_not(connect):
+    with ScriptedServer(answering(answer(body=b"x" * 100), answer(body=b"x" * 101))) as server:
+        wire = connect(server)
+        assert wire.call(EVENT, limit=100).body == b"x" * 100
+        error = pytest.raises(OutcomeUnknown, wire.call, EVENT, limit=100).value
+    assert "limit of 100 bytes" in str(error)
+    assert error.status == 200
+
+
+def endless(head):
+    def play(server, connection):
+        server.read(connection)
+        connection.sendall(head)
+        while not server.over.is_set():
+            connection.sendall(b" " * 65536)
+
+    return play
+
+
+def test_an_endless_answer_ends_at_64_kib(connect):
+    with ScriptedServer(endless(b"HTTP/1.1 200 OK\r\n\r\n")) as server:
+        error = pytest.raises(OutcomeUnknown, connect(server).call, EVENT).value
+    assert "limit of 65536 bytes" in str(error)
+
+
+def test_an_endless_redirect_is_cut_and_nobody_goes_where_it_points(connect):
+    head = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n"
+    with ScriptedServer(endless(head)) as server:
+        response = connect(server).call(EVENT)
+        assert len(server.requests) == 1
+    assert (response.status, len(response.body)) == (302, 65536)
+
+
+def test_without_a_limit_a_large_answer_is_read_completely(connect):
+    with ScriptedServer(answering(answer(body=b"x" * 300000))) as server:
+        assert len(connect(server).call(SESSION, limit=None).body) == 300000
+
+
+def test_the_words_of_an_error_status_are_cut_at_the_limit_and_the_status_is_kept(connect):
+    with ScriptedServer(answering(answer(503, b"x" * 1000), answer())) as server:
+        wire = connect(server)
+        assert wire.call(EVENT, limit=100)[::2] == (503, b"x" * 100)
+        assert wire.call(EVENT).status == 200
+
+
+# Streaming
+
+
+def test_a_streamed_answer_comes_in_pieces_and_memory_keeps_none(connect):
+    pieces = []
+    with ScriptedServer(answering(answer(body=b"x" * 200000), answer())) as server:
+        wire = connect(server)
+        response = wire.call(SESSION, limit=None, on_chunk=lambda piece: pieces.append(piece))
+        wire.call(EVENT)
+        assert server.connections == 1
+    assert (response.status, response.body) == (200, b"")
+    assert b"".join(pieces) == b"x" * 200000
+    assert max(map(len, pieces)) <= 65536
+
+
+def test_a_stream_stops_when_it_is_told_to_and_its_connection_is_not_used_again(connect):
+    pieces = []
+    with ScriptedServer(answering(answer(body=b"x" * 10**6), answer())) as server:
+        wire = connect(server)
+        wire.call(SESSION, limit=None, on_chunk=lambda piece: pieces.append(piece) or True)
+        assert wire.call(EVENT).status == 200
+        assert server.connections == 2
+    assert len(pieces) == 1
+
+
+def test_a_stream_keeps_the_limit(connect):
+    with ScriptedServer(answering(answer(body=b"x" * 300000))) as server:
+        call = connect(server).call
+        error = pytest.raises(
+            OutcomeUnknown, call, SESSION, limit=200000, on_chunk=[].append
+        ).value
+    assert "limit of 200000" in str(error)
+
+
+def test_a_stream_keeps_the_deadline(connect, clock):
+    with ScriptedServer(dripping(clock, *DRIPS["body"])) as server:
+        call = connect(server).call
+        error = pytest.raises(
+            OutcomeUnknown, call, SESSION, deadline=0.4, on_chunk=[].append
+        ).value
+    assert "deadline of 0.4 s" in str(error)
+
+
+def test_an_error_status_is_not_streamed_but_returned_with_its_words(connect):
+    pieces = []
+    with ScriptedServer(answering(answer(404, b"Session not found\n"))) as server:
+        response = connect(server).call(SESSION, on_chunk=pieces.append)
+    assert (response.status, response.body, pieces) == (404, b"Session not found\n", [])
+
+
+def test_what_the_reader_of_a_stream_raises_is_not_taken_for_the_servers_fault(connect):
+    def reader(_):
+        raise ValueError("mine")
+
+    with ScriptedServer(answering(answer(body=b"x"))) as server:
+        error = pytest.raises(ValueError, connect(server).call, SESSION, on_chunk=reader).value
+    assert str(error) == "mine"
