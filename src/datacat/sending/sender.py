@@ -137,7 +137,10 @@ class Sender(object):
     def _notice_records(self, outbox):
         """Make lanes of sessions that had nothing to send and got a record."""
         stirred = outbox.stirred
-        for _ in range(_count_stirred(outbox)):
+        reported = len(stirred)
+        # An outbox reports a record just before it counts it, while the record is still queued.
+        outbox.take_in()
+        for _ in range(reported):
             entry, captured = stirred[0]
             if entry.waiting > 0 and outbox.has(entry):
                 self._add_lane(outbox, entry, captured)
@@ -159,10 +162,11 @@ class Sender(object):
             self._report_bug()
             self._put_off(lane, FAULT_SECONDS)
         self._lanes.served(lane)
-        if lane.outbox is not own:
+        if lane.outbox is own:
+            if entry.goodbye or entry.server_id != server_id:
+                self._heartbeats.note(entry)
+        elif lane.outbox.stirred:
             self._notice_records(lane.outbox)
-        elif entry.goodbye or entry.server_id != server_id:
-            self._heartbeats.note(entry)
         if lane.is_adopted and entry.is_over:
             self._end_adopted(lane)
 
@@ -193,7 +197,7 @@ class Sender(object):
         """Return how long there is nothing to do."""
         own = self._outboxes[0]
         own.take_in()
-        if _count_stirred(own):
+        if own.stirred:
             return 0.0
         times = [self._lanes.next_due()]
         if times == [None]:
@@ -267,12 +271,3 @@ class Sender(object):
             "a fault in datacat itself; please report it. Sending goes on. %s"
             % traceback.format_exc(),
         )
-
-
-def _count_stirred(outbox):
-    """Return how many sessions an outbox has reported as having something to send again.
-
-    Under its lock: whoever reports a record has counted it before releasing the lock.
-    """
-    with outbox.lock:
-        return len(outbox.stirred)
