@@ -1,4 +1,4 @@
-"""datacat: a client for the datacat REST API.  The public names, and nothing else."""
+"""A client for the datacat REST API.  Only the public names are here."""
 
 from __future__ import absolute_import
 

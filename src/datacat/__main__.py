@@ -1,4 +1,4 @@
-"""`python -m datacat` is the console script `datacat`."""
+"""`python -m datacat`: the same as the command `datacat`."""
 
 import sys
 

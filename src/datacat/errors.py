@@ -1,6 +1,6 @@
-"""Everything the library raises on purpose: one tree, evidence as attributes.
+"""The library's exceptions: one tree, evidence as attributes.
 
-Only classes live here. What leads to which of them is decided in `transport` and `dialects`.
+Belongs here: the classes.  Does not: which of them a failure leads to (see `wire`).
 """
 
 from __future__ import absolute_import, division
@@ -15,17 +15,17 @@ _UNPRINTABLE = re.compile(u"[\\s\u0000-\u001f\u007f-\u009f]+", re.UNICODE)
 
 @six.python_2_unicode_compatible
 class DatacatError(Exception):
-    """The root of all errors of this library.
+    """The base class of this library's exceptions.
 
-    :ivar retriable: whether the same call, made again, may well succeed.
+    :ivar retriable: whether the same call may succeed when it is repeated (bool).
     :ivar message: what happened and what to do, without the evidence below (text).
-    :ivar method: the HTTP method of the call, or None.
-    :ivar path: the URL path of the call, without host and query, or None.
-    :ivar status: the HTTP status that came back (int), or None when none came.
+    :ivar method: the request's HTTP method, or None.
+    :ivar path: the request's path, without host and query, or None.
+    :ivar status: the HTTP status of the answer (int), or None if there was none.
     :ivar words: what the server said (text, at most 500 characters), or None.
-    :ivar retry_after: seconds the server asked to wait (float), or None.
+    :ivar retry_after: how many seconds the server asked to wait (float), or None.
 
-    It never carries the API key. It can be pickled and copied.
+    It never contains the API key.  It can be pickled and copied.
     """
 
     retriable = False
@@ -56,11 +56,11 @@ class DatacatError(Exception):
 
 
 class InvalidSettings(DatacatError, ValueError):
-    """A base_url or an option that cannot work; says which and what is allowed."""
+    """A base_url or option is invalid; the message says which, and what is allowed."""
 
 
 class InvalidRecord(DatacatError, ValueError):
-    """What was given to a log call cannot be recorded; a fault of the calling program."""
+    """A log call got an invalid argument: a bug in the calling program."""
 
 
 class MonitorNotStarted(DatacatError):
@@ -68,38 +68,38 @@ class MonitorNotStarted(DatacatError):
 
 
 class NotDelivered(DatacatError):
-    """What had to be delivered first was not, within the time given. Nothing is lost."""
+    """Records that had to be delivered first were not, within the timeout.  None is lost."""
 
     retriable = True
 
 
 class NotSent(DatacatError):
-    """The request surely took no effect: refused, no such host, never connected."""
+    """The request had no effect: connection refused, unknown host, no connection in time."""
 
     retriable = True
 
 
 class TlsFailure(NotSent):
-    """No trusted connection: certificate, name or handshake. Nothing was sent."""
+    """No trusted connection: wrong certificate or name, failed handshake.  Nothing was sent."""
 
     retriable = False
 
 
 class OutcomeUnknown(DatacatError):
-    """The request may or may not have taken effect: it was sent, no whole answer came."""
+    """The request may have taken effect: it was sent, but no complete answer came."""
 
     retriable = True
 
 
 class Redirected(DatacatError):
-    """The server answered with a redirect. They are never followed."""
+    """The server answered with a redirect.  Redirects are never followed."""
 
 
 class Refusal(DatacatError):
-    """What was asked for is refused, by the server or by something that answers in its place.
+    """The request was refused, by the server or by something between.
 
-    :ivar own_words: whether it was said as a datacat server says it, in one line of plain text.
-        False for HTML and the like, which something else on the way may have written.
+    :ivar own_words: whether the answer is one line of plain text, as a datacat server's (bool).
+        HTML and the like may come from a proxy or a portal.
     """
 
     def __init__(
@@ -117,11 +117,11 @@ class Refusal(DatacatError):
 
 
 class NotAuthorized(Refusal):
-    """The key is missing or wrong, or a proxy wants credentials (401, 403, 407)."""
+    """The key is missing or wrong, or a proxy asks for credentials (401, 403, 407)."""
 
 
 class SessionNotFound(DatacatError):
-    """The server does not know this session (any more)."""
+    """The server does not know this session, or no longer does."""
 
 
 class OperationUnknown(DatacatError):
@@ -129,11 +129,11 @@ class OperationUnknown(DatacatError):
 
 
 class RequestRefused(Refusal):
-    """The server refuses what the request holds (400, 413, 422)."""
+    """The server refuses the content of the request (400, 413, 422)."""
 
 
 class ServerBusy(DatacatError):
-    """The server wants to be asked later (408, 425, 429, 503)."""
+    """The server asks to try again later (408, 425, 429, 503)."""
 
     retriable = True
 
@@ -145,7 +145,7 @@ class ServerFault(DatacatError):
 
 
 class UnexpectedAnswer(DatacatError):
-    """A 2xx that is not what a datacat server answers, as a captive portal gives."""
+    """A 2xx answer that no datacat server gives, such as a captive portal's."""
 
     retriable = True
 

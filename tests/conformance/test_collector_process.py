@@ -128,13 +128,13 @@ def test_it_ends_with_exit_code_0_when_asked_to(tmp_path):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["--db", "sqlite://"], "a database in memory keeps nothing"),
+        (["--db", "sqlite://"], "a database in memory would lose"),
         (["--db", "nonsense://"], "nonsense"),
         (["--db", "/no/such/folder/c.db"], "/no/such/folder"),
-        (["--classic", "--api-key", "k"], "classic servers know no API keys"),
-        (["--api-key", ""], "the API key is empty"),
-        (["--api-key", "key "], "not what a header can carry"),
-        (["--api-key", "k\n"], "not what a header can carry"),
+        (["--classic", "--api-key", "k"], "classic servers have no API keys"),
+        (["--api-key", ""], "cannot be sent in a header"),
+        (["--api-key", "key "], "cannot be sent in a header"),
+        (["--api-key", "k\n"], "cannot be sent in a header"),
         (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_database_keeps_to_one_generation(own_collector):
     process = serve("--port", "0", "--classic", "--db", own_collector.db)
     try:
         assert process.wait(60) == 1
-        assert "give another one with --db" in process.output
+        assert "choose another with --db" in process.output
     finally:
         process.close()
 

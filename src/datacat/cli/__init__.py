@@ -1,7 +1,7 @@
-"""The command line: `datacat COMMAND` and `python -m datacat COMMAND` are one.
+"""The command line: `datacat COMMAND`, or `python -m datacat COMMAND`.
 
-Only the choice between commands lives here. A command is a module with `add_arguments(parser)`
-and `run(arguments)`, which returns the exit code.
+Belongs here: the choice between commands.  Does not: what they do.  A command is a module with
+`add_arguments(parser)` and `run(arguments)`, which returns the exit code.
 """
 
 from __future__ import absolute_import, division
@@ -14,9 +14,10 @@ from datacat.cli import demo
 
 
 def main(argv=None):
-    """Run the command that `argv` (a list of texts, None: sys.argv) names; return its exit code.
+    """Run a command; return its exit code.
 
-    Ends the process with code 2 and the usage where `argv` is wrong, as argparse does.
+    :param argv: the arguments (a list of strings), None for those of the process.
+    :raises SystemExit: with code 2 if they are wrong, as argparse does.
     """
     arguments = _parser().parse_args(argv)
     return arguments.run(arguments)
@@ -30,7 +31,7 @@ def _parser():
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     commands.required = True
     _add(commands, "serve", collector, "run a datacat server on this machine")
-    _add(commands, "demo", demo, "show an outage, a kill and what arrives in spite of them")
+    _add(commands, "demo", demo, "show that records survive an outage and a kill")
     return parser
 
 

@@ -1,7 +1,7 @@
-"""`datacat demo`: an outage, a kill and a hang for real, and what arrives in spite of them.
+"""`datacat demo`: a real outage, kill and hang, and a count of what arrives all the same.
 
-What happens when is here. The processes are in `demo_processes` and `demo_application`; what
-follows from both sides' numbers is in `demo_tally`.
+Belongs here: what happens when.  Does not: the processes (see `demo_processes` and
+`demo_application`), the count (see `demo_tally`).
 """
 
 from __future__ import absolute_import, division, print_function
@@ -39,15 +39,15 @@ def add_arguments(parser):
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="keep the collector's database and say how to look at it",
+        help="keep the collector's database and print how to look at it",
     )
 
 
 def run(arguments):
-    """Do `datacat demo` with parsed arguments; return 0 when all promises held, else 1."""
-    lacking = _lacking()
-    if lacking:
-        return _refuse(lacking)
+    """Run `datacat demo` with parsed arguments; return 0 if every promise held, else 1."""
+    obstacle = _obstacle()
+    if obstacle:
+        return _refuse(obstacle)
     signal.signal(signal.SIGTERM, _end)
     folder = tempfile.mkdtemp(prefix="datacat-demo-")
     try:
@@ -58,7 +58,8 @@ def run(arguments):
         _remove(folder, arguments.keep)
 
 
-def _lacking():
+def _obstacle():
+    """Return why the demo cannot run here, or None."""
     if sys.version_info < _NEEDED_PYTHON:
         return (
             "the demo runs a collector, which needs Python 3.9 or newer; this is %d.%d"
@@ -68,14 +69,15 @@ def _lacking():
         import psutil  # noqa: F401
         import tqdm  # noqa: F401
     except ImportError as missing:
-        return 'the parts of the demo are not installed (%s): pip install "datacat[collector]"' % (
-            missing
+        return (
+            "the demo's requirements are not installed (%s): "
+            'run pip install "datacat[collector]"' % missing
         )
     return None
 
 
-def _refuse(words):
-    sys.stderr.write("datacat demo: %s\n" % words)
+def _refuse(reason):
+    sys.stderr.write("datacat demo: %s\n" % reason)
     return 1
 
 
@@ -96,7 +98,7 @@ def _remove(folder, keep_database):
 
 
 class Demo(object):
-    """One run: a third of the records online, a third in the outage, a third by the successor."""
+    """One run: a third of the records online, a third offline, a third by the successor."""
 
     def __init__(self, folder, records, keep):
         self._folder = folder
@@ -106,7 +108,7 @@ class Demo(object):
         self._processes = []
 
     def run(self):
-        """Tell the story, print the table, return the exit code."""
+        """Run the demo and print its table; return the exit code."""
         try:
             return self._run()
         finally:
@@ -115,28 +117,28 @@ class Demo(object):
 
     def _run(self):
         collector = self._start_collector()
-        self._say("a collector is up; look at %s/api/data/sessions" % collector.url)
+        self._say("a collector is running; see %s/api/data/sessions" % collector.url)
         application = self._start(
             Application(
                 self._folder, _KILLED_LATER, collector.url, 100 * self._third, self._third // 2
             )
         )
-        self._say("an application logs what it sees of this machine, and hangs once in between")
+        self._say("an application logs facts about this machine, and hangs once")
         application.wait_until_accepted(self._third)
         application.wait_for(
             lambda: demo_tally.seen(_sessions(collector.url)).recoveries,
             _STALL_PATIENCE,
-            "the server knew of its hang and its recovery",
+            "the server had its hang and its recovery",
         )
         collector.stop()
-        self._say("the collector is stopped, the application goes on logging")
+        self._say("the collector is stopped; the application keeps logging")
         application.wait_until_accepted(2 * self._third)
         application.kill()
-        self._say("the application is killed (SIGKILL), a successor goes on logging offline")
+        self._say("the application is killed (SIGKILL); a successor logs offline")
         successor = self._start(Application(self._folder, _SUCCESSOR, collector.url, self._third))
         successor.wait_until_accepted(self._third)
         collector = self._start_collector(collector.port)
-        self._say("the collector is back, the successor delivers its own and what was left")
+        self._say("the collector is back; the successor delivers both backlogs")
         accepted = {_KILLED_LATER: application.accepted(), _SUCCESSOR: successor.accepted()}
         self._drain(collector, accepted)
         successor.finish()
@@ -153,7 +155,7 @@ class Demo(object):
         return process
 
     def _drain(self, collector, accepted):
-        """Show how the backlog goes down, until all is there or nothing has come for a while."""
+        """Show the backlog shrink until all has arrived, or nothing has for a while."""
         from tqdm import tqdm
 
         total = _total(accepted, _sessions(collector.url))
@@ -194,7 +196,7 @@ class Demo(object):
                 % (collector.port, collector.database)
             )
         else:
-            print("The sessions went with the demo (--keep keeps them); they were at")
+            print("The sessions are deleted (--keep keeps them); they were at")
         for session in sessions:
             print("  %s/api/sessions/%s" % (collector.url, session["id"]))
 
@@ -204,7 +206,7 @@ class Demo(object):
 
 
 def _sessions(url):
-    """Return all that the server holds, past every setting of whoever runs the demo."""
+    """Return all sessions of the server, whatever the user's environment says."""
     with DatacatClient(url, trust_env=False, disabled=False) as client:
         return client.get_all_sessions()
 

@@ -1,7 +1,7 @@
-"""The demo's application: a process of its own that logs what it sees of this machine.
+"""The demo's application: a process that logs facts about this machine.
 
-`python -m datacat.cli.demo_application`, started by `datacat.cli.demo` and killed by it. What it
-says of itself is one file: a line for each log call that has returned.
+Belongs here: `python -m datacat.cli.demo_application`, which the demo starts and kills, and which
+writes a line to a file for each log call that has returned.  Does not: counting what arrives.
 """
 
 from __future__ import absolute_import, division
@@ -19,7 +19,7 @@ from datacat.cli import demo_tally
 
 PRODUCT = "datacat-demo"
 
-# A hang has to be seen within seconds here; an application would wait a minute.
+# An application would wait a minute before it calls this a hang.
 HANG_TIMEOUT = 1.0
 HANG_CHECK_INTERVAL = 0.2
 HANG_SECONDS = 2.0
@@ -47,7 +47,7 @@ class Application(object):
         """Log one observation and, when the call has returned, write that down."""
         number = next(self._numbers)
         self._log[kind](number, name, values)
-        # No buffer of this process may hold what a kill would take away.
+        # Unbuffered: a kill loses what is in a buffer.
         os.write(self._accepted, demo_tally.accepted_line(number))
 
     def _log_event(self, number, name, values):
@@ -61,7 +61,7 @@ class Application(object):
 
 
 def observations():
-    """Yield (kind, name, values) of this machine, without end: what is true at that moment."""
+    """Yield (kind, name, values) of this machine, without end."""
     processes = itertools.chain.from_iterable(
         psutil.process_iter(_PROCESS_FACTS) for _ in itertools.count()
     )
@@ -101,7 +101,7 @@ def _measures():
 
 
 def main(argv=None):
-    """Log `--records` observations, then wait until standard input ends and end the session."""
+    """Log `--records` observations, wait for the end of standard input, end the session."""
     arguments = _parser().parse_args(argv)
     accepted = os.open(arguments.accepted, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     session = create_session(
@@ -113,7 +113,7 @@ def main(argv=None):
         application.log(*observation)
         session.heartbeat()
         if done == arguments.hang_after:
-            # The real thing: the thread that should give heartbeats is stuck.
+            # A real hang: the thread that calls `heartbeat` is stuck.
             time.sleep(HANG_SECONDS)
     session.stop_heartbeat_monitor()
     sys.stdin.read()

@@ -1,6 +1,6 @@
-"""The demo's processes: a collector and applications, started, watched and ended.
+"""The demo's processes: a collector and applications.
 
-What they are for, and when each is started and killed, is decided in `demo`.
+Belongs here: starting, watching and ending a process.  Does not: when to do it (see `demo`).
 """
 
 from __future__ import absolute_import, division
@@ -24,7 +24,7 @@ _EXIT_PATIENCE = 15.0
 
 
 class DemoFailed(Exception):
-    """A process of the demo did not do its part; says which, and what it printed."""
+    """A process of the demo failed; the message says which, and what it printed."""
 
 
 class Process(object):
@@ -48,7 +48,12 @@ class Process(object):
             return output.read()
 
     def wait_for(self, condition, seconds, what):
-        """Return the first true value of `condition()`; DemoFailed when `seconds` pass before."""
+        """Wait until `condition()` is true; return its value.
+
+        :param seconds: how long to wait.
+        :param what: what is waited for, for the error.
+        :raises DemoFailed: if the time is up, or the process has ended.
+        """
         until = monotonic() + seconds
         while monotonic() < until:
             value = condition()
@@ -60,18 +65,18 @@ class Process(object):
         raise self._failed("took over %d s until %s" % (seconds, what))
 
     def kill(self):
-        """End it without giving it a chance: SIGKILL, on Windows TerminateProcess."""
+        """End it at once: SIGKILL, on Windows TerminateProcess."""
         self._process.kill()
         self._process.wait()
 
     def stop(self):
-        """Ask it to end; kill it when it does not."""
+        """Ask it to end; kill it if it does not."""
         self._process.terminate()
         if not self._ended():
             self.kill()
 
     def finish(self):
-        """Close its standard input, by which applications know that it is time to end."""
+        """Close its standard input, which makes an application end; wait until it has."""
         self._process.stdin.close()
         if not self._ended():
             raise self._failed("did not end within %d s" % _EXIT_PATIENCE)
@@ -79,7 +84,7 @@ class Process(object):
             raise self._failed("ended with code %d" % self._process.returncode)
 
     def close(self):
-        """Leave nothing of it behind, in whatever state it is."""
+        """Kill it if it still runs, and release its resources."""
         if self._process.poll() is None:
             self.kill()
         self._process.stdin.close()
@@ -90,12 +95,15 @@ class Process(object):
             time.sleep(_POLL)
         return self._process.poll() is not None
 
-    def _failed(self, words):
-        return DemoFailed("the %s %s; it printed:\n%s" % (self._name, words, self.output))
+    def _failed(self, what):
+        return DemoFailed("the %s %s; it printed:\n%s" % (self._name, what, self.output))
 
 
 class Collector(Process):
-    """`datacat serve` on 127.0.0.1, on `port` (0: a free one), with its database in the folder."""
+    """`datacat serve` on 127.0.0.1, with its database in the demo's folder.
+
+    :ivar port: its port; if 0 was asked for, known after `wait_until_listening`.
+    """
 
     def __init__(self, folder, port=0):
         self.database = os.path.join(folder, "collector.db")
@@ -109,7 +117,7 @@ class Collector(Process):
         return "http://127.0.0.1:%d" % self.port
 
     def wait_until_listening(self):
-        """Wait until it accepts connections; the port is known from then on."""
+        """Wait until it accepts connections."""
         listening = self.wait_for(
             lambda: _LISTENING.search(self.output), _START_PATIENCE, "it listened"
         )
@@ -117,7 +125,7 @@ class Collector(Process):
 
 
 class Application(Process):
-    """`demo_application` under a name of its own; all of them share one folder of outboxes."""
+    """A `demo_application` with a name of its own; all share one folder of outboxes."""
 
     def __init__(self, folder, name, url, records, hang_after=0):
         self._accepted = os.path.join(folder, name + ".accepted")
@@ -142,7 +150,7 @@ class Application(Process):
         )
 
     def accepted(self):
-        """Return the numbers of the records whose calls have returned, as it wrote them down."""
+        """Return the numbers of the records whose log calls have returned (a set)."""
         try:
             with open(self._accepted, "rb") as lines:
                 return demo_tally.accepted_numbers(lines.read())
@@ -150,7 +158,7 @@ class Application(Process):
             return set()
 
     def wait_until_accepted(self, records):
-        """Wait until so many calls have returned."""
+        """Wait until this many log calls have returned."""
         self.wait_for(
             lambda: len(self.accepted()) >= records,
             _LOG_PATIENCE,
@@ -159,7 +167,7 @@ class Application(Process):
 
 
 def _environment():
-    """Return the environment without the settings of whoever runs the demo."""
+    """Return the environment without the user's settings for datacat."""
     return dict(
         (name, value) for name, value in os.environ.items() if not name.startswith("DATACAT_")
     )

@@ -1,7 +1,9 @@
-"""What the demo concludes from what applications wrote down and what the server holds. Pure.
+"""Counting the demo's records: what was accepted against what the server has.
 
-A record of the demo carries its application's name and a number; an application gives each number
-once: to an event, a metric or a state.
+Belongs here: pure functions.  Does not: processes, requests.
+
+Each record carries its application's name and a number, which is unique among the application's
+events, metrics and states.
 """
 
 from __future__ import absolute_import, division
@@ -29,23 +31,22 @@ def tag(application, number):
 
 
 def accepted_line(number):
-    """Return the line (bytes) that says: the call with this record has returned."""
+    """Return the line (bytes) that says that the log call of this record has returned."""
     return ("%d\n" % number).encode("ascii")
 
 
 def accepted_numbers(lines):
-    """Return the set of numbers that `accepted_line` made into lines, joined (bytes).
+    """Return the set of numbers in a file of `accepted_line`s (bytes).
 
-    A last line that a kill has cut counts as not written.
+    A last line that a kill has cut off does not count.
     """
     return set(int(line) for line in lines.split(b"\n")[:-1])
 
 
 def delivered_numbers(sessions):
-    """Return {application: {kind: [numbers in order of arrival]}} of a v1 server's sessions.
+    """Return {application: {kind: [numbers in order of arrival]}}; other records are left out.
 
-    `sessions` is a list as GET /api/data/sessions gives it. What carries no mark of the demo is
-    left out.
+    :param sessions: the answer to GET /api/data/sessions (a list).
     """
     delivered = collections.defaultdict(lambda: collections.defaultdict(list))
     for session in sessions:
@@ -72,11 +73,14 @@ def _mark_in(tags):
 
 
 def count(accepted, delivered, killed=False):
-    """Return the Count of one application: accepted numbers, and delivered ones by kind.
+    """Return the Count of one application.
 
-    Order is compared within a kind: a server keeps events, metrics and states apart. Of an
-    application that was `killed`, the record after the last one written down may have arrived:
-    the kill can strike between the return of the call and the line that says so.
+    Order is compared within each kind, because a server keeps the kinds apart.
+
+    :param accepted: the numbers of accepted records (a set).
+    :param delivered: {kind: [numbers in order of arrival]}.
+    :param killed: whether the application was killed.  Then one record more may have arrived: the
+        kill can strike after its log call has returned and before the line that says so.
     """
     tolerated = set([max(accepted) + 1]) if killed and accepted else set()
     arrived = [number for numbers in delivered.values() for number in numbers]
@@ -92,7 +96,7 @@ def count(accepted, delivered, killed=False):
 
 
 def _overtaken(numbers):
-    """Return how many distinct numbers came after a greater one."""
+    """Return how many distinct numbers arrived after a greater one."""
     overtaken, seen, greatest = 0, set(), None
     for number in numbers:
         if number in seen:
@@ -110,7 +114,7 @@ def together(counts):
 
 
 def seen(sessions):
-    """Return what the server's sessions say of crashes (sessions), hangs and recoveries."""
+    """Return the Seen: crashed sessions, and events of hangs and recoveries."""
     names = collections.Counter(
         event["name"] for session in sessions for event in session.get("events") or ()
     )
@@ -122,7 +126,7 @@ def seen(sessions):
 
 
 def held(total, saw):
-    """Return whether the promises held: nothing wrong in `total`, and what was done was seen."""
+    """Return whether every promise held, and every fault was seen."""
     return (
         total.accepted == total.delivered > 0
         and total.lost == total.twice == total.out_of_order == total.unaccepted == 0
@@ -145,5 +149,5 @@ def table(rows, saw):
     lines.insert(1, "-" * len(lines[0]))
     return lines + [
         "",
-        "crashes seen %d, hangs seen %d, recoveries seen %d (one of each was made)" % saw,
+        "crashes seen %d, hangs seen %d, recoveries seen %d (one of each was caused)" % saw,
     ]

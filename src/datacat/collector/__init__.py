@@ -1,7 +1,7 @@
 """A real datacat server in Python, for development, demonstrations and tests.
 
-This file holds what `datacat serve` needs before the extra is known to be there, and nothing that
-imports it; it runs on every Python. Nothing in this package imports anything of the client.
+Belongs here: a server, without the client.  Does not: in this file, imports of what the extra
+`collector` installs; `datacat serve` needs the file on every Python, with or without the extra.
 """
 
 import sys
@@ -10,12 +10,15 @@ NEEDED_PYTHON = (3, 9)
 
 
 def serve(host="127.0.0.1", port=9090, db=None, api_key=None, classic=False):
-    """Serve until SIGTERM or SIGINT, then return; call it from the main thread.
+    """Serve until SIGTERM or SIGINT, then return.  Call it from the main thread.
 
-    `host` and `port` say where to listen (0: a free port); `db` is a file or an SQLAlchemy URL
-    (None: the user's state folder); `api_key` is what v1 demands as `Authorization: Bearer`;
-    `classic` speaks the older generation. Raises OSError when it cannot listen or open the file,
-    ValueError for settings that make no sense.
+    :param host: the address to listen on (string).
+    :param port: the port to listen on (int), 0 for a free one.
+    :param db: a file or an SQLAlchemy URL (string), None for a file in the user's state folder.
+    :param api_key: the key that clients must send (string, v1 only), or None.
+    :param classic: whether to speak the older generation of the API.
+    :raises OSError: if it cannot listen, or cannot open the database.
+    :raises ValueError: for invalid settings.
     """
     from datacat.collector.server import serve as serve_until_stopped
 
@@ -27,7 +30,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="the address to listen on " "(default: %(default)s, this machine only)",
+        help="the address to listen on (default: %(default)s, this machine only)",
     )
     parser.add_argument(
         "--port",
@@ -43,7 +46,7 @@ def add_arguments(parser):
         "folder)",
     )
     parser.add_argument(
-        "--api-key", metavar="KEY", help="demand 'Authorization: Bearer KEY' (v1 only)"
+        "--api-key", metavar="KEY", help="require 'Authorization: Bearer KEY' (v1 only)"
     )
     parser.add_argument(
         "--classic", action="store_true", help="speak the older generation of the API"
@@ -51,7 +54,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Do `datacat serve` with parsed arguments; return the process's exit code."""
+    """Run `datacat serve` with parsed arguments; return the exit code."""
     if sys.version_info < NEEDED_PYTHON:
         return _refused(
             "the collector needs Python 3.9 or newer; this is %d.%d" % sys.version_info[:2]
@@ -60,8 +63,8 @@ def run(arguments):
         import datacat.collector.server  # noqa: F401
     except ImportError as missing:
         return _refused(
-            "the collector's parts are not installed (%s): "
-            "pip install 'datacat[collector]'" % missing
+            "the collector's requirements are not installed (%s): "
+            "run pip install 'datacat[collector]'" % missing
         )
     try:
         serve(arguments.host, arguments.port, arguments.db, arguments.api_key, arguments.classic)
@@ -70,6 +73,6 @@ def run(arguments):
     return 0
 
 
-def _refused(words):
-    sys.stderr.write("datacat serve: %s\n" % words)
+def _refused(reason):
+    sys.stderr.write("datacat serve: %s\n" % reason)
     return 1

@@ -1,7 +1,9 @@
-"""The collector's Flask application: paths, methods, status codes, and nothing of the rules.
+"""The collector's Flask application.
 
-Every path is bound without a method, because the servers answer whatever method in their own
-words; all errors are one line of plain text.
+Belongs here: paths, methods, status codes.  Does not: what an operation does (see `generations`).
+
+No path is bound to a method, because the real servers answer a wrong method in their own words.
+Every error is one line of plain text.
 """
 
 import gzip
@@ -17,7 +19,7 @@ from werkzeug.routing import Rule
 from datacat.collector.generations import Refused
 from datacat.collector.store import UnknownSession
 
-# A record is 1 MiB at most; what is larger than this, packed or not, is no telemetry.
+# Compressed or not.  Records have 1 MiB at most; this leaves room for other clients.
 LARGEST_BODY = 64 * 1024 * 1024
 
 _JSON = "application/json"
@@ -27,9 +29,11 @@ _LARGEST_WHOLE = 1024 * 1024
 
 
 def create_app(generation, api_key=None):
-    """A WSGI application that answers as `generation` (a Classic or a V1) does.
+    """Return a WSGI application that answers as a generation of servers does.
 
-    `api_key`: what every path but /health demands as `Authorization: Bearer`; None: nothing.
+    :param generation: a Classic or a V1.
+    :param api_key: the key that every path but /health requires as `Authorization: Bearer`
+        (string), or None.
     """
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
@@ -87,7 +91,7 @@ def _listing(generation):
 
 
 def _words(words, status):
-    # werkzeug alone would shout the phrase: NOT FOUND.
+    # werkzeug would write the phrase in capitals: NOT FOUND.
     line = f"{status} {http.HTTPStatus(status).phrase}"
     return Response(
         words + "\n",
@@ -98,9 +102,10 @@ def _words(words, status):
 
 
 def _streamed(parts):
-    """Answer with `parts`; what goes wrong before the first of them is raised here.
+    """Return a response made of `parts`; raises what goes wrong before the first of them.
 
-    waitress closes the connection after an answer of unknown length, so only a large one is that.
+    waitress closes the connection after a response of unknown length, so only a large one is
+    streamed.
     """
     chunks = _chunks(next(parts), parts)
     held, size = [], 0
@@ -130,7 +135,7 @@ def _continued(held, chunks):
 
 
 def _body(generation):
-    """The request's body, unpacked; None when it is damaged inside."""
+    """Return the request's body, decompressed, or None if it is damaged."""
     body = request.get_data(cache=False)
     if not generation.takes_gzip or request.headers.get("Content-Encoding") != "gzip":
         return body

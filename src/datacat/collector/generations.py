@@ -1,6 +1,7 @@
-"""The two generations of the API: what each operation demands, does, keeps and answers.
+"""The two generations of the API: what each operation requires, stores and answers.
 
-Bytes in, text out, over a store and a clock; nothing of HTTP but the words of a refusal.
+Belongs here: bytes in, text out, over a store and a clock.  Does not: HTTP, except for the words
+of a refusal.
 """
 
 import uuid
@@ -20,7 +21,7 @@ _OPENING = {
     "hostname": shapes.TEXT,
 }
 _STATE_V1 = {"timestamp": shapes.TIMESTAMP, "state": shapes.MAPPING}
-# In the order in which they are answered; those after the first seven only when not empty.
+# In the order of the answer, which leaves out empty fields after the first seven.
 _EVENT_V1 = {
     "timestamp": shapes.TIMESTAMP,
     "name": shapes.TEXT,
@@ -53,11 +54,11 @@ _HUNG = {"application_appears_hung": True, "application_recovered": False}
 
 
 class Refused(Exception):
-    """The request is refused with 400 and these words."""
+    """The request is invalid: answered with 400 and these words."""
 
 
 class Classic(object):
-    """The older generation: no health, no heartbeats, the time of arrival on everything."""
+    """The older generation: no health check, no heartbeats, times of arrival."""
 
     name = "classic"
     health = None
@@ -71,7 +72,7 @@ class Classic(object):
         self._clock = clock
 
     def create(self, body):
-        """Open a session and return its id; what the body says is ignored."""
+        """Create a session and return its id; the body is ignored."""
         session_id = str(uuid.uuid4())
         now = self._now()
         with self._store.writing() as writer:
@@ -79,21 +80,25 @@ class Classic(object):
         return session_id
 
     def operate(self, operation, session_id, body):
-        """Do one of `operations`; body is None when it could not be unpacked.
+        """Perform one of `operations`.
 
-        Raises Refused, or UnknownSession (what is wrong with the body is said first).
+        :param operation: its name (string).
+        :param session_id: the session's id (string).
+        :param body: the request's body (bytes), None if it could not be decompressed.
+        :raises Refused: if the body is invalid.
+        :raises UnknownSession: if the body is valid, but there is no such session.
         """
         getattr(self, f"_{operation}")(session_id, body)
 
     def read(self, session_id):
-        """Yield the session's text; raises UnknownSession before anything is yielded."""
+        """Yield the session's JSON in pieces; raises UnknownSession before the first."""
         with self._store.reading() as reader:
             row = reader.find(session_id)
             yield from self._session(reader, row)
             yield "\n"
 
     def read_all(self):
-        """Yield the text of the list of all sessions."""
+        """Yield the JSON of the list of all sessions in pieces."""
         with self._store.reading() as reader:
             separator = "["
             for row in reader.sessions():
@@ -188,9 +193,11 @@ class V1(Classic):
     null_deletes = True
 
     def create(self, body):
-        """Open a session and return its id; raises Refused without a product and a version.
+        """Create a session and return its id.
 
-        A machine that opens a session has come back: its suspended ones are crashed.
+        A machine that creates a session has come back: its suspended sessions become crashed.
+
+        :raises Refused: without a product and a version.
         """
         try:
             fields, _ = shapes.fill(_OPENING, go_json.read(body or b"", trailing=True))
@@ -308,7 +315,7 @@ class V1(Classic):
 
 
 def merged(state, update, null_deletes):
-    """`state` with `update` merged in, key by key; both may be changed."""
+    """Merge `update` into `state`, key by key, and return it; may change both."""
     for key, value in update.items():
         if value is None and null_deletes:
             state.pop(key, None)
@@ -366,7 +373,7 @@ def _crash_event(at, category, data):
 
 
 def _head(fields):
-    """The beginning of a session's text: what is None is left out."""
+    """Return the beginning of a session's JSON, without the fields that are None."""
     return _object([field for field in fields if field[1] is not None])[:-1]
 
 

@@ -1,7 +1,9 @@
-"""JSON as Go's encoding/json reads and writes it, which is what datacat servers answer with.
+"""JSON as Go's encoding/json reads and writes it, like the real servers.
 
-Values in, text out and back; what the fields mean is not known here. Numbers are float64, keys
-are sorted, invalid text becomes U+FFFD, and `<`, `>` and `&` are escaped.
+Belongs here: values to text and back.  Does not: what the fields mean.
+
+Numbers are float64, keys are sorted, invalid text becomes U+FFFD, and `<`, `>` and `&` are
+escaped.
 """
 
 import codecs
@@ -11,7 +13,7 @@ import re
 from decimal import Decimal
 from json.encoder import encode_basestring
 
-# Go stops at 10,000 levels; Python's own stack ends far sooner, and the client sends 64 at most.
+# Go allows 10,000 levels; Python's stack does not, and the client sends 64 at most.
 DEEPEST = 300
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -25,19 +27,24 @@ class NotJson(ValueError):
 
 
 class WholeNumber(float):
-    """A number written without fraction or exponent; `literal` is how it was written."""
+    """A number written without fraction or exponent; `literal` is its text."""
 
     literal = ""
 
 
 class RepeatedKeys(dict):
-    """An object in which a key comes twice; `pairs` has all of them in order."""
+    """An object with repeated keys; `pairs` has all (key, value) pairs in order."""
 
     pairs = ()
 
 
 def read(body, trailing=False):
-    """Parse `body` (bytes); raise NotJson. `trailing`: what follows the first value is ignored."""
+    """Return the value that a JSON text holds.
+
+    :param body: the text (bytes).
+    :param trailing: whether to ignore what follows the first value.
+    :raises NotJson: if Go's decoder would refuse it.
+    """
     text = body.decode("utf-8", "datacat_each_byte")
     start = len(text) - len(text.lstrip(" \t\r\n"))
     try:
@@ -52,19 +59,19 @@ def read(body, trailing=False):
 
 
 def write(value):
-    """The text of a value, maps sorted by key; raise NotJson when it is nested too deeply."""
+    """Return a value as JSON text, keys sorted; raises NotJson if it is nested too deeply."""
     parts = []
     _write(value, parts, 0)
     return "".join(parts)
 
 
 def write_fields(fields):
-    """The text of an object whose fields keep the order of `fields`, (name, value) pairs."""
+    """Return (name, value) pairs as the JSON text of an object, in their order."""
     return "{" + ",".join(f'"{name}":{write(value)}' for name, value in fields) + "}"
 
 
 def write_number(value):
-    """A float64 as Go prints it: plain digits from 1e-6 up to 1e21, an exponent beyond."""
+    """Return a float64 as Go prints it: plain digits from 1e-6 up to 1e21, else an exponent."""
     size = abs(value)
     if size < _EXACT_WHOLE_NUMBERS and value.is_integer():
         sign = "-" if math.copysign(1.0, value) < 0 else ""
@@ -77,7 +84,7 @@ def write_number(value):
 
 
 def write_string(text):
-    """A string in quotes, with Go's escapes for HTML and for JavaScript's line ends."""
+    """Return a string in quotes, with Go's escapes for HTML and JavaScript's line ends."""
     return _ESCAPED_BY_GO.sub(_escape, encode_basestring(text))
 
 

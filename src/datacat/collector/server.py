@@ -1,6 +1,7 @@
-"""The collector as a process: settings checked, a socket, waitress's threads, signals.
+"""The collector as a process.
 
-What is answered and kept is not known here.
+Belongs here: checking the settings, the socket, waitress's threads, signals.  Does not: what is
+answered and stored.
 """
 
 import logging
@@ -15,14 +16,14 @@ from datacat.collector.generations import V1, Classic
 from datacat.collector.store import Store
 
 _THREADS = 8
-# Clients keep a connection open for each process; waitress would stop accepting at 100.
+# Each client process keeps a connection open; waitress allows 100 unless told otherwise.
 _CONNECTIONS = 1000
 _BACKLOG = 1024
 _ASKED_TO_STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(host, port, db, api_key, classic):
-    """Answer until SIGTERM or SIGINT; see `datacat.collector.serve`."""
+    """Serve until SIGTERM or SIGINT; see `datacat.collector.serve`."""
     _check(api_key, classic)
     generation = Classic if classic else V1
     listener = _listen(host, port)
@@ -36,7 +37,7 @@ def serve(host, port, db, api_key, classic):
 
 
 def _answer(app, listener, host, generation):
-    # More requests than threads is what a queue is for, not news.
+    # waitress warns whenever a request waits for a thread, which is normal.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     server = waitress.create_server(
         app,
@@ -59,8 +60,8 @@ def _answer(app, listener, host, generation):
         )
         server.run()
     except SystemExit:
-        pass  # the signal came before run() could take it
-    # The threads finish and answer what they are at; what they have not begun is not stored.
+        pass  # the signal came before run() was ready to handle it
+    # Threads finish the requests that they have begun; no other is stored.
     server.task_dispatcher.shutdown()
     server.close()
 
@@ -83,11 +84,14 @@ def _check(api_key, classic):
     if api_key is None:
         return
     if classic:
-        raise ValueError("classic servers know no API keys: leave out --classic or --api-key")
+        raise ValueError("classic servers have no API keys: leave out --classic or --api-key")
     try:
         api_key.encode("latin-1")
         fits = api_key == api_key.strip() != "" and api_key.isprintable()
     except UnicodeEncodeError:
         fits = False
     if not fits:
-        raise ValueError("the API key is empty or not what a header can carry")
+        raise ValueError(
+            "the API key cannot be sent in a header: use printable Latin-1 characters, at least "
+            "one, without spaces around them"
+        )

@@ -1,7 +1,10 @@
-"""Requests read into named fields as Go reads JSON into a struct: no I/O, no meaning.
+"""Requests read into named fields as Go reads JSON into a struct.
 
-Keys match whatever their case, null leaves a field as it was, a wrong type is noted and the other
-fields are read all the same.
+Belongs here: the types of fields, and values that do not fit them.  Does not: I/O, what the
+fields mean.
+
+Keys match in any case, null leaves a field as it was, and a wrong type does not keep the other
+fields from being read.
 """
 
 from datacat.collector import timestamps
@@ -9,11 +12,16 @@ from datacat.collector.go_json import WholeNumber
 
 
 class WrongType(ValueError):
-    """The value is of another type than its field."""
+    """The value does not have its field's type."""
 
 
 def fill(shape, value):
-    """Read `value` into `shape`, {name: (reader, zero)}; return the fields and whether all fit."""
+    """Read a value into named fields.
+
+    :param value: what `go_json.read` returns.
+    :param shape: {name: (reader, zero value)}; see the end of this module.
+    :returns: (the fields, a dict with every name of `shape`; whether the value fits).
+    """
     fields = {name: zero for name, (_, zero) in shape.items()}
     if value is None:
         return fields, True
@@ -34,7 +42,7 @@ def fill(shape, value):
 def _field(shape, key):
     if key in shape:
         return key
-    # The length is compared because Go folds single letters only: ß is not ss.
+    # Go folds letters one by one: ß is not ss.
     folded = key.casefold()
     return folded if folded in shape and len(folded) == len(key) else None
 

@@ -1,10 +1,11 @@
-"""What the collector keeps, in tables: all of its SQL, and nothing of what the API says.
+"""The collector's database.
 
-A session is one row, and each event, metric and state of its history is one row of `records`,
-holding the text that is answered later: writing costs the same however large the session is.
-Writers take turns for the one connection that writes (two that write or checkpoint one WAL at
-the same time can damage it, as sqlite had it before 3.51.3); readers have connections of their
-own, each with a snapshot. One process may use an sqlite file at a time.
+Belongs here: all of its SQL.  Does not: what the API means.
+
+A session is one row.  Each event, metric and state of its history is one row of `records`, with
+the text to answer, so that a write costs the same however large the session is.  Writers share
+one connection (before sqlite 3.51.3, two that write or checkpoint at once can corrupt the WAL);
+readers have their own, each with a snapshot.  Only one process at a time may use an sqlite file.
 """
 
 import contextlib
@@ -17,11 +18,11 @@ from sqlalchemy.dialects import mysql
 EVENT, METRIC, STATE = "event", "metric", "state"
 LAYOUT = "1"
 
-# Rows fetched at a time while a session is answered: its size must not become memory.
+# How many rows to fetch at a time, so that a large session does not take much memory.
 _PAGE = 500
 _READERS = 8
-# WAL with FULL: a commit returns when the system says that the log is on the disk, so that what
-# was answered with 200 survives a power cut too. NORMAL would leave that to the next checkpoint.
+# FULL syncs the log at each commit, so that what was answered with 200 survives a power cut.
+# NORMAL would sync at the next checkpoint only.
 _WRITER_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000")
 _READER_PRAGMAS = ("query_only=ON", "busy_timeout=30000")
 
@@ -88,11 +89,12 @@ class UnknownSession(LookupError):
 
 
 class Store(object):
-    """The database of one collector; safe to use from many threads.
+    """The database of one collector.  Thread-safe.
 
-    `db` is a file, an SQLAlchemy URL, or None for a file in the user's state folder.
-    `generation` is what the records in it are written for: a database keeps to one.
-    Raises OSError when the database cannot be used, ValueError when it is not this generation's.
+    :param db: a file or an SQLAlchemy URL (string), None for a file in the user's state folder.
+    :param generation: "v1" or "classic"; a database belongs to one of them for good.
+    :raises OSError: if the database cannot be used.
+    :raises ValueError: if it belongs to the other generation, or `db` is invalid.
     """
 
     def __init__(self, db, generation):
@@ -113,7 +115,7 @@ class Store(object):
             raise
 
     def _prepare(self, facts):
-        """Make what is missing and note what the database holds, or refuse what it holds."""
+        """Create the tables and note what they are for, or check what an older run noted."""
         with self._writer.begin() as connection:
             _TABLES.create_all(connection)
             held = {row.name: row.value for row in connection.execute(sa.select(_about))}
@@ -124,30 +126,30 @@ class Store(object):
                 )
             elif held != facts:
                 raise ValueError(
-                    f"the database {self.name} holds {held}, not {facts}: "
-                    "give another one with --db"
+                    f"the database {self.name} was made for {held}, not {facts}: "
+                    "choose another with --db"
                 )
 
     @contextlib.contextmanager
     def writing(self):
-        """A Writer in a transaction of its own: committed and durable when the block is left."""
+        """Yield a Writer in a transaction that is committed, and durable, after the block."""
         with self._writer.begin() as connection:
             yield Writer(connection)
 
     @contextlib.contextmanager
     def reading(self):
-        """A Reader that sees one moment of the database."""
+        """Yield a Reader with a snapshot of the database."""
         with self._reader.connect() as connection:
             yield Reader(connection)
 
     def close(self):
-        """Give back the connections; the store cannot be used afterwards."""
+        """Close all connections; the store cannot be used afterwards."""
         self._reader.dispose()
         self._writer.dispose()
 
 
 class Writer(object):
-    """The verbs of one writing transaction."""
+    """What one writing transaction can do."""
 
     def __init__(self, connection):
         self._connection = connection
@@ -157,23 +159,30 @@ class Writer(object):
         self._connection.execute(_OPEN, columns)
 
     def find(self, session_id):
-        """The session's row; raises UnknownSession."""
+        """Return the session's row; raises UnknownSession."""
         return _found(self._connection.execute(_FIND, {"session_id": session_id}).first())
 
     def number(self, session_id):
-        """The session's number in the tables; raises UnknownSession."""
+        """Return the session's number in the tables; raises UnknownSession."""
         return _found(self._connection.execute(_NUMBER, {"session_id": session_id}).first())[0]
 
     def add(self, session, kind, body):
-        """Append a record's text to the session with that number."""
+        """Append a record to the session with this number.
+
+        :param kind: EVENT, METRIC or STATE.
+        :param body: the record's JSON (string).
+        """
         self._connection.execute(_ADD, {"session": session, "kind": kind, "body": body})
 
     def change(self, session, **columns):
-        """Set columns of the session with that number."""
+        """Set columns of the session with this number."""
         self._connection.execute(_CHANGE, dict(columns, session=session))
 
     def suspended(self, machine_id, before):
-        """Numbers of this machine's living sessions whose heartbeats stopped before that time."""
+        """Return the numbers of a machine's live sessions whose heartbeats have stopped.
+
+        :param before: nanoseconds since the epoch; the last heartbeat was earlier.
+        """
         return (
             self._connection.execute(_SUSPENDED, {"machine_id": machine_id, "before": before})
             .scalars()
@@ -182,21 +191,21 @@ class Writer(object):
 
 
 class Reader(object):
-    """The verbs of one reading transaction."""
+    """What one reading transaction can do."""
 
     def __init__(self, connection):
         self._connection = connection
 
     def find(self, session_id):
-        """The session's row; raises UnknownSession."""
+        """Return the session's row; raises UnknownSession."""
         return _found(self._connection.execute(_FIND, {"session_id": session_id}).first())
 
     def sessions(self):
-        """All sessions' rows, in the order of their creation."""
+        """Return the rows of all sessions, in the order of their creation."""
         return self._connection.execute(_ALL).all()
 
     def bodies(self, session, kind):
-        """The texts of one kind of records in the order of their arrival, a page at a time."""
+        """Return an iterator over the bodies of a session's records of one kind, in order."""
         return self._connection.execute(
             _BODIES, {"session": session, "kind": kind}, execution_options={"yield_per": _PAGE}
         ).scalars()
@@ -221,14 +230,14 @@ def _url(db, generation):
         raise ValueError(f"not an SQLAlchemy URL: {problem}") from None
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ValueError(
-            "the collector keeps what it answers with 200; "
-            "a database in memory keeps nothing: give a file"
+            "a database in memory would lose what the collector has answered with 200: "
+            "name a file"
         )
     return url
 
 
 def _private_file(path):
-    """Create the file readable for its owner alone, whatever the umask."""
+    """Create a file that only its owner can read, whatever the umask; return its path."""
     path = os.path.abspath(os.path.expanduser(path))
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -238,9 +247,9 @@ def _private_file(path):
 
 
 def _engines(url):
-    """An engine for the writers, whose pool of one connection is their queue, and the readers'."""
+    """Return the writers' engine and the readers'; writers queue for a pool of one connection."""
     sqlite = url.get_backend_name() == "sqlite"
-    # A database server may have closed an idle connection; a file never does.
+    # A database server may have closed an idle connection; sqlite does not.
     writer = sa.create_engine(
         url, pool_size=1, max_overflow=0, pool_timeout=60, pool_pre_ping=not sqlite
     )
@@ -252,7 +261,7 @@ def _engines(url):
 
 
 def _set_up_sqlite(engine, pragmas, begin):
-    """Let SQLAlchemy, not Python's sqlite3, say when a transaction begins, and how."""
+    """Let SQLAlchemy begin transactions, instead of Python's sqlite3."""
 
     @sa.event.listens_for(engine, "connect")
     def connected(connection, _record):

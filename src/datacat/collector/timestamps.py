@@ -1,6 +1,8 @@
-"""RFC 3339 timestamps as Go reads and prints them: text in, text out, to the nanosecond.
+"""RFC 3339 timestamps as Go reads and prints them, to the nanosecond.
 
-Nothing is turned into a number on the way, so that what a client sent comes back exactly.
+Belongs here: checking and formatting.  Does not: clocks.
+
+A client's timestamp remains text, so that it comes back exactly.
 """
 
 import datetime
@@ -13,22 +15,22 @@ _SECOND = 10**9
 
 
 def normalised(text):
-    """The timestamp as Go prints it back: nanoseconds, no trailing zeros, Z for no offset.
+    """Return a timestamp as Go prints it: up to nanoseconds, no trailing zeros, Z for UTC.
 
-    Raises ValueError for whatever is not RFC 3339 with a zone.
+    :raises ValueError: if it is not RFC 3339 with a zone.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError("not an RFC 3339 timestamp with a zone")
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    # The year 0 is one for Go, and a leap year like 400.
+    # Go accepts the year 0, a leap year like 400.
     datetime.datetime(year or 400, month, day, hour, minute, second)
     fraction, zone = match.group(7), match.group(8)
     return text[:19] + _fraction(fraction or "") + _zone(zone)
 
 
 def printed(nanoseconds):
-    """A time since the epoch in nanoseconds, in UTC."""
+    """Format a time, in nanoseconds since the epoch (int), in UTC."""
     seconds, fraction = divmod(nanoseconds, _SECOND)
     moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return moment.strftime("%Y-%m-%dT%H:%M:%S") + _fraction(f"{fraction:09d}") + "Z"

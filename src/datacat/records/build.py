@@ -1,7 +1,7 @@
-"""The fields of each kind of record: what an application passes in, checked, as the wire has it.
+"""The fields of each kind of record, built from an application's arguments and checked.
 
 Belongs here: builders, their checks, and encoding within the size limit.  Does not: times, I/O,
-servers and what they understand.
+what each generation of servers understands.
 """
 
 from __future__ import absolute_import, division
@@ -30,12 +30,13 @@ def event(name, data=None, category=None, group=None, labels=None, message=None)
     """Return the fields of an event.
 
     :param name: a non-empty string.
-    :param data: a dict or None; its values may be anything (see `encode`).
-    :param category: how grave it is, such as "warning" (string or None).
+    :param data: a dict of any values (see `encode`), or None.
+    :param category: its severity, such as "warning" (string or None).
     :param group: what it belongs to (string or None).
-    :param labels: strings, as a list, tuple or set, or None.
-    :param message: one line for people (string or None).
-    :raises InvalidRecord: for any other type.
+    :param labels: a list, tuple or set of strings, or None.
+    :param message: a line for people to read (string or None).
+    :returns: a dict; `data` is not copied.
+    :raises InvalidRecord: if an argument has another type.
     """
     if not isinstance(name, _TEXT) or not name:
         raise _invalid("name", "a non-empty string", name)
@@ -59,13 +60,14 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     """Return the fields of a metric.
 
     :param name: a non-empty string.
-    :param value: a finite real number; Decimal, Fraction and numpy's are taken as floats.
-    :param tags: strings, as a list, tuple or set, or None.
-    :param type: "gauge", "counter", "histogram" or "timer" to a v1 server (string or None).
-    :param unit: what the value counts, such as "seconds" (string or None).
-    :param count: how many observations the value stands for (int or None).
-    :param metadata: a dict or None.
-    :raises InvalidRecord: for any other type, and for NaN and infinities.
+    :param value: a finite real number; Decimal, Fraction and numpy's become floats.
+    :param tags: a list, tuple or set of strings, or None.
+    :param type: a v1 server knows "gauge", "counter", "histogram", "timer" (string or None).
+    :param unit: the unit of `value`, such as "seconds" (string or None).
+    :param count: the number of observations that `value` sums up (int or None).
+    :param metadata: a dict of any values, or None.
+    :returns: a dict; `metadata` is not copied.
+    :raises InvalidRecord: if an argument has another type, or `value` is NaN or infinite.
     """
     if not isinstance(name, _TEXT) or not name:
         raise _invalid("name", "a non-empty string", name)
@@ -86,9 +88,9 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
 
 
 def state(state):
-    """Return the update of a session's state: the dict itself.
+    """Return the fields of an update of a session's state: the dict itself.
 
-    :raises InvalidRecord: when it is not a dict.
+    :raises InvalidRecord: if it is not a dict.
     """
     if not isinstance(state, dict):
         raise _invalid("state", "a dict", state)
@@ -96,10 +98,14 @@ def state(state):
 
 
 def opening(product, version, hostname=None, machine_id=None):
-    """Return the body that creates a session.
+    """Return the fields of the request that creates a session.
 
-    :raises InvalidRecord: unless product and version are non-empty strings, the others strings
-        or None.
+    :param product: a non-empty string.
+    :param version: a non-empty string.
+    :param hostname: a string or None.
+    :param machine_id: a string or None.
+    :returns: a dict.
+    :raises InvalidRecord: if an argument has another type.
     """
     fields = {}
     for argument, given in (("product", product), ("version", version)):
@@ -114,12 +120,18 @@ def opening(product, version, hostname=None, machine_id=None):
 
 
 def dropped(count):
-    """Return the fields of the event that tells a server of lost records."""
+    """Return the fields of the event that reports lost records to the server.
+
+    :param count: how many were lost (int).
+    """
     return event(_DROPPED, {"count": count}, category="warning")
 
 
 def told_in(body):
-    """Return how many lost records an event's body tells of, None where it is no such event."""
+    """Return how many lost records an event reports, or None if it is another event.
+
+    :param body: the event's encoded body (bytes).
+    """
     if len(body) > LONGEST_REPORT or _DROPPED.encode("ascii") not in body:
         return None
     try:
@@ -131,7 +143,11 @@ def told_in(body):
 
 
 def crash(reason):
-    """Return the body that tells a v1 server of a crash."""
+    """Return the fields of the request that reports a crash to a v1 server.
+
+    :param reason: a string.
+    :raises InvalidRecord: if it is not one.
+    """
     if not isinstance(reason, _TEXT):
         raise _invalid("reason", "a string", reason)
     return {"reason": reason}
@@ -140,20 +156,21 @@ def crash(reason):
 def encode(fields, limit=MAX_BYTES):
     """Return fields as JSON (bytes, ASCII, no spaces).
 
-    What JSON lacks is converted: datetime, date and time to ISO 8601, timedelta to seconds,
-    Decimal, UUID and paths to their text, an Enum to its value, bytes decoded as UTF-8, sets to
-    sorted lists, numpy's values to Python's, exceptions to "Type: message", NaN and infinities
-    and integers beyond a float's range to text, anything else to its repr.  Cycles and what is
-    deeper than 64 levels are cut with a marker; lone surrogates become U+FFFD.
+    Values that JSON lacks are converted: datetime, date and time to ISO 8601; timedelta to
+    seconds; Decimal, UUID and paths to text; an Enum to its value; bytes to text, decoded as
+    UTF-8; sets to sorted lists; numpy's values to Python's; exceptions to "Type: message"; NaN,
+    infinities and integers beyond a float's range to text; anything else to its repr.  A marker
+    replaces cycles and anything nested deeper than 64 levels; U+FFFD replaces lone surrogates.
 
-    :param limit: how many bytes it may have.
-    :raises InvalidRecord: when it has more.
+    :param fields: a dict; it is read, not changed.
+    :param limit: the maximum size in bytes (int).
+    :raises InvalidRecord: if the JSON is larger than `limit`.
     """
     body = jsonable.dumps(fields)
     if len(body) > limit:
         raise InvalidRecord(
-            "a record of %d bytes is over the limit of %d: log less in one call%s"
-            % (len(body), limit, _named(fields))
+            "the record%s has %d bytes, over the limit of %d: log less in one call"
+            % (_named(fields), len(body), limit)
         )
     return body
 

@@ -1,7 +1,7 @@
-"""An exception as the event that tells of it.
+"""The fields of the event that records an exception.
 
-Belongs here: what is told of an exception, and how it is cut to fit.  Does not: which exceptions
-are logged, and when.
+Belongs here: what is recorded of an exception, and how it is cut to fit.  Does not: which
+exceptions are logged, and when.
 """
 
 from __future__ import absolute_import, division
@@ -16,35 +16,35 @@ from .build import MAX_BYTES
 
 _TEXT = six.string_types
 _MOST_CAUSES = 16
-# A sixteenth of it is how many keys a dict keeps: all of an exception's own fields.
+# A dict keeps a sixteenth as many keys: enough for an exception's own fields.
 _SHORTEST_CUT = 256
 _EXCEPTION_KEYS = (u"type", u"message", u"traceback", u"causes")
 _NO_EXCEPTION = u"no exception was being handled"
 
 
 def exception(exc_info=None, extra_data=None):
-    """Return the fields of the event that tells of an exception.  Never raises.
+    """Return the fields of the event that records an exception.  Never raises.
 
-    :param exc_info: what `sys.exc_info()` returns, or an exception; anything else: the exception
-        that is being handled.
-    :param extra_data: a dict merged into `data`.  A key that the exception's own data uses is
-        kept as "extra_<key>".
+    :param exc_info: a tuple as from `sys.exc_info()`, or an exception.  Anything else stands for
+        the exception being handled.
+    :param extra_data: a dict merged into `data`.  A key that the exception's own data uses
+        becomes "extra_<key>".
+    :returns: a dict.
     """
     if not isinstance(exc_info, (tuple, BaseException)):
         exc_info = sys.exc_info()
     try:
         return _exception_fields(_triple(exc_info), extra_data)
     except Exception as error:
-        told = u"this exception could not be told: %s" % jsonable.describe(error)
-        return _exception_event(u"unknown", told, told, [])
+        reason = u"this exception could not be described: %s" % jsonable.describe(error)
+        return _exception_event(u"unknown", reason, reason, [])
 
 
 def encode_cut(fields, limit=MAX_BYTES):
-    """Return an exception's fields as JSON within `limit` bytes, cut with markers where needed.
+    """Return an exception's fields as JSON (bytes), cut with markers to fit.  Never raises.
 
-    Never raises.
-
-    :param limit: how many bytes it may have, 64 KiB at least.
+    :param fields: a dict; it is read, not changed.
+    :param limit: the maximum size in bytes (int), at least 64 KiB.
     """
     body = jsonable.dumps(fields)
     if len(body) <= limit:
@@ -107,14 +107,14 @@ def _add_source(fields, trace):
 
 
 def _causes(error):
-    """Return what an exception was raised from or while handling, nearest first (Python 3)."""
+    """Return the chain of an exception's causes and contexts, nearest first (Python 3)."""
     causes = []
-    told = set([id(error)])
+    seen = set([id(error)])
     while len(causes) < _MOST_CAUSES:
         relation, error = _cause(error)
-        if error is None or id(error) in told:
+        if error is None or id(error) in seen:
             break
-        told.add(id(error))
+        seen.add(id(error))
         causes.append(
             {
                 "type": _decoded(type(error).__name__),

@@ -1,10 +1,10 @@
 """Any Python value as JSON in ASCII, by the same rules on every Python.
 
-Belongs here: the rules of conversion and of cutting.  Does not: what an event, a metric or a
-state is; limits on a record's size; anything that raises for a value it was given.
+Belongs here: the rules for converting and cutting values.  Does not: what an event, a metric or a
+state is; limits on a record's size; exceptions for odd values.
 
-Values go to the C encoder first.  Only what it refuses, or what looks suspicious in its text, is
-converted value by value and encoded again.
+Values go to the C encoder first.  Only if it refuses one, or its text looks suspicious, is
+everything converted value by value and encoded again.
 """
 
 from __future__ import absolute_import, division
@@ -26,7 +26,7 @@ TOO_MANY_DIGITS = u"<integer of over 4300 digits>"
 UNREADABLE = u"<changed while it was read>"
 
 _SHORTEST_HUGE_INTEGER = 309
-# A level takes two brackets, a huge integer its digits.
+# A level takes two brackets; a huge integer, its digits.
 _SHORTEST_SUSPICIOUS = min(2 * DEEPEST, _SHORTEST_HUGE_INTEGER)
 _FIRST_WITH_TOO_MANY_DIGITS = 10**4300
 _SNAPSHOT_ATTEMPTS = 10
@@ -52,14 +52,14 @@ _utf8_pieces = re.compile(
 def dumps(value):
     """Return `value` as JSON: bytes of ASCII, without spaces.
 
-    Raises nothing for any value (MemoryError aside).  Reads `value` and does not change it.
+    Does not change `value`, and never raises for it (but for MemoryError).
     """
     try:
         text = _encode(value)
         if len(text) > _SHORTEST_SUSPICIOUS and _is_suspicious(text):
             text = _encoder.encode(plain(value))
     except Exception:
-        # The containers it was inside of when it raised would pass for cycles the next time.
+        # Or the containers that it was in when it raised would look like cycles the next time.
         _inside.clear()
         text = _encoder.encode(plain(value))
     if "\\ud" in text:
@@ -68,17 +68,17 @@ def dumps(value):
 
 
 def plain(value):
-    """Return a copy of `value` made of what JSON has: dict with text keys, list, text, numbers.
+    """Return a copy of `value` made of JSON's types: dict with text keys, list, text, numbers.
 
-    Lone surrogates stay in it: they are replaced in the encoded text.
+    Keeps lone surrogates, which `dumps` replaces in the encoded text.
     """
     return _plain(value, 0, set())
 
 
 def decode(data):
-    """Return bytes as text: UTF-8, each maximal piece that is not becomes U+FFFD.
+    """Decode bytes as UTF-8, each invalid piece as one U+FFFD.
 
-    The practice that Unicode recommends (chapter 3.9, "U+FFFD Substitution of Maximal
+    What is a piece is as Unicode recommends (chapter 3.9, "U+FFFD Substitution of Maximal
     Subparts"), which Python 3 follows and Python 2 does not.
     """
     return u"".join(
@@ -88,7 +88,7 @@ def decode(data):
 
 
 def text_of(convert, value):
-    """Return `convert(value)` as text, or a marker when it raises or gives no string."""
+    """Return `convert(value)` as text, or a marker if it raises or returns no string."""
     try:
         converted = convert(value)
         return converted if isinstance(converted, six.text_type) else decode(converted)
@@ -99,7 +99,7 @@ def text_of(convert, value):
 
 
 def message_of(error):
-    """Return what an exception says about itself, as text."""
+    """Return an exception's message as text."""
     try:
         return six.text_type(error)
     except Exception:
@@ -107,14 +107,14 @@ def message_of(error):
 
 
 def describe(error):
-    """Return an exception in one line, as the last line of a traceback: "Type: message"."""
+    """Return an exception in one line, "Type: message", as a traceback ends."""
     message = message_of(error)
     name = type(error).__name__
     return u"%s: %s" % (name, message) if message else six.text_type(name)
 
 
 def snapshot(mapping):
-    """Return the items of a dict that other threads may be changing, as a list of pairs."""
+    """Return the items of a dict, a list of pairs, even while other threads change it."""
     for _ in range(_SNAPSHOT_ATTEMPTS):
         try:
             return list(mapping.items())
@@ -124,10 +124,11 @@ def snapshot(mapping):
 
 
 def cut(value, longest, keys_kept=()):
-    """Return a plain value with its long texts and wide containers cut, each with a marker.
+    """Return a plain value with long texts and large containers cut, each with a marker.
 
-    :param longest: characters a text may have; a container may have a sixteenth of that.
-    :param keys_kept: keys which a dict that is too wide keeps before all others.
+    :param longest: how many characters a text keeps (int); a container keeps a sixteenth as many
+        items.
+    :param keys_kept: the keys that a dict keeps first.
     """
     widest = max(longest // 16, len(keys_kept))
     if isinstance(value, six.text_type):
@@ -148,7 +149,7 @@ def cut(value, longest, keys_kept=()):
 
 
 def _cut_text(text, longest):
-    # A traceback tells most at its end and a message at its beginning: both stay.
+    # What matters is at the end of a traceback, and at the beginning of a message: keep both.
     if len(text) <= longest:
         return text
     half = longest // 2
@@ -158,7 +159,7 @@ def _cut_text(text, longest):
 def _is_suspicious(text):
     if text.count("{") + text.count("[") > DEEPEST and _is_deeper(text, DEEPEST + 1):
         return True
-    # Any 309 digits in a row have eight of every 38th character, and these are searched fast.
+    # Taking every 38th character leaves eight digits of any 309 in a row, and is fast to search.
     return bool(
         len(text) >= _SHORTEST_HUGE_INTEGER
         and _eight_digits.search(text[::38])
@@ -167,7 +168,7 @@ def _is_suspicious(text):
 
 
 def _is_deeper(text, levels):
-    """Return whether more than so many containers lie in each other in a JSON text."""
+    """Return whether a JSON text nests containers more than `levels` deep."""
     brackets = _strings_and_scalars.sub("", text).replace("{", "[").replace("}", "]")
     for _ in range(levels):
         if not brackets:
@@ -234,7 +235,7 @@ def _plain_integer(value):
     try:
         return six.text_type(value)
     except ValueError:
-        # A program may have allowed itself fewer digits (sys.set_int_max_str_digits).
+        # The program may have lowered the limit (sys.set_int_max_str_digits).
         return TOO_MANY_DIGITS
 
 
@@ -248,7 +249,7 @@ def _plain_float(value):
 
 
 def _foreign(value):
-    """Return what JSON lacks as something nearer to JSON: text, a number, a list."""
+    """Convert a value that JSON lacks one step towards JSON: to text, a number, a list."""
     kind = type(value)
     try:
         for kinds, convert in _CONVERSIONS:
@@ -270,12 +271,12 @@ def _from_set(value):
 
 
 def _from_numpy(value):
-    # What Python has no number for (a longdouble) gives itself back.
+    # A value that Python has no type for (a longdouble) is returned unchanged.
     converted = value.tolist()
     return text_of(repr, value) if type(converted) is type(value) else converted
 
 
-# An Enum comes first: its members may be of any other kind too.
+# Enum comes first: its members may be instances of another type too.
 _CONVERSIONS = (
     (_compat.Enum, lambda value: value.value),
     ((bytes, bytearray), decode),
@@ -296,7 +297,7 @@ def _encode_at_once(value):
 
 
 try:
-    # What `JSONEncoder.encode` makes anew for every value, which takes a third of its time.
+    # `JSONEncoder.encode` makes one for every value, which takes a third of its time.
     _c_encoder = json.encoder.c_make_encoder(
         _inside,
         _foreign,
@@ -309,7 +310,7 @@ try:
         False,
     )
 except (AttributeError, TypeError):
-    # There is none on PyPy, and some day it may want other arguments.
+    # PyPy has none, and a later Python may change its arguments.
     _encode_at_once = _encoder.encode
 
 
@@ -321,7 +322,7 @@ class _OddInteger(int):
 
 
 def _is_plain(value):
-    """Return whether the encoder surely writes `value` by our rules."""
+    """Return whether the encoder is sure to write `value` by our rules."""
     kind = type(value)
     if kind in _PLAIN_TYPES:
         return kind is not bytes or b"\xed" not in value
@@ -343,6 +344,6 @@ def _encode_if_plain(value):
     return _encode_at_once(value if _is_plain(value) else plain(value))
 
 
-# Python 2's encoder writes a subclass of int by its own __str__, which need not be a number, a key
-# that is a bool in upper case, and decodes surrogates written in UTF-8 (bytes ED A0..BF).
+# Python 2's encoder writes a subclass of int with its __str__, which need not give a number;
+# capitalises keys that are bools; and decodes surrogates encoded as UTF-8 (bytes ED A0..BF).
 _encode = _encode_at_once if _encode_at_once(_OddInteger(1)) == "1" else _encode_if_plain

@@ -1,6 +1,6 @@
-"""What a record is: its kinds, and the value that passes from the application to the wire.
+"""The kinds of records, and the value that carries a record through the packages.
 
-Belongs here: what every package needs to name a record.  Does not: how one is built or encoded.
+Belongs here: what every package must know of a record.  Does not: how one is built or encoded.
 """
 
 from __future__ import absolute_import, division
@@ -19,15 +19,17 @@ CRASH = "crash"
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECONDS = 10**6
 
-# session: the outbox's number for the session; number: 1, 2, 3... within the session; kind: one of
+# session: the session's number in its outbox; number: 1, 2, 3... within the session; kind: one of
 # the above; body: JSON in ASCII (bytes); captured: microseconds since the epoch, UTC.
 Record = collections.namedtuple("Record", "session number kind body captured")
 
 
 def rfc3339(captured):
-    """Return microseconds since the epoch as RFC 3339 in UTC, such as "2026-01-02T03:04:05.1Z".
+    """Format a time as RFC 3339 in UTC, such as "2026-01-02T03:04:05.1Z".
 
-    The fraction has no trailing zeros, and is left out when it is 0, as v1 servers return it.
+    As on v1 servers, the fraction has no trailing zeros, and there is none if it is 0.
+
+    :param captured: microseconds since the epoch (int).
     """
     seconds, fraction = divmod(captured, _MICROSECONDS)
     moment = (_EPOCH + datetime.timedelta(0, seconds)).isoformat()

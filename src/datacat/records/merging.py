@@ -1,6 +1,6 @@
-"""One update of a session's state in the place of two.
+"""Merging updates of a session's state.
 
-Belongs here: when two updates may become one, and which.  Does not: storage, requests.
+Belongs here: whether two updates may become one, and which.  Does not: storage, requests.
 """
 
 from __future__ import absolute_import, division
@@ -12,12 +12,12 @@ from . import build, kinds
 
 
 def merge_updates(earlier, later):
-    """Return the one update (a dict) that does what two do one after the other, or None.
+    """Return the update (a dict) with the same effect as two in a row, or None.
 
-    None: whatever the state was before, and whether the server deletes on null or stores it, no
-    single update gives the same.  That is so where a key turns from something else into a dict
-    (alone, the dict would be merged into what the server had), and where a null meets a dict
-    below the top (a server that never had the dict would store the null).
+    The effect must be the same whatever the state was before, and whether a null deletes a key or
+    is stored.  No single update has it where a key changes from another value to a dict (alone,
+    the dict would be merged into the server's), or where a null meets a dict below the top level
+    (a server that never had the dict would store the null).
     """
     return _merged(earlier, later, nested=False)
 
@@ -38,9 +38,9 @@ def _merged(earlier, later, nested):
 
 
 def merge_records(earlier, later):
-    """Return the later of two state records with the updates of both in it, or None.
+    """Return the later of two state records with both updates in it, or None.
 
-    None as for `merge_updates`, and where the record would be too large for a request.
+    None where `merge_updates` returns None, or the record would be too large.
     """
     try:
         merged = merge_updates(_update(earlier), _update(later))
@@ -54,11 +54,11 @@ def _update(record):
 
 
 def merge_neighbours(waiting, handed=0):
-    """Return what becomes of records that lie one after the other in one session.
+    """Merge the adjacent state records of one session.
 
-    :param waiting: the records, in order.
-    :param handed: records up to this number may be in flight, and stay as they are.
-    :returns: (records that replace those of the same number, numbers that go).
+    :param waiting: the session's records, in order.
+    :param handed: leave records up to this number alone; they may be in flight.
+    :returns: (records that replace those with their numbers, numbers to delete).
     """
     replaced, gone, last = {}, [], None
     for record in waiting:
