@@ -1,5 +1,5 @@
-"""Programs that measure datacat beside the floor and beside what people use today.
+"""Programs that compare datacat with the floor and with other libraries.
 
-`python -m benchmarks` prints one table, `python -m benchmarks.log_calls` that part of it.
-What may live here: measuring.  What may not: anything that datacat needs to run.
+Belongs here: measuring.  Does not: anything that datacat needs to run.  `python -m benchmarks`
+prints one table, `python -m benchmarks.log_calls` a part of it.
 """

@@ -1,4 +1,4 @@
-"""A large backlog, a million records: open it, add to it, drain of it, and what it leaves."""
+"""A backlog of a million records: opening it, adding to it, draining it, its file afterwards."""
 
 from __future__ import absolute_import, division
 
@@ -22,12 +22,12 @@ with subjects.session(url, spool_dir=spool, connect_wait=0) as session:
     for number in range(int(count)):
         session.log_event(subjects.NAME, subjects.DATA)
         while number % 1000 == 0 and session.stats()["in_memory"]:
-            time.sleep(0.01)  # set aside, because the machine held up a write
+            time.sleep(0.01)  # queued, because a write was slow
     assert session.stats()["waiting"] >= int(count), session.stats()
 print("null")
 """
 
-# In a process of its own, at whose end the outbox is free for whoever drains it.
+# In a process of its own, so that its outbox is free when it ends.
 APPEND = """
 from benchmarks import measuring, subjects
 url, spool, batches, calls = sys.argv[1:]
@@ -49,7 +49,7 @@ until = sink.received(port)["requests"] + int(count)
 most = children.resident_bytes()
 give_up = time.time() + 300
 while sink.received(port)["requests"] < until:
-    assert time.time() < give_up, "the backlog is not drained: does another process hold it?"
+    assert time.time() < give_up, "the backlog is not drained: does another process have it?"
     time.sleep(0.05)
     most = max(most, children.resident_bytes())
 print(json.dumps(most))
@@ -72,7 +72,7 @@ print(json.dumps(size))
 
 
 def backlog_rows(scale):
-    """Return the rows of a large backlog, its server being away until it is drained."""
+    """Return the rows of a large backlog; the server is away until it is drained."""
     count = 20000 if scale.is_small else 1000000
     url = subjects.unused_url()
     with subjects.folder() as path, subjects.folder() as empty:
@@ -85,7 +85,7 @@ def backlog_rows(scale):
 
 
 def drained_rows(scale):
-    """Return the row of the file after everything in it was delivered."""
+    """Return the row of the file after all of it was delivered."""
     count = 5000 if scale.is_small else 100000
     url = subjects.unused_url()
     with subjects.folder() as path:

@@ -1,6 +1,6 @@
-"""Applications as processes of their own, and what the system tells of them (Linux).
+"""Applications as processes of their own, and their figures from /proc (Linux).
 
-What may live here: starting one, readings of /proc.  What may not: what is concluded.
+Belongs here: starting one, reading /proc.  Does not: conclusions.
 """
 
 from __future__ import absolute_import, division
@@ -20,13 +20,13 @@ from benchmarks import children
 def run(source, *arguments):
     """Run a program's source in a new interpreter; return what it printed, parsed as JSON.
 
-    It finds `arguments` in sys.argv and may use `children.reading`.
+    The program gets `arguments` as sys.argv and may use this module.
     """
     return start(source, *arguments)()
 
 
 def start(source, *arguments):
-    """Start a program as `run` does; return a callable that waits for what it prints."""
+    """Start a program as `run` does; return a callable that waits for its result."""
     child = subprocess.Popen(
         [sys.executable, "-c", _START % (_paths(),) + source] + [str(one) for one in arguments],
         stdout=subprocess.PIPE,
@@ -42,12 +42,12 @@ def start(source, *arguments):
 
 
 def _paths():
-    # `-c` has no folder of its own, and what a test set up for us counts for it too.
+    # `-c` adds no folder to the path, and a test may have changed ours.
     return [path for path in sys.path if path] + [os.getcwd()]
 
 
 def other_threads():
-    """Return (voluntary wakeups, CPU seconds) of all threads but the main one, so far."""
+    """Return (voluntary wakeups, CPU seconds) so far of all threads but the main one."""
     wakeups, nanoseconds = 0, 0
     for task in os.listdir("/proc/self/task"):
         if int(task) != os.getpid():
@@ -59,7 +59,7 @@ def other_threads():
 
 
 def resident_bytes():
-    """Return how much memory this process has resident, in bytes."""
+    """Return the resident memory of this process, in bytes."""
     return _field("/proc/self/status", "VmRSS:") * 1024
 
 

@@ -1,7 +1,7 @@
-"""How fast the sender delivers what waits, beside a bare loop that does no more than it must.
+"""How fast the sender delivers waiting records, compared with a bare loop.
 
-Both are timed by the server, from the first event of a batch to its last: nobody in the
-measured process looks on meanwhile.
+The server times both, from the first event of a batch to its last, so that nothing in the
+measured process polls.
 """
 
 from __future__ import absolute_import, division
@@ -17,7 +17,7 @@ from .sink import Sink
 
 
 def drain_rows(scale):
-    """Return the row of a drain: one POST a record, in order, settled record by record."""
+    """Return the row of a drain: one POST per record, in order, each settled by itself."""
     count, pairs = (100, 10) if scale.is_small else (500, 40)
     with subjects.folder() as path, Sink() as sink, subjects.session(sink.url) as session:
         bare = BareLoop(os.path.join(path, "floor.db"), sink.url)
@@ -52,14 +52,14 @@ def _drain(session, sink, count):
     sink.pause()
     for _ in range(count):
         session.log_event(subjects.NAME, subjects.DATA)
-    # Asks the sender not to wait for more.
+    # Makes the sender start at once.
     session.flush(timeout=0)
     sink.resume()
     subjects.drained(session, glance=0.1)
 
 
 class BareLoop(object):
-    """`requests.Session.send` of one reused prepared request and one DELETE a record."""
+    """`requests.Session.send` of one reused prepared request and one DELETE per record."""
 
     def __init__(self, path, url):
         self._floor = subjects.Floor(path)
@@ -85,7 +85,7 @@ class BareLoop(object):
         self.drain()
 
     def drain(self):
-        """Send as many requests as there are records and delete these."""
+        """Send one request per record, and delete the record."""
         for (number,) in self._floor.execute("SELECT id FROM records ORDER BY id").fetchall():
             answer = self._session.send(self._prepared)
             if answer.status_code == 200 and answer.json()["status"] == "ok":

@@ -45,7 +45,7 @@ print(json.dumps((after[0] + after[1] - before[0] - before[1]) / seconds))
 
 
 def memory_rows(scale):
-    """Return the row of an application's memory, beside one that imports requests alone."""
+    """Return the row of an application's memory, compared with one that only imports requests."""
     repeated = range(1 if scale.is_small else 5)
     with subjects.folder() as path, Sink() as sink:
         bare = median([children.run(REQUESTS) for _ in repeated])
@@ -64,8 +64,8 @@ def memory_rows(scale):
 
 
 def cpu_rows(scale):
-    """Return the library's share of a core in an application that logs 100 records a second."""
-    # One after the other: at the same time each would find the other's data in the caches.
+    """Return the row of the library's CPU in an application that logs 100 records a second."""
+    # One after the other, so that they do not share the processor's caches.
     seconds, turns = (3, 1) if scale.is_small else (10, 3)
     taken = {"logging": [], "silent": [], "bare": []}
     with subjects.folder() as path, Sink() as sink:
@@ -88,7 +88,7 @@ def cpu_rows(scale):
 
 
 def typical_state(documents=24):
-    """Return a state as an editor might have it, some 4 KB of JSON."""
+    """Return a state such as an editor's, about 4 KB of JSON."""
     return {
         "status": "running",
         "user": "u-7f3a",
@@ -107,7 +107,7 @@ def typical_state(documents=24):
 
 
 def wire_rows(scale):
-    """Return the row of the bytes on the wire of a typical state, towards v1 and classic."""
+    """Return the row of a typical state's bytes on the wire, to v1 and to classic."""
     requests = 20 if scale.is_small else 100
     sent = {}
     for generation in ("v1", "classic"):

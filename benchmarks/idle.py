@@ -1,4 +1,4 @@
-"""What a session costs when there is nothing to do: wakeups and CPU of the library's threads."""
+"""What an idle session costs: wakeups and CPU of the library's threads."""
 
 from __future__ import absolute_import, division
 
@@ -25,7 +25,7 @@ print(json.dumps([late - early for late, early in zip(after, before)]))
 
 
 def idle_rows(scale):
-    """Return wakeups and CPU time of 30 seconds with nothing to send."""
+    """Return the rows of wakeups and CPU time in 30 seconds with nothing to send."""
     seconds = 6 if scale.is_small else 30
     cases = (
         ("classic", 0, 1),

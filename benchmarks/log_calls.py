@@ -29,15 +29,15 @@ FLOOR = "json.dumps + INSERT"
 
 
 def sizes(scale):
-    """Return (batches, calls a batch)."""
+    """Return (batches, calls per batch)."""
     return (5, 200) if scale.is_small else (40, 500)
 
 
 def idle(scale, peer=None):
-    """Return (batches of log_event, batches of what stands beside), nothing being sent.
+    """Return (batches of log_event, batches of the other), while nothing is sent.
 
-    :param peer: the name of a peer; None: the floor.  One at a time, because the threads of some
-        would run through the calls of the others.
+    :param peer: the name of a peer, None for the floor.  One at a time, because the threads of
+        some would disturb the calls of the others.
     """
     with subjects.folder() as path, Sink() as sink, subjects.session() as session:
         if peer is None:
@@ -71,12 +71,12 @@ def event_rows(scale):
         rows.append(paired("log_event, idle, p50", ours, name, theirs, limits.get(name)))
     missing = sorted(set(subjects.PEERS).difference(installed))
     if missing:
-        sys.stderr.write("left out, for they are not installed: %s\n" % ", ".join(missing))
+        sys.stderr.write("left out, because not installed: %s\n" % ", ".join(missing))
     return rows
 
 
 def awake_rows(scale):
-    """Return the row of a call that finds the sender asleep and has to wake it."""
+    """Return the row of calls that find the sender asleep and must wake it."""
     batches, calls = sizes(scale)
     with subjects.folder() as path, Sink() as sink, subjects.session(sink.url) as session:
         floor = subjects.Floor(os.path.join(path, "floor.db"))
@@ -99,8 +99,8 @@ def awake_rows(scale):
 def while_draining(scale, threads, a_second):
     """Return (batches of log_event while the sender drains, batches of the floor idle).
 
-    :param a_second: calls a second of all threads together, for the floor's one thread as well,
-        because a thread that slept finds its caches cold; None: as many as they can.
+    :param a_second: calls a second of all threads together, and of the floor's one thread, because
+        a thread that slept finds its caches cold; None for as many as possible.
     """
     batches, calls = sizes(scale)
     ours, floors = [], []
@@ -123,7 +123,7 @@ def while_draining(scale, threads, a_second):
 
 
 def _keep_busy(session):
-    """Give the sender more than it can send while a batch is measured, and let it begin."""
+    """Give the sender more than it can send during a batch, and wait until it has begun."""
     for _ in range(BACKLOG):
         session.log_event(subjects.NAME, subjects.DATA)
     session.flush(timeout=0)

@@ -1,6 +1,7 @@
-"""What sessions with records waiting cost: memory, and the choice of whose turn it is.
+"""What sessions with waiting records cost: memory, and choosing the next one.
 
-The server is a function that says yes, so that little more than choosing and settling is timed.
+The server is a function that accepts everything, so that little but choosing and settling is
+timed.
 """
 
 from __future__ import absolute_import, division
@@ -20,7 +21,7 @@ print(json.dumps(many_sessions.measured(sys.argv[1], *map(int, sys.argv[2:]))))
 
 
 def sender_rows(scale):
-    """Return memory and time of a sender with thousands of waiting sessions, beside one's."""
+    """Return the rows of a sender with thousands of waiting sessions, compared with one."""
     sessions = SESSIONS // 10 if scale.is_small else SESSIONS
     turns, steps = (5, 100) if scale.is_small else (20, 250)
     with subjects.folder() as path:
@@ -36,7 +37,7 @@ def sender_rows(scale):
 
 
 def measured(path, sessions, turns, steps):
-    """Return what `sender_rows` needs, measured in this process (a dict).
+    """Measure in this process what `sender_rows` needs (a dict).
 
     :param path: a folder for outboxes.
     :param sessions: how many sessions have records waiting.
@@ -51,7 +52,7 @@ def measured(path, sessions, turns, steps):
     filled = children.resident_bytes()
     among.send(1)
     begun = children.resident_bytes()
-    # One of each, which leaves behind whatever is kept of a session that had its turn.
+    # One turn each, so that whatever is kept of a session afterwards is counted.
     among.send(sessions - 1)
     found = {
         "bytes": children.resident_bytes() - empty,
@@ -59,7 +60,7 @@ def measured(path, sessions, turns, steps):
         "alone": [],
         "among": [],
     }
-    # In turns, so that whatever the machine does meanwhile meets both.
+    # In turns, so that other load on the machine affects both.
     for _ in range(turns):
         found["alone"].append(alone.send(steps))
         found["among"].append(among.send(steps))
@@ -67,13 +68,13 @@ def measured(path, sessions, turns, steps):
 
 
 class Sending(object):
-    """A sender with an outbox of its own and a server that says yes to everything.
+    """A sender with an outbox of its own and a server that accepts everything.
 
-    :param folder: where the outbox lies.
+    :param folder: the outbox's folder.
     """
 
     def __init__(self, folder):
-        # Imported here: the rows above are made in a process that needs none of it.
+        # Imported here, because the rows above are made in a process that does not need it.
         from datacat import settings
         from datacat.outbox.outbox import Outbox
         from datacat.outbox.spool import Spool
@@ -85,7 +86,7 @@ class Sending(object):
         self._sender = Sender(resolved, YesServer(), self._outbox, None, _warn)
 
     def fill(self, sessions, records):
-        """Add open sessions and give each so many events, in turns as applications do."""
+        """Add open sessions with some events each, in turns, as applications do."""
         from datacat.records import build, kinds
 
         opening = build.encode(build.opening("benchmark", "1"))
@@ -99,7 +100,7 @@ class Sending(object):
                 self._outbox.append(entry, kinds.EVENT, body)
 
     def send(self, count):
-        """Send so many records; return the seconds of CPU that one took."""
+        """Send some records; return the CPU seconds per record."""
         began = time.process_time()
         for _ in range(count):
             if self._sender.step(began) != 0.0:
@@ -108,7 +109,7 @@ class Sending(object):
 
 
 class YesServer(object):
-    """Takes every record at once, as a classic server does; stands for a Transport."""
+    """Stands in for a Transport: accepts every record at once, as a classic server."""
 
     def call(self, request, limit=None, on_chunk=None):
         from datacat.wire.transport import Response

@@ -1,6 +1,6 @@
 """Timing in interleaved batches, and the table.
 
-What may live here: samples, medians, ratios, rows.  What may not: what is measured.
+Belongs here: samples, medians, ratios, rows.  Does not: what is measured.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -11,7 +11,7 @@ import gc
 import sys
 from timeit import default_timer
 
-# Another program on the machine makes any one figure double; a target asserted with no margin
+# Other programs on the machine can double any single figure, so that a target without a margin
 # would fail by chance.
 SMALL_MARGIN = 2.0
 
@@ -24,14 +24,14 @@ _Row = collections.namedtuple("Row", "what measured unit beside other ratio at_m
 class Row(_Row):
     """One line of the table.
 
-    measured, other: numbers in `unit`, the second of what stands beside, or None; ratio: of the
-    two; at_most: what the ratio should be, or `measured` where nothing stands beside, or None.
+    measured: a number in `unit`.  other: the number that it is compared with, or None.  ratio: of
+    the two.  at_most: the target for the ratio, or for `measured` without an `other`, or None.
     """
 
     __slots__ = ()
 
     def is_reached(self, margin=1.0):
-        """Return whether the target is reached, None where there is none."""
+        """Return whether the target is reached, or None if there is none."""
         if self.at_most is None:
             return None
         figure = self.measured if self.ratio is None else self.ratio
@@ -39,7 +39,7 @@ class Row(_Row):
 
 
 def plain(what, measured, unit, at_most=None):
-    """Return the row of a figure that stands for itself."""
+    """Return the row of a single figure."""
     return Row(what, measured, unit, "", None, None, at_most)
 
 
@@ -51,7 +51,7 @@ def compared(what, measured, unit, beside, other, at_most=None):
 def interleaved(functions, batches, calls):
     """Time each call; return for each function a list of batches, lists of seconds.
 
-    The batches of the functions take turns, so that what the machine does meanwhile meets all.
+    The functions take turns, batch by batch, so that other load on the machine affects all.
     """
     gathered = [[] for _ in functions]
     for _ in range(batches):
@@ -61,7 +61,7 @@ def interleaved(functions, batches, calls):
 
 
 def timed(function, calls):
-    """Return the seconds that each of `calls` calls took."""
+    """Return the seconds of each of `calls` calls."""
     clock = default_timer
     samples = []
     gc.collect()
@@ -73,7 +73,7 @@ def timed(function, calls):
 
 
 def rate(function, calls):
-    """Return the seconds a call takes, for what is too short to be timed call by call."""
+    """Return the average seconds per call, for calls too short to be timed one by one."""
     repeated = range(calls)
     start = default_timer()
     for _ in repeated:
@@ -98,7 +98,7 @@ def pooled(batches):
 
 
 def ratio_of(ours, others, percent=50):
-    """Return the median of the ratios that the pairs of batches give."""
+    """Return the median of the ratios of pairs of batches."""
     return median(
         [
             percentile(mine, percent) / percentile(other, percent)
@@ -108,7 +108,7 @@ def ratio_of(ours, others, percent=50):
 
 
 def paired(what, ours, beside, others, at_most=None, percent=50):
-    """Return the row of two lists of batches, in microseconds: the ratio is of the pairs."""
+    """Return the row of two lists of batches, in microseconds, with the ratio of their pairs."""
     return Row(
         what,
         percentile(pooled(ours), percent) * 1e6,
@@ -157,20 +157,20 @@ def print_table(rows):
 
 
 def rotten(rows):
-    """Return the rows whose ratio misses its target by more than noise explains."""
+    """Return the rows whose ratio misses its target by more than noise can explain."""
     return [row for row in rows if row.ratio is not None and row.is_reached(SMALL_MARGIN) is False]
 
 
 def main(measures):
-    """Run measures, callables (Scale) -> rows, and print what they found.
+    """Run measures, callables (Scale) -> rows, and print their rows.
 
-    With --small they take seconds, and a ratio of twice its target makes the exit status 1.
+    With --small they take seconds, and the exit status is 1 if a ratio is over twice its target.
     """
     parser = argparse.ArgumentParser(description="Measure datacat and print a table.")
     parser.add_argument(
         "--small",
         action="store_true",
-        help="in seconds instead of minutes; fails where a ratio is twice its target",
+        help="take seconds instead of minutes; fail if a ratio is over twice its target",
     )
     scale = SMALL if parser.parse_args().small else FULL
     rows = [row for measure in measures for row in measure(scale)]

@@ -1,4 +1,4 @@
-"""Draws what the log calls of datacat and its peers cost as a picture: docs/latency.png."""
+"""Draws docs/latency.png: how long log calls of datacat and its peers take."""
 
 from __future__ import absolute_import, division
 
@@ -15,7 +15,7 @@ PICTURE = os.path.join(
 
 
 def main(path):
-    """Measure, and draw how many of the calls take longer than so many microseconds."""
+    """Measure, and draw which share of the calls takes longer than a time."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,6 +1,7 @@
-"""A sink in its own process: a server that answers at once, to measure a client against.
+"""A sink in its own process: a server that answers at once, to measure clients with.
 
-What may live here: starting and ending it, and asking what it received.
+Belongs here: starting and ending it, and asking what it received.  Does not: answering (see
+`sink_server`).
 """
 
 from __future__ import absolute_import, division
@@ -23,7 +24,7 @@ class Sink(object):
     """A running server; a context manager.
 
     :param generation: "v1" or "classic".
-    :param port: of 127.0.0.1; 0: any free one.
+    :param port: a port on 127.0.0.1, 0 for a free one.
     """
 
     def __init__(self, generation="v1", port=0):
@@ -44,7 +45,7 @@ class Sink(object):
         self._process.stdout.close()
 
     def pause(self):
-        """Let it answer nothing until `resume`."""
+        """Suspend it until `resume`."""
         os.kill(self._process.pid, signal.SIGSTOP)
 
     def resume(self):
@@ -52,14 +53,14 @@ class Sink(object):
         os.kill(self._process.pid, signal.SIGCONT)
 
     def received(self):
-        """Return what came since the start: {"requests", "wire_bytes", "body_bytes"}.
+        """Return what it received since the start: {"requests", "wire_bytes", "body_bytes"}.
 
-        And "events_seconds": from the first event to the last since this was asked before.
+        And "events_seconds": from the first event to the last since the previous call.
         """
         return received(self.port)
 
     def requests_a_second(self, count=2000):
-        """Return how many requests it answers, asked one after the other over one connection."""
+        """Return how many requests a second it answers, one by one over one connection."""
         connection = socket.create_connection(("127.0.0.1", self.port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -73,7 +74,7 @@ class Sink(object):
 
 
 def received(port):
-    """Return what the sink at a port received, asked from whatever process."""
+    """Return what the sink at a port received; callable from any process."""
     connection = socket.create_connection(("127.0.0.1", port))
     try:
         connection.sendall(b"GET /received HTTP/1.1\r\nHost: x\r\n\r\n")

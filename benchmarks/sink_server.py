@@ -1,7 +1,7 @@
-"""The sink's program: answers as a datacat server does, at once, from a thread a connection.
+"""The sink's program: answers at once like a datacat server, with a thread per connection.
 
-Its arguments are "v1" or "classic" and a port; it prints the port and ends with its standard
-input.  What may not live here: keeping anything but three counts and two times.
+Its arguments are "v1" or "classic" and a port; it prints the port and ends when its standard
+input does.  Belongs here: answers, three counts and two times.  Does not: keeping records.
 """
 
 from __future__ import absolute_import, division
@@ -26,7 +26,7 @@ _HEALTH = {"service": "datacat-server", "status": "healthy", "version": "1.0.0"}
 
 
 class Sink(object):
-    """Serves one generation, "v1" or "classic", for ever."""
+    """Serves one generation, "v1" or "classic", until it is killed."""
 
     def __init__(self, generation, port):
         self._received = {"requests": 0, "wire_bytes": 0, "body_bytes": 0}
@@ -40,7 +40,7 @@ class Sink(object):
         self.port = self._listener.getsockname()[1]
 
     def serve(self):
-        """Take connections, each in a daemon thread."""
+        """Accept connections, each in a daemon thread."""
         while True:
             connection, _ = self._listener.accept()
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -55,7 +55,7 @@ class Sink(object):
                     return
                 waiting = self._take_requests(connection, waiting + data)
         except EnvironmentError:
-            pass  # the client went away in the middle, as programs that are measured may
+            pass  # the client is gone, as measured programs may be
         finally:
             connection.close()
 

@@ -1,4 +1,4 @@
-"""What an application waits for at its start: the import, and a session with the server away."""
+"""What an application waits for at its start: the import, and a session without a server."""
 
 from __future__ import absolute_import, division
 
@@ -23,7 +23,7 @@ _TIMED = (
 
 
 def import_rows(scale):
-    """Return the rows of importing datacat, and what others take."""
+    """Return the rows of importing datacat and other libraries."""
     with subjects.folder() as path:
         environment = _with_compiled_datacat(path)
         ours, floors = [], []
@@ -58,9 +58,9 @@ def import_rows(scale):
 
 
 def _with_compiled_datacat(path):
-    """Return an environment in which datacat is a copy with its bytecode, as pip installs it."""
+    """Return an environment with a compiled copy of datacat, as pip installs it."""
     package = os.path.dirname(os.path.abspath(datacat.__file__))
-    # The collector is of Python 3 alone, and nothing of it is imported.
+    # The collector needs Python 3, and is not imported.
     shutil.copytree(
         package, os.path.join(path, "datacat"), ignore=shutil.ignore_patterns("collector")
     )
@@ -69,7 +69,7 @@ def _with_compiled_datacat(path):
 
 
 def _import(names, environment):
-    """Return the seconds that an import takes in a fresh process, None where it fails."""
+    """Return the seconds that an import takes in a fresh process, or None if it fails."""
     child = subprocess.Popen(
         [sys.executable, "-c", _TIMED % names],
         env=environment,
@@ -81,7 +81,7 @@ def _import(names, environment):
 
 
 def away_rows(scale):
-    """Return the rows of create_session with the server away, requests being imported."""
+    """Return the rows of create_session without a server; requests is imported before."""
     repeated = 5 if scale.is_small else 30
     with subjects.session():
         refused = [_seconds_to_create(subjects.unused_url()) for _ in range(repeated)]

@@ -1,6 +1,6 @@
-"""What is measured and what stands beside it: datacat's session, raw sqlite, the peers.
+"""What is measured and compared: datacat's session, raw sqlite, the peers.
 
-What may live here: making each with the same record.  What may not: timing.
+Belongs here: creating each with the same record.  Does not: timing.
 """
 
 from __future__ import absolute_import, division
@@ -18,7 +18,7 @@ import time
 
 import datacat
 
-# That a server is away is often what is measured.
+# Hides the warnings of measurements without a server.
 logging.getLogger("datacat").addHandler(logging.NullHandler())
 
 NAME = "order_placed"
@@ -34,7 +34,7 @@ STATE = {"status": "running", "window": {"active": "editor"}, "documents": 3}
 
 @contextlib.contextmanager
 def folder():
-    """A folder that is gone afterwards."""
+    """A temporary folder."""
     path = tempfile.mkdtemp(prefix="datacat-benchmark-")
     try:
         yield path
@@ -43,7 +43,7 @@ def folder():
 
 
 def unused_url():
-    """Return a base_url where connections are refused."""
+    """Return a base_url that refuses connections."""
     listener = socket.socket()
     try:
         listener.bind(("127.0.0.1", 0))
@@ -54,7 +54,7 @@ def unused_url():
 
 @contextlib.contextmanager
 def session(url=None, **options):
-    """A session with a spool of its own; by default its server is away."""
+    """A session with a spool of its own, by default without a server."""
     with folder() as spool:
         options.setdefault("spool_dir", spool)
         opened = datacat.create_session(
@@ -67,7 +67,7 @@ def session(url=None, **options):
 
 
 def drained(opened, seconds=600, glance=0.002):
-    """Wait until nothing waits, looking every `glance` seconds."""
+    """Wait until all is delivered, polling every `glance` seconds."""
     until = time.time() + seconds
     while opened.stats()["waiting"]:
         if time.time() > until:
@@ -76,7 +76,7 @@ def drained(opened, seconds=600, glance=0.002):
 
 
 class Floor(object):
-    """What nobody can beat with these parts: `json.dumps` and one INSERT by raw sqlite3."""
+    """The least that these parts can cost: `json.dumps` and one INSERT with raw sqlite3."""
 
     def __init__(self, path):
         self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -86,12 +86,12 @@ class Floor(object):
         self.execute("CREATE TABLE records (id INTEGER PRIMARY KEY, body TEXT NOT NULL)")
 
     def put(self, fields):
-        """Keep fields, on disk when this returns."""
+        """Store fields; they are on disk when this returns."""
         self.execute("INSERT INTO records (body) VALUES (?)", (json.dumps(fields),))
 
 
 def event():
-    """Return the fields of the event that every subject keeps: 150 bytes of JSON."""
+    """Return the fields of the event that all store: 150 bytes of JSON."""
     return {"name": NAME, "data": DATA}
 
 

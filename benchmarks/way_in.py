@@ -1,7 +1,7 @@
-"""What a log call runs in Python, counted: what no noise can move.
+"""What a log call runs in Python, counted, which does not depend on the machine's load.
 
-Counted are calls of Python functions, bytecodes, and calls from one file into another, in the call
-of one thread that finds the outbox free and both threads of the library awake.
+Counted are calls of Python functions, bytecodes, and calls from one file into another, in a call
+by a single thread that finds the outbox free and both threads of the library awake.
 """
 
 from __future__ import absolute_import, division
@@ -16,7 +16,7 @@ _TRIES = 200
 
 
 class Counter(object):
-    """Counts what a call runs; `sys.settrace` with opcodes, from Python 3.7 on."""
+    """Counts what a call runs, by `sys.settrace` with opcodes (Python 3.7)."""
 
     def __init__(self):
         self.calls = 0
@@ -36,7 +36,7 @@ class Counter(object):
 
 
 def counted(call):
-    """Return the Counter of the shortest of many calls that wrote their record themselves."""
+    """Return the Counter of the shortest of many calls that wrote their own record."""
     best = None
     for _ in range(_TRIES):
         counter = Counter()
@@ -48,7 +48,7 @@ def counted(call):
                 best = counter
         time.sleep(0.001)
     if best is None:
-        raise RuntimeError("no call wrote its record itself")
+        raise RuntimeError("no call wrote its own record")
     return best
 
 

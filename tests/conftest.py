@@ -1,6 +1,6 @@
 """Fixtures for all tests: a clean environment, a folder for outboxes, real collectors.
 
-Each fixture ends what it started, whatever became of the test.
+Each fixture ends what it started, whether the test passes or not.
 """
 
 from __future__ import absolute_import, division
@@ -39,7 +39,7 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    """Hide the settings of whoever runs the tests."""
+    """Hide the developer's own settings."""
     for name in list(os.environ):
         if name.startswith("DATACAT_") and name not in (
             "DATACAT_COLLECTOR_PYTHON",
@@ -63,28 +63,28 @@ def _shared(tmp_path_factory, classic):
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory):
-    """A running v1 collector, shared by a module: use sessions of your own, leave it running."""
+    """A running v1 collector, shared by a module: create your own sessions, and do not stop it."""
     with _shared(tmp_path_factory, classic=False) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 def classic_collector(tmp_path_factory):
-    """A running classic collector, shared by a module as `collector` is."""
+    """A running classic collector, shared by a module like `collector`."""
     with _shared(tmp_path_factory, classic=True) as process:
         yield process
 
 
 @pytest.fixture(scope="module", params=["v1", "classic"])
 def any_collector(request):
-    """Both shared collectors, one after the other."""
+    """Each of the two shared collectors."""
     name = {"v1": "collector", "classic": "classic_collector"}[request.param]
     return request.getfixturevalue(name)
 
 
 @pytest.fixture
 def http():
-    """A requests.Session that ignores the proxies and .netrc of whoever runs the tests."""
+    """A requests.Session that ignores the developer's proxies and .netrc."""
     with requests.Session() as session:
         session.trust_env = False
         yield session
@@ -92,7 +92,7 @@ def http():
 
 @pytest.fixture
 def make_collector(tmp_path):
-    """Makes collectors for this test alone, not started yet: stop, kill and pause them freely."""
+    """Makes collectors of the test's own, not started yet, to stop, kill and pause."""
     made = []
 
     def make(classic=False, api_key=None):
@@ -108,19 +108,19 @@ def make_collector(tmp_path):
 
 @pytest.fixture
 def own_collector(make_collector):
-    """A running v1 collector of this test alone."""
+    """A running v1 collector of the test's own."""
     return make_collector().start()
 
 
 @pytest.fixture(params=["v1", "classic"])
 def any_own_collector(request, make_collector):
-    """A running collector of this test alone, of either generation."""
+    """A running collector of the test's own, of either generation."""
     return make_collector(classic=request.param == "classic").start()
 
 
 @pytest.fixture
 def open_session(spool):
-    """Opens sessions in this process, in this test's own outboxes, and closes them."""
+    """Opens sessions in this process, in the test's own folder, and closes them."""
     opened = []
 
     def open_one(url, **options):
@@ -137,7 +137,7 @@ def open_session(spool):
 
 @pytest.fixture
 def run_program(spool, tmp_path):
-    """Starts programs given as text; they share a product and a folder of outboxes."""
+    """Starts programs, given as text, that share a product and a folder of outboxes."""
     started = []
 
     def run(source, url=None, **env):
@@ -173,7 +173,7 @@ def _end_all(processes):
     for process in processes:
         try:
             process.stop()
-        except Exception as failure:  # the others must be ended too
+        except Exception as failure:  # the others must be ended, too
             failures.append(failure)
     if failures:
         raise failures[0]

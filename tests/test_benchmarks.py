@@ -1,4 +1,4 @@
-"""The benchmarks: a sink that a session takes for a server, and a verdict that is right."""
+"""The benchmarks: a sink that works as a server, and the right verdict."""
 
 from __future__ import absolute_import, division
 
@@ -36,13 +36,13 @@ def test_the_sink_is_not_the_bottleneck():
 
 
 def test_the_ratio_is_the_median_of_the_pairs():
-    """One pair that the machine disturbed changes nothing."""
+    """A single disturbed pair changes nothing."""
     ours = [[2.0], [2.0], [90.0], [3.0], [2.0]]
     floor = [[1.0], [1.0], [1.0], [1.5], [60.0]]
     assert measuring.ratio_of(ours, floor) == 2.0
 
 
-def test_a_missed_target_is_said_and_only_a_ratio_of_twice_the_target_is_rotten():
+def test_a_missed_target_is_shown_and_only_twice_the_target_fails():
     reached = measuring.compared("what", 3.0, "us", "floor", 2.0, at_most=1.7)
     missed = measuring.compared("what", 6.0, "us", "floor", 2.0, at_most=1.7)
     rotten = measuring.compared("what", 7.0, "us", "floor", 2.0, at_most=1.7)

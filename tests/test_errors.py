@@ -48,18 +48,18 @@ def test_retriable_is_known_from_the_class():
     assert {kind.__name__ for kind in EVERY_KIND if kind.retriable} == RETRIABLE
 
 
-def test_a_tls_failure_is_not_sent_but_not_worth_trying_at_once():
+def test_a_tls_failure_is_not_sent_but_not_retriable():
     assert issubclass(errors.TlsFailure, errors.NotSent)
     assert errors.TlsFailure.retriable is False
 
 
 @pytest.mark.parametrize("kind", [errors.InvalidSettings, errors.InvalidRecord])
-def test_faults_of_the_program_are_value_errors_too(kind):
+def test_errors_of_the_caller_are_value_errors_too(kind):
     with pytest.raises(ValueError):
         raise kind("wrong")
 
 
-def test_the_text_holds_message_and_all_evidence_on_one_line():
+def test_the_text_has_the_message_and_all_evidence_on_one_line():
     text = six.text_type(full())
     assert text == (
         u'the server is busy (POST /api/sessions/1/events, status 503, '
@@ -71,12 +71,12 @@ def test_without_evidence_the_text_is_the_message():
     assert str(errors.MonitorNotStarted("start it first")) == "start it first"
 
 
-def test_str_works_for_words_beyond_ascii_on_every_python():
+def test_str_works_for_non_ascii_words_on_every_python():
     assert isinstance(str(full()), str)
     assert u"später" in six.ensure_text(str(full()))
 
 
-def test_a_query_and_a_fragment_never_get_into_the_path():
+def test_the_path_has_neither_query_nor_fragment():
     error = errors.ServerFault("failed", method="GET", path="/a?token=secret#x")
     assert error.path == "/a"
     assert "secret" not in str(error)
@@ -99,7 +99,7 @@ def test_every_kind_can_be_pickled_and_copied_with_its_evidence(kind):
 
 
 @pytest.mark.parametrize("kind", [errors.RequestRefused, errors.NotAuthorized])
-def test_a_refusal_says_whether_a_datacat_server_wrote_it(kind):
+def test_a_refusal_says_whether_a_datacat_server_sent_it(kind):
     refusal = kind("refused", status=400, words="<html>", own_words=False)
     assert refusal.own_words is False
     assert pickle.loads(pickle.dumps(refusal)).own_words is False

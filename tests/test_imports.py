@@ -1,4 +1,4 @@
-"""The direction of imports in src/datacat, read from the sources, and what importing may do."""
+"""The direction of imports in src/datacat, read from the sources, and what an import may do."""
 
 from __future__ import absolute_import, division
 
@@ -14,7 +14,7 @@ from tools.process import SOURCES, ChildProcess, environment
 PACKAGE = "datacat"
 FACE = "__init__"
 
-# In this order: each may import those before it, and everyone below may import all of them.
+# Each may import those before it; all packages below may import all of them.
 BASE = ("_version", "_compat", "errors", "locks", "notices", "settings")
 # Each may import the ones named.
 DIRECTION = (
@@ -30,7 +30,7 @@ DIRECTION = (
     ("cli", FACE + " outbox collector"),
     ("__main__", "cli"),
 )
-# What only one place may touch, and nothing else in datacat.
+# What only one module or package of datacat may import.
 RESERVED = {
     "requests": ("wire.transport",),
     "urllib3": ("wire.transport", "wire.sockets"),
@@ -65,15 +65,15 @@ def may_touch(module, package):
 
 
 def unit_of(module):
-    """Return the row of the table that a module stands in: datacat.cli.demo is cli."""
+    """Return a module's row in the table: datacat.cli.demo is cli."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else FACE
 
 
 def imports_of(source, module, is_package, known):
-    """Return the modules that a source imports anywhere in it, by full names.
+    """Return the full names of the modules that a source imports, anywhere in it.
 
-    `known`: the modules of our package, so that `from datacat import retry` is told from
+    `known`: the modules of datacat, to tell `from datacat import client`, a module, from
     `from datacat import create_session`.
     """
     found = set()
@@ -103,12 +103,12 @@ def _imports_by_name(call):
 
 
 def complaints(imports):
-    """Return what is wrong with {module: modules it imports}, a line each."""
+    """Return what is wrong with {module: modules it imports}, one line each."""
     table, wrong = allowed(), []
     for module, imported in sorted(imports.items()):
         unit = unit_of(module)
         if unit not in table:
-            wrong.append("%s stands in no row of DIRECTION: give it one" % module)
+            wrong.append("%s has no row in DIRECTION: add one" % module)
             continue
         for other in sorted(imported):
             if other.split(".")[0] != PACKAGE:
@@ -120,7 +120,7 @@ def complaints(imports):
 
 
 def circles(imports):
-    """Return the modules that can be reached from themselves by imports."""
+    """Return the modules that import themselves, directly or not."""
 
     def reachable(module):
         seen, waiting = set(), [module]
@@ -136,7 +136,7 @@ def circles(imports):
 
 @pytest.fixture(scope="module")
 def imports():
-    """{module: modules it imports} of the sources as they are."""
+    """{module: modules it imports} of the real sources."""
     files = {}
     for folder, _, names in os.walk(os.path.join(SOURCES, PACKAGE)):
         for name in names:
@@ -152,20 +152,20 @@ def imports():
 
 
 def _readable(parts):
-    """The inside of the collector is written in the Python that it needs."""
+    """Return whether this Python can parse a module; most of the collector needs a new one."""
     return sys.version_info >= (3, 9) or parts[1] != "collector" or parts[2:] == ["__init__"]
 
 
-def test_every_module_imports_in_the_direction_of_the_design_only(imports):
+def test_every_module_imports_only_in_the_direction_of_the_design(imports):
     assert complaints(imports) == []
 
 
-def test_no_import_goes_in_a_circle(imports):
+def test_no_imports_are_circular(imports):
     assert circles(imports) == []
 
 
 def test_the_sources_were_really_read(imports):
-    """Guards the two tests above: an empty picture has nothing wrong in it."""
+    """Guards the two tests above, which find nothing wrong if nothing was read."""
     assert "datacat.records.kinds" in imports["datacat.wire.dialects"]
     assert "requests" in imports["datacat.wire.transport"]
     assert "sqlite3" in imports["datacat.outbox.connection"]
@@ -201,7 +201,7 @@ def test_a_wrong_import_is_found(module, line, imports):
     assert [text for text in complaints(wrong) if module in text]
 
 
-def test_a_circle_is_found(imports):
+def test_a_circular_import_is_found(imports):
     assert circles({"a": {"b"}, "b": {"c", "json"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
 
 

@@ -1,4 +1,4 @@
-"""Locks that signal handlers may use as well."""
+"""Locks that signal handlers may use."""
 
 from __future__ import absolute_import, division
 
@@ -11,8 +11,8 @@ from datacat.locks import ReentrantLock
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGALRM")
-def test_a_handler_between_any_two_lines_of_the_lock_leaves_it_whole():
-    """2.7's own RLock is released twice by such a handler; ours is traced line by line."""
+def test_a_signal_handler_between_any_two_lines_of_the_lock_leaves_it_consistent():
+    """Such a handler can release 2.7's own RLock twice; ours is traced line by line."""
     lock = ReentrantLock()
     codes = [getattr(ReentrantLock, name) for name in ("acquire", "release")]
     codes = set(getattr(method, "__func__", method).__code__ for method in codes)

@@ -1,4 +1,4 @@
-"""The seed's examples, word for word, and programs of its time, against both generations."""
+"""The seed's examples, word for word, and old programs, against both generations."""
 
 from __future__ import absolute_import, division
 
@@ -14,7 +14,7 @@ from tools.process import TESTS
 SEED = os.path.join(TESTS, "data", "SEED.md")
 SEEDS_URL = u"http://localhost:8080"
 
-# What an example takes for granted. The loop is run once: its sleep is five seconds.
+# Names that an example needs.  The loop runs once, because it sleeps for five seconds.
 GIVEN = {
     "heartbeat": u"""
 rounds = [True]
@@ -40,14 +40,14 @@ EXAMPLES = ("basic", "exception", "heartbeat", "client")
 
 
 def examples_of_the_seed():
-    """Return the code of the seed's examples by name, in its order."""
+    """Return {name: code} of the seed's examples, in order."""
     with io.open(SEED, encoding="utf-8") as stream:
         blocks = re.findall(u"```python\n(.*?)```", stream.read(), re.DOTALL)
     return dict(zip(EXAMPLES, blocks))
 
 
 def program_of(name):
-    """Return an example as a program. print is as in Python 3, so that its output is alike."""
+    """Return an example as a program, with Python 3's print, for the same output everywhere."""
     code = examples_of_the_seed()[name].replace(SEEDS_URL, u"URL")
     assert u'"URL"' in code
     given = u"from __future__ import print_function\nimport os\nURL = os.environ['URL']\n"
@@ -56,7 +56,7 @@ def program_of(name):
 
 
 class Runs(object):
-    """All examples, running at the same time against one collector."""
+    """All examples, run at the same time against one collector."""
 
     def __init__(self, folder, collector):
         self.collector = collector
@@ -75,12 +75,12 @@ class Runs(object):
             ).start()
 
     def output(self, name):
-        """Return what an example printed, when it has ended well."""
+        """Wait for an example's end; return what it printed."""
         self._programs[name].wait(30)
         return self._programs[name].output
 
     def session(self, name):
-        """Return what the server holds of the one session of an example."""
+        """Return an example's only session, as the server has it."""
         self.output(name)
         if name in ("basic", "client"):
             found = re.search("[0-9a-f]{8}-[0-9a-f-]{27}", self.output(name))
@@ -98,14 +98,14 @@ class Runs(object):
         return self.collector.session(listed["id"])
 
     def end(self):
-        """End what still runs."""
+        """End the examples that still run."""
         for program in self._programs.values():
             program.__exit__()
 
 
 @pytest.fixture(scope="module")
 def all_runs(collector, classic_collector, tmp_path_factory):
-    """The runs of all examples against both generations at the same time, for the sleep in one."""
+    """All examples against both generations, at the same time, because one of them sleeps."""
     made = {
         "v1": Runs(tmp_path_factory.mktemp("v1"), collector),
         "classic": Runs(tmp_path_factory.mktemp("classic"), classic_collector),
@@ -117,7 +117,7 @@ def all_runs(collector, classic_collector, tmp_path_factory):
 
 @pytest.fixture(params=["v1", "classic"])
 def runs(request, all_runs):
-    """The runs against one generation, then against the other."""
+    """The examples against each generation."""
     return all_runs[request.param]
 
 
@@ -179,7 +179,7 @@ def test_the_lower_level_client_reads_what_it_has_just_written(runs):
 
 @pytest.mark.parametrize("name", ["old_session.py", "old_client.py"])
 def test_an_old_program_runs_unchanged(name, any_collector, run_program):
-    """Written for the first client: no arguments, no waiting, reading at once."""
+    """It was written for the first client: no arguments, no waiting, reads at once."""
     program = run_program(name, any_collector.url)
     program.wait(30)
     session_id = program.output.split()[-1]

@@ -1,4 +1,4 @@
-"""What comes back decides: wait, give up one record, or raise in the application."""
+"""What an answer leads to: waiting, a dead letter, or an exception in the application."""
 
 from __future__ import absolute_import, division
 
@@ -92,7 +92,7 @@ def test_a_refused_open_raises_with_the_servers_words(collector, open_session, b
     ],
     ids=lambda fault: "%s-%s" % (fault.name, fault.status),
 )
-def test_whatever_else_answers_an_open_it_waits_and_nothing_raises(
+def test_an_open_answered_by_anything_else_waits_and_raises_nothing(
     fault, collector, open_session, before
 ):
     proxy = before(collector)
@@ -107,12 +107,12 @@ def test_whatever_else_answers_an_open_it_waits_and_nothing_raises(
 
 
 def delivered(session):
-    """Return what the server has of a session, once it has everything."""
+    """Return a session as the server has it, once it has everything."""
     wait_until(session.flush, 20)
     return session.get_details()
 
 
-def test_a_record_that_is_refused_with_400_becomes_a_dead_letter_and_the_next_goes_on(
+def test_a_record_refused_with_400_becomes_a_dead_letter_and_the_next_is_sent(
     any_collector, open_session, before, caplog
 ):
     proxy = before(any_collector)
@@ -129,7 +129,7 @@ def test_a_record_that_is_refused_with_400_becomes_a_dead_letter_and_the_next_go
 
 
 def events_seen(proxy):
-    """Return when each event came to the proxy."""
+    """Return when each event arrived at the proxy."""
     return [seen.at for seen in proxy.log if is_event(seen)]
 
 
@@ -146,7 +146,7 @@ def test_flush_does_not_cut_a_retry_after_short_and_does_not_wait_for_it(
     assert len(events_seen(proxy)) == 1
 
 
-def test_a_record_that_met_a_503_is_sent_again_once_the_server_wants_it(
+def test_a_record_answered_with_503_is_sent_again_after_its_retry_after(
     any_collector, open_session, before
 ):
     proxy = before(any_collector)
@@ -162,7 +162,7 @@ def test_a_record_that_met_a_503_is_sent_again_once_the_server_wants_it(
 
 
 @pytest.mark.parametrize("applied", [False, True])
-def test_a_200_with_html_is_no_delivery_and_what_was_applied_is_not_sent_again(
+def test_a_200_with_html_is_no_delivery_and_an_applied_record_is_not_sent_again(
     applied, any_collector, open_session, before
 ):
     proxy = before(any_collector)

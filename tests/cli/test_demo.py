@@ -1,4 +1,4 @@
-"""The demo: what it concludes from both sides' numbers, and one run of it, small but whole."""
+"""The demo: its counting, and one small but complete run."""
 
 from __future__ import absolute_import, division
 
@@ -16,7 +16,7 @@ GOOD = Count(accepted=3, delivered=3, lost=0, twice=0, out_of_order=0, unaccepte
 ALL_SEEN = Seen(crashes=1, hangs=1, recoveries=1)
 
 
-def test_what_an_application_wrote_down_is_read_back_without_a_line_cut_by_the_kill():
+def test_accepted_numbers_are_read_back_without_a_line_that_a_kill_cut_off():
     lines = demo_tally.accepted_line(1) + demo_tally.accepted_line(23) + b"2"
     assert demo_tally.accepted_numbers(lines) == {1, 23}
     assert demo_tally.accepted_numbers(b"") == set()
@@ -52,7 +52,7 @@ def test_everything_delivered_once_and_in_order_counts_as_such():
     assert demo_tally.count({1, 2, 3}, {"event": [1, 3], "metric": [2]}) == GOOD
 
 
-def test_a_record_that_is_not_there_is_lost():
+def test_a_missing_record_is_lost():
     assert demo_tally.count({1, 2, 3}, {"event": [1, 3]}) == GOOD._replace(delivered=2, lost=1)
     assert demo_tally.count({1, 2, 3}, {}) == GOOD._replace(delivered=0, lost=3)
 
@@ -61,7 +61,7 @@ def test_each_further_copy_counts_as_twice_and_not_as_out_of_order():
     assert demo_tally.count({1, 2, 3}, {"event": [1, 2, 1, 1, 3]}) == GOOD._replace(twice=2)
 
 
-def test_a_record_that_came_after_a_later_one_of_its_kind_is_out_of_order():
+def test_a_record_that_arrives_after_a_later_one_of_its_kind_is_out_of_order():
     assert demo_tally.count({1, 2, 3}, {"event": [2, 3, 1]}) == GOOD._replace(out_of_order=1)
 
 
@@ -69,9 +69,7 @@ def test_a_record_that_came_after_a_later_one_of_its_kind_is_out_of_order():
     "killed, extra, unaccepted",
     [(True, [4], 0), (True, [5], 1), (True, [4, 5], 1), (False, [4], 1)],
 )
-def test_only_the_record_that_a_kill_kept_from_being_written_down_may_be_more(
-    killed, extra, unaccepted
-):
+def test_after_a_kill_one_record_more_than_accepted_may_arrive(killed, extra, unaccepted):
     count = demo_tally.count({1, 2, 3}, {"event": [1, 2, 3] + extra}, killed=killed)
     assert count == GOOD._replace(unaccepted=unaccepted)
 
@@ -132,7 +130,7 @@ def test_the_table_has_a_row_for_each_application_and_columns_that_line_up():
 
 @pytest.mark.skipif(sys.version_info < (3, 9), reason="the demo runs a collector: Python 3.9")
 def test_the_demo_loses_nothing_and_leaves_nothing_behind(tmp_path):
-    """The command as a person runs it, with few records: table, exit code, no file left."""
+    """Runs the command with few records: table, exit code, no file left."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     demo = ChildProcess(
@@ -161,7 +159,7 @@ def test_the_demo_loses_nothing_and_leaves_nothing_behind(tmp_path):
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 9), reason="here the demo runs")
-def test_on_an_old_python_the_demo_says_which_one_it_needs():
+def test_an_old_python_is_told_which_one_the_demo_needs():
     demo = ChildProcess([sys.executable, "-m", "datacat", "demo"], environment())
     try:
         assert demo.wait(60) == 1

@@ -1,4 +1,4 @@
-"""The database keeps what was committed, in order, at a cost that does not grow."""
+"""The database keeps committed records in order, at a cost that does not grow."""
 
 import os
 import sqlite3
@@ -52,7 +52,7 @@ def test_a_block_that_fails_changes_nothing(store):
     assert bodies(store, session, EVENT) == []
 
 
-def test_a_reader_sees_one_moment_and_holds_up_no_writer(store):
+def test_a_reader_has_a_snapshot_and_blocks_no_writer(store):
     session = opened(store, "s")
     with store.reading() as reader:
         assert list(reader.bodies(session, EVENT)) == []
@@ -62,7 +62,7 @@ def test_a_reader_sees_one_moment_and_holds_up_no_writer(store):
     assert bodies(store, session, EVENT) == ["new"]
 
 
-def test_an_unknown_session_is_said(store):
+def test_an_unknown_session_raises(store):
     for transaction in (store.reading, store.writing):
         with transaction() as verbs, pytest.raises(UnknownSession):
             verbs.find("no")
@@ -81,8 +81,8 @@ def test_readers_cannot_write(store):
         reader._connection.exec_driver_sql("DELETE FROM sessions")
 
 
-def test_writing_to_a_large_session_touches_no_more_than_to_a_small_one(store, path):
-    """Measured in pages written to the log, which no other load on the machine can change."""
+def test_a_write_to_a_large_session_costs_no_more_than_to_a_small_one(store, path):
+    """Counts pages written to the log, which do not depend on the machine's load."""
     session = opened(store, "s")
 
     def log_size_of(count):
@@ -102,8 +102,8 @@ def test_writing_to_a_large_session_touches_no_more_than_to_a_small_one(store, p
     assert log_size_of(50) <= 2 * small
 
 
-def test_reading_a_session_looks_at_its_own_records_alone(store):
-    """Measured in sqlite's own steps, which no other load on the machine can change."""
+def test_reading_a_session_reads_only_its_own_records(store):
+    """Counts sqlite's own steps, which do not depend on the machine's load."""
     small, large = opened(store, "small"), opened(store, "large")
     with store.writing() as writer:
         for number in range(20000):
@@ -143,7 +143,7 @@ def test_many_threads_write_and_read_at_once(store):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_the_file_is_its_owner_s_alone_whatever_the_umask(path):
+def test_only_the_owner_can_read_the_file_whatever_the_umask(path):
     before = os.umask(0)
     try:
         Store(path, "v1").close()
@@ -160,7 +160,7 @@ def test_without_a_name_the_file_is_in_the_user_s_state_folder(tmp_path, monkeyp
     assert (tmp_path / "state" / "datacat" / "collector-classic.db").is_file()
 
 
-def test_an_sqlalchemy_url_is_taken(path):
+def test_an_sqlalchemy_url_is_accepted(path):
     store = Store("sqlite:///" + path, "v1")
     session = opened(store, "s")
     store.close()
@@ -169,7 +169,7 @@ def test_an_sqlalchemy_url_is_taken(path):
     again.close()
 
 
-def test_what_is_no_database_is_refused_and_left_alone(path):
+def test_a_file_that_is_not_a_database_is_refused_and_left_alone(path):
     with open(path, "wb") as stream:
         stream.write(b"a letter to grandmother" * 100)
     with pytest.raises(OSError, match="cannot use the database"):

@@ -1,4 +1,4 @@
-"""What time does to sessions, in process with a clock that the test sets."""
+"""What the passing of time does to sessions, with a clock that the test sets."""
 
 import pytest
 
@@ -23,7 +23,7 @@ class Clock(object):
 
 
 class Asked(object):
-    """The application asked in process, on the test's clock."""
+    """The application, called in process on the test's clock."""
 
     def __init__(self, app):
         self._http = app.test_client()
@@ -42,7 +42,7 @@ class Asked(object):
         return self._http.get(f"/api/sessions/{session_id}").get_json()
 
     def status(self, session_id):
-        """(active, suspended, crashed), as GET and the listing say it alike."""
+        """Return (active, suspended, crashed), which GET and the listing must agree on."""
         session = self.session(session_id)
         listed = [
             each
@@ -100,7 +100,7 @@ def test_a_session_that_is_over_is_not_suspended(asked, clock, last, status):
     assert asked.status(session) == status
 
 
-def test_a_machine_that_comes_back_crashes_its_suspended_sessions_alone(asked, clock):
+def test_only_a_machines_suspended_sessions_crash_when_it_comes_back(asked, clock):
     lost, ended, unbeaten, elsewhere, nowhere = (
         asked.create(machine_id=machine) for machine in ("m", "m", "m", "other", "")
     )

@@ -49,7 +49,7 @@ def test_any_number_written_and_read_is_the_same(value):
     assert read == value and math.copysign(1, read) == math.copysign(1, value)
 
 
-# Go has no integers in free data: they are float64 like all numbers.
+# Go reads integers in free data as float64, like all numbers.
 DATA = st.recursive(
     st.none()
     | st.booleans()
@@ -96,7 +96,7 @@ def test_keys_are_sorted_by_code_point():
         b"[" * 100000,
     ],
 )
-def test_what_go_does_not_accept_is_not_json(body):
+def test_text_that_go_does_not_accept_is_refused(body):
     with pytest.raises(go_json.NotJson):
         go_json.read(body)
 
@@ -114,17 +114,17 @@ def test_lone_surrogates_are_replaced_in_keys_and_deep_inside():
     assert go_json.read(body) == {"\ufffd": [{"a": "\U0001f600\ufffd"}], "\\ud800": "\\ud800"}
 
 
-def test_each_byte_that_is_no_utf8_is_replaced():
+def test_each_byte_that_is_not_utf8_is_replaced():
     assert go_json.read(b'"\xe2\x82\xc0\x80\xf4\x90\x80\x80\xc3\xa9"') == "\ufffd" * 8 + "\u00e9"
 
 
-def test_an_object_remembers_keys_that_came_twice():
+def test_an_object_remembers_repeated_keys():
     value = go_json.read(b'{"a":1,"a":2}')
     assert value == {"a": 2} and value.pairs == [("a", 1), ("a", 2)]
 
 
 @pytest.mark.parametrize("depth, fits", [(go_json.DEEPEST, True), (go_json.DEEPEST + 1, False)])
-def test_nesting_is_written_down_to_the_limit(depth, fits):
+def test_nesting_is_written_up_to_the_limit(depth, fits):
     value = None
     for _ in range(depth):
         value = [value]

@@ -1,4 +1,4 @@
-"""`datacat serve` says in one line why it cannot serve, where its parts are missing as well."""
+"""`datacat serve` says in one line why it cannot serve, also without its requirements."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ def parsed(*arguments):
     return parser.parse_args(list(arguments))
 
 
-def test_it_listens_on_this_machine_alone_unless_told():
+def test_it_listens_on_this_machine_only_by_default():
     arguments = parsed()
     assert (
         arguments.host,
@@ -30,7 +30,7 @@ def test_without_the_extra_it_says_how_to_get_it(monkeypatch, capsys):
     assert "pip install 'datacat[collector]'" in capsys.readouterr().err
 
 
-def test_an_older_python_is_told_so(monkeypatch, capsys):
+def test_an_older_python_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(collector.sys, "version_info", (3, 8, 0))
     assert collector.run(parsed()) == 1
     assert "needs Python 3.9 or newer; this is 3.8" in capsys.readouterr().err

@@ -38,7 +38,7 @@ def filled(text):
         '{"line":null,"count":null,"tags":null,"data":null,"at":null}',
     ],
 )
-def test_what_is_missing_or_null_is_zero(text):
+def test_a_missing_or_null_field_is_zero(text):
     assert filled(text) == (ZERO, True)
 
 
@@ -62,7 +62,7 @@ def test_what_is_missing_or_null_is_zero(text):
         ('{"at":"2026-01-02T03:04:05.10Z"}', "at", "2026-01-02T03:04:05.1Z"),
     ],
 )
-def test_a_field_takes_what_go_would_give_it(text, field, value):
+def test_a_field_has_the_value_that_go_would_give_it(text, field, value):
     assert filled(text) == (dict(ZERO, **{field: value}), True)
 
 
@@ -92,9 +92,9 @@ def test_a_field_takes_what_go_would_give_it(text, field, value):
         '{"at":"2026-01-02T03:04:05"}',
     ],
 )
-def test_what_is_of_another_type_does_not_fit_and_leaves_the_field(text):
+def test_a_value_of_another_type_does_not_fit_and_leaves_the_field(text):
     assert filled(text) == (ZERO, False)
 
 
-def test_the_other_fields_are_read_all_the_same():
+def test_the_other_fields_are_still_read():
     assert filled('{"message":7,"value":2}') == (dict(ZERO, value=2.0), False)

@@ -23,13 +23,13 @@ def test_a_moment_is_printed_without_trailing_zeros(nanoseconds, text):
 
 
 @given(st.integers(min_value=0, max_value=4 * 10**18))
-def test_what_is_printed_is_normal(nanoseconds):
+def test_a_printed_timestamp_is_normalised(nanoseconds):
     text = timestamps.printed(nanoseconds)
     assert timestamps.normalised(text) == text
 
 
 @given(st.datetimes(min_value=datetime.datetime(1000, 1, 1)), st.integers(-23 * 60, 23 * 60))
-def test_what_any_zone_sends_is_the_same_moment_when_it_comes_back(moment, minutes):
+def test_a_timestamp_of_any_zone_comes_back_as_the_same_moment(moment, minutes):
     zone = datetime.timezone(datetime.timedelta(minutes=minutes))
     text = moment.replace(tzinfo=zone).isoformat()
     back = timestamps.normalised(text)
@@ -56,6 +56,6 @@ def test_the_year_0_has_a_29th_of_february():
         " 2026-01-02T03:04:05Z",
     ],
 )
-def test_what_is_no_rfc_3339_with_a_zone_is_refused(text):
+def test_text_that_is_not_rfc_3339_with_a_zone_is_refused(text):
     with pytest.raises(ValueError):
         timestamps.normalised(text)

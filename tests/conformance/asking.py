@@ -1,4 +1,4 @@
-"""Requests to a server as bare HTTP, past the client: bytes out, status and bytes back."""
+"""Requests to a server as plain HTTP, without the client: bytes out, status and bytes back."""
 
 from __future__ import absolute_import, division
 
@@ -13,7 +13,7 @@ OK = u'{"status":"ok"}\n'
 
 
 def zipped(data):
-    """The bytes `data` compressed by gzip."""
+    """Return `data` (bytes) compressed by gzip."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb") as stream:
         stream.write(data)
@@ -36,7 +36,7 @@ class Server(object):
         ]
 
     def ask(self, method, path, body=None, headers=None):
-        """The answer to one request; `body` is bytes, text, None or a dict to be JSON."""
+        """Return the answer to a request; `body` is bytes, text, None, or a dict for JSON."""
         if isinstance(body, dict):
             body = json.dumps(body)
         if body is not None and not isinstance(body, bytes):
@@ -51,7 +51,7 @@ class Server(object):
         )
 
     def create(self, **fields):
-        """The id of a new session."""
+        """Create a session; return its id."""
         answer = self.ask(
             "POST", "/api/sessions", dict({"product": "conformance", "version": "1"}, **fields)
         )
@@ -59,22 +59,22 @@ class Server(object):
         return answer.json()["session_id"]
 
     def post(self, session_id, operation, body):
-        """The answer to POST of an operation on a session."""
+        """Return the answer to an operation (POST) on a session."""
         return self.ask("POST", "/api/sessions/%s/%s" % (session_id, operation), body)
 
     def accepted(self, session_id, operation, body):
-        """POST, and assert that it was accepted."""
+        """POST an operation, and assert that it was accepted."""
         answer = self.post(session_id, operation, body)
         assert (answer.status_code, answer.text) == (200, OK)
 
     def text(self, session_id):
-        """The session's text, exactly as it came."""
+        """Return the session's text, exactly as it came."""
         answer = self.ask("GET", "/api/sessions/" + session_id)
         assert answer.status_code == 200, answer.text
         return answer.content.decode("utf-8")
 
     def session(self, session_id):
-        """The session, parsed."""
+        """Return the session, parsed."""
         return json.loads(self.text(session_id))
 
     def close(self):
@@ -88,10 +88,10 @@ class Server(object):
 
 
 def words(answer):
-    """What a refusal consists of: status, content type and text."""
+    """Return the parts of a refusal: status, content type and text."""
     return answer.status_code, answer.headers["Content-Type"], answer.text
 
 
 def refusal(status, text):
-    """What `words` gives for a refusal in a datacat server's own words."""
+    """Return what `words` returns for a refusal by a datacat server."""
     return status, "text/plain; charset=utf-8", text + u"\n"

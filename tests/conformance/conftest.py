@@ -1,7 +1,7 @@
-"""The servers that the conformance suite asks: both of ours as processes, and any other one.
+"""The servers that the conformance suite tests: both of ours as processes, and any other.
 
-DATACAT_TEST_URL names another one, of either generation and without an API key; sessions are left
-on it.
+DATACAT_TEST_URL names another server, of either generation and without an API key; the suite
+leaves sessions on it.
 """
 
 from __future__ import absolute_import, division
@@ -15,7 +15,7 @@ GIVEN = [os.environ["DATACAT_TEST_URL"]] if os.environ.get("DATACAT_TEST_URL") e
 
 
 def pytest_generate_tests(metafunc):
-    """Ask every server, or those of the generation that the test names as a fixture."""
+    """Test every server, or those of the generation that a test names as a fixture."""
     if "server" in metafunc.fixturenames:
         named = [name for name in ("v1", "classic") if name in metafunc.fixturenames]
         metafunc.parametrize("server", (named or ["v1", "classic"]) + GIVEN, indirect=True)
@@ -23,7 +23,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def server(request):
-    """Every server there is, one after the other."""
+    """Each server in turn."""
     fixture = {"v1": "collector", "classic": "classic_collector"}.get(request.param)
     url = request.getfixturevalue(fixture).url if fixture else request.param
     with Server(url) as asked:
@@ -32,13 +32,13 @@ def server(request):
 
 @pytest.fixture
 def v1(server):
-    """A server of the newer generation; skipped for a given one that is not."""
+    """A v1 server; skips a given server of the other generation."""
     return _of_generation(server, "v1")
 
 
 @pytest.fixture
 def classic(server):
-    """A server of the older generation; skipped for a given one that is not."""
+    """A classic server; skips a given server of the other generation."""
     return _of_generation(server, "classic")
 
 

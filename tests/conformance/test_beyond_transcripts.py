@@ -1,4 +1,4 @@
-"""What no transcript covers and every server does: text, numbers, order, threads, odd requests."""
+"""What every server does and no transcript covers: text, numbers, order, threads, odd requests."""
 
 from __future__ import absolute_import, division
 
@@ -12,7 +12,7 @@ LARGE = 1024 * 1024
 
 
 def field(server, session_id, body):
-    """The text that follows `"data":` of the only event, after posting it."""
+    """Post the only event; return the text after its `"data":`."""
     server.accepted(session_id, "events", body)
     return server.text(session_id).split(u'"data":', 1)[1]
 
@@ -35,7 +35,7 @@ def test_text_comes_back_as_go_prints_it(server, session_id, sent, answered):
     assert field(server, session_id, body).startswith(u'{"v":%s}' % answered)
 
 
-def test_bytes_that_are_no_utf8_are_replaced_one_by_one(server, session_id):
+def test_bytes_that_are_not_utf8_are_replaced_one_by_one(server, session_id):
     body = b'{"name":"text","data":{"v":"\xe2\x82|\xff|\xed\xa0\x80"}}'
     assert field(server, session_id, body).startswith(
         u'{"v":"\ufffd\ufffd|\ufffd|\ufffd\ufffd\ufffd"}'
@@ -105,7 +105,7 @@ def test_what_is_not_json_is_refused_and_not_stored(server, session_id, body):
 
 
 @pytest.mark.parametrize("operation", ["state", "events", "metrics"])
-def test_a_bad_body_is_said_before_an_unknown_session(server, operation):
+def test_an_invalid_body_is_reported_before_an_unknown_session(server, operation):
     answer = server.post("no-such-session", operation, u"{")
     assert words(answer) == refusal(400, "Invalid request body")
 
@@ -127,7 +127,7 @@ def test_a_session_of_many_mebibytes_comes_back_whole_and_in_order(server, sessi
 
 
 def test_one_connection_carries_every_kind_of_request(server, session_id):
-    """Answers with and without bodies leave the connection usable for the next request."""
+    """Answers with and without bodies leave the connection usable."""
     for _ in range(3):
         server.accepted(session_id, "events", {"name": "kept alive"})
         assert server.ask("POST", "/api/sessions/%s/end" % session_id).status_code == 200
@@ -136,7 +136,7 @@ def test_one_connection_carries_every_kind_of_request(server, session_id):
         assert len(server.session(session_id)["id"]) == len(session_id)
 
 
-def test_records_of_many_threads_all_arrive_each_thread_s_in_order(server, session_id):
+def test_records_of_many_threads_arrive_in_each_threads_order(server, session_id):
     threads, each, failures = 8, 25, []
 
     def post(thread):
@@ -185,23 +185,23 @@ def test_the_listing_holds_every_session_as_get_answers_it(server, session_id):
 
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "DELETE", "PATCH", "OPTIONS"])
-def test_the_listing_answers_get_alone(server, method):
+def test_the_listing_answers_only_get(server, method):
     answer = server.ask(method, server.listing)
     assert answer.status_code == 405
 
 
 @pytest.mark.parametrize("path", ["/health/", "/api", "/api/sessionsx", "/api/data", "/x y%2F"])
-def test_a_wrong_path_is_no_page(server, path):
+def test_a_wrong_path_is_404(server, path):
     assert words(server.ask("GET", path)) == refusal(404, "404 page not found")
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "DELETE", "INVENTED"])
-def test_an_operation_answers_post_alone(server, session_id, method):
+def test_an_operation_answers_only_post(server, session_id, method):
     answer = server.ask(method, "/api/sessions/%s/events" % session_id, u"{}")
     assert words(answer) == refusal(404, "Not found")
 
 
-def test_an_id_may_hold_anything(server):
+def test_an_id_may_contain_anything(server):
     answer = server.ask("GET", "/api/sessions/%C3%A9%20%3Cid%3E")
     assert words(answer) == refusal(404, "Session not found")
 
@@ -258,12 +258,12 @@ def test_v1_answers_capture_times_as_they_were_sent(v1, session_id, sent, answer
         "26-01-02T03:04:05Z",
     ],
 )
-def test_v1_refuses_what_is_no_rfc_3339_time(v1, session_id, sent):
+def test_v1_refuses_a_time_that_is_not_rfc_3339(v1, session_id, sent):
     answer = v1.post(session_id, "events", {"timestamp": sent, "name": "timed"})
     assert words(answer) == refusal(400, "Invalid request body")
 
 
-def test_v1_takes_an_envelope_in_any_case_and_keeps_nulls_in_new_dicts(v1, session_id):
+def test_v1_accepts_an_envelope_in_any_case_and_keeps_nulls_in_new_dicts(v1, session_id):
     v1.accepted(session_id, "state", u'{"State":{"new":{"gone":null,"kept":1}},"sibling":2}')
     assert v1.session(session_id)["state"] == {
         "product": "conformance",
@@ -316,7 +316,7 @@ def test_v1_refuses_metrics_whose_fields_are_of_another_type(v1, session_id, bod
     assert words(answer) == refusal(400, "Invalid request body")
 
 
-def test_v1_says_hung_until_the_session_recovers_or_crashes(v1, session_id):
+def test_v1_shows_hung_until_the_session_recovers_or_crashes(v1, session_id):
     seen = []
     for operation, name in [
         ("events", "application_appears_hung"),
@@ -329,7 +329,7 @@ def test_v1_says_hung_until_the_session_recovers_or_crashes(v1, session_id):
     assert seen == [True, False, True, False]
 
 
-def test_v1_says_that_what_pretends_to_be_gzip_is_not(v1, session_id):
+def test_v1_refuses_a_body_that_claims_to_be_gzip_and_is_not(v1, session_id):
     answer = v1.ask(
         "POST", "/api/sessions/%s/events" % session_id, u"{}", {"Content-Encoding": "gzip"}
     )
@@ -340,7 +340,7 @@ def test_v1_says_that_what_pretends_to_be_gzip_is_not(v1, session_id):
     "operation, said",
     [("events", "Invalid request body"), ("state", "Failed to read request body")],
 )
-def test_v1_refuses_gzip_that_is_cut(v1, session_id, operation, said):
+def test_v1_refuses_truncated_gzip(v1, session_id, operation, said):
     packed = zipped(json.dumps({"name": "cut", "data": {"k": "v" * 5000}}).encode("ascii"))[:-12]
     answer = v1.ask(
         "POST",

@@ -1,4 +1,4 @@
-"""What the collector promises beyond the servers it stands for, as a real process."""
+"""What the collector promises beyond the real servers, tested as a process."""
 
 from __future__ import absolute_import, division
 
@@ -21,7 +21,7 @@ def names(server, session_id):
 
 
 def test_a_record_answered_with_200_survives_a_kill(any_own_collector, ask):
-    """The kill follows the answer at once, several times over."""
+    """The kill follows the answer at once, several times."""
     session_id = ask(any_own_collector).create()
     written = []
     for number in range(4):
@@ -33,7 +33,7 @@ def test_a_record_answered_with_200_survives_a_kill(any_own_collector, ask):
 
 
 class Writers(object):
-    """Threads that write numbered events until the collector is gone, noting what was answered."""
+    """Threads that write numbered events until the collector is gone, and note the answers."""
 
     def __init__(self, url, session_id, count=4):
         self.answered, self.refused = [], []
@@ -61,13 +61,13 @@ class Writers(object):
         assert self._enough.wait(60)
 
     def join(self):
-        """Wait until the last one has noticed, and assert that all of them did."""
+        """Wait until all have noticed that the collector is gone."""
         for thread in self._threads:
             thread.join()
         assert len(self.refused) == len(self._threads)
 
 
-def test_a_kill_amid_writers_loses_nothing_answered_and_repeats_nothing(own_collector, ask):
+def test_a_kill_during_writes_loses_no_answered_record_and_doubles_none(own_collector, ask):
     session_id = ask(own_collector).create()
     writers = Writers(own_collector.url, session_id)
     writers.wait_for_some()
@@ -77,11 +77,11 @@ def test_a_kill_amid_writers_loses_nothing_answered_and_repeats_nothing(own_coll
     held = names(ask(own_collector), session_id)
     assert set(writers.answered) <= set(held)
     assert len(held) == len(set(held))
-    # What was stored without being answered is at most the one request of each writer.
+    # At most one request of each writer was stored without an answer.
     assert len(held) - len(writers.answered) <= len(writers.refused)
 
 
-def test_asked_to_end_it_answers_all_that_it_has_stored(own_collector, ask):
+def test_on_sigterm_it_answers_every_request_that_it_has_stored(own_collector, ask):
     for _ in range(3):
         session_id = ask(own_collector).create()
         writers = Writers(own_collector.url, session_id)
@@ -138,7 +138,7 @@ def test_it_ends_with_exit_code_0_when_asked_to(tmp_path):
         (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
     ],
 )
-def test_it_says_what_is_wrong_with_its_settings_in_a_line(tmp_path, arguments, said):
+def test_it_explains_invalid_settings_in_one_line(tmp_path, arguments, said):
     given = ["--port", "0", "--db", str(tmp_path / "c.db")] + arguments
     process = serve(*given)
     try:
@@ -158,7 +158,7 @@ def test_it_says_that_the_port_is_taken(own_collector, tmp_path):
         process.close()
 
 
-def test_a_database_keeps_to_one_generation(own_collector):
+def test_a_database_belongs_to_one_generation(own_collector):
     own_collector.stop()
     process = serve("--port", "0", "--classic", "--db", own_collector.db)
     try:
@@ -170,7 +170,7 @@ def test_a_database_keeps_to_one_generation(own_collector):
 
 @pytest.fixture
 def guarded(make_collector):
-    """A collector that demands a key."""
+    """A collector that requires a key."""
     return make_collector(api_key="s3cret").start()
 
 
@@ -211,7 +211,7 @@ def test_a_gzip_bomb_is_refused(own_collector, ask):
 
 
 def raw(collector, request):
-    """The answer's bytes to the bytes `request`, up to the close of the connection."""
+    """Send `request` (bytes); return all bytes until the connection is closed."""
     connection = socket.create_connection(("127.0.0.1", collector.port), timeout=60)
     try:
         connection.sendall(request)
@@ -242,14 +242,14 @@ def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(own_collecto
         b"POST /api/sessions HTTP/1.1\r\nContent-Length: x" b"\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_refused_in_plain_text(own_collector, ask, request_bytes):
+def test_a_request_that_is_not_http_is_refused_in_plain_text(own_collector, ask, request_bytes):
     answer = raw(own_collector, request_bytes)
     assert re.match(br"HTTP/1\.[01] 400 ", answer)
     assert b"Content-Type: text/plain" in answer and b"Traceback" not in answer
     assert ask(own_collector).generation == "v1"
 
 
-def test_a_chunked_body_is_taken(own_collector, ask):
+def test_a_chunked_body_is_accepted(own_collector, ask):
     server = ask(own_collector)
     session_id = server.create()
     body = b'{"name":"chunked"}'
@@ -266,8 +266,8 @@ def test_a_chunked_body_is_taken(own_collector, ask):
     assert names(server, session_id) == ["chunked"]
 
 
-def test_a_fault_of_the_database_is_one_line_of_text(own_collector, ask, tmp_path):
-    """Never a page of HTML, never a traceback; the client reads it as a server's fault."""
+def test_a_database_error_is_answered_in_one_line_of_text(own_collector, ask, tmp_path):
+    """Never HTML, never a traceback; the client takes it for the server's failure."""
     server = ask(own_collector)
     session_id = server.create()
     connection = sqlite3.connect(own_collector.db)

@@ -1,4 +1,4 @@
-"""Every server answers every recorded request as the recorded server did."""
+"""Every server answers every recorded request as the real server did."""
 
 from __future__ import absolute_import, division
 
@@ -23,14 +23,14 @@ def transcript(generation):
 
 
 class Replay(object):
-    """One transcript asked again: ids are learnt where they first come and expected after."""
+    """Replays a transcript: an id is learnt where it first appears, and expected from then on."""
 
     def __init__(self, server):
         self._server = server
         self._ids = {}
 
     def difference(self, step):
-        """What is not as recorded, as text; None when all is."""
+        """Return the difference from the recording as text, or None."""
         answer = self._ask(step)
         text = answer.content.decode("utf-8")
         match = re.match(self._expected(step["answer"]) + r"\Z", text)
@@ -77,7 +77,7 @@ class Replay(object):
 
 
 def test_every_recorded_request_is_answered_as_recorded(server):
-    """Status, content type and every byte of the answer; ids and the server's times apart."""
+    """Status, content type and every byte are equal, except for ids and the server's times."""
     steps = transcript(server.generation)
     assert len(steps) == REQUESTS
     replay = Replay(server)

@@ -1,8 +1,8 @@
-"""The fault suite: each fault is made for real, and what the client promises must hold.
+"""The fault suite: each fault is real, and the client's promises must hold.
 
-`pytest tests/faults` takes the short form, `pytest tests/faults --long` the long one. A module
+`pytest tests/faults` runs the short form, `pytest tests/faults --long` the long one.  A module
 with BOTH_GENERATIONS = True meets both generations of servers in either form; any other test
-meets both in the long form alone.
+meets both in the long form only.
 """
 
 from __future__ import absolute_import, division
@@ -24,12 +24,12 @@ def pytest_addoption(parser):
         "--long",
         action="store_true",
         default=False,
-        help="the fault suite's long form: hundreds of kills, an hour of flapping",
+        help="run the long form of the fault suite: hundreds of kills, an hour of flapping",
     )
 
 
 def is_long(config):
-    """Return whether the long form is asked for; the short one where nothing could be asked."""
+    """Return whether to run the long form; False where the option does not exist."""
     return config.getoption("--long", default=False)
 
 
@@ -44,12 +44,12 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="session")
 def scaled(request):
-    """A callable (short, long) that returns the one for this run's form."""
+    """A callable (short, long) that returns its argument for this run's form."""
     return lambda short, long_form: long_form if is_long(request.config) else short
 
 
 class FreshServer(object):
-    """A shared collector as it is to a test of its own: without what it held before."""
+    """A shared collector, without the sessions of earlier tests."""
 
     def __init__(self, collector):
         self.port = collector.port
@@ -65,7 +65,7 @@ class FreshServer(object):
 
 @pytest.fixture
 def quick_folder():
-    """A folder in memory, where there is one: hundreds of outboxes are laid out in it."""
+    """A folder in memory if there is one, for tests that create hundreds of outboxes."""
     folder = tempfile.mkdtemp(dir=MEMORY_DISK)
     yield folder
     shutil.rmtree(folder)
@@ -73,10 +73,10 @@ def quick_folder():
 
 @pytest.fixture
 def server(generation, scaled, request):
-    """A running collector of one generation or the other, left running.
+    """A running collector of either generation, which the test must not stop.
 
-    In the short form a module shares it, for it takes its time to start; in the long one, where
-    sessions are large, a test has its own.
+    In the short form a module shares it, because it starts slowly; in the long form, where
+    sessions are large, each test has its own.
     """
     if scaled(False, True):
         return request.getfixturevalue("own_server")
@@ -86,7 +86,7 @@ def server(generation, scaled, request):
 
 @pytest.fixture
 def own_server(generation, make_collector):
-    """A running collector of this test alone, to be stopped, killed and paused."""
+    """A running collector of the test's own, to stop, kill and pause."""
     return make_collector(classic=generation == "classic").start()
 
 
@@ -106,7 +106,7 @@ def v1_proxy(own_collector):
 
 @pytest.fixture
 def trial(server, proxy, tmp_path):
-    """An application before `proxy`."""
+    """An application that talks to `proxy`."""
     made = Trial(tmp_path, server, proxy.url)
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""Network (23): lines that lose, crawl, flap and swallow; calls and farewells keep their times."""
+"""Network (23): lossy, slow, flapping and dead lines; calls and farewells keep their times."""
 
 from __future__ import absolute_import, division
 
@@ -14,7 +14,7 @@ PATIENCE = 0.5
 
 
 def finish(trial, fault_ended):
-    """Wait for the drain, leave, and check that nothing was lost or doubled."""
+    """Wait until all is delivered, end, and check that nothing was lost or doubled."""
     trial.await_drained(fault_ended)
     trial.leave()
     trial.check()
@@ -22,7 +22,7 @@ def finish(trial, fault_ended):
 
 
 def finish_in_next_run(trial):
-    """Let the next run deliver all, and check that nothing was lost or doubled."""
+    """Let the next run deliver everything, and check that nothing was lost or doubled."""
     trial.start(5)
     trial.await_arrived()
     trial.leave()
@@ -31,7 +31,7 @@ def finish_in_next_run(trial):
 
 
 def answered(proxy):
-    """Return how many requests have got their answer so far."""
+    """Return how many requests have been answered so far."""
     return sum(seen.status is not None for seen in proxy.log)
 
 
@@ -49,8 +49,8 @@ def test_a_lossy_line_loses_and_doubles_nothing(trial, proxy, scaled):
     finish(trial, fault_ended)
 
 
-def test_a_line_of_32_kbit_carries_all(trial, proxy, scaled):
-    """Kept: a slow line is slow, and nothing else."""
+def test_a_line_of_32_kbit_delivers_everything(trial, proxy, scaled):
+    """Kept: on a slow line records arrive late, but all of them."""
     records = scaled(12, 300)
     proxy.rule(Throttle(LINE))
     trial.start(records, seconds_between=0.01)
@@ -60,8 +60,8 @@ def test_a_line_of_32_kbit_carries_all(trial, proxy, scaled):
 
 
 @pytest.mark.parametrize("cut", ["partition", "black_hole", "refuse"])
-def test_a_line_cut_in_the_middle_holds_nobody_up(trial, proxy, scaled, cut):
-    """In nobody's way: calls stay fast; what was under way is found out, and all arrives."""
+def test_an_outage_blocks_no_call(trial, proxy, scaled, cut):
+    """Never in the way: calls stay fast, and everything arrives after the outage."""
     records = scaled(120, 1500)
     application = trial.start(records, sessions=2, seconds_between=0.01, timeout=0.3)
     application.wait_for_accepted(records // 10)
@@ -76,10 +76,10 @@ def test_a_line_cut_in_the_middle_holds_nobody_up(trial, proxy, scaled, cut):
     finish(trial, monotonic())
 
 
-# A partition is a black hole for whoever connects in it.
+# A partition that exists at the start is a black hole.
 @pytest.mark.parametrize("cut", ["black_hole", "refuse"])
-def test_a_line_cut_from_the_start_holds_neither_start_nor_farewell_nor_exit(trial, proxy, cut):
-    """In nobody's way: create_session, close(t) and exit keep their times; the next run sends."""
+def test_an_outage_at_the_start_delays_neither_start_nor_close_nor_exit(trial, proxy, cut):
+    """Never in the way: create_session, close(t) and exit keep their times; the next run sends."""
     getattr(proxy, cut)()
     trial.start(50, sessions=2, farewell="close", patience=PATIENCE, connect_wait=0.5)
     trial.check_opened_within(0.5)
@@ -91,8 +91,8 @@ def test_a_line_cut_from_the_start_holds_neither_start_nor_farewell_nor_exit(tri
     finish_in_next_run(trial)
 
 
-def test_a_line_cut_at_the_end_holds_neither_farewell_nor_exit(trial, proxy):
-    """In nobody's way: end(t) and exit keep their times with a request under way."""
+def test_an_outage_at_the_end_delays_neither_end_nor_exit(trial, proxy):
+    """Never in the way: end(t) and exit keep their times with a request in flight."""
     application = trial.start(100, seconds_between=0.005, patience=PATIENCE)
     application.wait_for_accepted(50)
     proxy.partition()
@@ -104,8 +104,8 @@ def test_a_line_cut_at_the_end_holds_neither_farewell_nor_exit(trial, proxy):
     finish_in_next_run(trial)
 
 
-def test_a_line_that_flaps_loses_and_doubles_nothing(trial, proxy, scaled):
-    """Once: refused and healed each second (the long form: 3,600 times), also within requests."""
+def test_a_flapping_line_loses_and_doubles_nothing(trial, proxy, scaled):
+    """Once: the line is cut and restored every second, also within requests."""
     flaps, interval, records = scaled(3, 3600), scaled(0.5, 0.07), scaled(200, 6000)
     trial.start(records, sessions=3, seconds_between=flaps * 2 * interval / records, timeout=1)
     for _ in range(flaps):
@@ -118,8 +118,8 @@ def test_a_line_that_flaps_loses_and_doubles_nothing(trial, proxy, scaled):
     finish(trial, fault_ended)
 
 
-def test_a_name_service_that_hangs_holds_nobody_up(trial, proxy):
-    """In nobody's way: the sender hangs in the name service, and the application does not."""
+def test_a_hanging_name_service_blocks_no_call(trial, proxy):
+    """Never in the way: the sender hangs in the name service, the application does not."""
     name = "datacat-that-hangs.invalid"
     port = trial.url.rsplit(":", 1)[1]
     trial.url = "http://%s:%s" % (name, port)

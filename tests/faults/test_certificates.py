@@ -1,4 +1,4 @@
-"""Network (27): without trust in the server nothing is sent, and all is kept."""
+"""Network (27): nothing is sent to a server without a valid certificate, and all is kept."""
 
 from __future__ import absolute_import, division
 
@@ -10,7 +10,9 @@ from tools.tls_front import TlsFront
 from tools.trial import Trial
 from tools.waiting import wait_until
 
-trustme = pytest.importorskip("trustme", reason="no certificates on this Python")
+trustme = pytest.importorskip(
+    "trustme", reason="making certificates needs trustme, which this Python does not have"
+)
 
 NAME = u"127.0.0.1"
 RECORDS = 20
@@ -19,7 +21,7 @@ HOUR = datetime.timedelta(hours=1)
 
 @pytest.fixture
 def authority(tmp_path):
-    """A certificate authority whose certificate is in tmp_path/ca.pem."""
+    """A certificate authority; its certificate is tmp_path/ca.pem."""
     made = trustme.CA()
     made.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     return made
@@ -41,10 +43,10 @@ def wrong_certificate(way, authority):
 
 
 @pytest.mark.parametrize("way", ["expired", "wrong name", "unknown authority"])
-def test_without_trust_nothing_is_sent_and_all_is_kept_until_there_is(
+def test_nothing_is_sent_without_a_valid_certificate_and_all_is_kept_until_then(
     own_collector, authority, tmp_path, way
 ):
-    """Trust: one clear error, not a byte of a request; with the right certificate all arrives."""
+    """Trust: one clear warning, not a byte of a request; with a valid certificate all arrives."""
     wrong = context_of(wrong_certificate(way, authority))
     with TlsFront(own_collector.port, wrong) as front:
         trial = Trial(tmp_path, own_collector, front.url)

@@ -1,4 +1,4 @@
-"""A damaged outbox (12): what can be read is delivered, nothing false, and nobody is stopped."""
+"""A damaged outbox (12): what can be read is delivered, and no application is stopped."""
 
 from __future__ import absolute_import, division
 
@@ -25,9 +25,9 @@ from datacat.outbox import opening
 STEP = 512
 RECORDS = 60
 PAGE = opening.PAGE_SIZE
-# After the schema, the pointer map and the root page of the records.
+# Behind the schema, the pointer map and the root page of the records.
 FIRST_LEAF = 3 * PAGE
-# Before its body a record has its length, its number and what is known of it.
+# A record's length, number and other columns come before its body.
 ROW_HEADER = 36
 # https://www.sqlite.org/fileformat2.html#walformat
 LOG_HEADER, FRAME_HEADER = 32, 24
@@ -48,7 +48,7 @@ os._exit(0)
 
 @pytest.fixture(params=["in the log", "in the database"])
 def left(request, make_collector, spool, tmp_path):
-    """What an application left: its records in the write-ahead log or in the database."""
+    """An application's outbox, with its records in the write-ahead log or in the database."""
     collector = make_collector().start()
     collector.stop()
     with application(
@@ -73,16 +73,16 @@ class Left(object):
         self.fields = dict((mark, call.fields) for mark, call in calls.items())
 
     def records_in(self, begin, end):
-        """Return how many records lie in a part of the file, by their bytes."""
+        """Return how many records are in a part of the file, by their bytes."""
         with open(self.damaged, "rb") as stream:
             part = stream.read()[begin:end]
         return sum(mark.encode("ascii") in part for mark in self.marks)
 
     def fewest_after(self, damage, place):
-        """Return how many records damage at a place leaves for certain.
+        """Return how many records damage at a place leaves at least.
 
-        Those in the pages or frames before it; after one flipped page of the database, of those
-        that hold records, all others. One less, for its page or transaction may go beyond.
+        Those in the pages or frames before it; if one page of the database is flipped, also those
+        in the pages after it.  One less, because a record may extend into the damaged page.
         """
         if self.damaged.endswith("-wal"):
             frame = PAGE + FRAME_HEADER
@@ -94,7 +94,7 @@ class Left(object):
         return self.records_in(0, max(0, whole)) - 1
 
     def copy(self, target, damage):
-        """Return a copy of the folder in which `damage(path)` was done to the file."""
+        """Return a copy of the folder, with its file changed by `damage(path)`."""
         copy = copy_spool(self.spool, target)
         damage(os.path.join(str(copy), os.path.basename(self.damaged)))
         return copy
@@ -120,18 +120,21 @@ def flip_at(place, count=1):
 
 
 @pytest.mark.parametrize("damage", [cut_at, flip_at], ids=["cut", "flipped"])
-def test_damage_at_any_place_loses_some_and_makes_nothing_up(left, quick_folder, damage):
-    """Accepted means kept: of a damaged file comes what was accepted, in order, each once."""
+def test_damage_anywhere_costs_some_records_and_invents_none(left, quick_folder, damage):
+    """Accepted means kept: what a damaged file still has is delivered in order, each once."""
     places = range(0, os.path.getsize(left.damaged), STEP)
     assert len(places) > 40
     harmed = sum(harm(left, damage, place, quick_folder) for place in places)
-    # The rest hit what nothing depends on: an old version of a page, or the last, empty one.
-    assert harmed >= len(places) // 4, "%d of %d did harm" % (harmed, len(places))
+    # The others hit an old version of a page, or the last, empty one.
+    assert harmed >= len(places) // 4, "%d of %d changed what was delivered" % (
+        harmed,
+        len(places),
+    )
 
 
 @pytest.mark.parametrize("left", ["in the database"], indirect=True)
-def test_a_flip_in_what_tells_a_records_number_loses_no_others(left, quick_folder, scaled):
-    """Accepted means kept: sqlite finds rows by their numbers, and a wrong one leads it astray."""
+def test_a_flipped_row_number_costs_no_other_records(left, quick_folder, scaled):
+    """Accepted means kept: sqlite searches by row numbers, and a wrong one misleads it."""
     with open(left.damaged, "rb") as stream:
         content = stream.read()
     harmed = 0
@@ -146,7 +149,7 @@ def test_a_flip_in_what_tells_a_records_number_loses_no_others(left, quick_folde
 
 
 def harm(left, damage, place, folder):
-    """Damage a copy of what is left, and check what comes of it; return whether it did harm."""
+    """Damage a copy, and check what a start makes of it; return whether anything is missing."""
     copy = left.copy(os.path.join(folder, str(place)), damage(place))
     found = LeftBehind(copy, left.scope)
     shutil.rmtree(copy)
@@ -159,7 +162,7 @@ def harm(left, damage, place, folder):
 
 
 def check_counted(found):
-    """Never silent: each gap in the numbers is counted, and only a tail cannot be."""
+    """Never silent: every gap in the numbers is counted; only a missing tail cannot be."""
     last = found.events[-1]["data"]["number"] if found.events else -1
     assert found.dropped >= last + 1 - len(found.events)
     assert found.dropped <= RECORDS + 1 - len(found.events)
@@ -193,10 +196,10 @@ def newer(path):
     ],
     ids=["not a database", "empty", "no header", "newer schema", "a page"],
 )
-def test_an_application_works_whatever_it_finds_in_its_folder(left, tmp_path, damage, kept):
-    """Never in the way: no file stops an application; what is set aside is kept and warned of."""
+def test_an_application_works_whatever_files_it_finds(left, tmp_path, damage, kept):
+    """Never in the way: no file stops an application; a damaged one is kept, with a warning."""
     if left.damaged.endswith("-wal"):
-        # What is in the log is whole then, and sqlite has the first page from there.
+        # The log is intact then, and sqlite takes the first page from it.
         left.damaged = left.damaged[: -len("-wal")]
         kept = None
     folder = left.copy(tmp_path / "damaged", damage)
@@ -235,7 +238,7 @@ session.end(20)
 
 
 def test_a_cut_log_is_delivered_up_to_the_cut(left, tmp_path):
-    """Never silent: the server gets what could be read, and nothing that was not sent."""
+    """Never silent: the server gets what could be read, and nothing else."""
     place = os.path.getsize(left.damaged) * 2 // 3
     folder = left.copy(tmp_path / "cut", cut_at(place))
     left.collector.start()

@@ -1,4 +1,4 @@
-"""A disk that is full, closed, failing or slow (9, 10, 11): sending goes on, calls return."""
+"""A disk that is full, read-only, failing or slow (9, 10, 11): sending continues, calls return."""
 
 from __future__ import absolute_import, division
 
@@ -64,9 +64,9 @@ def losses(stats):
 
 @pytest.mark.parametrize("then", ["healed", "killed while full"])
 def test_a_full_disk_stops_neither_calls_nor_sending_and_heals(make_collector, tmp_path, then):
-    """Disk full: the backlog is sent once, what is new waits in memory and then on disk.
+    """Disk full: the backlog is sent once; new records wait in memory, later on disk.
 
-    What a full disk could not be told of deliveries, the next run asks the server.
+    For deliveries that a full disk could not note, the next run asks the server.
     """
     collector = make_collector().start()
     collector.stop()
@@ -79,7 +79,7 @@ def test_a_full_disk_stops_neither_calls_nor_sending_and_heals(make_collector, t
             ballast = fill_disk(disk)
             tell(tmp_path, "full")
             refused = await_word(app, "refused")
-            assert refused["in_memory"] > 0, "the disk took everything: %s" % refused
+            assert refused["in_memory"] > 0, "the disk was never full: %s" % refused
             collector.start()
             tell(tmp_path, "served")
             delivered = await_word(app, "delivered")
@@ -97,8 +97,8 @@ def test_a_full_disk_stops_neither_calls_nor_sending_and_heals(make_collector, t
     check_bounds([app.accepted], SICK_DISK)
 
 
-def test_a_disk_that_is_full_from_the_start_is_no_reason_to_fail(own_collector, tmp_path):
-    """Disk full: an application that starts then works, and all it logs is delivered."""
+def test_an_application_works_on_a_disk_that_is_full_from_the_start(own_collector, tmp_path):
+    """Disk full: an application that starts on it works, and all that it logs is delivered."""
     with small_disk(tmp_path / "disk", "256k") as disk:
         spool = os.path.join(disk, "spool")
         os.mkdir(spool)
@@ -126,16 +126,18 @@ say("flushed", flushed=session.flush(20), **session.stats())
 session.end()
 """
 
-# Root may do what the permissions of a file forbid; without these two capabilities it may not.
+# Permissions do not bind root, except without these two capabilities.
 WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 
 
 def plainly():
-    """Return the start of a command that runs the rest as permissions say."""
+    """Return the beginning of a command that runs the rest bound by permissions."""
     if os.getuid() != 0:
         return ()
     if not shutil_which("setpriv"):
-        pytest.skip("root ignores permissions, and setpriv, which would change that, is missing")
+        pytest.skip(
+            "root ignores permissions, and setpriv, which could change that, is not installed"
+        )
     return WITHOUT_PRIVILEGE
 
 
@@ -178,10 +180,8 @@ def another_users(folder):
 @pytest.mark.parametrize(
     "unusable", [no_permission, no_home, file_in_its_place, symbolic_link, another_users]
 )
-def test_a_folder_that_cannot_be_used_costs_persistence_and_nothing_else(
-    own_collector, tmp_path, unusable
-):
-    """Never silent: memory only, one warning that says what to do, and stats() shows it."""
+def test_an_unusable_folder_costs_persistence_and_nothing_else(own_collector, tmp_path, unusable):
+    """Never silent: memory only; one warning says what to do, and stats() shows it."""
     env = unusable(tmp_path / "place")
     with application(UNUSABLE, tmp_path, own_collector.url, env=env, prefix=plainly()) as app:
         app.wait(30)
@@ -198,10 +198,10 @@ def test_a_folder_that_cannot_be_used_costs_persistence_and_nothing_else(
 
 
 def test_a_read_only_file_system_costs_persistence_and_nothing_else(own_collector, tmp_path):
-    """Never silent: a spool that turned read-only before the start is as one that is not there."""
+    """Never silent: a file system that is read-only at the start is as good as none."""
     with small_disk(tmp_path / "disk") as disk:
         if os.system("mount -o remount,ro %s" % disk):
-            pytest.skip("a file system cannot be made read-only here")
+            pytest.skip("a file system cannot be remounted read-only here")
         with application(
             UNUSABLE,
             tmp_path,
@@ -248,10 +248,10 @@ SYNCS = "fdatasync,fsync"
         "truncating",
     ],
 )
-def test_io_errors_are_neither_raised_nor_a_reason_to_lose_or_copy(
+def test_io_errors_raise_nothing_and_lose_and_double_nothing(
     own_collector, tmp_path, scaled, calls, injection, strikes
 ):
-    """Never in the way: with a failing disk every call returns and everything arrives once."""
+    """Never in the way: on a failing disk every call returns and everything arrives once."""
     trace = str(tmp_path / "trace")
     prefix = strace(
         "-f",
@@ -292,10 +292,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_backlog_that_cannot_be_read_for_a_while_is_delivered_later(
+def test_a_backlog_that_cannot_be_read_at_first_is_delivered_later(
     make_collector, spool, tmp_path
 ):
-    """Never in the way: a run that meets a file it cannot read works, and leaves it whole."""
+    """Never in the way: a run that cannot read a file works all the same, and leaves it intact."""
     collector = make_collector().start()
     collector.stop()
     env = {"DATACAT_SPOOL_DIR": str(spool)}
@@ -343,7 +343,7 @@ for number in range(rounds):
     for number in range(records):
         recorder.log_event("step", {"number": number, "text": "x" * size})
         time.sleep(0.002)
-    # Long enough for a sync and a checkpoint, after which the log begins anew.
+    # Long enough for a sync and a checkpoint, after which the log starts over.
     time.sleep(3)
 say("flushed", flushed=session.flush(60), **session.stats())
 session.end(10)
@@ -351,7 +351,7 @@ session.end(10)
 
 
 def run_on_slow_disk(calls, delay, folder, collector, *amounts):
-    """Run an application whose system calls take longer; return how often they did."""
+    """Run an application with slow system calls; return how many were slow."""
     trace = str(folder / "trace")
     with application(
         SLOW, folder, collector.url, amounts, env={"DATACAT_SPOOL_DIR": str(folder / "spool")}
@@ -378,7 +378,7 @@ def run_on_slow_disk(calls, delay, folder, collector, *amounts):
 
 
 def test_syncs_of_half_a_second_do_not_hold_up_the_application(own_collector, tmp_path, scaled):
-    """Never in the way: nor do those of the checkpoints, and of a log that begins anew."""
+    """Never in the way: nor do the syncs of checkpoints, or of a log that starts over."""
     struck = run_on_slow_disk(
         "fdatasync,fsync",
         0.5,
@@ -393,7 +393,7 @@ def test_syncs_of_half_a_second_do_not_hold_up_the_application(own_collector, tm
 
 
 def test_writes_of_20_ms_do_not_hold_up_the_application(own_collector, tmp_path, scaled):
-    """Never in the way: on a sick disk a log call takes 250 ms at most."""
+    """Never in the way: on a slow disk a log call takes 250 ms at most."""
     struck = run_on_slow_disk(
         "pwrite64", 0.02, tmp_path, own_collector, 1, scaled(40, 400), 100, 1 << 22
     )
@@ -419,7 +419,7 @@ say("leaving", at=monotonic())
 
 @contextlib.contextmanager
 def slowed(app, options, from_the_start):
-    """Slow an application down, where it was not started that way; wait until it is up."""
+    """Slow an application down, unless it was started that way; wait until it is up."""
     await_word(app, "ready")
     if from_the_start:
         yield
@@ -437,10 +437,10 @@ def slowed(app, options, from_the_start):
     ],
     ids=["at once", "half a second", "three seconds"],
 )
-def test_slow_syncs_hold_up_neither_farewell_nor_what_is_logged_after_it_nor_the_exit(
+def test_slow_syncs_delay_neither_close_nor_later_calls_nor_exit(
     own_collector, spool, tmp_path, delay, records, farewell
 ):
-    """Never in the way: closing costs several syncs, and so does opening again."""
+    """Never in the way: closing takes several syncs, and so does opening again."""
     calls = "fdatasync,fsync"
     options = (
         "-f",

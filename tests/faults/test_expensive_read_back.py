@@ -1,4 +1,4 @@
-"""Once (7): where finding out costs too much or fails, the record is sent again and counted."""
+"""Once (7): where a read-back costs too much or fails, the record is sent again and counted."""
 
 from __future__ import absolute_import, division
 
@@ -21,19 +21,19 @@ def is_session_read(request):
 
 
 def is_read_back(request):
-    """Hold for what comes after a lost answer, and not for what tells the dialect."""
+    """Return whether a request is a read-back, rather than one that tells the dialect."""
     return is_session_read(request) and request.number > FIRST_LOST
 
 
 def large_session():
-    """The beginning of a session of over 64 MiB, as a server streams it."""
+    """The beginning of a session of over 64 MiB, streamed."""
     yield b'{"id":"x","events":['
     for _ in range(70):
         yield b'{"name":"ballast","data":{"text":"' + b"x" * MEBIBYTE + b'"}},'
 
 
 def lose_some_answers(proxy, some=2):
-    """Lose the answers to one or two writes, far enough from each other."""
+    """Lose the answers to one or two writes, far enough apart."""
     for nth in (FIRST_LOST, 2 * FIRST_LOST)[:some]:
         proxy.rule(
             LoseAnswer(), lambda seen, nth=nth: is_write(seen) and seen.number > nth, times=1
@@ -41,7 +41,7 @@ def lose_some_answers(proxy, some=2):
 
 
 def check_fallback(trial, proxy, some=2):
-    """All is there, and so many records were sent in doubt and counted."""
+    """Check that all arrived, and that this many records were sent in doubt and counted."""
     struck = proxy.struck["lose_answer"]
     losses = trial.losses()
     counted = losses.pop("possibly_twice")
@@ -52,8 +52,8 @@ def check_fallback(trial, proxy, some=2):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux's /proc")
-def test_a_session_of_64_mib_is_not_read_for_ever_and_takes_no_memory(trial, proxy):
-    """Once: the read-back gives up at a limit; memory stays under +15 MB, calls stay fast."""
+def test_a_session_of_64_mib_takes_neither_long_nor_much_memory(trial, proxy):
+    """Once: the read-back stops at a limit; memory grows by under 15 MB, calls stay fast."""
     lose_some_answers(proxy)
     proxy.rule(
         Answer(200, large_session, [("Content-Type", "application/json")]).named("large"),
@@ -65,14 +65,14 @@ def test_a_session_of_64_mib_is_not_read_for_ever_and_takes_no_memory(trial, pro
     trial.await_drained()
     grown = peak_memory(application.pid) - before
     trial.leave()
-    # One look at each, for the next one would be as large.
+    # One read-back each: the next one would be as large.
     assert proxy.struck["large"] == 2
     assert grown < MOST_MEMORY, "%.1f MiB" % (grown / MEBIBYTE)
     check_fallback(trial, proxy)
 
 
-def test_a_line_of_32_kbit_makes_no_stuck_queue(trial, proxy, scaled):
-    """Once: a read-back that the line cannot carry in time is given up, and counted."""
+def test_a_read_back_too_slow_for_the_line_does_not_block_the_queue(trial, proxy, scaled):
+    """Once: a read-back that the line cannot carry in time is given up and counted."""
     some = scaled(1, 2)
     lose_some_answers(proxy, some)
     proxy.rule(Throttle(LINE), is_session_read)
@@ -83,8 +83,8 @@ def test_a_line_of_32_kbit_makes_no_stuck_queue(trial, proxy, scaled):
     check_fallback(trial, proxy, some)
 
 
-def test_a_server_that_does_not_show_its_sessions_makes_no_stuck_queue(trial, proxy):
-    """Once: read-backs that fail at a server that takes records are given up, and counted."""
+def test_read_backs_that_fail_do_not_block_the_queue(trial, proxy):
+    """Once: read-backs that fail on a server that accepts records are given up and counted."""
     lose_some_answers(proxy)
     failing = Answer(500, b"no such table\n", [("Content-Type", "text/plain")]).named("failing")
     proxy.rule(failing, is_read_back)

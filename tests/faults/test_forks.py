@@ -1,4 +1,4 @@
-"""Fork (19): no child hangs, and none ends or harms what is its parent's."""
+"""Fork (19): no child hangs, and none ends its parent's session or harms its outbox."""
 
 from __future__ import absolute_import, division
 
@@ -24,18 +24,18 @@ from tools.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
-# A child's first call makes its file and threads; where Python tells nobody of a fork, it may
-# first have to find that sqlite did not survive it.
+# A child's first call creates its file and threads.  On a Python without fork hooks it may first
+# have to find out that sqlite did not survive the fork.
 CHILDS_LONGEST = HEALTHY_DISK if hasattr(os, "register_at_fork") else SICK_DISK
 
-# What leaves an inherited `with` is logged, without a mark.
+# The exception that leaves an inherited `with` block is logged, without a mark.
 LEFT_BY = OWN | frozenset(["exception"])
 
-# Forks up to four children at a time. All the while threads log into this session now and then,
-# and without a pause into one whose server is away, so that forks find them inside sqlite.
+# Forks up to four children at a time.  Meanwhile threads log to this session now and then, and
+# all the time to one whose server is away, so that forks find them inside sqlite.
 FORKS = u"""
 if not hasattr(os, "register_at_fork"):
-    # Before 3.7, logging's own locks do not survive a fork (bpo-6721), whoever logs what.
+    # Before 3.7, logging's own locks do not survive a fork (bpo-6721).
     logging.getLogger("datacat").addHandler(logging.NullHandler())
     logging.getLogger("datacat").propagate = False
 count, known = int(sys.argv[3]), sys.argv[4] == "known"
@@ -128,7 +128,7 @@ def start_forking(folder, collector, spool, count, known):
 
 
 def files_of(app):
-    """Return the file of what the parent logged, and that of what its children did."""
+    """Return the accepted file of the parent, and that of its children."""
     return [app.accepted, app.accepted + ".children"]
 
 
@@ -140,16 +140,16 @@ def check_bounds_of(app):
 
 
 def check_forks(forked, count):
-    """Check that no child hung, and that forks struck threads that were inside the outbox."""
+    """Check that no child hung, and that forks happened while threads were inside the outbox."""
     assert (forked["hung"], forked["forks"]) == (0, count)
     if hasattr(os, "register_at_fork"):
         assert forked["struck"] >= count // 2, forked
 
 
 def kept_in_memory(app):
-    """Return the numbers of the children that had memory alone: it goes with them.
+    """Return the numbers of the children that kept records only in memory, and lost them.
 
-    Only where Python tells nobody of a fork, so that a child may find sqlite in use.
+    Only on a Python without fork hooks, where a child may find sqlite in use.
     """
     numbers = set(each["number"] for each in said(app, "only in memory"))
     assert not numbers or not hasattr(os, "register_at_fork"), numbers
@@ -171,10 +171,10 @@ def parents_of(app, sessions):
     return with_parent, [each for each in sessions if each not in with_parent]
 
 
-def test_children_log_into_the_session_they_inherit_and_leave_it_alone(
+def test_children_log_to_the_inherited_session_and_neither_end_nor_crash_it(
     own_collector, spool, tmp_path, scaled
 ):
-    """Fork: 0 hang, 0 lost, and no child ends or crashes the session of its parent."""
+    """Fork: no child hangs, loses a record, or ends or crashes its parent's session."""
     count = scaled(60, 2000)
     with start_forking(tmp_path, own_collector, spool, count, known=True) as app:
         check_forks(await_word(app, "forked", scaled(120, 3600)), count)
@@ -183,7 +183,7 @@ def test_children_log_into_the_session_they_inherit_and_leave_it_alone(
         tell(tmp_path, "finish")
         app.wait(60)
         ended = said(app, "ended")[0]
-    # A child writes into the same session, so that all its records have an order only by writer.
+    # Parent and children write to one session, so that only each writer's records have an order.
     calls = len(read_accepted(files_of(app)))
     in_vain = kept_in_memory(app).intersection(range(0, count, 3))
     report = deliver_what_is_left(
@@ -202,10 +202,10 @@ def test_children_log_into_the_session_they_inherit_and_leave_it_alone(
     check_bounds_of(app)
 
 
-def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
+def test_children_of_a_session_unknown_to_the_server_open_their_own(
     make_collector, spool, tmp_path, scaled
 ):
-    """Fork: with the server away nothing is lost, and a child's session says where it is from."""
+    """Fork: without a server nothing is lost, and a child's session names its parent's."""
     count = scaled(24, 600)
     collector = make_collector().start()
     collector.stop()
@@ -214,8 +214,8 @@ def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
         collector.start()
         tell(tmp_path, "finish")
         app.wait(60)
-    # Who leaves by os._exit leaves a session of its own without a goodbye.  Whose records are only
-    # in memory cannot deliver them either way: the server came later.
+    # A child that exits by os._exit leaves its session without a goodbye.  One with records only
+    # in memory loses them either way, because the server came later.
     in_vain = kept_in_memory(app)
     cut_off = set(range(0, count, 3)) - in_vain
     report = deliver_what_is_left(
@@ -240,7 +240,7 @@ def test_children_of_a_session_not_yet_known_open_their_own_and_name_it(
 
 
 def crashed_processes(collector):
-    """Return the processes that the client found crashed; the server adds events of its own."""
+    """Return the processes that the client reported as crashed; the server adds events, too."""
     return [
         each["process"]
         for each in events_of(collector.sessions(), "session_crashed_detected")
@@ -265,8 +265,8 @@ say("delivered", flushed=session.flush(20))
 """
 
 
-def test_a_parent_that_daemonizes_goes_on_in_its_grandchild(own_collector, spool, tmp_path):
-    """Fork: what a daemon logs after its two forks arrives, as what came before them does."""
+def test_a_daemonizing_process_continues_in_its_grandchild(own_collector, spool, tmp_path):
+    """Fork: what a daemon logs before and after its two forks arrives."""
     with application(
         DAEMON, tmp_path, own_collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
     ) as app:
@@ -305,12 +305,14 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(sys.version_info < (3,), reason="multiprocessing's contexts came with 3.4")
+@pytest.mark.skipif(
+    sys.version_info < (3,), reason="multiprocessing has contexts since Python 3.4"
+)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_the_processes_of_multiprocessing_deliver_what_they_log(
+def test_processes_of_multiprocessing_deliver_what_they_log(
     own_collector, spool, tmp_path, method
 ):
-    """Fork: pools of either kind lose nothing; spawn shares nothing, fork shares the session."""
+    """Fork: pools of both kinds lose nothing; fork shares the session, spawn does not."""
     with application(
         MULTIPROCESSING,
         tmp_path,

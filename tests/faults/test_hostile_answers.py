@@ -1,4 +1,4 @@
-"""Network (26): answers that drip, never end, or burst: bounded time and memory, nothing lost."""
+"""Network (26): answers that drip, never end or explode: bounded time and memory, nothing lost."""
 
 from __future__ import absolute_import, division
 
@@ -21,7 +21,7 @@ RECORDS = 60
 
 
 class Say(Fault):
-    """The server gets the request; the client gets bytes of the test's own, at some pace."""
+    """The server gets the request; the client gets the test's bytes, at some pace."""
 
     def __init__(self, name, pieces, interval=0.0):
         self.name = name
@@ -42,7 +42,7 @@ def dripping(head, drop=b"x"):
 
 
 def bomb():
-    """64 MiB of blanks as 64 KiB of gzip, which nobody asked for."""
+    """64 MiB of spaces as 64 KiB of gzip, which the client did not ask for."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb") as stream:
         for _ in range(64):
@@ -78,11 +78,11 @@ ANSWERS = {
 
 
 def pytest_generate_tests(metafunc):
-    """In the long form each answer meets a write and a read; in the short one every other does."""
+    """In the long form each answer is for a write and for a read, in the short one for either."""
     if "answers" in metafunc.fixturenames:
         is_long = metafunc.config.getoption("--long", default=False)
         names = sorted(ANSWERS)
-        # Apart, for memory that one answer took is not always given back before the next.
+        # Apart, because memory is not always freed before the next answer.
         parts = [names[:8], names[8:]]
         metafunc.parametrize(
             "answers",
@@ -92,7 +92,7 @@ def pytest_generate_tests(metafunc):
 
 
 class WriteAndLook(object):
-    """The first write after so many requests, and the first look for what became of it."""
+    """The first write after some requests, and its first read-back."""
 
     def __init__(self, after):
         self._after = after
@@ -109,7 +109,7 @@ class WriteAndLook(object):
 
 
 def strike_writes_and_their_read_backs(proxy, answers):
-    """Let the first answer meet a write, the second one the read-back of that, and so on."""
+    """Give the first answer to a write, the second to that write's read-back, and so on."""
     for nth, (one, other) in enumerate(zip(answers[::2], answers[1::2]), 1):
         struck = WriteAndLook(after=APART * nth)
         proxy.rule(Say(one, *ANSWERS[one]), struck.is_write, times=1)
@@ -117,7 +117,7 @@ def strike_writes_and_their_read_backs(proxy, answers):
 
 
 def check_times(proxy):
-    """Check that each hostile answer was over, and something else asked, in bounded time."""
+    """Check that each hostile answer was given up, and another request sent, in bounded time."""
     log = proxy.log
     for seen, following in zip(log, log[1:]):
         took = following.at - seen.at
@@ -128,8 +128,8 @@ def check_times(proxy):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux's /proc")
-def test_a_hostile_answer_costs_bounded_time_and_memory_and_loses_nothing(trial, proxy, answers):
-    """Trust: each answer has a deadline and a size; what it answered is found out and goes on."""
+def test_a_hostile_answer_takes_bounded_time_and_memory_and_loses_nothing(trial, proxy, answers):
+    """Trust: each answer has a deadline and a size limit; its record is read back and sent on."""
     strike_writes_and_their_read_backs(proxy, answers)
     application = trial.start(
         RECORDS, sessions=2, seconds_between=0.02, timeout=DEADLINE, deadline=DEADLINE

@@ -13,7 +13,7 @@ from tools.invariants import compare
 
 from datacat._compat import monotonic
 
-# What interrupts counts how often it found the library's own code in the middle of an append.
+# The interrupting code counts how often it interrupted an append.
 COUNTING = u"""
 struck = [0, 0]
 WHERE_IT_IS_HELD = ("outbox", "intake", "disk", "store")
@@ -36,7 +36,7 @@ class Mortal(object):
         self.itself = self
 
     def __del__(self):
-        # Its successor is garbage at once, so that every collection runs a finalizer.
+        # The next one is garbage at once, so that every collection runs a finalizer.
         if running and struck[1] < most:
             Mortal()
         inside = struck[1]
@@ -84,8 +84,8 @@ session.end(20)
 say("ended", struck=struck[0], inside=struck[1], **session.stats())
 """
 
-# Beside threads that log without a pause, so that its calls mostly wait when they are interrupted.
-# What a call that is broken off leaves is not recorded: it may be kept or not.
+# Other threads log without a pause, so that a call is mostly waiting when it is interrupted.
+# Interrupted calls are not recorded: their records may be kept or not.
 RAISING = u"""
 class Interrupted(BaseException):
     pass
@@ -105,7 +105,7 @@ step = {"log": log, "fork": fork}[sys.argv[4]]
 
 def on_alarm(number, frame):
     global struck
-    # Not in the hooks of others: logging's own leaves its lock held, and nobody can log again.
+    # Not in other hooks: if logging's own is interrupted, its lock stays held for ever.
     if os.path.basename(os.path.dirname(frame.f_code.co_filename)) == "datacat":
         struck += 1
         raise Interrupted()
@@ -121,7 +121,7 @@ def fork_on():
         fork()
 
 def strike_for(seconds):
-    # Again and again, for Python ignores what is raised in a hook of the fork.
+    # Repeatedly, because Python ignores exceptions in fork hooks.
     signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
     until = time.time() + seconds
     while time.time() < until:
@@ -154,15 +154,15 @@ say("ended", struck=struck, **session.stats())
 
 
 HAS_HOOKS = pytest.mark.skipif(
-    not hasattr(os, "register_at_fork"), reason="before 3.7 no hook of ours runs at a fork"
+    not hasattr(os, "register_at_fork"), reason="Python has fork hooks since 3.7"
 )
 
 
 @pytest.mark.parametrize("step", ["log", pytest.param("fork", marks=HAS_HOOKS)])
-def test_calls_that_a_handler_breaks_off_by_an_exception_leave_nothing_held(
+def test_calls_interrupted_by_an_exception_leave_nothing_locked(
     own_collector, spool, tmp_path, scaled, step
 ):
-    """Ctrl-C that the application outlives stops neither its other threads nor the sending."""
+    """Ctrl-C that the application survives stops neither its other threads nor the sender."""
     rounds = scaled(1, 10)
     with application(
         RAISING, tmp_path, own_collector.url, (rounds, step), env={"DATACAT_SPOOL_DIR": str(spool)}
@@ -173,7 +173,7 @@ def test_calls_that_a_handler_breaks_off_by_an_exception_leave_nothing_held(
     assert (ended["dead"], ended["dropped"], ended["merged"], ended["possibly_twice"]) == (0,) * 4
     assert ended["waiting"] == 0
     report = compare([app.accepted], own_collector.sessions())
-    # Every record arrived; those of the calls that were not recorded are not known.
+    # Every recorded call arrived; nothing is known of the others.
     assert report.accepted and not report.deviations["lost"] and not report.deviations["twice"]
 
 
@@ -190,25 +190,25 @@ NEVER_COLLECTED = pytest.mark.skipif(
     ],
     ids=["finalizers", "signals at 1 kHz"],
 )
-def test_logging_while_the_outbox_is_held_in_the_same_thread_neither_hangs_nor_loses(
+def test_logging_while_the_same_thread_holds_the_outbox_neither_hangs_nor_loses(
     own_collector, spool, tmp_path, scaled, program
 ):
-    """Accepted means kept: what interrupts an append is on disk when the append is over."""
+    """Accepted means kept: a record logged during an append is on disk when the append is done."""
     seconds = scaled(0.7, 15)
     with application(
         program, tmp_path, own_collector.url, (seconds,), env={"DATACAT_SPOOL_DIR": str(spool)}
     ) as app:
         ended = await_word(app, "ended", seconds + 60)
         app.wait(10)
-    # A busy machine gives a process fewer signals than it asked for.
+    # A busy machine delivers fewer signals than asked for.
     assert ended["struck"] >= 200 * seconds
-    assert ended["inside"] >= 10 * seconds, "the outbox was hardly ever interrupted"
+    assert ended["inside"] >= 10 * seconds, "the outbox was interrupted too rarely"
     assert (ended["dead"], ended["dropped"], ended["merged"], ended["possibly_twice"]) == (0,) * 4
     deliver_what_is_left(own_collector, [app.accepted], tmp_path, scaled(30, 300))
     check_bounds([app.accepted])
 
 
-# Each says when the application has nothing more to do but to end.
+# Each program says when it has nothing left to do but exit.
 LEAVING = u"""
 from datacat._compat import monotonic
 
@@ -246,7 +246,7 @@ recorder.log_event("before the main thread's end")
 log_late = lambda: recorder.log_event("after the main thread's end")
 """ + LATE_THREAD
 
-# From 3.12 on none of the library's threads starts any more then.
+# From 3.12 on no thread can be started then.
 FIRST_IN_LATE_THREAD = u"""
 log_late = lambda: recorder_of(open_session(connect_wait=0.5)).log_event("only now")
 """ + LATE_THREAD
@@ -277,7 +277,7 @@ def begin_late():
     leave()
 """
 
-# Run when Python takes its modules apart, after all that atexit does.
+# Runs when Python clears its modules, after atexit.
 TAKEN_APART = u"""
 class Last(object):
     def __init__(self, recorder):
@@ -302,7 +302,7 @@ raise LookupError("nobody catches this")
 """
 
 
-# Python 2 says so of any daemon thread, for it takes away the names that the thread uses.
+# Python 2 prints this for any daemon thread, because it clears the names that the thread uses.
 TAKEN_APART_FIRST = "(most likely raised during interpreter shutdown)"
 
 
@@ -328,10 +328,10 @@ TAKEN_APART_FIRST = "(most likely raised during interpreter shutdown)"
     ],
 )
 @pytest.mark.parametrize("away", [False, True], ids=["server there", "server away"])
-def test_last_words_at_the_end_of_the_interpreter_are_kept(
+def test_what_is_logged_during_exit_is_kept(
     make_collector, spool, tmp_path, program, least, status, away
 ):
-    """Exit: what is logged on the way out arrives, by the next run if need be, and in time."""
+    """Exit: it arrives, if need be by the next run, and the exit keeps its time."""
     collector = make_collector().start()
     if away:
         collector.stop()

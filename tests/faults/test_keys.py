@@ -1,4 +1,4 @@
-"""Network (28, 29): keys, and what an environment adds to requests."""
+"""Network (28, 29): keys, addresses, and settings from the environment."""
 
 from __future__ import absolute_import, division
 
@@ -17,10 +17,10 @@ HEALTH = b'{"service":"datacat-server","status":"healthy","version":"1.0.0"}\n'
 KEY = "right-key-0123456789"
 
 
-def test_what_a_wrong_key_kept_waiting_arrives_with_the_right_one_in_a_new_run(
+def test_records_of_a_run_with_a_wrong_key_arrive_in_a_run_with_the_right_one(
     make_collector, tmp_path
 ):
-    """Kept: 401 makes no dead letter; one clear warning, without the key."""
+    """Kept: a 401 makes no dead letter, and one clear warning without the key."""
     server = make_collector(api_key=KEY).start()
     trial = Trial(tmp_path, server, server.url)
     try:
@@ -46,7 +46,7 @@ def test_what_a_wrong_key_kept_waiting_arrives_with_the_right_one_in_a_new_run(
 def test_netrc_and_proxy_variables_replace_neither_key_nor_server(
     make_collector, tmp_path, monkeypatch
 ):
-    """Trust: the key is the one that was given; a dead proxy keeps records, and loses none."""
+    """Trust: the given key is used; with a dead proxy records wait, and none is lost."""
     server = make_collector(api_key=KEY).start()
     netrc = tmp_path / ".netrc"
     netrc.write_text(u"machine 127.0.0.1 login somebody password else\n")
@@ -85,14 +85,14 @@ def test_netrc_and_proxy_variables_replace_neither_key_nor_server(
     ids=repr,
 )
 def test_an_address_or_key_that_would_change_the_request_is_refused_at_once(options):
-    """Trust: the programmer's fault is told where it is made, and the key is not repeated."""
+    """Trust: the error is raised at once, and does not show the key."""
     with pytest.raises(datacat.InvalidSettings) as caught:
         datacat.create_session(**options)
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_key_and_an_address_beyond_ascii_arrive_as_they_were_given():
-    """Trust: the path percent-encoded, the key byte for byte as a header can hold it."""
+def test_a_non_ascii_key_and_address_arrive_unchanged():
+    """Trust: the path is percent-encoded, the key sent byte for byte."""
     key = u"schl\u00fcssel-0123456789"
     with ScriptedServer(answering(answer(body=HEALTH), answer())) as server:
         with DatacatClient(server.url + u"/\u00e4", api_key=key) as client:
@@ -103,7 +103,7 @@ def test_a_key_and_an_address_beyond_ascii_arrive_as_they_were_given():
 
 
 def test_an_odd_session_id_changes_no_request(v1_proxy):
-    """Trust: ids are percent-encoded into the path, whatever is in them."""
+    """Trust: any id is percent-encoded into the path."""
     odd = u"../a?b#c\r\nX-Evil: 1 \u20ac"
     with DatacatClient(v1_proxy.url) as client:
         with pytest.raises(datacat.DatacatError):

@@ -1,4 +1,4 @@
-"""Once (6): an application killed between sending and noting the outcome leaves no copy behind."""
+"""Once (6): a kill between sending a record and noting the outcome makes no copy."""
 
 from __future__ import absolute_import, division
 
@@ -14,7 +14,7 @@ KILLED = -signal.SIGKILL
 
 
 class Kill(Fault):
-    """The application is killed once the server has answered."""
+    """Kills the application after the server has answered."""
 
     name = "kill"
 
@@ -30,7 +30,7 @@ class Kill(Fault):
 
 
 class KillOnTheWay(Fault):
-    """The application is killed, and its request arrives when the next run has looked for it."""
+    """Kills the application; its request arrives after the next run's first read-back."""
 
     name = "kill on the way"
 
@@ -47,7 +47,7 @@ class KillOnTheWay(Fault):
         return False
 
     def _await_look(self, session, before):
-        # On classic the first GET of all tells the dialect.
+        # On classic the very first GET is for telling the dialect.
         first = 1 if self._trial.server.classic else 0
         wait_until(
             lambda: session
@@ -61,7 +61,7 @@ class KillOnTheWay(Fault):
 
 
 def kill_at_a_write(trial, proxy, fault, skipped):
-    """Run the application until `fault` strikes one of its writes, after `skipped` requests."""
+    """Run the application until `fault` strikes a write, after `skipped` requests."""
     first = len(proxy.log) + skipped
     proxy.rule(fault, lambda seen: is_write(seen) and seen.number > first, times=1)
     trial.start(records=RECORDS, sessions=2)
@@ -70,7 +70,7 @@ def kill_at_a_write(trial, proxy, fault, skipped):
 
 @pytest.mark.parametrize("generation", ["v1", "classic"])
 def test_a_kill_between_sending_and_settling_makes_no_copy(trial, proxy, scaled):
-    """Once: the next run finds out what became of the record that its predecessor sent last."""
+    """Once: the next run finds out whether its predecessor's last record arrived."""
     kills = scaled(2, 200)
     chance = random.Random(6)
     for _ in range(kills):
@@ -83,8 +83,8 @@ def test_a_kill_between_sending_and_settling_makes_no_copy(trial, proxy, scaled)
     trial.check_no_losses()
 
 
-def test_a_request_of_a_killed_run_that_is_still_on_its_way_makes_no_copy(trial, proxy, scaled):
-    """Once: a supervisor starts the next run before the server has seen the last one's record."""
+def test_a_killed_runs_request_that_arrives_late_makes_no_copy(trial, proxy, scaled):
+    """Once: as when a supervisor restarts an application at once."""
     kills = scaled(1, 30)
     for turn in range(kills):
         kill_at_a_write(trial, proxy, KillOnTheWay(trial, proxy), skipped=3 + turn % 4)

@@ -1,4 +1,4 @@
-"""SIGKILL (8) and what each way to end is called afterwards (34)."""
+"""SIGKILL (8), and how each way to end is reported (34)."""
 
 from __future__ import absolute_import, division
 
@@ -24,7 +24,7 @@ from tools.waiting import wait_until
 
 from datacat._compat import monotonic
 
-# Only sqlite uses these here: sockets and the accepted file are written by other calls.
+# Only sqlite uses these calls here, not the sockets or the accepted file.
 DISK_CALLS = ("pwrite64", "fdatasync", "fsync", "ftruncate", "unlink")
 
 LIFE = u"""
@@ -40,7 +40,7 @@ session.end(10)
 
 
 def live(folder, collector, spool, writer, prefix=(), accepted=None):
-    """Run a whole life of a session, to its end or its death; return the exit status."""
+    """Run an application to its end or its death; return the exit status."""
     with application(
         LIFE,
         folder,
@@ -54,7 +54,7 @@ def live(folder, collector, spool, writer, prefix=(), accepted=None):
 
 
 def count_disk_calls(folder, collector):
-    """Return {system call: how many of it the busiest thread of a life makes}."""
+    """Return {system call: how often the busiest thread makes it}."""
     trace = os.path.join(str(folder), "trace")
     spool = os.path.join(str(folder), "counted")
     prefix = strace("-f", "-o", trace, "-e", "trace=" + ",".join(DISK_CALLS))
@@ -72,10 +72,8 @@ def count_disk_calls(folder, collector):
     return dict((call, max(of_threads.values())) for call, of_threads in counts.items())
 
 
-def test_a_kill_at_any_write_or_sync_of_a_sessions_life_loses_nothing(
-    own_collector, tmp_path, scaled
-):
-    """Accepted means kept: killed in front of each write and sync, the next run delivers all."""
+def test_a_kill_before_any_write_or_sync_loses_nothing(own_collector, tmp_path, scaled):
+    """Accepted means kept: after a kill before any write or sync the next run delivers all."""
     counts = count_disk_calls(tmp_path, own_collector)
     moments = [(call, number + 1) for call in sorted(counts) for number in range(counts[call])]
     assert len(moments) > 30, counts
@@ -83,7 +81,7 @@ def test_a_kill_at_any_write_or_sync_of_a_sessions_life_loses_nothing(
     accepted = str(tmp_path / "counted.jsonl")
     struck = 0
     for index, (call, number) in enumerate(moments):
-        # Two lives a folder: the first makes its file, the second continues what that one left.
+        # Two runs per folder: the first creates the file, the second continues it.
         prefix = strace(
             "-f",
             "-o",
@@ -98,8 +96,8 @@ def test_a_kill_at_any_write_or_sync_of_a_sessions_life_loses_nothing(
         struck += status == -signal.SIGKILL
         if index % 2 or index == len(moments) - 1:
             deliver_what_is_left(own_collector, [accepted], tmp_path, spool=spool, no_losses=True)
-    # A continued file needs fewer writes, so that some of its lives end before their turn.
-    assert struck > len(moments) * 0.6, "%d of %d lives were cut" % (struck, len(moments))
+    # A continued file needs fewer writes, so that some runs end before they are killed.
+    assert struck > len(moments) * 0.6, "%d of %d runs were killed" % (struck, len(moments))
 
 
 THREADS = u"""
@@ -118,7 +116,7 @@ wait_for("never")
 
 
 def kill_in_thread(app, folder, which, call, number):
-    """Have one thread of an application killed in front of its `number`th `call`."""
+    """Kill an application just before one of its threads makes its `number`th `call`."""
     thread = await_word(app, "threads")["ids"][which]
     with traced(
         thread, "-e", "trace=" + call, "-e", "inject=%s:signal=SIGKILL:when=%d" % (call, number)
@@ -130,10 +128,10 @@ def kill_in_thread(app, folder, which, call, number):
 @pytest.mark.parametrize(
     "which, call", [(1, "pwrite64"), (2, "fsync")], ids=["sender settling", "keeper syncing"]
 )
-def test_a_kill_in_front_of_a_write_of_the_librarys_own_threads_makes_no_copy(
+def test_a_kill_before_a_write_of_the_librarys_threads_makes_no_copy(
     own_collector, tmp_path, scaled, which, call
 ):
-    """Once: killed before it could note a delivery, the next run reads back and sends no copy."""
+    """Once: after a kill before a delivery is noted, the next run reads back and sends no copy."""
     numbers = {"pwrite64": scaled([1, 4, 9], range(1, 60)), "fsync": [1]}[call]
     for number in numbers:
         folder = tmp_path / ("life-%d" % number)
@@ -165,7 +163,7 @@ while True:
 
 
 def test_kills_at_random_moments_lose_nothing(any_own_collector, spool, tmp_path, scaled):
-    """Accepted means kept: SIGKILL whenever; each next run continues what the one before left."""
+    """Accepted means kept: after SIGKILL at any time the next run continues where it stopped."""
     chance = random.Random(8)
     accepted = str(tmp_path / "accepted.jsonl")
     kills = scaled(5, 200)
@@ -184,7 +182,7 @@ def test_kills_at_random_moments_lose_nothing(any_own_collector, spool, tmp_path
     check_bounds([accepted])
 
 
-# What each end is called
+# How each end is reported
 
 ENDS = {
     "plain exit": u"pass",
@@ -221,7 +219,7 @@ say("leaving", at=datacat._compat.monotonic())
 
 
 def crashes_told_by_the_client(sessions):
-    """Return what the client found out; a v1 server adds an event of its own, which knows less."""
+    """Return the client's crash reports; a v1 server adds an event with less in it."""
     return [each for each in events_of(sessions, "session_crashed_detected") if "process" in each]
 
 
@@ -261,8 +259,8 @@ def end_like(how, folder, collector, spool):
         ("killed in a hang", "killed_while_hung"),
     ],
 )
-def test_each_way_to_end_is_called_by_its_name(own_collector, spool, tmp_path, how, reason):
-    """Crash: the next run tells a crash from an end, and a kill in a hang from another."""
+def test_each_way_to_end_is_reported_as_what_it_is(own_collector, spool, tmp_path, how, reason):
+    """Crash: the next run tells a crash from an end, and a kill during a hang from other kills."""
     app = end_like(how, tmp_path, own_collector, spool)
     deliver_what_is_left(
         own_collector,
@@ -281,8 +279,8 @@ def test_each_way_to_end_is_called_by_its_name(own_collector, spool, tmp_path, h
         assert bool(session.get("ended_at")) == (how != "close")
 
 
-def test_a_crash_is_told_once_whoever_finds_it(own_collector, spool, tmp_path):
-    """Crash: several next runs at once and after each other report one crash once."""
+def test_a_crash_is_reported_once_whoever_finds_it(own_collector, spool, tmp_path):
+    """Crash: several runs, at once and in a row, report one crash once."""
     app = end_like("killed", tmp_path, own_collector, spool)
     runs = [
         application(

@@ -1,4 +1,4 @@
-"""Bounds (13, 14): the cap, the limits of the system."""
+"""Bounds (13, 14): the cap on an outbox, limits of the operating system."""
 
 from __future__ import absolute_import, division
 
@@ -24,7 +24,7 @@ states, metrics, events, exceptions, max_bytes = map(int, sys.argv[3:])
 session = open_session(connect_wait=0, max_bytes=max_bytes)
 recorder = recorder_of(session)
 text = "x" * 4000
-# Never the oldest record, which may be on its way, nor neighbours of it.
+# Not the oldest record, which may be in flight, or records next to it.
 recorder.log_event("first")
 for number in range(states):
     recorder.update_state({"number": number, "parts": {"p%d" % (number % 5): text}})
@@ -47,7 +47,7 @@ CAP = 1 << 20
 
 
 def lost_by_kind(report):
-    """Return {kind: (how many were lost, how many logged)}, of which the lost are the oldest."""
+    """Return {kind: (how many were lost, how many were logged)}; check that the oldest went."""
     lost = {}
     for kind in ("state", "metric", "event", "exception"):
         gone = [
@@ -56,7 +56,7 @@ def lost_by_kind(report):
             if call.kind == kind and call.fields.get("name") != "first"
         ]
         lost[kind] = sum(gone), len(gone)
-        assert gone == sorted(gone, reverse=True), "not the oldest %ss went" % kind
+        assert gone == sorted(gone, reverse=True), "the %ss that went were not the oldest" % kind
     return lost
 
 
@@ -70,10 +70,10 @@ def lost_by_kind(report):
     ],
     ids=["states merge", "metrics go", "events go", "exceptions go"],
 )
-def test_at_the_cap_what_matters_least_goes_first_and_each_loss_is_counted(
+def test_at_the_cap_the_least_important_records_go_first_and_are_counted(
     make_collector, generation, tmp_path, scaled, amounts, all_went, some_went
 ):
-    """Never silent: in the order of sacrifice, the oldest first; the merged state is right."""
+    """Never silent: records go in the order of sacrifice, the oldest first; the state is right."""
     server = make_collector(classic=generation == "classic").start()
     server.stop()
     factor = scaled(1, 4)
@@ -91,9 +91,9 @@ def test_at_the_cap_what_matters_least_goes_first_and_each_loss_is_counted(
     report = compare([app.accepted], server.sessions(), OWN)
     assert [kind for kind in report.excess({}) if kind not in ("lost", "merged")] == [], report
     check_sacrifice(lost_by_kind(report), all_went, some_went)
-    # A classic server shows no history to count in; reports of losses are merged as well.
+    # A classic server has no history to count in, and loss reports are merged too.
     assert server.classic or 0 < len(report.deviations["merged"]) <= flushed["merged"]
-    # Counted by what the server holds, never by what the client says.
+    # Counted by what the server has, not by what the client says.
     told = sum(each["count"] for each in events_of(server.sessions(), "datacat_records_dropped"))
     assert told == len(report.deviations["lost"]) == flushed["dropped"]
     (session,) = server.sessions()
@@ -111,7 +111,7 @@ def check_sacrifice(lost, all_went, some_went):
             assert gone == 0, lost
 
 
-# Limits of the system
+# Limits of the operating system
 
 LIMITED = u"""
 import resource
@@ -146,7 +146,7 @@ resource.setrlimit(limit, (soft, hard))
 felt = 0
 for _ in range(20):
     log("limited", 10, 300)
-    # Each second what is in memory is written into the room that a checkpoint makes.
+    # Each second a checkpoint makes room for what is in memory.
     felt = max(felt, session.stats()["in_memory"])
 say("limited", in_memory=felt)
 """
@@ -155,7 +155,7 @@ NO_DESCRIPTOR = u"""
 def wait_until(condition, patience=20):
     end = time.time() + patience
     while not condition():
-        assert time.time() < end, "waited %s s in vain: %s" % (patience, session.stats())
+        assert time.time() < end, "still waiting after %s s: %s" % (patience, session.stats())
         time.sleep(0.05)
 
 taken, warnings = [], []
@@ -173,13 +173,13 @@ def take_all():
 
 logging.getLogger("datacat").addHandler(Listening())
 log("limited", 100, 300)
-# Its connection is broken, so that it has no descriptor any more.
+# Its connection is broken, so that it has no descriptor left.
 wait_until(lambda: session.stats()["online"] is False)
 resource.setrlimit(limit, (max(map(int, os.listdir("/proc/self/fd"))) + 1, hard))
 take_all()
 say("limited")
 log("limited", 100, 300)
-# Again and again: what was in use for a moment, to connect or to sync, is free after it.
+# Repeatedly: a descriptor used for a connection or a sync becomes free afterwards.
 wait_until(lambda: take_all() and "Too many open files" in (session.stats()["last_error"] or "")
            and any("cannot sync" in warning for warning in warnings))
 say("felt", **session.stats())
@@ -189,7 +189,7 @@ while taken:
 
 NO_MEMORY = u"""
 class Starving(object):
-    # Takes all memory for as long as a call lasts, so that the recorder itself has some.
+    # Takes all memory during each call only, so that the recorder itself has some.
     local_id = session.local_id
 
     def log_event(self, name, data):
@@ -200,7 +200,7 @@ class Starving(object):
             del taken[:]
 
 def take_all():
-    # But for a little, without which the interpreter itself breaks down.
+    # All but a little, without which the interpreter itself fails.
     spare, taken, size = bytearray(50000), [], 1 << 22
     while size >= 1 << 10:
         try:
@@ -218,7 +218,7 @@ for size in (100, 3000, 60000, 100000):
     log("limited", 30, size)
 recorder.session = session
 say("limited", **session.stats())
-# The library's own threads are to be short of it, too.
+# The library's own threads get none, either.
 for _ in range(3):
     log("in between", 10, 2000)
     taken = take_all()
@@ -228,9 +228,9 @@ for _ in range(3):
 
 
 def run_limited(limit, program, folder, url, meanwhile=None):
-    """Run an application under a limit of the system to its end; return it.
+    """Run an application under a limit of the operating system to its end; return it.
 
-    meanwhile: a callable (application) that lets it go on; without one it just goes on.
+    meanwhile: a callable (application) that lets it continue, or None to let it run.
     """
     env = {"DATACAT_SPOOL_DIR": str(folder / "spool"), "MALLOC_ARENA_MAX": "1"}
     with application(LIMITED % program, folder, url, (limit,), env=env) as app:
@@ -247,23 +247,23 @@ def run_limited(limit, program, folder, url, meanwhile=None):
 
 
 def check_nothing_lost(app, collector):
-    """Check that all came, once, and that nothing was given up."""
+    """Check that all arrived, once, and that nothing was dropped."""
     assert await_delivery(collector, [app.accepted]).accepted == 230
     assert not any(said(app, "ended")[0][name] for name in LOSSES)
 
 
-def test_a_file_that_may_not_grow_is_neither_raised_nor_a_reason_to_lose(own_collector, tmp_path):
-    """Never in the way: what has no room in the file waits in memory, and all comes."""
+def test_a_file_that_cannot_grow_raises_nothing_and_loses_nothing(own_collector, tmp_path):
+    """Never in the way: records without room in the file wait in memory, and all arrive."""
     app = run_limited("RLIMIT_FSIZE", NO_LARGER_FILE, tmp_path, own_collector.url)
     assert said(app, "limited")[0]["in_memory"] > 0, "the limit was not felt"
     assert len(warnings_of(app, "WARNING datacat could not")) == 1, app.output
     check_nothing_lost(app, own_collector)
 
 
-def test_no_free_descriptor_is_neither_raised_nor_a_reason_to_lose(
+def test_running_out_of_descriptors_raises_nothing_and_loses_nothing(
     own_collector, v1_proxy, tmp_path
 ):
-    """Never in the way: neither a sync nor a connection can be had, and all comes later."""
+    """Never in the way: without a sync or a connection, all arrives later."""
 
     def take_the_connection_away(app):
         v1_proxy.refuse()
@@ -280,13 +280,15 @@ def test_no_free_descriptor_is_neither_raised_nor_a_reason_to_lose(
     check_nothing_lost(app, own_collector)
 
 
-def test_no_memory_is_not_raised_and_each_record_it_costs_is_counted(own_collector, tmp_path):
-    """Never silent: a record that cannot be encoded for want of memory is counted and told."""
+def test_running_out_of_memory_raises_nothing_and_each_lost_record_is_counted(
+    own_collector, tmp_path
+):
+    """Never silent: a record that there is no memory to encode is counted and reported."""
     app = run_limited("RLIMIT_AS", NO_MEMORY, tmp_path, own_collector.url)
     limited, ended = said(app, "limited")[0], said(app, "ended")[0]
-    assert limited["dropped"] > 10, "the limit was not felt: %s" % limited
+    assert limited["dropped"] > 10, "the limit had no effect: %s" % limited
     assert ended["dead"] == ended["merged"] == 0
-    # A read-back needs memory as well; three that get none are the last.
+    # A read-back needs memory, too; after three without any, the record is sent again.
     report = await_delivery(
         own_collector,
         [app.accepted],

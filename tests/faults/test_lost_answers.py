@@ -1,4 +1,4 @@
-"""Once (1, 4, 5): what a broken exchange leaves open is read back, never guessed."""
+"""Once (1, 4, 5): the outcome of a broken exchange is read back, never guessed."""
 
 from __future__ import absolute_import, division
 
@@ -14,7 +14,7 @@ from tools.faults import (
     is_write,
 )
 
-LONG_DRAIN = 900.0  # seconds, while the fault goes on
+LONG_DRAIN = 900.0  # seconds, while the fault lasts
 GATEWAY = [(status, applied) for status in (500, 502, 504) for applied in (True, False)]
 
 
@@ -23,19 +23,19 @@ def is_open(request):
 
 
 def strike(proxy, fault, kind, predicate, times=None):
-    """Let `fault` strike what is of a kind, where the predicate holds among those."""
+    """Let `fault` strike the requests of a kind for which the predicate is true."""
     proxy.rule(fault, lambda request: kind(request) and predicate(request), times)
 
 
 def struck_of_each_kind(proxy, fault):
-    """Return how often the fault struck an open, state, event, metric or end."""
+    """Return how often the fault struck each kind: open, state, event, metric, end."""
     return collections.Counter(
         seen.path.rsplit("/", 1)[1] for seen in proxy.log if seen.fault == fault.name
     )
 
 
 def deliver_with_lost_answers(trial, proxy, fault, records):
-    """Lose the answers to a tenth of all requests that change something; check all promises."""
+    """Lose the answers to a tenth of all writes; check every promise."""
     for operation in ("sessions", "events", "metrics", "state", "end"):
         strike(
             proxy,
@@ -57,7 +57,7 @@ def deliver_with_lost_answers(trial, proxy, fault, records):
 
 @pytest.mark.parametrize("generation", ["v1", "classic"])
 def test_an_answer_lost_after_the_server_applied_the_request_makes_no_copy(trial, proxy, scaled):
-    """Once: 0 lost, 0 twice, in order and the merged state right, with no help of the server."""
+    """Once: nothing is lost or twice, all is in order, the merged state right, on any server."""
     deliver_with_lost_answers(trial, proxy, LoseAnswer(), scaled(100, 5000))
 
 
@@ -67,7 +67,7 @@ def test_an_answer_cut_after_the_server_applied_the_request_makes_no_copy(trial,
 
 
 def test_a_lost_answer_to_an_open_leaves_one_empty_session_at_most(trial, proxy, scaled):
-    """Once: an ambiguous open is repeated; every record is in one session all the same."""
+    """Once: an ambiguous open is repeated, and still all records are in one session."""
     sessions = scaled(6, 60)
     strike(proxy, LoseAnswer(), is_open, every(2))
     trial.start(records=sessions * 10, sessions=sessions)
@@ -80,8 +80,8 @@ def test_a_lost_answer_to_an_open_leaves_one_empty_session_at_most(trial, proxy,
     trial.check_no_losses()
 
 
-def test_a_request_cut_before_its_last_byte_is_sent_again_and_makes_no_copy(trial, proxy, scaled):
-    """Once: what did not arrive is found absent, twice with quiet between, and sent again."""
+def test_a_request_cut_before_its_last_byte_is_sent_again_without_a_copy(trial, proxy, scaled):
+    """Once: a record that did not arrive is found absent twice, with a pause, and sent again."""
     records, times = scaled((80, 4), (5000, None))
     strike(proxy, CutBeforeLastByte(), is_write, every(scaled(5, 20), first=3), times)
     trial.start(records=records, sessions=8)
@@ -92,10 +92,8 @@ def test_a_request_cut_before_its_last_byte_is_sent_again_and_makes_no_copy(tria
     trial.check_no_losses()
 
 
-def test_a_gateway_that_answers_for_the_server_makes_no_copy_and_loses_nothing(
-    trial, proxy, scaled
-):
-    """Once: 500, 502 and 504 say nothing of whether the server applied the request."""
+def test_a_gateways_error_makes_no_copy_and_loses_nothing(trial, proxy, scaled):
+    """Once: 500, 502 and 504 do not tell whether the server applied the request."""
     records, times = scaled((60, 1), (5000, None))
     faults = [
         gateway_error(status, applied).named("%d, applied: %s" % (status, applied))

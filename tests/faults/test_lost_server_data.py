@@ -1,4 +1,4 @@
-"""Network (30): a server that loses its data and comes back empty gets its sessions again."""
+"""Network (30): sessions are opened again on a server that lost its data."""
 
 from __future__ import absolute_import, division
 
@@ -17,12 +17,12 @@ from datacat._compat import monotonic
 
 @pytest.fixture
 def server(own_server):
-    """A collector of this test alone, for the test kills it."""
+    """A collector of the test's own, because the test kills it."""
     return own_server
 
 
 def lose_data(server):
-    """Kill the server and let it begin anew, without anything that it was told."""
+    """Kill the server and start it with an empty database."""
     server.kill()
     for suffix in ("", "-wal", "-shm", "-journal"):
         if os.path.exists(server.db + suffix):
@@ -35,12 +35,14 @@ def delivered_writes(proxy):
 
 
 def mark_of_state(session):
-    """Return the mark of the last update that a session's state had."""
+    """Return the mark of the last update of a session's state."""
     return (session["state"] or {}).get("mark")
 
 
-def test_a_server_that_lost_its_data_gets_its_sessions_and_all_later_records(trial, proxy, scaled):
-    """Kept: reopened once each, the merged state first; what came after the loss is all there."""
+def test_a_server_that_lost_its_data_gets_every_session_and_all_later_records(
+    trial, proxy, scaled
+):
+    """Kept: each is reopened once, with its merged state first; all later records arrive."""
     sessions = scaled(2, 8)
     records = 100 * sessions
     application = trial.start(records, sessions=sessions, seconds_between=0.01)
@@ -63,7 +65,7 @@ def test_a_server_that_lost_its_data_gets_its_sessions_and_all_later_records(tri
 
 
 def check_what_is_there(trial, delivered_before, lost_ids):
-    """Every record is in the new server or was delivered to the one that lost it."""
+    """Check that every record is on the new server, or was delivered to the old one."""
     report = trial.compare()
     bodies = b"".join(seen.body for seen in delivered_before)
     gone = [
@@ -86,7 +88,7 @@ def check_what_is_there(trial, delivered_before, lost_ids):
     assert sorted(mark_of_state(session) for session in there) == sorted(states)
     for session in there:
         expected = states[mark_of_state(session)]
-        # v1 puts the product that a session was opened with into its state.
+        # v1 adds the product and version of a session to its state.
         assert (
             dict(
                 (key, value)
@@ -98,7 +100,7 @@ def check_what_is_there(trial, delivered_before, lost_ids):
 
 
 def merged_states(trial):
-    """Return what the accepted updates of each session make."""
+    """Return the result of each session's accepted updates."""
     merged = {}
     for call in read_accepted([trial.accepted]).values():
         if call.kind == "state":

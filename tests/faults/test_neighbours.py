@@ -1,4 +1,4 @@
-"""Other processes, products and users at one spool folder (15, 16): each only its own."""
+"""Processes, products and users that share a spool folder (15, 16) use only their own files."""
 
 from __future__ import absolute_import, division
 
@@ -39,7 +39,7 @@ say("ended", **session.stats())
 
 
 def start_many(count, folder, collector, spool, then=(), connect_wait=5):
-    """Start applications that share a folder and a file for what they accepted."""
+    """Start applications that share a folder and an accepted file."""
     return [
         application(
             WORKING,
@@ -54,10 +54,10 @@ def start_many(count, folder, collector, spool, then=(), connect_wait=5):
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["two", "many"])
-def test_many_processes_of_one_application_do_not_disturb_each_other(
+def test_processes_of_one_application_do_not_disturb_each_other(
     own_collector, spool, tmp_path, scaled, many
 ):
-    """Once: 2 and 20 processes at once lose nothing, copy nothing and mix nothing."""
+    """Once: 2 and 20 processes at once lose, copy and mix nothing."""
     count = scaled(7, 20) if many else 2
     running = start_many(count, tmp_path, own_collector, spool)
     for each in running:
@@ -75,13 +75,13 @@ def test_many_processes_of_one_application_do_not_disturb_each_other(
     check_bounds([running[0].accepted])
 
 
-def test_processes_that_race_to_adopt_what_as_many_left_make_no_copy(
+def test_processes_that_race_to_adopt_outboxes_make_no_copy(
     make_collector, spool, tmp_path, scaled
 ):
-    """Once: each left outbox has one heir, however many look for it at the same moment."""
+    """Once: one process adopts each abandoned outbox, however many try at the same moment."""
     collector = make_collector().start()
     collector.stop()
-    # Alone each would continue what the one before left.
+    # One after the other, each would continue the outbox of the one before.
     count = scaled(5, 10)
     running = start_many(count, tmp_path, collector, spool, ["killed"], connect_wait=0)
     for each in running:
@@ -148,15 +148,13 @@ def scoped(folder, spool, collector, writer, product, key, then):
 
 
 def all_accepted(folder, collector):
-    """Return the files of all that applications of any product accepted for a server."""
+    """Return the accepted files of all applications, of any product, for a server."""
     names = os.path.join(str(folder), collector.db[-14:])
     return sorted(glob.glob(names + "one") + glob.glob(names + "two"))
 
 
-def test_products_and_servers_share_a_folder_and_never_each_others_records(
-    make_collector, spool, tmp_path
-):
-    """Trust: only the same scope adopts an outbox; nothing goes to another server or product."""
+def test_products_and_servers_share_a_folder_but_no_records(make_collector, spool, tmp_path):
+    """Trust: an outbox is adopted only in its scope; nothing goes to another server or product."""
     servers = [make_collector().start(), make_collector(api_key="the key").start()]
     parties = [(servers[0], "one", ""), (servers[0], "two", ""), (servers[1], "one", "the key")]
     for server in servers:
@@ -166,7 +164,7 @@ def test_products_and_servers_share_a_folder_and_never_each_others_records(
             app.wait(30, expect=-signal.SIGKILL)
     for server in servers:
         server.start()
-    # The first party comes back, and must leave the two others' outboxes alone.
+    # The first application comes back, and must leave the outboxes of the others alone.
     with scoped(tmp_path, spool, servers[0], "first", "one", "", "lives") as app:
         await_word(app, "up")
         await_delivery(servers[0], [app.accepted])
@@ -200,10 +198,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_folder_deleted_under_a_running_application_is_made_again(
+def test_a_folder_deleted_under_a_running_application_is_recreated(
     make_collector, spool, tmp_path
 ):
-    """Accepted means kept: what waits moves to a new file, and a kill afterwards loses nothing."""
+    """Accepted means kept: waiting records move to a new file, and a kill then loses nothing."""
     collector = make_collector().start()
     collector.stop()
     with application(
@@ -264,7 +262,7 @@ def test_outboxes_are_private_whatever_the_umask(own_collector, tmp_path, umask)
 def test_an_outbox_that_is_not_ours_is_neither_read_nor_written(
     make_collector, spool, tmp_path, is_foreign
 ):
-    """Trust: a file put into the folder as a link, or owned by another, is left alone."""
+    """Trust: a symbolic link and another user's file are left alone."""
     if is_foreign and os.getuid() != 0:
         pytest.skip("only root can give a file to another user")
     collector = make_collector().start()

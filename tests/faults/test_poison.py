@@ -1,4 +1,4 @@
-"""Network (24): a record that the server will not take becomes a dead letter, and only it."""
+"""Network (24): a record that the server does not accept becomes a dead letter, and only it."""
 
 from __future__ import absolute_import, division
 
@@ -24,7 +24,7 @@ FAILURES_IN_SHORT = ["500", "a filter's 403"]
 
 
 def pytest_generate_tests(metafunc):
-    """Every way to fail in the long form, some in the short one: each takes seconds."""
+    """All ways to fail in the long form, some in the short one: each takes seconds."""
     if "failure" in metafunc.fixturenames:
         is_long = metafunc.config.getoption("--long", default=False)
         metafunc.parametrize("failure", sorted(FAILURES) if is_long else FAILURES_IN_SHORT)
@@ -35,11 +35,11 @@ def is_poison(request):
 
 
 def check_only_poison_is_dead(trial, proxy, fault, poison):
-    """Every poison record is dead and every other one there."""
+    """Check that every poison record is a dead letter, and every other one arrived."""
     assert proxy.struck[fault.name] >= poison
     losses = trial.losses()
     assert losses.pop("dead") == poison
-    # The update that is dead is missing in every state after it.
+    # A dead update is missing from every later state.
     report = trial.check(allow={"lost": poison, "different": float("inf")})
     lost = [mark for mark in report.calls if mark not in report.arrived]
     assert lost == [
@@ -51,13 +51,13 @@ def check_only_poison_is_dead(trial, proxy, fault, poison):
 
 
 def is_poisonous(call):
-    """Hold for what log_poison logged. Of classic servers a state's own arrival is not known."""
+    """Return whether log_poison logged it.  A classic server does not show single states."""
     return call.fields.get("name") == "poison" or "poison" in call.fields
 
 
 @pytest.mark.parametrize("way", sorted(REFUSALS))
-def test_a_record_that_the_server_refuses_becomes_the_only_dead_letter(trial, proxy, way):
-    """Never silent: refused in the server's own words it is kept apart; the next ones go on."""
+def test_a_refused_record_becomes_the_only_dead_letter(trial, proxy, way):
+    """Never silent: it is kept as a dead letter, and the next records are sent."""
     proxy.rule(REFUSALS[way], is_poison)
     trial.start(15, sessions=2, source="poisoned.py", quick=False)
     trial.await_drained()
@@ -67,8 +67,8 @@ def test_a_record_that_the_server_refuses_becomes_the_only_dead_letter(trial, pr
     assert not any(losses.values()), losses
 
 
-def test_a_record_that_always_fails_by_itself_becomes_the_only_dead_letter(trial, proxy, failure):
-    """Never silent: after ten failures (and here 1 s for ten minutes) at a server that answers."""
+def test_a_record_that_always_fails_becomes_the_only_dead_letter(trial, proxy, failure):
+    """Never silent: after 10 failures over 10 minutes (here 1 s), while the server answers."""
     proxy.rule(FAILURES[failure], is_poison)
     trial.start(15, source="poisoned.py", quick=True, timeout=0.3)
     trial.await_drained(within=180)

@@ -1,7 +1,7 @@
-"""A power cut as far as it can be shown (17): of what was written, what was not synced is dropped.
+"""A power cut (17), simulated: writes that were not synced are dropped.
 
-strace records every write and sync of the application; at each sync the disk is rebuilt as a cut
-just then would leave it. What a disk does that lies about its syncs cannot be shown.
+strace records every write and sync of the application; for each sync the disk is rebuilt as a cut
+at that moment would leave it.  A disk that lies about its syncs is not simulated.
 """
 
 from __future__ import absolute_import, division
@@ -42,7 +42,7 @@ session = open_session(connect_wait=0, durability=durability)
 measuring = threading.Thread(target=measure_lateness)
 measuring.daemon = True
 measuring.start()
-# What wakes the thread that syncs before its time must not make it sync later.
+# Waking the syncing thread early must not delay its sync.
 session.start_heartbeat_monitor(timeout=60, check_interval=0.45)
 recorder = recorder_of(session)
 aside = []
@@ -57,7 +57,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Life(object):
-    """What is known of an application whose disk was recorded, its times as strace has them."""
+    """What is known of an application whose disk was recorded, with strace's times."""
 
     def __init__(self, folder, accepted, durability, aside):
         to_wall = time.time() - monotonic()
@@ -72,11 +72,11 @@ class Life(object):
         self._late = [(float(when) + to_wall, float(late)) for when, late in pairs]
 
     def lateness(self, until):
-        """Return by how many seconds the machine let the application's sleeps end too late."""
+        """Return how many seconds late the machine woke the application from its sleeps."""
         return sum(late for when, late in self._late if until - 2 * LAST_SECOND < when <= until)
 
     def check(self, left, cut_at):
-        """Check what is left against what was accepted; return the marks that the cut took."""
+        """Compare what is left with what was accepted; return the marks of lost records."""
         places = [self._places[event["data"]["mark"]] for event in left]
         first = places[0] if places else 0
         after = first + len(places)
@@ -89,20 +89,23 @@ class Life(object):
         for call in self.calls[after:]:
             assert self._may_be_lost(
                 call, safe
-            ), "%r is gone, which returned %.3f s before the cut" % (call, cut_at - call.ended)
+            ), "%r is lost, though its call returned %.3f s before the cut" % (
+                call,
+                cut_at - call.ended,
+            )
         return set(call.mark for call in self.calls[after:])
 
     def _may_be_lost(self, call, safe):
         return (
             call.outcome != RETURNED
             or call.ended >= safe
-            # Visible in stats(), and said in the README: it found the outbox busy.
+            # It found the outbox busy: stats() shows it, and the README says so.
             or call.fields["data"]["number"] in self._aside
         )
 
 
 def live(folder, url, durability, records, pause, checkpoint_bytes):
-    """Run an application on a recorded disk to its SIGKILL; return (Life, the accepted file)."""
+    """Run an application on a recorded disk until its SIGKILL; return (Life, accepted file)."""
     (folder / "disk").mkdir()
     prefix = recording(str(folder / "trace"))
     with application(
@@ -120,7 +123,7 @@ def live(folder, url, durability, records, pause, checkpoint_bytes):
 
 
 def check_left(files, disk, folder, life, cut_at):
-    """Check what starting on a disk with these files gives; return what the cut took."""
+    """Start on a disk with these files and check what is delivered; return what was lost."""
     for_sqlite = lay_out(files, disk, os.path.join(folder, "for sqlite"))
     for path in files:
         if path.endswith(".outbox"):
@@ -140,11 +143,11 @@ def scope_in(files):
 
 
 @pytest.mark.parametrize("durability", ["process", "power"])
-def test_a_power_cut_takes_the_last_second_and_with_durability_power_nothing(
+def test_a_power_cut_costs_the_last_second_at_most_and_nothing_with_durability_power(
     own_collector, v1_proxy, tmp_path, quick_folder, scaled, durability
 ):
-    """Power: cut as of any sync the outbox is whole, and has all but the last second."""
-    # Slower than the application logs, so that there is always something to lose.
+    """Power: after a cut at any sync the outbox is intact, and lacks the last second at most."""
+    # Slower than the application logs, so that something is always unsynced.
     v1_proxy.rule(Delay(answer=0.02), is_write)
     life, accepted = live(
         tmp_path, v1_proxy.url, durability, scaled(500, 2500), 0.006, scaled(3 << 20, 1 << 22)
@@ -166,7 +169,7 @@ def test_a_power_cut_takes_the_last_second_and_with_durability_power_nothing(
 
 
 def check_as_recorded(disk, root):
-    """The record is whole: without a power cut it gives what the application really left."""
+    """Check that without a cut the recording gives the application's real files."""
     for path, content in disk.whole().items():
         if not path.endswith("-reserve"):
             with open(path, "rb") as stream:
@@ -174,16 +177,16 @@ def check_as_recorded(disk, root):
 
 
 def check_struck(disk, durability, cuts, calls):
-    """Assert that there was much to cut: syncs, and checkpoints in between."""
+    """Check that there were enough syncs, and checkpoints in between."""
     synced = dict((path[-len("outbox-wal") :], count) for path, count in disk.synced.items())
     assert cuts == sum(synced.values()) + 1
     assert synced["outbox-wal"] >= (calls if durability == "power" else 4), synced
-    # Two are of the file's making, each other is a checkpoint's.
+    # Two are for creating the file, each of the others for a checkpoint.
     assert sum(count for path, count in disk.synced.items() if path.endswith(".outbox")) > 2
 
 
 def check_delivery(files, root, collector, proxy, accepted, lost):
-    """Check that the next run delivers what the cut left, and makes no copy of what was sent."""
+    """Check that the next run delivers what the cut left, and sends nothing twice."""
     proxy.clear()
     folder = root.parent / "after the cut"
     spool = lay_out(files, root, folder)

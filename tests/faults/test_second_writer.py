@@ -1,4 +1,4 @@
-"""Once (2): where somebody else writes into the session too, what may be twice is counted."""
+"""Once (2): with a second writer in the session, records that may be there twice are counted."""
 
 from __future__ import absolute_import, division
 
@@ -14,13 +14,13 @@ ASIDE = "aside"
 
 
 def mark_of(item):
-    """Return the recorder's mark of an event or metric; None for what no recorder wrote."""
+    """Return the recorder's mark of an event or metric, or None if it has none."""
     marks = [tag[5:] for tag in item.get("tags") or () if tag.startswith("mark:")]
     return marks[0] if marks else (item.get("data") or {}).get("mark")
 
 
 def check_order_of_each_writer(sessions):
-    """Each writer's first arrivals are in its own order; marks are numbered by each writer."""
+    """Check that the first arrivals of each writer's records, by number, are in order."""
     for items in [session[kind] for session in sessions for kind in ("events", "metrics")]:
         latest, known = {}, set()
         for mark in filter(None, map(mark_of, items)):
@@ -40,10 +40,10 @@ def check_order_of_each_writer(sessions):
         "client",
     ],
 )
-def test_with_a_second_writer_nothing_is_lost_and_what_may_be_twice_is_counted(
+def test_with_a_second_writer_nothing_is_lost_and_possible_copies_are_counted(
     trial, proxy, scaled, second
 ):
-    """Once: v1 tells records apart by their time; on classic each doubt makes a counted copy."""
+    """Once: v1 tells records apart by their times; on classic each doubt is a counted copy."""
     records = scaled(60, 1500)
     by_chance = one_in(10, seed=3)
     proxy.rule(
@@ -69,7 +69,7 @@ def test_with_a_second_writer_nothing_is_lost_and_what_may_be_twice_is_counted(
 
 
 def check_what_was_counted(trial, struck):
-    """Return how many records were sent in doubt: on classic at most one for each lost answer."""
+    """Return how many records were sent in doubt: on classic at most one per lost answer."""
     losses = trial.losses()
     counted = losses.pop("possibly_twice")
     assert not any(losses.values()), losses

@@ -1,4 +1,4 @@
-"""24 hours in small (36): a high rate, faults at random, and everything flat at the end."""
+"""A long run in short (36): a high rate, random faults, and nothing grows."""
 
 from __future__ import absolute_import, division
 
@@ -23,8 +23,8 @@ from tools.invariants import check_invariants
 
 from datacat._compat import monotonic
 
-# What one run does: sessions one after the other, three threads in each, until it is told to be
-# calm; then it is measured, goes on, and is measured again.
+# One run: sessions in a row, three threads in each, until it is told to be calm; then it is
+# measured, continues, and is measured again.
 SOAK = u"""
 name, options = sys.argv[3], json.loads(sys.argv[4])
 turn_seconds, pause = float(sys.argv[5]), float(sys.argv[6])
@@ -41,7 +41,7 @@ def measure():
                          if not each.endswith("-reserve"))}
 
 def is_behind():
-    # As fast as the server takes it, and no more than thirty seconds can drain.
+    # Log as fast as the server accepts, and no more than can be drained in 30 seconds.
     return sum(each.stats()["waiting"] for each in list(unfinished)) > 600
 
 def log_on(recorder, ends, calm):
@@ -94,7 +94,7 @@ def soak(phase):
     time.sleep(1.5)  # the keeper looks once a second, and shrinks what is large
     say(phase, losses=losses, **measure())
 
-# It stays open, so that what is measured never includes closing and starting again.
+# It stays open, so that the measurements never include closing and starting again.
 lasting = open_session(**options)
 recorders = [recorder_of(lasting, "%s-%d" % (name, number)) for number in range(3)]
 soak("early")
@@ -103,9 +103,9 @@ soak("late")
 
 
 class Fire(object):
-    """Faults at random, one after the other, in the server, on the line and to the application.
+    """Random faults, one after the other, in the server, on the line and in the application.
 
-    lasting, between: the fewest and the most seconds that one lasts, and from one to the next.
+    lasting, between: the least and the most seconds that a fault lasts, and between two.
     """
 
     LINE = ("refuse", "partition", "black_hole")
@@ -123,7 +123,7 @@ class Fire(object):
         self._one_request_in = one_request_in
 
     def keep_up(self, seconds):
-        """Strike for so long; all is well again when it returns."""
+        """Strike for some seconds; no fault is left when this returns."""
         self._harm_requests()
         until = monotonic() + seconds
         while monotonic() < until:
@@ -134,16 +134,16 @@ class Fire(object):
     def _harm_requests(self):
         for fault in (LoseAnswer(), CutAnswer(), Reset(), gateway_error(502, applied=True)):
             self._proxy.rule(fault, one_in(self._one_request_in, self._chance.random()))
-        # After this one the session's records wait for two quiet seconds.
+        # After this one the session's records wait for two seconds.
         self._proxy.rule(CutBeforeLastByte(), one_in(10 * self._one_request_in, 36))
 
     @property
     def requests_harmed(self):
-        """How many requests were struck by themselves, and not by a line or server away."""
+        """How many single requests were struck, rather than the line or the server."""
         return sum(count for name, count in self._proxy.struck.items() if name not in self.LINE)
 
     def kill(self, app):
-        """Kill the application in the middle of what it does."""
+        """Kill the application while it works."""
         app.kill()
         self.struck["application killed"] += 1
 
@@ -193,10 +193,10 @@ def start_soaking(name, folder, spool, fire, accepted, scaled):
 
 
 def measured_in_calm(app, folder, phase, collector):
-    """Let the application be calm, and what it logged arrive in time; return its measures.
+    """Let the application be calm and all records arrive in time; return its measurements.
 
-    One look at the server proves what the application says: of all that a soak leaves there, each
-    takes seconds of the server, and of the proxy in this process.
+    The server is read once, to prove what the application says: reading all that a soak leaves
+    takes the server, and the proxy in this process, seconds.
     """
     tell(folder, "calm-" + phase)
     await_word(app, "calm " + phase, 30)
@@ -209,7 +209,7 @@ def measured_in_calm(app, folder, phase, collector):
 def test_a_soak_leaves_memory_threads_descriptors_and_files_flat(
     own_collector, spool, tmp_path, scaled, fire
 ):
-    """Long runs: after 20 minutes of faults all has arrived once, and nothing has grown."""
+    """Long runs: after 20 minutes of faults everything has arrived once, and nothing has grown."""
     accepted = str(tmp_path / "accepted.jsonl")
     kills, until_killed = scaled((1, 2), (20, 12))
     for number in range(kills):
@@ -232,7 +232,7 @@ def test_a_soak_leaves_memory_threads_descriptors_and_files_flat(
     assert not any(late["losses"].values()), late
     assert late["memory"] < early["memory"] + 4 * 1024 * 1024, (early, late)
     assert late["threads"] == early["threads"], (early, late)
-    # A connection more or less may be open to the server.
+    # The connection to the server may be open or not.
     assert late["descriptors"] <= early["descriptors"] + 1, (early, late)
     # The log grows to 4 MiB between two checkpoints, and the file may keep 1 MiB.
     assert late["files"] < 6 * 1024 * 1024, (early, late)
@@ -249,7 +249,7 @@ def come_and_go(count):
             session.update_state({"text": "x" * 10000})
     recorder.session = lasting
     del session
-    # What has gone may still be used by finalizers for a second, and each look takes some.
+    # Finalizers may use a released session for another second; some are forgotten at a time.
     for _ in range(4):
         time.sleep(1.2)
         recorder.log_event("lets the sender look")
@@ -268,7 +268,7 @@ say("gone", grown=grown, files=sum(os.path.getsize(os.path.join(spool, each))
 
 
 def test_sessions_that_come_and_go_leave_nothing_behind(own_collector, spool, tmp_path, scaled):
-    """Long runs: a session that is over and that nobody holds takes neither memory nor disk."""
+    """Long runs: a session that is over and no longer referenced takes neither memory nor disk."""
     count = scaled(150, 5000)
     with application(
         COME_AND_GO, tmp_path, own_collector.url, (count,), env={"DATACAT_SPOOL_DIR": str(spool)}
@@ -276,7 +276,7 @@ def test_sessions_that_come_and_go_leave_nothing_behind(own_collector, spool, tm
         gone = await_word(app, "gone", scaled(60, 600))
         app.wait(10)
     assert gone["grown"] < count // 10, gone
-    # 10 kB of state each would be over it.
+    # The sessions' states, 10 kB each, would exceed it.
     assert gone["files"] <= 1024 * 1024, gone
     assert await_delivery(own_collector, [app.accepted]).accepted == count + 28
     check_bounds([app.accepted])

@@ -1,4 +1,4 @@
-"""Clocks and heartbeats (31, 32, 33, 35): only an application that hangs is said to hang."""
+"""Clocks and heartbeats (31, 32, 33, 35): only an application that hangs is reported to hang."""
 
 from __future__ import absolute_import, division
 
@@ -65,10 +65,10 @@ def clocks(tmp_path):
 def test_a_wall_clock_that_jumps_changes_neither_order_nor_delivery(
     own_server, spool, tmp_path, scaled, clocks
 ):
-    """Time: an hour ahead, an hour back, 1970 and 2038: order and sending go by other clocks.
+    """Time: an hour ahead, an hour back, 1970 and 2038; order and sending use other clocks.
 
-    The server is away at each jump, so that it finds sender and keeper asleep; and a hang after
-    the jumps is noticed in time.
+    The server is away at each jump, so that sender and keeper are asleep then.  A hang after the
+    jumps is noticed in time.
     """
     jumps = scaled(
         [-HOUR, 10 - time.time(), 12 * YEAR, 0],
@@ -144,7 +144,7 @@ session.end(20)
 
 
 def outboxes_hold(spool, text):
-    """Return whether the files of a spool contain a text; nothing of sqlite is touched."""
+    """Return whether the files of a spool contain a text, without using sqlite."""
     found = [path.read_bytes() for path in spool.iterdir() if path.name.endswith("-wal")]
     return any(text in each for each in found)
 
@@ -153,7 +153,7 @@ def outboxes_hold(spool, text):
 def test_a_blocked_main_thread_is_one_hang_and_one_recovery_with_its_stack(
     make_collector, spool, tmp_path, server
 ):
-    """Watchdog: told once, in time, with what blocked; also where the server never answers."""
+    """Watchdog: reported once, in time, with the blocking stack; even if no answer ever comes."""
     collector = make_collector().start()
     if server == "never answers":
         collector.pause()
@@ -183,7 +183,7 @@ def test_a_blocked_main_thread_is_one_hang_and_one_recovery_with_its_stack(
     check_bounds([app.accepted])
 
 
-# It counts how often it was stopped itself.
+# It counts how often it was suspended.
 BEATS = u"""
 from datacat._compat import monotonic
 session = open_session(connect_wait=20)
@@ -207,7 +207,7 @@ say("beaten", gaps=gaps)
 
 
 def stop_for(app, seconds, meanwhile=lambda: None):
-    """Stop an application that beats, after and before it had time for a check."""
+    """Suspend an application that calls heartbeat(), with time for a check before and after."""
     time.sleep(0.5)
     app.pause()
     meanwhile()
@@ -217,7 +217,7 @@ def stop_for(app, seconds, meanwhile=lambda: None):
 
 
 def test_a_stopped_process_does_not_hang(own_collector, spool, tmp_path, scaled):
-    """Watchdog: SIGSTOP for longer than the timeout is neither a hang nor a recovery."""
+    """Watchdog: SIGSTOP for longer than the timeout makes neither a hang nor a recovery."""
     stops = scaled(2, 20)
     with application(
         BEATS, tmp_path, own_collector.url, (1.0, 0.2), env={"DATACAT_SPOOL_DIR": str(spool)}
@@ -235,9 +235,9 @@ def test_a_stopped_process_does_not_hang(own_collector, spool, tmp_path, scaled)
 
 @pytest.mark.skipif(sys.version_info < (3,), reason="Python 2 has no clock that counts sleep")
 def test_a_machine_that_sleeps_does_not_hang(own_collector, spool, tmp_path, scaled, clocks):
-    """Watchdog: as after a suspend, the clock that counts sleep is an hour ahead; no hang.
+    """Watchdog: the clock that counts sleep is an hour ahead, as after a suspend; no hang.
 
-    A process that stands still for less than `check_interval` + 1 s looks the same but for that
+    A process that is suspended for less than `check_interval` + 1 s looks the same but for that
     clock, and counts as a hang: once, to show that the clock makes the difference.
     """
     sleeps = scaled(3, 30)
@@ -286,8 +286,8 @@ session.end(20)
 """
 
 
-def test_a_pause_is_no_hang_and_monitoring_goes_on_after_it(own_collector, spool, tmp_path):
-    """Watchdog: time between pause and resume does not count; a hang after it is seen."""
+def test_a_pause_is_no_hang_and_monitoring_continues_after_it(own_collector, spool, tmp_path):
+    """Watchdog: time between pause and resume does not count; a later hang is noticed."""
     with application(
         PAUSES, tmp_path, own_collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
     ) as app:

@@ -1,4 +1,4 @@
-"""What Python puts in the way (20, 21, 22): odd values, logging's handlers, gevent."""
+"""Python's surprises (20, 21, 22): odd values, logging handlers, gevent."""
 
 from __future__ import absolute_import, division
 
@@ -18,7 +18,7 @@ from tools.host import (
 from tools.process import environment
 from tools.report import LOSSES
 
-# The table of the design: what JSON lacks and what it becomes, on every Python.
+# Values that JSON lacks, and what each becomes on every Python.
 ODD = u"""
 import collections, datetime, decimal, uuid
 try:
@@ -106,8 +106,8 @@ EXPECTED = {
 }
 
 
-def test_every_odd_value_arrives_as_the_design_says(any_own_collector, spool, tmp_path):
-    """Never in the way: nothing in data makes a call raise, and all Pythons send the same."""
+def test_every_odd_value_arrives_as_documented(any_own_collector, spool, tmp_path):
+    """Never in the way: no value in data makes a call raise, and all Pythons send the same."""
     with application(
         ODD, tmp_path, any_own_collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
     ) as app:
@@ -152,7 +152,7 @@ def log(data):
     recorder.log_event("made", data)
     recorder.update_state({"made": {"last": data}})
 
-# A v1 server writes all of a session's states at each one: a new session after a hundred.
+# A v1 server stores all states of a session at each update: start a new one after a hundred.
 for turn in range(int(sys.argv[3])):
     session = open_session(connect_wait=20)
     recorder = recorder_of(session, "w%d" % turn)
@@ -162,8 +162,8 @@ for turn in range(int(sys.argv[3])):
 """
 
 
-def test_whatever_nested_data_hypothesis_makes_arrives_equal(server, spool, tmp_path, scaled):
-    """Once: payloads are equal on the server, for all that JSON can say."""
+def test_any_nested_data_arrives_equal(server, spool, tmp_path, scaled):
+    """Once: any data that JSON can express is equal on the server."""
     rounds = scaled(1, 30)
     with application(
         NESTED, tmp_path, server.url, (rounds,), env={"DATACAT_SPOOL_DIR": str(spool)}
@@ -194,7 +194,7 @@ for number in range(20):
 flushed = session.flush(20)
 count = len(seen)
 time.sleep(1.5)
-# What an echo would make of idle seconds has no end.
+# With an echo the count would grow for ever.
 say("flushed", flushed=flushed, application=seen.count("application"), before=count,
     after=len(seen), own=len([name for name in seen if name.startswith("datacat")]),
     **session.stats())
@@ -203,8 +203,8 @@ session.end(20)
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["server there", "server away"])
-def test_logging_sent_to_datacat_does_not_feed_itself(make_collector, spool, tmp_path, away):
-    """Never in the way: what the library and urllib3 log for its own requests makes no echo."""
+def test_logging_sent_to_datacat_is_not_logged_again(make_collector, spool, tmp_path, away):
+    """Never in the way: what the library and urllib3 log about its requests is not recorded."""
     collector = make_collector().start()
     if away:
         collector.stop()
@@ -215,7 +215,7 @@ def test_logging_sent_to_datacat_does_not_feed_itself(make_collector, spool, tmp
     flushed = said(app, "flushed")[0]
     assert flushed["application"] == 20
     assert flushed["after"] - flushed["before"] <= 2, flushed
-    assert flushed["after"] <= 20 + 10, "logging feeds itself: %s" % flushed
+    assert flushed["after"] <= 20 + 10, "logging to datacat makes more logging: %s" % flushed
     if not away:
         await_delivery(collector, [app.accepted])
     check_bounds([app.accepted])
@@ -242,8 +242,8 @@ session.end(10)
 """
 
 
-def test_gevents_monkey_patching_before_the_import_works(own_collector, spool, tmp_path):
-    """Python: under gevent the threads are greenlets, and everything is delivered all the same."""
+def test_gevent_works_when_it_patches_before_the_import(own_collector, spool, tmp_path):
+    """Python: under gevent the threads are greenlets, and everything is delivered."""
     probe = subprocess.Popen(
         [sys.executable, "-c", "import gevent"],
         env=environment(),
@@ -252,7 +252,9 @@ def test_gevents_monkey_patching_before_the_import_works(own_collector, spool, t
     )
     probe.communicate()
     if probe.returncode:
-        pytest.skip("gevent is not installed: the extra `test` brings it for 3.9 and newer")
+        pytest.skip(
+            "gevent is not installed: the extra `test` installs it on Python 3.9 and newer"
+        )
     program = GEVENT.replace(u"monkey.patch_all()\n", u"")
     first = tmp_path / "sitecustomize.py"
     first.write_bytes(b"from gevent import monkey\nmonkey.patch_all()\n")

@@ -1,4 +1,4 @@
-"""Network (24, 25): what answers in the server's place, or for now, costs nothing but time."""
+"""Network (24, 25): wrong and busy servers delay records, and do nothing else."""
 
 from __future__ import absolute_import, division
 
@@ -32,7 +32,7 @@ RECORDS = 12
 
 
 def pytest_generate_tests(metafunc):
-    """Each test of a busy server meets both statuses in the long form, one in the short one."""
+    """Test both statuses of a busy server in the long form, one in the short form."""
     if "status" in metafunc.fixturenames:
         one = zlib.crc32(metafunc.function.__name__.encode("ascii")) % 2
         both = metafunc.config.getoption("--long", default=False)
@@ -48,7 +48,7 @@ def is_event(request):
 
 
 def run_before_page(trial, proxy, page, passed):
-    """Run the application while `page` answers all but its first `passed` requests."""
+    """Run the application while `page` answers all requests after the first `passed`."""
     first = len(proxy.log) + passed
     proxy.rule(page, lambda seen: seen.number > first)
     application = trial.start(RECORDS, farewell="close", patience=0.3, connect_wait=2.0)
@@ -64,10 +64,8 @@ def run_before_page(trial, proxy, page, passed):
 
 
 @pytest.mark.parametrize("passed", [0, 6], ids=["from the start", "in the middle"])
-def test_what_is_no_datacat_server_makes_no_dead_letter_and_raises_nothing(
-    trial, proxy, scaled, passed
-):
-    """Kept: whatever page answers, all waits, and arrives when the server is there again."""
+def test_a_wrong_server_makes_no_dead_letter_and_raises_nothing(trial, proxy, scaled, passed):
+    """Kept: everything waits, and arrives when the server is back."""
     pages = PAGES if scaled(not passed, True) else PAGES[::4]
     for page in pages:
         run_before_page(trial, proxy, page, passed)
@@ -78,11 +76,11 @@ def test_what_is_no_datacat_server_makes_no_dead_letter_and_raises_nothing(
     trial.check_no_losses()
 
 
-def test_a_busy_server_is_tried_again_whatever_it_says_of_when(trial, proxy, status):
-    """Kept: Retry-After of -1, garbage or a date in the past is as good as none."""
+def test_a_busy_server_with_a_useless_retry_after_is_tried_again(trial, proxy, status):
+    """Kept: a Retry-After of -1, garbage or a date in the past is ignored."""
     values = ["-1", "soon", formatdate(0, usegmt=True), "Wed, 99 Foo 2026", "1e3", ""]
     for first, value in enumerate(values, 1):
-        # Each strikes a record by itself, so that none adds to another one's backoff.
+        # Each strikes another record, so that their backoffs do not add up.
         turn = every(3 * len(values), 3 * first)
         proxy.rule(
             busy(value, status), lambda seen, turn=turn: is_event(seen) and turn(seen), times=1
@@ -96,13 +94,13 @@ def test_a_busy_server_is_tried_again_whatever_it_says_of_when(trial, proxy, sta
 
 
 @pytest.mark.parametrize("generation", ["classic"])
-def test_a_server_that_stays_busy_is_asked_ever_more_rarely(trial, proxy):
-    """In nobody's way: that it answers other questions is no reason to press it for this one."""
+def test_a_server_that_stays_busy_is_tried_less_and_less_often(trial, proxy):
+    """Never in the way: also while the server answers other requests."""
     proxy.rule(busy(status=429), is_event)
     trial.start(10)
     trial.said("LOGGED")
     time.sleep(2.0)
-    # 0.25 s on average before the second attempt, and twice as long before each one after it.
+    # 0.25 s on average before the second attempt, twice as long before each further one.
     assert 2 <= proxy.struck["busy"] <= 6
     proxy.clear()
     trial.await_drained(monotonic())
@@ -111,8 +109,8 @@ def test_a_server_that_stays_busy_is_asked_ever_more_rarely(trial, proxy):
     trial.check_no_losses()
 
 
-def test_a_date_in_retry_after_is_waited_for(trial, proxy, status):
-    """Kept: until the time that a busy server names it is left alone, records in the outbox."""
+def test_a_date_in_retry_after_is_respected(trial, proxy, status):
+    """Kept: until the date records wait in the outbox, and nothing is sent."""
     until = int(time.time() + 2.5)
     proxy.rule(busy(formatdate(until, usegmt=True), status), is_post, times=1)
     trial.start(20)
@@ -127,10 +125,10 @@ def test_a_date_in_retry_after_is_waited_for(trial, proxy, status):
     trial.check_no_losses()
 
 
-def test_a_retry_after_of_thirty_years_holds_neither_the_application_nor_the_next_run(
+def test_a_retry_after_of_30_years_delays_neither_the_application_nor_the_next_run(
     trial, proxy, status
 ):
-    """Kept: a server that wants peace has it, even from flush() and close(), for an hour."""
+    """Kept: for up to an hour nothing is sent, not even by flush() or close()."""
     proxy.rule(busy(10**9, status), is_event)
     trial.start(20, patience=0.5)
     trial.said("LOGGED")

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""What a program may give to a log call, and what is refused at once."""
+"""The arguments that a log call accepts, and those that it refuses at once."""
 
 from __future__ import absolute_import, division
 
@@ -28,7 +28,7 @@ def test_an_event_has_a_name_and_data_and_no_time():
     assert build.event(u"e", {"a": 1}) == {"name": "e", "data": {"a": 1}}
 
 
-def test_an_event_has_the_extras_that_were_given():
+def test_an_event_has_the_given_extras():
     assert build.event("e", None, "warning", "g", ("a", u"b"), "m") == {
         "name": "e",
         "data": {},
@@ -39,7 +39,7 @@ def test_an_event_has_the_extras_that_were_given():
     }
 
 
-def test_a_set_of_labels_comes_out_sorted():
+def test_a_set_of_labels_is_sorted():
     assert build.event("e", labels=set(["b", "a"]))["labels"] == ["a", "b"]
 
 
@@ -111,13 +111,13 @@ def test_a_metric_takes_every_finite_real_number(value, taken):
         datetime.timedelta(1),
     ],
 )
-def test_a_metric_refuses_what_is_no_finite_number(value):
+def test_a_metric_refuses_a_value_that_is_not_a_finite_number(value):
     with pytest.raises(InvalidRecord) as caught:
         build.metric("m", value)
     assert str(caught.value).startswith("value must be a finite number, not ")
 
 
-def test_a_metric_has_the_extras_that_were_given():
+def test_a_metric_has_the_given_extras():
     fields = build.metric("m", 3, ["a:b"], "timer", "seconds", 4, {"k": [1]})
     assert fields == {
         "name": "m",
@@ -154,12 +154,12 @@ def test_a_state_is_the_dict_itself():
 
 
 @pytest.mark.parametrize("given", [None, [], "x", 3])
-def test_a_state_that_is_no_dict_is_refused(given):
+def test_a_state_that_is_not_a_dict_is_refused(given):
     with pytest.raises(InvalidRecord):
         build.state(given)
 
 
-def test_an_opening_has_what_was_given():
+def test_an_opening_has_the_given_fields():
     assert build.opening("p", "1") == {"product": "p", "version": "1"}
     assert build.opening("p", "1", "h", "m") == {
         "product": "p",
@@ -183,7 +183,7 @@ def test_a_crash_has_its_reason():
         build.crash(None)
 
 
-def test_a_refusal_shows_what_was_given_without_its_whole_length():
+def test_a_refusal_shows_the_given_value_shortened():
     with pytest.raises(InvalidRecord) as caught:
         build.state("x" * 10000)
     assert "'xxx" in str(caught.value) and len(str(caught.value)) < 200
@@ -217,7 +217,7 @@ def raised(error):
         return exceptions.exception()
 
 
-def test_an_exception_tells_type_message_and_traceback():
+def test_an_exception_has_type_message_and_traceback():
     fields = raised(ValueError("bad"))
     data = fields["data"]
     assert (data["type"], data["message"]) == ("ValueError", "bad")
@@ -228,7 +228,7 @@ def test_an_exception_tells_type_message_and_traceback():
     assert (fields["exception_type"], fields["exception_msg"]) == ("ValueError", "bad")
 
 
-def test_an_exception_tells_where_it_was_raised():
+def test_an_exception_has_the_place_where_it_was_raised():
     fields = raised(ValueError("bad"))
     assert os.path.basename(fields["source_file"]).startswith("test_build.py")
     assert fields["source_function"] == "raised"
@@ -237,7 +237,7 @@ def test_an_exception_tells_where_it_was_raised():
 
 
 @pytest.mark.parametrize("form", ["triple", "exception", "current"])
-def test_an_exception_is_taken_in_each_form(form):
+def test_an_exception_is_accepted_in_each_form(form):
     try:
         raise KeyError("k")
     except KeyError as error:
@@ -246,7 +246,7 @@ def test_an_exception_is_taken_in_each_form(form):
     assert fields["data"]["type"] == "KeyError" and fields["data"]["message"] == "'k'"
 
 
-def test_no_current_exception_is_told_as_that():
+def test_no_current_exception_is_recorded_as_such():
     fields = exceptions.exception()
     assert fields["data"] == {
         "type": "NoneType",
@@ -259,7 +259,7 @@ def test_no_current_exception_is_told_as_that():
 @pytest.mark.parametrize(
     "clashing", [[("type", 1), ("extra_type", 2)], [("extra_type", 2), ("type", 1)]]
 )
-def test_extra_data_is_merged_and_destroys_nothing(clashing):
+def test_extra_data_is_merged_and_overwrites_nothing(clashing):
     extra = collections.OrderedDict([("context", "c"), (5, 6)] + clashing)
     try:
         raise ValueError("bad")
@@ -298,7 +298,7 @@ def test_chained_causes_are_kept_with_their_relation():
 
 
 @pytest.mark.skipif(six.PY2, reason="Python 2 keeps no causes")
-def test_a_context_that_was_suppressed_is_not_told():
+def test_a_suppressed_context_is_not_recorded():
     try:
         try:
             raise KeyError("first")
@@ -330,7 +330,7 @@ class Speechless(Exception):
         (Exception(), u""),
     ],
 )
-def test_whatever_an_exception_says_is_told(error, message):
+def test_any_message_of_an_exception_is_recorded(error, message):
     data = json.loads(exceptions.encode_cut(raised(error)).decode("ascii"))["data"]
     assert data["message"] == message
 
@@ -352,7 +352,7 @@ def test_bytes_in_a_message_are_decoded():
         (None, None, None),
     ],
 )
-def test_an_exception_never_raises_for_what_it_is_given(exc_info):
+def test_recording_an_exception_never_raises(exc_info):
     fields = exceptions.exception(exc_info, {"a": 1})
     body = json.loads(exceptions.encode_cut(fields).decode("ascii"))
     assert body["name"] == "exception" and body["data"]["message"]
@@ -362,7 +362,7 @@ def recurse(depth):
     return recurse(depth + 1)
 
 
-def test_a_recursion_error_is_told_within_the_limit():
+def test_a_recursion_error_is_recorded_within_the_limit():
     try:
         recurse(0)
     except RuntimeError:
@@ -383,7 +383,7 @@ def test_a_recursion_error_is_told_within_the_limit():
     ],
     ids=["text", "list", "keys", "key", "wide", "deep"],
 )
-def test_what_is_too_large_is_cut_with_a_marker_and_the_exception_stays(extra):
+def test_large_data_is_cut_with_a_marker_and_the_exception_stays(extra):
     try:
         raise ValueError("bad")
     except ValueError:
@@ -417,7 +417,7 @@ def test_a_long_message_keeps_its_beginning_and_its_end():
     assert "characters cut>" in message
 
 
-def test_what_fits_is_not_cut():
+def test_data_that_fits_is_not_cut():
     fields = raised(ValueError("bad"))
     assert exceptions.encode_cut(fields) == build.encode(fields)
 

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""The JSON that becomes of each value, the same on every Python."""
+"""The JSON of each value, the same on every Python."""
 
 from __future__ import absolute_import, division
 
@@ -122,7 +122,7 @@ KEYS = [
 ]
 
 
-# A dict that is read again and a list that lies one level deeper would not stay as they are.
+# Values that change when they are read again, or lie one level deeper.
 BESIDE = [
     (value, expected)
     for value, expected in CONVERSIONS
@@ -131,7 +131,7 @@ BESIDE = [
 
 
 def numbered(table):
-    """Return names for a table's tests: pytest cannot write each of these values itself."""
+    """Return ids for a table's tests, because pytest cannot print each of these values."""
     return [str(number) for number in range(len(table))]
 
 
@@ -150,7 +150,7 @@ def test_each_key_becomes_the_same_text_on_every_python(key, expected):
 
 
 @pytest.mark.parametrize("value, expected", BESIDE, ids=numbered(BESIDE))
-def test_a_value_becomes_the_same_beside_one_that_takes_the_slow_way(value, expected):
+def test_a_value_becomes_the_same_beside_one_that_is_converted_slowly(value, expected):
     assert encoded([value, float("nan")]) == '{"v":[%s,"NaN"]}' % expected
 
 
@@ -175,7 +175,7 @@ def test_an_enum_becomes_its_value():
     assert issubclass(Colour, _compat.Enum)
 
 
-def test_a_dict_in_itself_is_cut_where_it_comes_back():
+def test_a_dict_that_contains_itself_is_cut_where_it_recurs():
     whole = {}
     whole["again"] = [whole]
     assert json.loads(encoded(whole)) == {"v": {"again": ["<cycle>"]}}
@@ -187,7 +187,7 @@ def test_the_same_list_twice_is_no_cycle():
 
 
 @pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="Python 3.11 and newer")
-def test_an_integer_with_more_digits_than_the_program_allows_is_marked():
+def test_an_integer_with_more_digits_than_the_program_allows_becomes_a_marker():
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
     try:
@@ -196,7 +196,7 @@ def test_an_integer_with_more_digits_than_the_program_allows_is_marked():
         sys.set_int_max_str_digits(before)
 
 
-def test_encoding_leaves_what_it_was_given_as_it_was():
+def test_encoding_does_not_change_the_value():
     given = {"k": [float("nan"), {1: set([2])}]}
     build.encode(given)
     assert list(given) == ["k"] and math.isnan(given["k"][0]) and given["k"][1] == {1: set([2])}
@@ -290,7 +290,7 @@ def texts_in(value):
 
 @hypothesis.given(values)
 @hypothesis.settings(deadline=None)
-def test_whatever_is_given_becomes_strict_json_without_lone_surrogates(value):
+def test_any_value_becomes_strict_json_without_lone_surrogates(value):
     text = encoded(value)
     parsed = json.loads(text, parse_constant=refuse_constant)
     if sys.maxunicode > 0xFFFF:
@@ -299,14 +299,14 @@ def test_whatever_is_given_becomes_strict_json_without_lone_surrogates(value):
 
 @hypothesis.given(values)
 @hypothesis.settings(deadline=None)
-def test_the_quick_way_and_the_slow_way_mean_the_same(value):
+def test_fast_and_slow_encoding_agree(value):
     quick = json.loads(jsonable.dumps({"v": value}).decode("ascii"))
     slow = json.loads(jsonable.dumps(jsonable.plain({"v": value})).decode("ascii"))
     assert quick == slow
 
 
 @hypothesis.given(strategies.binary(max_size=40))
-def test_bytes_are_decoded_as_python_3_replaces(data):
+def test_invalid_bytes_are_replaced_as_on_python_3(data):
     decoded = jsonable.decode(data)
     if six.PY3:
         assert decoded == data.decode("utf-8", "replace")
@@ -319,11 +319,11 @@ def test_utf8_is_decoded_as_it_was_encoded(text):
 
 
 class _Weighed(dict):
-    """A dict of which it can be seen whether anybody holds it."""
+    """A dict that a weak reference can refer to."""
 
 
-def test_what_could_not_be_encoded_at_once_is_not_held_afterwards():
-    """The quick way remembers what it is inside of; what it leaves behind would never be freed."""
+def test_a_value_that_the_fast_encoder_refuses_is_not_referenced_afterwards():
+    """The fast encoder remembers the containers it is in; a leftover would never be freed."""
     for odd in (float("nan"), set([1]), {(1, 2): 3}):
         value = _Weighed(odd=odd)
         freed = weakref.ref(value)
@@ -334,7 +334,7 @@ def test_what_could_not_be_encoded_at_once_is_not_held_afterwards():
 
 
 def test_one_value_logged_by_many_threads_at_once_is_no_cycle():
-    """Converting what JSON lacks lets other threads in, in the middle of the same value."""
+    """Converting a value lets other threads run, which may be encoding the same value."""
 
     class Slow(object):
         def __repr__(self):

@@ -1,4 +1,4 @@
-"""Two updates of a state become one only where that cannot change the result."""
+"""Two updates of a state are merged only if that cannot change the result."""
 
 from __future__ import absolute_import, division
 
@@ -22,7 +22,7 @@ TREES = st.recursive(
 
 
 @given(TREES, TREES, TREES, st.booleans())
-def test_a_merge_of_updates_never_changes_the_result(state, earlier, later, null_deletes):
+def test_merging_updates_never_changes_the_result(state, earlier, later, null_deletes):
     merged = merge_updates(earlier, later)
     if merged is not None:
         assert applied([merged], null_deletes, state) == applied(

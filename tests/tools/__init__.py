@@ -1,4 +1,4 @@
-"""What the tests are made of: real servers, a lying network, applications that get killed.
+"""Building blocks of the tests: real servers, a faulty network, applications that get killed.
 
-Nothing here is shipped. Runs on every Python that the client runs on.
+Not shipped.  Runs on every Python that the client runs on.
 """

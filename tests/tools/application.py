@@ -1,7 +1,7 @@
 """An application as a child process, killed at chosen moments.
 
-Its program gets the file for what was accepted as its first argument (see recorder.py). What it
-accepted is compared with what servers hold by invariants.py.
+Its program gets the file for accepted records as its first argument (see recorder.py);
+invariants.py compares that file with what the servers have.
 """
 
 from __future__ import absolute_import, division
@@ -23,9 +23,9 @@ class Application(object):
     """A program run by this Python (or `python`), with our sources and tests/ on its path.
 
     source: the name of a file in tests/tools/applications, or the program's text. folder: where
-    its files go. arguments: what follows the accepted file on the command line. env: changes to
-    the environment, which has nothing of the tests' own DATACAT_*. prefix: what to put before
-    the command (strace and its options). accepted: the file, where several runs share one.
+    its files go. arguments: the command-line arguments after the accepted file. env: changes to
+    the environment, from which the tests' own DATACAT_* are removed. prefix: what to put before
+    the command (strace and its options). accepted: the accepted file, if several runs share one.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Application(object):
 
     def start(self):
         """Start it and return itself."""
-        # Lines of a run before this one, of which the last may be torn, are not this one's.
+        # Lines of earlier runs do not count; the last of them may be torn.
         self._read_to = os.path.getsize(self.accepted) if os.path.exists(self.accepted) else 0
         self._counted = 0
         self._process = ChildProcess(self._command, self._env, cwd=self._folder)
@@ -65,7 +65,7 @@ class Application(object):
 
     @property
     def output(self):
-        """What it has written to stdout and stderr."""
+        """What it has written to stdout and stderr (text)."""
         return self._process.output
 
     @property
@@ -73,7 +73,7 @@ class Application(object):
         return self._process.returncode
 
     def count_accepted(self):
-        """Return how many calls have returned in this run, as the application wrote it down."""
+        """Return how many calls have returned in this run, by the accepted file."""
         if os.path.exists(self.accepted):
             with io.open(self.accepted, "rb") as stream:
                 stream.seek(self._read_to)
@@ -86,7 +86,7 @@ class Application(object):
     def wait(self, timeout=60, expect=0):
         """Wait for its end and return its exit status, which must be `expect` (None: any).
 
-        What it tells of its farewells and its exit must be in time.
+        Fails if an `end()`, a `close()` or the exit took longer than it may.
         """
         status = self._process.wait(timeout)
         assert (
@@ -120,20 +120,20 @@ class Application(object):
             time.sleep(GLANCE)
 
     def wait_for_line(self, pattern, timeout):
-        """Return the match of the first line of output that `pattern` (compiled) is found in."""
+        """Return the match of the first line of output that contains `pattern` (compiled)."""
         return self._process.wait_for_line(pattern, timeout)
 
     def kill(self):
-        """SIGKILL it now and wait for its end."""
+        """Send SIGKILL and wait for its end."""
         return self._process.kill()
 
     def kill_after_accepted(self, count, timeout=60):
-        """SIGKILL it as soon as `count` calls have been seen to return (or a few more)."""
+        """Kill it as soon as at least `count` calls have returned."""
         self.wait_for_accepted(count, timeout)
         return self.kill()
 
     def kill_after(self, seconds):
-        """SIGKILL it so long from now; it is an error if it has ended by itself before."""
+        """Kill it after a delay; fails if it has ended by itself before."""
         time.sleep(seconds)
         assert (
             self._process.returncode is None
@@ -147,11 +147,11 @@ class Application(object):
         self._process.signal(number)
 
     def go_on(self):
-        """Give it the line on its stdin that it waits for."""
+        """Write the line to its stdin that it waits for."""
         self._process.go_on()
 
     def pause(self):
-        """Stop it where it is (SIGSTOP)."""
+        """Suspend it (SIGSTOP)."""
         self._process.pause()
 
     def resume(self):

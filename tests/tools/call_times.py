@@ -1,6 +1,6 @@
-"""How long log calls took, and the promise that they were in nobody's way.
+"""How long log calls took, and the promise that they never hold up the application.
 
-Here may live what the recorder measures and what is asserted of it, and nothing else.
+Belongs here: what the recorder measures, and what is asserted of it.  Does not: anything else.
 """
 
 from __future__ import absolute_import, division
@@ -18,19 +18,19 @@ _TASKS = "/proc/self/task"
 
 
 def seconds_starved():
-    """Return for how many seconds threads of this process have waited for a processor.
+    """Return how many seconds threads of this process have waited for a processor.
 
-    The second number of /proc/<task>/schedstat (Linux, proc(5)); 0.0 where there is none. The
-    time that others take the machine's processors away is not the library's.
+    The second number of /proc/<task>/schedstat (Linux, proc(5)); 0.0 where there is none.  The
+    library cannot help the time that other programs take.
     """
     return sum(_run_delays().values()) / 1e9
 
 
 class Starving(object):
-    """How long a call, from now on, waits because the machine has no processor for it.
+    """How long a call, from now on, waits because no processor is free.
 
-    That is its own thread's waiting, and that of one other: who has the lock that it waits for.
-    Others may wait at the same time, which is no reason for it to take long.
+    Counts the wait of its own thread and of one other, which may hold the lock that the call
+    waits for.  That further threads wait does not excuse a slow call.
     """
 
     def __init__(self):
@@ -70,7 +70,7 @@ def _run_delay(task):
 
 
 def durations(files):
-    """Return how long each call that returned took, in seconds, sorted, without starving."""
+    """Return the seconds that each returned call took, without starving, sorted."""
     return sorted(
         max(0.0, call.ended - call.began - max(0.0, call.starved))
         for call in read_accepted(files).values()
@@ -79,9 +79,9 @@ def durations(files):
 
 
 def check_bounds(files, longest=HEALTHY_DISK, usual=USUAL):
-    """Assert that log calls did not hold up the application past the promised times.
+    """Assert that log calls kept their promised times.
 
-    usual: seconds that 99 of 100 calls may take; looked at from 100 calls on.
+    usual: seconds that 99 of 100 calls may take; only checked from 100 calls on.
     """
     took = durations(files)
     assert took, "no call returned"

@@ -1,8 +1,7 @@
 """Clocks of an application that the test sets: the wall clock, and the one that counts sleep.
 
-The system's own are left alone, for all else on the machine lives by them. A library that is
-loaded before the C library answers for it, so that Python, sqlite and waits see what they would
-see of the system's.
+The system's clocks are left alone, because everything else on the machine uses them.  A library
+loaded before the C library answers instead, so that Python, sqlite and timed waits all see it.
 """
 
 from __future__ import absolute_import, division
@@ -19,7 +18,7 @@ _NANOSECONDS = 1000000000
 
 
 class ShiftedClocks(object):
-    """The clocks of all applications that get `env`; skips the test where there can be none."""
+    """The clocks of all applications that get `env`; skips the test where they cannot be set."""
 
     def __init__(self, folder):
         self.file = os.path.join(str(folder), "clocks")
@@ -29,11 +28,11 @@ class ShiftedClocks(object):
 
     @property
     def env(self):
-        """What an application's environment must have."""
+        """The variables that an application's environment needs (a dict)."""
         return {"LD_PRELOAD": self._library, "SHIFTED_CLOCKS": self.file}
 
     def shift(self, wall=0, boot=0):
-        """Let the wall clock and the clock that counts sleep be ahead by seconds from now on."""
+        """Set the wall clock and the clock that counts sleep ahead by some seconds."""
         shifts = struct.pack("=qq", int(wall * _NANOSECONDS), int(boot * _NANOSECONDS))
         descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
@@ -55,6 +54,6 @@ class ShiftedClocks(object):
         try:
             compiler = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         except OSError as error:
-            pytest.skip("no C compiler, and so no clocks of its own: %s" % error)
+            pytest.skip("setting an application's clocks needs a C compiler: %s" % error)
         words = compiler.communicate()[0].decode("utf-8", "replace")
         assert compiler.returncode == 0, words

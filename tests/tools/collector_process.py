@@ -1,4 +1,4 @@
-"""The collector as a process of its own, to be stopped, killed, paused and started again."""
+"""The collector as a process that can be stopped, killed, paused and started again."""
 
 from __future__ import absolute_import, division
 
@@ -19,7 +19,7 @@ PATIENCE = 60  # seconds; starting takes one on an idle machine
 def collector_python():
     """Return the interpreter that runs collectors: DATACAT_COLLECTOR_PYTHON or this one.
 
-    Raises AssertionError when neither can (the collector needs Python 3.9).
+    Raises AssertionError if neither can (the collector needs Python 3.9).
     """
     chosen = os.environ.get("DATACAT_COLLECTOR_PYTHON")
     if chosen:
@@ -35,7 +35,7 @@ def collector_python():
 class CollectorProcess(object):
     """A collector on 127.0.0.1 with its sqlite file `db`, started and ended any number of times.
 
-    port 0 takes a free one at the first start() and keeps it for all later ones.
+    port 0 takes a free port at the first start() and keeps it.
     """
 
     def __init__(self, db, classic=False, api_key=None, port=0):
@@ -52,12 +52,12 @@ class CollectorProcess(object):
 
     @property
     def output(self):
-        """What the running (or the last) process has written."""
+        """What the current or the last process has written (text)."""
         return self._process.output if self._process else u""
 
     def start(self):
-        """Start it and return itself when it listens."""
-        assert not self.running, "the collector on port %d runs already" % self.port
+        """Start it, wait until it listens, and return itself."""
+        assert not self.running, "the collector on port %d is already running" % self.port
         if self._process is not None:
             self._process.close()
         self._process = ChildProcess(self._command(), environment())
@@ -94,30 +94,30 @@ class CollectorProcess(object):
         return self._process is not None and self._process.returncode is None
 
     def stop(self):
-        """Ask it to end and wait until it has; it may be started again."""
+        """Ask it to end (SIGTERM) and wait until it has; it may be started again."""
         if self._process is not None:
             self._process.terminate()
             self._process.close()
 
     def kill(self):
-        """End it as `kill -9` does; it may be started again."""
+        """Kill it (SIGKILL); it may be started again."""
         if self._process is not None:
             self._process.kill()
             self._process.close()
 
     def pause(self):
-        """Stop it where it is (SIGSTOP): the kernel goes on accepting connections for it."""
+        """Suspend it (SIGSTOP); the kernel still accepts connections for it."""
         self._process.pause()
 
     def resume(self):
         self._process.resume()
 
     def session(self, session_id):
-        """Return what the server holds of one session, read past the client."""
+        """Return one session as the server has it, read without the client."""
         return self._get("/api/sessions/" + session_id)
 
     def sessions(self):
-        """Return the list of all sessions, as the server lists them."""
+        """Return the server's list of all sessions, read without the client."""
         return self._get("/api/grafana/sessions" if self.classic else "/api/data/sessions")
 
     def _get(self, path):

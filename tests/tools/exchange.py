@@ -1,4 +1,4 @@
-"""One client's connection through a fault proxy, and each request and answer on it."""
+"""One client's connection through a fault proxy, and each exchange on it."""
 
 from __future__ import absolute_import, division
 
@@ -13,7 +13,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER for 0 seconds: close() sen
 
 
 class Connection(object):
-    """A client's connection and, once there is a request for it, one to the server."""
+    """A client's connection and, from its first request on, one to the server."""
 
     def __init__(self, proxy, client, swallowed):
         self.proxy = proxy
@@ -31,14 +31,14 @@ class Connection(object):
         self._thread.join()
 
     def break_off(self):
-        """End it from another thread: what waits for bytes in it wakes up."""
+        """End it from another thread; wakes whatever waits for its bytes."""
         self.broken.set()
         for wire in (self.client, self.server):
             if wire is not None:
                 _shut_down(wire.socket)
 
     def connect_to_server(self):
-        """Have a connection to the server that it has not closed meanwhile."""
+        """Connect to the server, unless there is a connection that it has not closed."""
         if self.server is not None and _is_closed_by_peer(self.server.socket):
             self.drop_server()
         if self.server is None:
@@ -57,7 +57,7 @@ class Connection(object):
             server.socket.close()
 
     def reset_client(self):
-        """Let the client see a reset."""
+        """Reset the client's connection."""
         try:
             self.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         except socket.error:
@@ -72,7 +72,7 @@ class Connection(object):
             else:
                 self._serve()
         except (socket.error, BrokenMessage, ValueError):
-            # A side has gone, or does not speak HTTP: the other one sees the connection break.
+            # One side is gone or does not speak HTTP: break the other side's connection.
             self.reset_client()
         finally:
             self.drop_server()
@@ -91,7 +91,7 @@ class Connection(object):
 
 
 class Exchange(object):
-    """One request and what becomes of it: the verbs that faults are made of."""
+    """One request and its answer, and what a fault can do with them."""
 
     def __init__(self, connection, request, seen):
         self.request = request
@@ -100,12 +100,12 @@ class Exchange(object):
         self._proxy = connection.proxy
 
     def strike(self, name):
-        """Count the fault; to be done before the client can notice it."""
+        """Count the fault; call this before the client can notice it."""
         self.seen.fault = name
         self._proxy.count(name)
 
     def forward(self, pace=None):
-        """Let the server have the whole request and return its Response."""
+        """Send the whole request to the server and return its Response."""
         self.send_to_server(self.request.head + self.request.body, pace)
         self.seen.applied = None
         response = self._connection.server.read_response(self.request.method)
@@ -116,7 +116,7 @@ class Exchange(object):
         return response
 
     def send_to_server(self, data, pace=None):
-        """Send bytes to the server, (bytes, seconds) at a time where there is a pace."""
+        """Send bytes to the server; `pace` (bytes, seconds): so many at a time."""
         self._proxy.pass_line(self._connection)
         try:
             self._connection.connect_to_server()
@@ -126,12 +126,12 @@ class Exchange(object):
         self._write(self._connection.server.socket, data, pace)
 
     def give(self, response, pace=None):
-        """Let the client have the whole answer; return whether its connection stays open."""
+        """Send the whole answer to the client; return whether its connection stays open."""
         self.write_to_client(response.head + response.body, pace, status=response.status)
         return response.keeps_open
 
     def write_to_client(self, data, pace=None, status=None):
-        """Send bytes to the client; `status`: with them it has an answer of that status."""
+        """Send bytes to the client; `status`: that of the answer which they complete."""
         self._proxy.pass_line(self._connection)
         self.seen.status = status
         try:
@@ -147,12 +147,12 @@ class Exchange(object):
         self._connection.reset_client()
 
     def sleep(self, seconds):
-        """Wait, unless the connection is broken off."""
+        """Wait, but no longer than the connection lasts."""
         if self._connection.broken.wait(seconds):
             raise BrokenMessage("broken off while waiting")
 
     def await_client_gone(self):
-        """Wait until the client closes its connection; what it still says is ignored."""
+        """Wait until the client closes its connection; ignore what it still sends."""
         while self._connection.client.socket.recv(65536):
             pass
 
@@ -176,7 +176,7 @@ def _shut_down(connection):
 def _is_closed_by_peer(connection):
     connection.setblocking(False)
     try:
-        # Bytes that nobody asked for are as good a reason not to go on with it.
+        # Unexpected bytes make it as useless as a closed one.
         connection.recv(1, socket.MSG_PEEK)
         return True
     except socket.error as error:

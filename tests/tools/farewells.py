@@ -1,6 +1,7 @@
-"""How long an application's farewells and its exit took: told by it, judged by the tests.
+"""How long an application's `end()`, `close()` and exit took.
 
-Imported by the application for `watch` and `leave`; `check` is for who has read its output.
+The application calls `watch` and `leave`, which print the times; a test calls `check` with its
+output.
 """
 
 from __future__ import absolute_import, division
@@ -12,7 +13,7 @@ import re
 from datacat._compat import monotonic
 from tools.call_times import Starving
 
-LATENESS = 0.5  # seconds that a farewell, or an exit, may take beyond its time
+LATENESS = 0.5  # seconds by which `end(t)`, `close(t)` or the exit may overrun
 EXIT_WITHIN = 2.0
 
 _PARTED = re.compile(u"^PARTED (.*) (.*)$", re.MULTILINE)
@@ -20,7 +21,7 @@ _LEAVES = re.compile(u"^LEAVES (.*)$", re.MULTILINE)
 
 
 def watch(session_class):
-    """Let end() and close() of a class tell how long they took."""
+    """Make end() and close() of a class print how long they took."""
     for name in ("end", "close"):
         setattr(session_class, name, _telling(getattr(session_class, name)))
 
@@ -39,7 +40,7 @@ def _telling(farewell):
 
 
 def leave():
-    """Tell that nothing but the interpreter's end is left to do."""
+    """Print when the program has nothing left to do but exit."""
     _tell("LEAVES %.6f" % monotonic())
 
 
@@ -48,7 +49,7 @@ def _tell(line):
 
 
 def check(output, ended_at):
-    """Assert that what an application wrote tells of farewells and of an exit in time.
+    """Assert that by an application's output it kept the times of its farewells and its exit.
 
     ended_at: monotonic seconds.
     """

@@ -1,7 +1,7 @@
-"""A TCP proxy that knows enough HTTP to do harm at the right byte.
+"""A TCP proxy that knows enough HTTP to cause faults at the right byte.
 
 Rules (a predicate over the request and a fault, see faults.py) strike single requests;
-refuse(), partition() and black_hole() strike the whole line until heal().
+refuse(), partition() and black_hole() affect the whole line until heal().
 """
 
 from __future__ import absolute_import, division
@@ -18,17 +18,17 @@ OPEN = "open"
 PARTITIONED = "partitioned"
 BLACK_HOLE = "black hole"
 
-# Seconds: how soon the thread that accepts notices that it shall not, or that it shall end.
+# Seconds until the accepting thread notices that it must pause or end.
 GLANCE = 0.1
 
 
 class Seen(object):
     """One request in the proxy's log.
 
-    number: 1 for the proxy's first. at: when it had come in, monotonic. applied: whether the
-    server answered it with a 2xx; None where that cannot be known. server_status: what the server
-    answered, status: what the client was given in full; None where there was no such answer.
-    fault: the name of what struck.
+    number: 1 for the proxy's first. at: when it arrived, monotonic seconds. applied: whether the
+    server answered with a 2xx; None if unknown. server_status: of the server's answer. status: of
+    the answer that the client got in full. Both are None if there was none. fault: the name of
+    the fault that struck.
     """
 
     def __init__(self, number, method, path, body):
@@ -56,7 +56,7 @@ class Seen(object):
 
 
 class Rule(object):
-    """A fault for the requests that `when` holds for, the first `times` of them (None: all)."""
+    """A fault for the first `times` requests (None: all) for which `when` is true."""
 
     def __init__(self, fault, when, times):
         self.fault = fault
@@ -72,7 +72,7 @@ class Rule(object):
 
 
 class FaultProxy(object):
-    """Stands on 127.0.0.1 before the server on `target_port`; thread-safe."""
+    """A proxy on 127.0.0.1 for the server on `target_port`; thread-safe."""
 
     def __init__(self, target_port, port=0):
         self.target_port = target_port
@@ -94,26 +94,26 @@ class FaultProxy(object):
 
     @property
     def struck(self):
-        """How often each fault struck, by its name; 0 for what never did."""
+        """How often each fault struck, by its name; 0 if it never did."""
         with self._lock:
             return collections.Counter(self._struck)
 
     @property
     def log(self):
-        """All requests so far, as Seen, in the order in which they came in."""
+        """All requests so far, as Seen, in the order of their arrival."""
         with self._lock:
             return list(self._log)
 
     def rule(self, fault, when=None, times=None):
-        """Let `fault` strike requests; the first rule that takes a request has it.
+        """Let `fault` strike requests; the first rule that matches a request wins.
 
-        when: a predicate over Seen (number, method, path, body), asked in the requests' order.
+        when: a predicate over Seen (number, method, path, body), called in the requests' order.
         """
         with self._lock:
             self._rules.append(Rule(fault, when, times))
 
     def clear(self):
-        """Forget all rules: what comes from now on is passed on."""
+        """Remove all rules: pass on whatever comes from now on."""
         with self._lock:
             self._rules = []
 
@@ -129,21 +129,21 @@ class FaultProxy(object):
         self._break_all()
 
     def refuse(self):
-        """Break all connections and refuse new ones, as a port does that nobody listens on."""
+        """Break all connections and refuse new ones, like a port without a listener."""
         self._accept_no_more()
         self._listener.close()
-        # Bound and not listening: refused, and nobody else can take the port.
+        # A bound socket that does not listen refuses connections, and keeps the port.
         self._listener = _bound(self.port)
         self._break_all()
         self.count("refuse")
 
     def partition(self):
-        """Stop all bytes both ways; connections stay, and bytes go on after heal()."""
+        """Hold all bytes back, both ways, until heal(); connections stay open."""
         self._set_line(PARTITIONED)
         self.count("partition")
 
     def black_hole(self):
-        """Accept connections and never answer; those made meanwhile are broken at heal()."""
+        """Accept connections and never answer; heal() breaks them."""
         self._set_line(BLACK_HOLE)
         self.count("black_hole")
 
@@ -159,10 +159,10 @@ class FaultProxy(object):
     def __exit__(self, *exc_info):
         self.stop()
 
-    # What follows is for the connections.
+    # For the connections
 
     def note(self, request):
-        """Enter a request in the log; return its Seen and its fault."""
+        """Add a request to the log; return its Seen and its fault."""
         with self._lock:
             seen = Seen(len(self._log) + 1, request.method, request.path, request.body)
             self._log.append(seen)
@@ -172,18 +172,18 @@ class FaultProxy(object):
         return seen, Fault()
 
     def count(self, name):
-        """Count a strike of the fault of that name."""
+        """Count a strike of the fault with this name."""
         with self._lock:
             self._struck[name] += 1
 
     def pass_line(self, connection):
-        """Wait while the line is cut, for as long as the connection is not broken."""
+        """Wait while the line is cut, but no longer than the connection lasts."""
         with self._line_changed:
             while self._line != OPEN and not connection.broken.is_set():
                 self._line_changed.wait(60)
 
     def forget(self, connection):
-        """Take leave of a connection that has ended."""
+        """Forget a connection that has ended."""
         with self._lock:
             self._connections.discard(connection)
 

@@ -1,7 +1,7 @@
-"""What a fault proxy can do to a request: one class for each kind of fault.
+"""What a fault proxy can do to a request: one class per kind of fault.
 
-A fault is given an Exchange and returns whether the client's connection stays open. It counts
-itself (`exchange.strike`) before the client can notice it, and only when it really struck.
+A fault gets an Exchange and returns whether the client's connection stays open.  It counts itself
+(`exchange.strike`) before the client can notice it, and only if it really struck.
 """
 
 from __future__ import absolute_import, division
@@ -11,7 +11,7 @@ import random
 
 
 class Fault(object):
-    """Passes the request and its answer on: what happens where no rule applies."""
+    """Passes the request and its answer on, as for a request without a rule."""
 
     name = None
 
@@ -26,7 +26,7 @@ class Fault(object):
 
 
 class CutBeforeLastByte(Fault):
-    """The request reaches the server but for its last byte; both connections break."""
+    """The server gets the request without its last byte; both connections break."""
 
     name = "cut_before_last_byte"
 
@@ -39,7 +39,7 @@ class CutBeforeLastByte(Fault):
 
 
 class LoseAnswer(Fault):
-    """The server gets the request and answers; the client's connection breaks instead."""
+    """The server answers, but the client's connection breaks before the answer."""
 
     name = "lose_answer"
 
@@ -51,7 +51,7 @@ class LoseAnswer(Fault):
 
 
 class CutAnswer(Fault):
-    """The client gets the first part (`share` of 1) of the answer, then the connection ends."""
+    """The client gets the first part of the answer (`share` of 1), then a closed connection."""
 
     name = "cut_answer"
 
@@ -67,7 +67,7 @@ class CutAnswer(Fault):
 
 
 class Delay(Fault):
-    """Seconds of waiting before the request is passed on, and before its answer is."""
+    """The request, and its answer, are passed on after some seconds."""
 
     name = "delay"
 
@@ -84,9 +84,9 @@ class Delay(Fault):
 
 
 class Throttle(Fault):
-    """A line of so many bytes a second, both ways.
+    """A line of some bytes a second, both ways.
 
-    The proxy itself takes the request at full speed: the client notices by the late answer.
+    The proxy reads the request at full speed; what the client notices is the late answer.
     """
 
     name = "throttle"
@@ -103,7 +103,7 @@ class Throttle(Fault):
 
 
 class Drip(Fault):
-    """The answer comes in pieces of `piece` bytes, one each `interval` seconds."""
+    """The answer comes in pieces of `piece` bytes, one every `interval` seconds."""
 
     name = "drip"
 
@@ -117,7 +117,7 @@ class Drip(Fault):
 
 
 class Stall(Fault):
-    """No answer ever, on a connection that stays open; `applied`: the server gets the request."""
+    """The client never gets an answer; `applied`: whether the server gets the request."""
 
     name = "stall"
 
@@ -133,7 +133,7 @@ class Stall(Fault):
 
 
 class Reset(Fault):
-    """The connection is reset once the request is read; the server sees nothing of it."""
+    """The connection is reset after the request; the server never sees it."""
 
     name = "reset"
 
@@ -144,10 +144,10 @@ class Reset(Fault):
 
 
 class Answer(Fault):
-    """A page of the proxy's own; `applied`: the server got the request all the same.
+    """The proxy answers instead; `applied`: whether the server gets the request too.
 
     headers: pairs. body: bytes, or a callable that returns an iterable of bytes, which is sent
-    without a length until it ends or the client goes.
+    without a length until it ends or the client closes.
     """
 
     name = "answer"
@@ -182,13 +182,13 @@ class Answer(Fault):
 
 
 def captive_portal():
-    """Return the page of a hotel's network: 200 and HTML."""
+    """Return a captive portal's page: 200 and HTML."""
     page = b"<!DOCTYPE html><html><title>Welcome</title>Please accept our terms</html>"
     return Answer(200, page, [("Content-Type", "text/html")]).named("captive_portal")
 
 
 def html_filter(status):
-    """Return a content filter's page in HTML with any status."""
+    """Return a content filter's page: HTML with a status."""
     page = b"<html><body>This site was blocked by your administrator</body></html>"
     return Answer(status, page, [("Content-Type", "text/html")]).named("html_filter")
 
@@ -199,7 +199,7 @@ def redirect(location, status=302):
 
 
 def busy(retry_after=None, status=503):
-    """Return a refusal for now, with Retry-After (any text) if given."""
+    """Return an answer to try again later, with a Retry-After (any text) or without."""
     headers = [("Content-Type", "text/plain")]
     if retry_after is not None:
         headers.append(("Retry-After", str(retry_after)))
@@ -207,27 +207,27 @@ def busy(retry_after=None, status=503):
 
 
 def gateway_error(status, applied):
-    """Return what a reverse proxy answers (500, 502, 504), of a request applied or not."""
+    """Return a reverse proxy's answer (500, 502, 504); `applied`: whether the server got it."""
     page = b"<html><h1>Bad gateway</h1></html>"
     name = "gateway_error_applied" if applied else "gateway_error_unapplied"
     return Answer(status, page, [("Content-Type", "text/html")], applied).named(name)
 
 
 def one_in(count, seed):
-    """Return a predicate that holds for one request in `count`, by chance with a fixed seed."""
+    """Return a predicate that is true for one request in `count`, random with a fixed seed."""
     chance = random.Random(seed)
     return lambda request: chance.random() * count < 1
 
 
 def every(count, first=1):
-    """Return a predicate that holds for the request number `first` and each `count`th after it.
+    """Return a predicate that is true for request number `first` and every `count`th after it.
 
-    Numbers are those of the requests that it is asked about.
+    It numbers the requests that it is called with.
     """
     numbers = itertools.count()
     return lambda request: (next(numbers) - first + 1) % count == 0
 
 
 def is_write(request):
-    """Hold for what changes a session: its state, events and metrics."""
+    """Return whether a request changes a session: its state, events or metrics."""
     return request.method == "POST" and request.path.endswith(("/state", "/events", "/metrics"))

@@ -1,7 +1,7 @@
 """What the tests of faults in the process, the disk and the clocks share.
 
-Here may live the text with which their applications begin, waiting for a delivery, and the
-faults that need the system (strace, mounts). What one fault does belongs into its test.
+Belongs here: the beginning of their applications' programs, waiting for deliveries, faults that
+need the system (strace, mounts).  Does not: what a single test needs.
 """
 
 from __future__ import absolute_import, division
@@ -22,13 +22,13 @@ from tools.application import Application
 from tools.invariants import OWN_EVENTS, check_invariants, compare
 from tools.waiting import wait_until
 
-# What an outbox tells of itself besides, when it was offline or forked.
+# What the client itself logs, after an outage or a fork.
 OWN = OWN_EVENTS | frozenset(["session_forked", "session_opened_offline", "session_ended_offline"])
 
-GLANCE = 0.1  # seconds between looks at a server that is being written to
+GLANCE = 0.1  # seconds between requests to a server that is being written to
 PRODUCT = "host-faults"
 
-# `say` tells the test something, `wait_for` waits until the test tells something.
+# `say` prints something for the test; `wait_for` waits until the test calls `tell`.
 HEAD = u"""\
 from __future__ import absolute_import, division, print_function
 import gc, json, logging, os, signal, sys, threading, time
@@ -61,13 +61,13 @@ def recorder_of(session, writer="w", **options):
 
 """
 
-# What multiprocessing spawns imports the program, and does not leave then.
+# A process spawned by multiprocessing imports the program, and is not the application.
 TAIL = u"""
 if __name__ == "__main__":
     farewells.leave()
 """
 
-# The next run of an application: continues and adopts what others left.
+# The next run of an application, which delivers what earlier ones left.
 NEXT_RUN = u"""
 from tools.losses import losses
 session = open_session()
@@ -80,7 +80,7 @@ say("losses", **losses())
 
 
 def application(program, folder, url, arguments=(), **options):
-    """Return an Application of HEAD and `program`, not started; it tells when it leaves."""
+    """Return an Application of HEAD and `program`, not started yet."""
     if options.get("prefix"):
         options["env"] = dict(options.get("env") or {}, DIES_WITH_PARENT="yes")
     return Application(
@@ -89,19 +89,19 @@ def application(program, folder, url, arguments=(), **options):
 
 
 def tell(folder, word):
-    """Let the applications in `folder` that wait_for(word) go on."""
+    """Let the applications in `folder` that wait_for(word) continue."""
     with open(os.path.join(str(folder), word), "w"):
         pass
 
 
 def said(app, word):
-    """Return what the application said with each `say(word, ...)`: a list of dicts."""
+    """Return the arguments of each `say(word, ...)` of the application: a list of dicts."""
     lines = [line[5:] for line in app.output.split(u"\n") if line.startswith(u"SAYS ")]
     return [more for each, more in map(json.loads, lines) if each == word]
 
 
 def await_word(app, word, timeout=60):
-    """Wait until the application says a word; return what it said with it first."""
+    """Wait until the application says a word; return the arguments of the first time."""
     end = monotonic() + timeout
     while not said(app, word):
         assert app.returncode is None or said(
@@ -113,7 +113,7 @@ def await_word(app, word, timeout=60):
 
 
 def warnings_of(app, about):
-    """Return the lines that the application's logging wrote about something."""
+    """Return the warnings in the application's output that contain some text."""
     return [
         line for line in app.output.split(u"\n") if line.startswith(u"LOGGED ") and about in line
     ]
@@ -122,7 +122,7 @@ def warnings_of(app, about):
 def await_delivery(collector, files, timeout=30, allow=None, own=OWN):
     """Wait until the server has everything that was accepted; then check all invariants.
 
-    allow, own: as check_invariants takes them.
+    allow, own: see check_invariants.
     """
     end = monotonic() + timeout
     may_be_lost = (allow or {}).get("lost", 0)
@@ -133,7 +133,7 @@ def await_delivery(collector, files, timeout=30, allow=None, own=OWN):
 
 
 def check_no_losses(app):
-    """Check that a run gave up and doubted nothing, of its own or of what it adopted."""
+    """Check that a run dropped no record and sent none in doubt, not even an adopted one."""
     (found,) = said(app, "losses")
     assert not any(found.values()), found
 
@@ -142,7 +142,7 @@ def _count_missing(files, collector, own):
     began = monotonic()
     missing = len(compare(files, collector.sessions(), own).deviations["lost"])
     if missing:
-        # A look at much takes the server's time, and that of the proxy in this process.
+        # Reading many records takes time of the server, and of the proxy in this process.
         time.sleep(max(GLANCE, min(20.0, 4 * (monotonic() - began))))
     return missing
 
@@ -160,9 +160,9 @@ def deliver_what_is_left(
 ):
     """Run the application's next run until everything has arrived; return the Report.
 
-    The invariants are checked again when it has ended, for a copy may come late.
-    spool: the folder of its outboxes, by default what DATACAT_SPOOL_DIR names. until: what must
-    hold besides before that run may end. no_losses: whether it may give nothing up, nor doubt it.
+    The invariants are checked again after its end, because a copy may arrive late.
+    spool: the folder of its outboxes, by default DATACAT_SPOOL_DIR. until: a further condition
+    for its end. no_losses: whether to check that no record was dropped or sent in doubt.
     """
     workplace = os.path.join(str(folder), "next-run-%d" % len(os.listdir(str(folder))))
     os.mkdir(workplace)
@@ -182,7 +182,7 @@ def deliver_what_is_left(
 def check_order_by_writer(sessions):
     """Assert that each writer's records arrived in the order of its calls.
 
-    For sessions into which several processes write, whose records have no order between them.
+    For sessions that several processes write to: there is no order between the processes.
     """
     for session in sessions:
         for items in (session.get("events") or (), session.get("metrics") or ()):
@@ -202,7 +202,7 @@ def _mark(item):
 
 
 def events_of(sessions, name):
-    """Return the data of all events of a name in these sessions."""
+    """Return the data of all events with a name in these sessions."""
     return [
         event["data"]
         for session in sessions
@@ -211,13 +211,13 @@ def events_of(sessions, name):
     ]
 
 
-# Faults that need the system
+# Faults that need the operating system
 
 
 def strace(*options):
-    """Return the start of a command that runs the rest under strace, or skip the test."""
+    """Return the beginning of a command that runs the rest under strace, or skip the test."""
     if not shutil_which("strace"):
-        pytest.skip("strace is not installed: this fault cannot be made without it")
+        pytest.skip("this fault needs strace, which is not installed")
     probe = subprocess.Popen(
         ["strace", "-f", "-o", os.devnull, "-e", "trace=none", "true"],
         stdout=subprocess.PIPE,
@@ -225,13 +225,15 @@ def strace(*options):
     )
     words = probe.communicate()[0]
     if probe.returncode:
-        pytest.skip("strace may not trace here: %s" % words.decode("utf-8", "replace").strip())
+        pytest.skip(
+            "strace is not allowed to trace here: %s" % words.decode("utf-8", "replace").strip()
+        )
     return ("strace",) + options
 
 
 @contextlib.contextmanager
 def traced(task, *options):
-    """Have strace, with these options, at a process or thread that runs already."""
+    """Attach strace, with these options, to a running process or thread."""
     tracer = subprocess.Popen(
         strace("-p", str(task), *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -245,7 +247,7 @@ def traced(task, *options):
 
 
 def shutil_which(name):
-    """Return where a program is, or None."""
+    """Return the path of a program, or None."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         path = os.path.join(folder, name)
         if os.access(path, os.X_OK):
@@ -255,7 +257,7 @@ def shutil_which(name):
 
 @contextlib.contextmanager
 def small_disk(folder, size="1m"):
-    """Mount a tmpfs of a size on a new folder; skip the test where that is not allowed."""
+    """Mount a small tmpfs on a new folder; skip the test where that is not allowed."""
     folder = str(folder)
     os.mkdir(folder)
     mount = subprocess.Popen(
@@ -273,7 +275,7 @@ def small_disk(folder, size="1m"):
 
 
 def fill_disk(folder):
-    """Take all that is left of a disk; return the name of the file that takes it."""
+    """Fill a disk; return the name of the file that fills it."""
     ballast = os.path.join(str(folder), "ballast")
     descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
@@ -295,7 +297,7 @@ def _write_until_full(descriptor, piece):
 
 
 def copy_spool(source, target):
-    """Copy the outboxes of a folder as they are, which a power cut or a copy would leave."""
+    """Copy the outboxes of a folder as they are, while they are in use."""
     shutil.copytree(str(source), str(target))
     os.chmod(str(target), 0o700)
     return target

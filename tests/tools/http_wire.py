@@ -1,6 +1,6 @@
-"""HTTP/1.1 messages as bytes on a socket (RFC 9112), as much as a proxy must understand.
+"""HTTP/1.1 messages as bytes on a socket (RFC 9112), as far as a proxy must understand them.
 
-Nothing is decoded and nothing is put right: what was read can be passed on byte for byte.
+Nothing is decoded or corrected: what was read can be passed on byte for byte.
 """
 
 from __future__ import absolute_import, division
@@ -15,18 +15,18 @@ Response = collections.namedtuple("Response", "status headers head body keeps_op
 
 
 class BrokenMessage(Exception):
-    """The peer closed in the middle of a message, or what it sent is no HTTP/1.1."""
+    """The peer closed in the middle of a message, or does not speak HTTP/1.1."""
 
 
 class Wire(object):
-    """A connected socket, read in messages."""
+    """A connected socket, read message by message."""
 
     def __init__(self, connection):
         self.socket = connection
         self._buffer = b""
 
     def read_request(self):
-        """Return the next Request, or None where the peer closed between two."""
+        """Return the next Request, or None if the peer has closed."""
         head = self._read_head()
         if head is None:
             return None
@@ -40,7 +40,7 @@ class Wire(object):
         return Request(words[0].decode("ascii"), words[1].decode("latin-1"), headers, head, body)
 
     def read_response(self, method):
-        """Return the Response to a request with `method`; its body is as it was on the wire."""
+        """Return the Response to a request with `method`; its body is as on the wire."""
         head = self._read_head()
         if head is None:
             raise BrokenMessage("the server closed without an answer")

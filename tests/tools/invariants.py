@@ -1,7 +1,7 @@
-"""Compares what applications say was accepted with what a server holds. Pure, but for reading.
+"""Compares what applications say was accepted with what a server has.
 
-Takes the files that recorder.py writes and sessions as a server's JSON. Never the client's own
-counters, and nothing of the client's code: it would repeat its mistakes.
+Belongs here: comparing the files that recorder.py writes with a server's sessions (JSON).  Does
+not: the client's counters and code, whose bugs would then be in the tests too.
 """
 
 from __future__ import absolute_import, division
@@ -13,7 +13,7 @@ import json
 from tools.merged_state import check_states
 from tools.report import RAISED, RETURNED, Call, Report, check_order, comparable
 
-# Events that the client or a v1 server writes of its own accord.
+# Events that the client or a v1 server itself writes.
 OWN_EVENTS = frozenset(
     [
         "application_appears_hung",
@@ -33,7 +33,7 @@ LATE_KEY = u"_captured_at"
 
 
 def read_accepted(files):
-    """Return the calls of all `files` by their mark, in the order in which they were written."""
+    """Return {mark: call} of all `files`, in the order in which they were written."""
     calls = collections.OrderedDict()
     for name in files:
         with io.open(str(name), encoding="ascii") as stream:
@@ -46,7 +46,9 @@ def read_accepted(files):
 def _read_line(line, calls):
     if "trying" in line:
         mark = line["trying"]
-        assert mark not in calls, "two recorders write the mark %s: name them apart" % mark
+        assert mark not in calls, (
+            "two recorders write the mark %s: name them apart" % mark
+        )
         calls[mark] = Call(mark, line["session"], line["kind"], line["fields"])
         return
     outcome = RETURNED if RETURNED in line else RAISED
@@ -56,7 +58,7 @@ def _read_line(line, calls):
 
 
 def compare(files, sessions, own_events=OWN_EVENTS):
-    """Return the Report on what the applications' `files` say and the server's `sessions` hold."""
+    """Return the Report that compares the applications' `files` with the server's `sessions`."""
     report = Report(read_accepted(files))
     for session in sessions:
         _check_session(session, report, own_events)
@@ -69,11 +71,10 @@ def compare(files, sessions, own_events=OWN_EVENTS):
 
 
 def check_invariants(files, sessions, allow=None, own_events=OWN_EVENTS):
-    """Raise AssertionError with the whole report unless everything accepted arrived as it was.
+    """Return the Report; raise AssertionError with it unless everything arrived as accepted.
 
-    files: the accepted files. sessions: all of the server's sessions, whole. allow: how many
-    deviations of which kind may be (see Report), for the cases that provoke them. Returns the
-    Report.
+    files: the accepted files. sessions: all of the server's sessions, whole. allow: {kind of
+    deviation: how many} (see Report), for tests that provoke them.
     """
     sessions = list(sessions)
     report = compare(files, sessions, own_events)
@@ -119,14 +120,14 @@ def _check_content(call, item, is_v1, report):
     expected = comparable(call.fields)
     there = comparable(item)
     if not is_v1:
-        # All that a classic server knows of a record.
+        # The fields that a classic server keeps.
         known = ("name", "data") if call.kind != "metric" else ("name", "value", "tags")
         expected = dict((key, expected[key]) for key in known)
         if isinstance(there.get("data"), dict):
             there["data"].pop(LATE_KEY, None)
         there["tags"] = [tag for tag in there.get("tags") or () if not tag.startswith(LATE_TAG)]
     if call.kind == "exception":
-        # The client adds what only it knows: the traceback, the causes.
+        # The client adds the traceback and the causes.
         there["data"] = dict((key, there["data"].get(key)) for key in expected["data"])
     for key in sorted(expected):
         if there.get(key) != expected[key]:

@@ -1,4 +1,4 @@
-"""What a starting process gets out of a folder of outboxes. Nothing here asserts of what it is."""
+"""What a starting process gets out of a folder of outboxes."""
 
 from __future__ import absolute_import, division
 
@@ -14,10 +14,10 @@ from tools.outboxes import CAP, Warnings
 
 
 class LeftBehind(object):
-    """Opens a folder as a process of a scope does when it starts, and takes everything out.
+    """Opens a folder as a starting process of a scope does, and drains it.
 
-    events: the fields of what was logged, in order. dropped: how many were counted as lost.
-    warnings: the topics of what the user would be told.
+    events: the fields of the logged events, in order. dropped: how many were counted as lost.
+    warnings: the topics of the warnings to the user.
     """
 
     def __init__(self, folder, scope):
@@ -66,7 +66,7 @@ def lay_out(files, root, folder):
 
 
 def what_sqlite_finds(path):
-    """Return what sqlite says of a database file's soundness: "ok" where it is."""
+    """Return sqlite's integrity check of a database file: "ok" if it is sound."""
     database = sqlite3.connect(path)
     try:
         return "; ".join(row[0] for row in database.execute("PRAGMA integrity_check"))

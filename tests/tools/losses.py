@@ -1,6 +1,6 @@
-"""What a run gave up or sent in doubt, of its own sessions and of those that it adopted.
+"""What a run dropped or sent in doubt, in its own sessions and in adopted ones.
 
-To be imported by an application before it opens a session: of the adopted ones nobody else tells.
+An application imports this before it opens a session: `stats()` does not count adopted sessions.
 """
 
 from __future__ import absolute_import, division
@@ -21,5 +21,5 @@ Entry.__init__ = _remember
 
 
 def losses():
-    """Return how many records met each kind of loss so far, a dict."""
+    """Return {kind of loss: how many records so far}."""
     return dict((kind, sum(getattr(entry, kind) for entry in _entries)) for kind in LOSSES)

@@ -1,4 +1,4 @@
-"""The resident memory of a process, as Linux tells it."""
+"""The resident memory of a process (Linux)."""
 
 from __future__ import absolute_import, division
 
@@ -7,13 +7,13 @@ import re
 
 
 def peak_memory(pid):
-    """Return the most that a process had resident since it was last forgotten, in bytes."""
+    """Return the peak of a process's resident memory since `forget_peak`, in bytes."""
     with io.open("/proc/%d/status" % pid, encoding="ascii", errors="replace") as stream:
         return int(re.search(r"VmHWM:\s+(\d+) kB", stream.read()).group(1)) * 1024
 
 
 def forget_peak(pid):
-    """Let the peak begin at what a process has now; return that."""
+    """Reset the peak to what a process has now; return that, in bytes."""
     with io.open("/proc/%d/clear_refs" % pid, "w") as stream:
         stream.write(u"5")
     return peak_memory(pid)

@@ -1,6 +1,6 @@
-"""A datacat server in memory, used in place of a Transport, that fails in every way it is told to.
+"""A datacat server in memory, in place of a Transport, that fails as a test tells it to.
 
-It behaves as the transcripts show; time is the test's own, so that nothing sleeps.
+It behaves as the transcripts show.  The test sets the time, so that nothing sleeps.
 """
 
 from __future__ import absolute_import, division
@@ -41,14 +41,14 @@ class World(object):
 
 
 class Headers(dict):
-    """A mapping that ignores case, as far as `get` goes."""
+    """A mapping whose `get` ignores case."""
 
     def get(self, name, default=None):
         return dict.get(self, name.lower(), default)
 
 
 def text(status, words, kind=PLAIN, **headers):
-    """Return a response in plain text; Retry_After=7 makes a header."""
+    """Return a response in plain text; Retry_After=7 becomes a header."""
     made = Headers((name.replace("_", "-").lower(), str(value)) for name, value in headers.items())
     made["content-type"] = kind
     return Response(status, made, six.ensure_binary(words))
@@ -63,7 +63,7 @@ def _unpacked(request):
     return zlib.decompress(request.body, 31) if request.encoding == "gzip" else request.body
 
 
-# Faults: each is called with (server, request) and returns a Response or raises.
+# Faults: callables (server, request) that return a Response or raise.
 
 
 def refuse(server, request):
@@ -81,7 +81,7 @@ def never_answer(server, request):
 
 
 def apply_late(seconds):
-    """The connection breaks, and so many seconds later the request is applied all the same."""
+    """Break the connection; apply the request all the same, some seconds later."""
 
     def fault(server, request):
         server.late.append((server.world.now + seconds, request))
@@ -91,7 +91,7 @@ def apply_late(seconds):
 
 
 def say(status, words="", kind=PLAIN, applied=False, **headers):
-    """Answer with these words; `applied`: after doing what was asked."""
+    """Answer with these words; `applied`: whether the request is applied first."""
 
     def fault(server, request):
         if applied:
@@ -108,10 +108,10 @@ def portal(server, request):
 class MemoryServer(object):
     """Answers `call` as `datacat.wire.transport.Transport` does.
 
-    :ivar fault: what happens to every request for which `concerned` is true; None: nothing.
-    :ivar next_faults: what happens to the next of them, one each.
-    :ivar poison: {name of an event or metric: the fault that it always meets}.
-    :ivar calls: the requests that came, in order.
+    :ivar fault: the fault of every request for which `concerned` is true, or None.
+    :ivar next_faults: faults of the next such requests, one each.
+    :ivar poison: {name of an event or metric: its fault, always}.
+    :ivar calls: all requests, in order.
     :ivar struck: how many of them met a fault.
     :ivar applied: (session id, operation, body) of what was applied, in order, even if lost since.
     """
@@ -185,7 +185,7 @@ class MemoryServer(object):
         return [event["name"] for event in session["events"]]
 
     def sent_to(self, end):
-        """The requests that came for an operation, such as "/events"."""
+        """The requests for an operation, such as "/events"."""
         return [
             request
             for request in self.calls
@@ -195,7 +195,7 @@ class MemoryServer(object):
     # How it answers
 
     def answer(self, request):
-        """Do what the request asks for and answer it, without any fault."""
+        """Apply the request and return its answer, without any fault."""
         parts = request.path.strip("/").split("/")
         if request.path == "/health":
             return self._health()

@@ -1,4 +1,4 @@
-"""The part of the invariants about states: what the accepted updates make, and what is there."""
+"""The invariants of states: what the accepted updates result in, and what the server has."""
 
 from __future__ import absolute_import, division
 
@@ -6,11 +6,11 @@ import itertools
 
 from tools.report import RAISED, RETURNED, check_order, comparable
 
-MANY = 6  # updates in which the application was killed: of more not all combinations are tried
+MANY = 6  # updates that a kill interrupted; of more, not all combinations are tried
 
 
 def merge(state, update, null_deletes):
-    """Return `state` with `update` merged in, key by key; v1 deletes what is null, classic not."""
+    """Return `state` with `update` merged in, key by key; a null deletes its key on v1 only."""
     merged = dict(state)
     for key, value in update.items():
         if value is None and null_deletes:
@@ -23,10 +23,10 @@ def merge(state, update, null_deletes):
 
 
 def check_states(sessions, report):
-    """Report states that are lost, twice, out of order or not what the updates make.
+    """Report states that are lost, there twice, out of order, or not what the updates result in.
 
-    v1 shows each update in its history. Of a classic server only the outcome is known: all of a
-    session's updates have arrived if it is right.
+    v1 shows each update in its history.  A classic server shows only the result: if it is right,
+    all of a session's updates have arrived.
     """
     for session in sessions:
         if "state_history" in session:
@@ -38,7 +38,7 @@ def check_states(sessions, report):
 
 
 class _History(object):
-    """One v1 session's history, gone through from the first state to the last."""
+    """The history of one v1 session, checked from the first state to the last."""
 
     def __init__(self, session, report):
         self._session = session
@@ -77,7 +77,7 @@ class _History(object):
             )
 
     def _opening(self):
-        """Return the state that the session was opened with, which the history does not show."""
+        """Return the state with which the session was opened, which the history does not show."""
         _, first = self._entries[0] if self._entries else (None, {})
         return dict((key, first[key]) for key in ("product", "version") if key in first)
 
@@ -148,7 +148,7 @@ def _check_classic(sessions, report):
 
 
 def _classic_homes(sessions, report):
-    """Return a session's label to the (id, state) of all sessions that hold something of it."""
+    """Return {label: [(id, state) of each session that has something of it]}."""
     label_of = dict(
         (each, report.calls[mark].session) for mark, ids in report.arrived.items() for each in ids
     )
@@ -165,7 +165,7 @@ def _classic_homes(sessions, report):
 
 
 def _possible_outcomes(calls):
-    """Return what the updates may have made: those killed in the middle arrived or did not."""
+    """Return the possible results: an update that a kill interrupted may have arrived or not."""
     unfinished = [call for call in calls if call.outcome != RETURNED]
     counts = range(len(unfinished) + 1)
     if len(unfinished) > MANY:

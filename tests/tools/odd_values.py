@@ -1,4 +1,4 @@
-"""Values that JSON lacks or that misbehave, for what must take every value."""
+"""Values that JSON lacks or that misbehave, for code that must accept any value."""
 
 from __future__ import absolute_import, division
 

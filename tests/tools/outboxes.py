@@ -1,4 +1,4 @@
-"""Outboxes for tests, on disks that do what the test says. Nothing here asserts."""
+"""Outboxes for tests, on disks that do what the test says."""
 
 from __future__ import absolute_import, division
 
@@ -16,12 +16,12 @@ from datacat.wire.readback import merge_state
 SCOPE = "aaaaaaaaaaaa"
 NAME = SCOPE + "-bbbbbbbbbbbb.outbox"
 CAP = 256 * 1024 * 1024
-# For where hundreds of files are opened and closed, each with a sync.
+# For tests that open and close hundreds of files, each with a sync.
 MEMORY_DISK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 class Warnings(object):
-    """Takes warnings as `notices.Notices` does, and remembers them."""
+    """Stands in for `notices.Notices` and remembers the warnings."""
 
     def __init__(self):
         self.told = []
@@ -38,7 +38,7 @@ class Warnings(object):
 
 
 class TroubledStore(Store):
-    """A store whose disk is full (`full`), full for inserts alone, or slow by some seconds."""
+    """A store whose disk is full (`full`), full for inserts only, or slow by some seconds."""
 
     full = False
     full_for_inserts = False
@@ -78,7 +78,7 @@ def sql(store, statement):
 
 
 class Clock(object):
-    """Seconds since the epoch, as the test sets them."""
+    """A wall clock that the test sets, in seconds since the epoch."""
 
     def __init__(self, now=1700000000.0):
         self.now = now
@@ -88,7 +88,7 @@ class Clock(object):
 
 
 class Box(object):
-    """An outbox in a folder, with the store, the warnings and one session at hand."""
+    """An outbox in a folder, with its store, its warnings and one session."""
 
     def __init__(self, folder, max_bytes=CAP, kind=TroubledStore, wall=time.time):
         self.path = os.path.join(str(folder), NAME)
@@ -104,7 +104,7 @@ class Box(object):
             assert self.outbox.append(self.entry, kinds.EVENT, body)
 
     def drain(self, entry=None):
-        """Settle all that waits and return it."""
+        """Settle all waiting records and return them."""
         drained, entry = [], entry or self.entry
         while True:
             record = self.outbox.head(entry)
@@ -117,7 +117,7 @@ class Box(object):
         return [record.body for record in self.drain()]
 
     def copy_as_killed(self, folder):
-        """Copy the file and its log as a kill would leave them now; return the copy's path."""
+        """Copy the file and its log as a kill would leave them; return the copy's path."""
         copy = os.path.join(str(folder), NAME)
         for ending in ("", "-wal"):
             if os.path.exists(self.path + ending):
@@ -146,7 +146,7 @@ def in_another_thread(call, *arguments):
 
 
 class Holder(object):
-    """A thread that holds the outbox until it is let go."""
+    """A thread that holds the outbox's lock until `let_go`."""
 
     def __init__(self, box):
         self._held, self._done = threading.Event(), threading.Event()
@@ -165,7 +165,7 @@ class Holder(object):
 
 
 def applied(updates, null_deletes, state=None):
-    """Return what updates make of a state, one after the other."""
+    """Return a state after some updates, in order."""
     state = state or {}
     for update in updates:
         state = merge_state(state, update, null_deletes)

@@ -1,4 +1,4 @@
-"""A child process and what the tests do to it. Nothing here knows what the child is."""
+"""A child process and what tests do with it, whatever its program is."""
 
 from __future__ import absolute_import, division
 
@@ -16,11 +16,11 @@ TESTS = os.path.dirname(HERE)
 SOURCES = os.path.join(os.path.dirname(TESTS), "src")
 
 KEPT_LINES = 2000
-SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows: TerminateProcess, as hard
+SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows: TerminateProcess does the same
 
 
 def environment(changes=None):
-    """Return this process's environment for a child: our sources first, nothing of DATACAT_*."""
+    """Return an environment for a child: our sources first on its path, no DATACAT_*."""
     child = dict(
         (name, value) for name, value in os.environ.items() if not name.startswith("DATACAT_")
     )
@@ -33,7 +33,7 @@ def environment(changes=None):
 
 
 class ChildProcess(object):
-    """One started process; its output (stdout and stderr as one) is read as it comes."""
+    """A started process; its output (stdout and stderr together) is read as it comes."""
 
     def __init__(self, command, env, cwd=None):
         self._process = subprocess.Popen(
@@ -78,7 +78,7 @@ class ChildProcess(object):
 
     @property
     def output(self):
-        """The last 2,000 lines that the child has written so far, as text."""
+        """The last 2,000 lines that the child has written (text)."""
         with self._news:
             return u"".join(self._lines)
 
@@ -88,9 +88,9 @@ class ChildProcess(object):
         return self._process.returncode if self._ended else None
 
     def wait_for_line(self, pattern, timeout):
-        """Return the match of the first line that `pattern` (compiled) is found in.
+        """Return the match of the first line that contains `pattern` (compiled).
 
-        Raises AssertionError with the output when the child ends or `timeout` seconds pass.
+        Raises AssertionError with the output if the child ends or `timeout` seconds pass first.
         """
         end = monotonic() + timeout
         with self._news:
@@ -102,7 +102,7 @@ class ChildProcess(object):
                 left = end - monotonic()
                 if left <= 0 or (self._ended and not self._reader.is_alive()):
                     break
-                # The last lines may come after the end, and the reader's own end is not told.
+                # The reader may get the last lines after the child's end.
                 self._news.wait(min(left, 0.1) if self._ended else left)
         raise AssertionError(
             "process %d wrote no line like %r within %s s (exit status %s):\n%s"
@@ -110,7 +110,7 @@ class ChildProcess(object):
         )
 
     def wait(self, timeout):
-        """Return the exit status; raise AssertionError when `timeout` seconds pass before it."""
+        """Return the exit status; raise AssertionError if `timeout` seconds pass first."""
         end = monotonic() + timeout
         with self._news:
             while not self._ended and monotonic() < end:
@@ -119,12 +119,12 @@ class ChildProcess(object):
             raise AssertionError(
                 "process %d did not end within %s s:\n%s" % (self.pid, timeout, self.output)
             )
-        # A grandchild may hold the pipe open for longer than the child lived.
+        # A grandchild may keep the pipe open after the child's end.
         self._reader.join(1.0)
         return self._process.returncode
 
     def signal(self, number):
-        """Send a signal; nothing happens when the child has ended."""
+        """Send a signal, unless the child has ended."""
         if not self._ended:
             try:
                 self._process.send_signal(number)
@@ -132,27 +132,27 @@ class ChildProcess(object):
                 self._waiter.join(1.0)
 
     def go_on(self):
-        """Give the child the line on its stdin that it waits for."""
+        """Write the line to the child's stdin that it waits for."""
         self._process.stdin.write(b"go on\n")
         self._process.stdin.flush()
 
     def pause(self):
-        """Stop the child where it is (SIGSTOP)."""
+        """Suspend the child (SIGSTOP)."""
         self._paused = True
         self.signal(signal.SIGSTOP)
 
     def resume(self):
-        """Let a paused child go on (SIGCONT)."""
+        """Resume a paused child (SIGCONT)."""
         self._paused = False
         self.signal(signal.SIGCONT)
 
     def kill(self):
-        """End the child without giving it a chance (SIGKILL) and wait for its end."""
+        """Kill the child (SIGKILL) and wait for its end."""
         self.signal(SIGKILL)
         return self.wait(30)
 
     def terminate(self, patience=10):
-        """Ask the child to end (SIGTERM), kill it after `patience` seconds."""
+        """Ask the child to end (SIGTERM); kill it after `patience` seconds."""
         if self._paused:
             self.resume()
         self.signal(signal.SIGTERM)
@@ -162,7 +162,7 @@ class ChildProcess(object):
             return self.kill()
 
     def close(self):
-        """End the child if it still runs and give its pipes back."""
+        """Kill the child if it still runs, and close its pipes."""
         if not self._ended:
             self.kill()
         self._reader.join(1.0)

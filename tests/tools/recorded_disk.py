@@ -1,8 +1,8 @@
-"""What a disk keeps of an application's files at a power cut, by strace's record of its writes.
+"""What a power cut leaves of an application's files, by strace's record of its writes.
 
-What may live here: reading that record, and what counts as kept: of a file what was written before
-its last sync began, of a folder the names that were there when its last sync began. Nothing here
-knows an outbox.
+Belongs here: reading that record, and deciding what was kept: of a file, what was written before
+its last sync began; of a folder, the names that it had when its last sync began.  Does not:
+outboxes.
 """
 
 from __future__ import absolute_import, division
@@ -42,7 +42,7 @@ _OF_DESCRIPTOR = re.compile(r"^\d+<((?:\\x[0-9a-f]{2})*)>")
 
 
 def recording(trace):
-    """Return the start of a command that runs the rest and records what it writes in `trace`."""
+    """Return the beginning of a command that runs the rest and records its writes in `trace`."""
     return strace(
         "-f",
         "--seccomp-bpf",
@@ -60,7 +60,7 @@ def recording(trace):
 
 
 class Call(object):
-    """A thread's system call: its arguments as strace shows them, its result (None: began)."""
+    """A system call: its arguments as strace shows them, its result (None if it only began)."""
 
     def __init__(self, thread, name, arguments, result, time):
         self.thread = thread
@@ -71,17 +71,17 @@ class Call(object):
 
     @property
     def texts(self):
-        """Its arguments that are texts, as bytes."""
+        """Its string arguments, as bytes."""
         return [_bytes(text) for text in _TEXT.findall(self.arguments)]
 
     @property
     def of_descriptor(self):
-        """The path that its first argument, a descriptor, was opened with."""
+        """The path of its first argument, a descriptor."""
         return _bytes(_OF_DESCRIPTOR.match(self.arguments).group(1)).decode("utf-8")
 
     @property
     def numbers(self):
-        """Its last arguments, as far as they are numbers."""
+        """The numbers at the end of its arguments."""
         return [int(each) for each in re.findall(r", (\d+)(?=,|$)", self.arguments)]
 
 
@@ -90,7 +90,7 @@ def _bytes(text):
 
 
 def calls_of(trace):
-    """Yield what was called, as it ended; a sync twice: as it began (no result), as it ended."""
+    """Yield each call when it ended, and a sync also when it began (without a result)."""
     began = {}
     with io.open(trace, encoding="ascii") as stream:
         for line in stream:
@@ -126,7 +126,7 @@ _NAMES = frozenset(name.lstrip("?") for name in CALLS)
 
 
 class _File(object):
-    """What is in a file, what of it is kept, and what was written in between."""
+    """A file's content, what of it is kept, and what was written in between."""
 
     def __init__(self):
         self.kept = bytearray()
@@ -134,15 +134,15 @@ class _File(object):
         self._synced = 0
 
     def write(self, place, data):
-        """`data` is bytes, or None where the file was cut at that place."""
+        """Note a write of `data` (bytes), or that the file was truncated there (None)."""
         self.unsynced.append((place, data))
 
     def written(self):
-        """Return how much is written by now, for keep()."""
+        """Return how much has been written, for keep()."""
         return self._synced + len(self.unsynced)
 
     def keep(self, written):
-        """Keep that much: a sync that had begun then has ended."""
+        """Keep that much: a sync that began then has ended."""
         count = max(0, written - self._synced)
         for each in self.unsynced[:count]:
             _apply(self.kept, each)
@@ -150,7 +150,7 @@ class _File(object):
         self._synced += count
 
     def torn(self, chance):
-        """Return what is kept and, of each sector written since, one or the other."""
+        """Return what is kept, with some of the sectors written since."""
         content = bytearray(self.kept)
         for place, data in self.unsynced:
             if data is None:
@@ -163,7 +163,7 @@ class _File(object):
         return bytes(content)
 
     def whole(self):
-        """Return what is in it."""
+        """Return its content."""
         content = bytearray(self.kept)
         for each in self.unsynced:
             _apply(content, each)
@@ -181,13 +181,13 @@ def _apply(content, write):
 
 
 class _Folder(object):
-    """Stands for a folder among the names of its parent."""
+    """A folder, as its parent lists it."""
 
 
 class RecordedDisk(object):
-    """The files and folders below a folder, as an application changes them.
+    """The files and folders below a folder, as an application changed them.
 
-    synced: how often each path was synced.
+    synced: {path: how often it was synced}.
     """
 
     def __init__(self, root):
@@ -198,10 +198,9 @@ class RecordedDisk(object):
         self.synced = collections.Counter()
 
     def cuts(self, trace):
-        """Play a record; yield the time of each sync's end, before what it kept is kept.
+        """Replay the record; yield the time of each sync's end, just before it takes effect.
 
-        That is the last moment of what the syncs before it have kept. The last time is that of
-        the record's end.
+        Until then only what earlier syncs kept is safe.  The last time is the end of the record.
         """
         time = 0.0
         for call in calls_of(trace):
@@ -217,7 +216,7 @@ class RecordedDisk(object):
         yield time
 
     def kept(self):
-        """Return {path: bytes} of what a power cut leaves where nothing unsynced is kept."""
+        """Return {path: bytes} after a power cut that keeps nothing unsynced."""
         return dict(
             (path, bytes(each.kept))
             for path, each in self._kept.items()
@@ -225,7 +224,7 @@ class RecordedDisk(object):
         )
 
     def torn(self, chance):
-        """Return the same where of what is unsynced some sectors and some names are kept."""
+        """Return {path: bytes} after a power cut that keeps some unsynced sectors and names."""
         names = dict(self._kept)
         names.update(each for each in sorted(self._there.items()) if chance.random() < 0.5)
         return dict(
@@ -235,7 +234,7 @@ class RecordedDisk(object):
         )
 
     def whole(self):
-        """Return {path: bytes} of what is there as long as the power stays."""
+        """Return {path: bytes} without a power cut."""
         return dict(
             (path, each.whole()) for path, each in self._there.items() if isinstance(each, _File)
         )
@@ -271,7 +270,7 @@ class RecordedDisk(object):
             del self._kept[name]
         self._kept.update(written)
 
-    # What the other calls do
+    # The other calls
 
     def _path(self, call, which=0):
         path = call.texts[which].decode("utf-8")

@@ -1,8 +1,8 @@
-"""The application's side: calls the library and writes down what the library accepted.
+"""The application's side: calls the library and records what it accepted in a file.
 
-The file tells the truth whatever kills the application: a line before each call says what is
-tried, a line after it that the call returned or what it raised. Lines are single unbuffered
-writes in append mode, so that threads and forked children may share the file.
+The file is right whatever kills the application: a line before each call says what is tried, a
+line after it that the call returned, or what it raised.  Each line is one unbuffered write in
+append mode, so that threads and forked children may share the file.
 """
 
 from __future__ import absolute_import, division
@@ -19,12 +19,12 @@ MARK = "mark"
 
 
 class Recorder(object):
-    """Records into `session` (or what looks like one) and into the file `accepted`.
+    """Logs to `session` (or anything with its methods) and records it in the file `accepted`.
 
-    Every record gets a mark of its own, by which the server's side is told apart: a key "mark"
-    in data and state, a tag "mark:..." on metrics. writer: a name unique among the recorders of
-    one test. label: whose records belong together; default is the session's local id.
-    die_after: the process kills itself (SIGKILL) when so many calls have returned.
+    Every record gets a unique mark, by which it is found on the server: a key "mark" in data and
+    state, a tag "mark:..." on metrics. writer: a name unique among the recorders of one test.
+    label: which records belong together, by default the session's local id. die_after: how many
+    calls return before the process kills itself (SIGKILL).
     """
 
     def __init__(self, session, accepted, writer, label=None, die_after=None):
@@ -37,7 +37,7 @@ class Recorder(object):
         self._file = os.open(accepted, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def log_event(self, name, data=None, **extras):
-        """Log an event and write it down; `data` gets the mark."""
+        """Log an event and record it; `data` gets the mark."""
         mark = self._new_mark()
         data = dict(data or {})
         data[MARK] = mark
@@ -45,7 +45,7 @@ class Recorder(object):
         self._call(mark, "event", fields, lambda: self.session.log_event(name, data, **extras))
 
     def log_metric(self, name, value, tags=None, **extras):
-        """Log a metric and write it down; `tags` get the mark as their last."""
+        """Log a metric and record it; the mark is appended to `tags`."""
         mark = self._new_mark()
         tags = list(tags or ()) + ["%s:%s" % (MARK, mark)]
         fields = dict(extras, name=name, value=value, tags=tags)
@@ -57,14 +57,14 @@ class Recorder(object):
         )
 
     def update_state(self, state):
-        """Update the state and write it down; the mark becomes its top-level key "mark"."""
+        """Update the state and record it; the mark is its top-level key "mark"."""
         mark = self._new_mark()
         state = dict(state)
         state[MARK] = mark
         self._call(mark, "state", state, lambda: self.session.update_state(state))
 
     def log_exception(self, error, extra_data=None):
-        """Raise `error`, log it from its handler and write it down; `extra_data` gets the mark."""
+        """Raise `error`, log it while handling it, and record it; `extra_data` gets the mark."""
         mark = self._new_mark()
         extra_data = dict(extra_data or {})
         extra_data[MARK] = mark
@@ -103,14 +103,14 @@ class Recorder(object):
 
 
 class _Times(object):
-    """When a call began, when it ended, and for how long it waited for a processor."""
+    """When a call began and ended, and how long it waited for a processor."""
 
     def __init__(self):
         self._starving = Starving()
         self._began = monotonic()
 
     def of(self, outcome, mark):
-        """Return the line that tells of a call that has just ended."""
+        """Return the line for a call that has just ended."""
         ended = monotonic()
         return {
             outcome: mark,

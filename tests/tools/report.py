@@ -1,11 +1,11 @@
-"""What a comparison is made of: the calls that were made, the deviations that were found."""
+"""The parts of a comparison: the calls that were made, the deviations that were found."""
 
 from __future__ import absolute_import, division
 
 import collections
 import sys
 
-# What the client counts of what it did not simply deliver.
+# The client's counts of records that it did not simply deliver.
 LOSSES = ("dead", "dropped", "merged", "possibly_twice")
 
 RETURNED, RAISED, UNFINISHED = "returned", "raised", "unfinished"
@@ -15,10 +15,10 @@ LONE_SURROGATES_PASS = "strict" if sys.version_info < (3,) else "surrogatepass"
 
 
 class Call(object):
-    """One call of the library as the application wrote it down.
+    """One call of the library as the application recorded it.
 
-    outcome: RETURNED, RAISED or UNFINISHED (killed in it). began, ended: monotonic seconds.
-    starved: seconds in which its process waited for a processor meanwhile.
+    outcome: RETURNED, RAISED or UNFINISHED (killed during it). began, ended: monotonic seconds.
+    starved: for how many of these seconds its process waited for a processor.
     """
 
     def __init__(self, mark, session, kind, fields):
@@ -36,12 +36,12 @@ class Call(object):
 
 
 class Report(object):
-    """What was found. The deviations are lists of texts, by kind:
+    """What was found.  The deviations are lists of texts, by kind:
 
-    lost: accepted and not there. twice: there more often than once. out_of_order: there before
-    what had been accepted before it. different: there with another content, or a merged state
-    that is not what the updates make. not_sent: there though never accepted. merged: a state
-    update that v1's history does not show by itself. split: one session's records in several
+    lost: accepted, but not on the server. twice: there more than once. out_of_order: there before
+    a record that was accepted earlier. different: there with other content, or a merged state
+    that does not result from the updates. not_sent: there, but never accepted. merged: a state
+    update without an entry of its own in v1's history. split: one session's records in several
     sessions of the server. mixed: several sessions' records in one.
     """
 
@@ -50,8 +50,8 @@ class Report(object):
     def __init__(self, calls):
         self.calls = calls
         self.accepted = sum(call.outcome == RETURNED for call in calls.values())
-        self.arrived = {}  # mark -> the ids of the server's sessions, one for each arrival
-        self.own = collections.Counter()  # events of the client and the server, by name
+        self.arrived = {}  # mark -> the server's session ids, one for each arrival
+        self.own = collections.Counter()  # the client's and the server's own events, by name
         self.empty_sessions = []
         self.deviations = dict((kind, []) for kind in self.KINDS)
 
@@ -59,7 +59,7 @@ class Report(object):
         self.deviations[kind].append(text % values)
 
     def excess(self, allow):
-        """Return the deviations that are more than `allow` (kind to number) says may be."""
+        """Return the kinds of deviations with more than `allow` ({kind: number}) permits."""
         return [kind for kind in self.KINDS if len(self.deviations[kind]) > allow.get(kind, 0)]
 
     def __str__(self):
@@ -75,7 +75,7 @@ class Report(object):
 
 
 def check_order(arrivals, report):
-    """Report each arrival that had been accepted before the call of one before it began."""
+    """Report each arrival whose call had ended before that of an earlier arrival began."""
     latest = None
     for call in arrivals:
         if latest is not None and call.ended is not None and call.ended < latest.began:
@@ -97,6 +97,6 @@ def comparable(value):
     if isinstance(value, bytes):  # a native string of Python 2
         value = value.decode("utf-8")
     if isinstance(value, type(u"")):
-        # UTF-16 joins what a narrow build keeps as a pair, and knows what is alone.
+        # UTF-16 joins the surrogate pairs of a narrow build, and rejects lone ones.
         return value.encode("utf-16-le", LONE_SURROGATES_PASS).decode("utf-16-le", "replace")
     return float(value)

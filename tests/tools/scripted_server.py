@@ -1,4 +1,4 @@
-"""A server on 127.0.0.1 whose every word is the test's: a function is given each connection."""
+"""A server on 127.0.0.1 that runs a function of the test on each connection."""
 
 from __future__ import absolute_import, division
 
@@ -20,7 +20,7 @@ def answer(status=200, body=OK_BODY, headers=()):
 
 
 def answering(*responses):
-    """Return a script that answers request after request; the last response repeats."""
+    """Return a script that answers each request with the next response; the last repeats."""
     waiting = list(responses)
 
     def play(server, connection):
@@ -34,9 +34,9 @@ class ScriptedServer(object):
     """Listens on a free port and plays `script(server, connection)` on each connection.
 
     :param tls: an SSLContext to wrap connections in, or None.
-    :ivar requests: what `requests_on` has read, in order.
+    :ivar requests: the requests that `requests_on` has read, in order.
     :ivar connections: how many were accepted.
-    :ivar over: set when the test is done; scripts that wait wait for it.
+    :ivar over: an event that is set when the test is done, for scripts that wait.
     """
 
     def __init__(self, script, tls=None):
@@ -74,7 +74,7 @@ class ScriptedServer(object):
             end.close()
 
     def requests_on(self, connection):
-        """Yield the requests that come in on a connection until the client closes it."""
+        """Yield the requests on a connection until the client closes it."""
         wire = Wire(connection)
         while True:
             request = wire.read_request()
@@ -84,11 +84,11 @@ class ScriptedServer(object):
             yield request
 
     def read(self, connection):
-        """Return the first request that comes in on a connection."""
+        """Return the first request on a connection."""
         return next(self.requests_on(connection))
 
     def drip(self, connection, data, before_each):
-        """Send data a byte at a time, each after a call of `before_each()`; then hang."""
+        """Send data byte by byte, calling `before_each()` before each; then hang."""
         for index in range(len(data)):
             before_each()
             connection.sendall(data[index : index + 1])
@@ -115,13 +115,13 @@ class ScriptedServer(object):
                 self._open.append(connection)
             self._script(self, connection)
         except (EnvironmentError, BrokenMessage):
-            pass  # the client went away, as some tests want it
+            pass  # the client is gone, which some tests provoke
         finally:
             _shut(connection)
 
 
 def reset(connection):
-    """Close a connection so that the other side gets a reset."""
+    """Close a connection with a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     connection.close()
 

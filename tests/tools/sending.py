@@ -1,4 +1,4 @@
-"""A Sender on a bench: a real outbox in a file, a server in memory, and the test's own time."""
+"""A Sender under test: a real outbox in a file, a server in memory, time set by the test."""
 
 from __future__ import absolute_import, division
 
@@ -19,14 +19,14 @@ LONGEST_PAUSE = 3601.0
 NAMES = ["one", "two", "three"]
 HTML = "text/html"
 OWN_400 = say(400, "Invalid request body\n")
-# What `counts` gives for a session of which nothing waits and nothing was lost.
+# What `counts` returns for a session without waiting or lost records.
 CLEAN = (0, 0, 0, 0, 0)
 
 
 class Warnings(object):
-    """Stands for Notices: what was said, each topic once until it is cleared.
+    """Stands in for Notices: what was logged, each topic once until it is cleared.
 
-    :ivar expected: topics that a test provokes; any other that tells of a bug or a loss fails it.
+    :ivar expected: topics that a test provokes; any other one of a bug or a loss fails the test.
     """
 
     def __init__(self):
@@ -49,9 +49,9 @@ class Warnings(object):
 
 
 class Bench(object):
-    """One process's sender; `again()` gives that of the next process on the same folder.
+    """One process's sender; `again()` returns that of the next process on the same folder.
 
-    :param folder: where outboxes lie (text).
+    :param folder: the folder of outboxes (text).
     :param adopts: whether it adopts the outboxes of dead processes.
     :param claim: whether it continues a free outbox, as a starting process does.
     """
@@ -82,7 +82,7 @@ class Bench(object):
         self.employ(self.outbox.entries(), predecessor)
 
     def employ(self, inherited=(), predecessor=None):
-        """Put a new Sender to work on the outbox, as after close() in the same process."""
+        """Start a new Sender on the outbox, as after close() in the same process."""
         self.sender = Sender(
             self._settings,
             self.server,
@@ -98,7 +98,7 @@ class Bench(object):
         self.link = self.sender.server.link
 
     def again(self, **options):
-        """Return the Bench of the next process, this one having died."""
+        """Let this process die; return the Bench of the next one."""
         self.die()
         return Bench(
             self.folder,
@@ -110,7 +110,7 @@ class Bench(object):
         )
 
     def die(self):
-        """Let go of the files as a killed process does: nothing is said, nothing settled."""
+        """Release the files as a killed process does, without saving anything."""
         self.sender.close_adopted()
         self.store.close()
 
@@ -119,7 +119,7 @@ class Bench(object):
     def session(self, opened=True, **columns):
         """Open a session and return its entry.
 
-        :param opened: whether to run until the server gave it its id.
+        :param opened: whether to run until the server has given it an id.
         """
         self.world.sessions += 1
         entry = self.outbox.add_session("local-%d" % self.world.sessions, OPENING, **columns)
@@ -143,13 +143,13 @@ class Bench(object):
 
     def append(self, entry, kind, fields):
         self.outbox.append(entry, kind, build.encode(fields))
-        # The keeper's part, in case the disk of the test's machine was slow just now.
+        # As the keeper does, in case the disk of the test's machine was slow just now.
         self.outbox.take_in()
 
     # The sender's thread
 
     def step(self):
-        """Take one step, which takes a millisecond; return what the sender returned."""
+        """Let one step pass, a millisecond long; return what the sender returned."""
         pause = self.sender.step(self.world.now)
         assert pause is None or (isinstance(pause, numbers.Real) and 0 <= pause < LONGEST_PAUSE)
         self.outbox.take_in()
@@ -158,7 +158,7 @@ class Bench(object):
         return pause
 
     def run(self, seconds):
-        """Let the thread run for so many seconds of the test's time."""
+        """Let the thread run for some seconds of the test's time."""
         until = self.world.now + seconds
         while self.world.now < until:
             pause = self.step()
@@ -168,14 +168,14 @@ class Bench(object):
                 self.world.pass_(pause)
 
     def drain(self, within=120.0):
-        """Let the thread run until nothing waits; return how long that took."""
+        """Let the thread run until nothing waits; return how many seconds that took."""
         begun, steps = self.world.now, 0
         while any(
             entry.waiting > 0 for outbox in self.sender.outboxes for entry in outbox.entries()
         ):
             pause = self.step()
             steps += 1
-            assert steps < 20000, "the sender does not come to an end"
+            assert steps < 20000, "the sender never rests"
             assert self.world.now - begun <= within, "not drained within %g s" % within
             assert pause is not None, "the sender rests though records wait"
             self.world.pass_(pause)
@@ -184,7 +184,7 @@ class Bench(object):
     # What the server got
 
     def reads(self):
-        """Return the GETs of a session that came, in order."""
+        """Return the GETs of a session, in order."""
         return [request for request in self.server.calls if is_read(request)]
 
 
@@ -198,7 +198,7 @@ def prepared(bench):
 
 
 def log(bench, names=NAMES):
-    """Log an event of each name into the bench's session."""
+    """Log an event with each name to the bench's session."""
     for name in names:
         bench.event(bench.entry, name)
 

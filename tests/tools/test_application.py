@@ -1,4 +1,4 @@
-"""Child processes: what they accepted is written down, and they die when they shall."""
+"""Child processes: their accepted calls are recorded, and they die on time."""
 
 from __future__ import absolute_import, division
 
@@ -48,7 +48,7 @@ def test_what_an_application_accepted_is_in_its_file(tmp_path):
     assert [0 <= each < 1 for each in durations([application.accepted])] == [True] * 3
 
 
-def test_every_kind_of_call_is_written_down_with_its_mark(tmp_path):
+def test_every_kind_of_call_is_recorded_with_its_mark(tmp_path):
     then = (
         u"recorder.log_metric('m', 1.5, ['a:b'], unit='s')\n"
         u"recorder.update_state({'a': {'b': 1}})\n"
@@ -71,7 +71,7 @@ def test_every_kind_of_call_is_written_down_with_its_mark(tmp_path):
     ]
 
 
-def test_a_call_that_raised_is_told_from_one_that_returned(tmp_path):
+def test_a_call_that_raised_differs_from_one_that_returned(tmp_path):
     then = u"recorder.log_event('refused')\n"
     with events(1, then, folder=tmp_path) as application:
         application.wait(expect=1)
@@ -137,13 +137,13 @@ def test_a_paused_application_does_nothing_until_it_is_resumed(tmp_path):
     assert application.count_accepted() == 1000
 
 
-def test_a_child_sees_nothing_of_the_settings_of_the_tests(monkeypatch):
+def test_a_child_does_not_see_the_tests_settings(monkeypatch):
     monkeypatch.setenv("DATACAT_API_KEY", "secret")
     assert [name for name in environment() if name.startswith("DATACAT_")] == []
     assert environment({"DATACAT_URL": "u"})["DATACAT_URL"] == "u"
 
 
-def test_a_child_left_running_is_ended_by_close():
+def test_close_ends_a_child_that_still_runs():
     child = ChildProcess([sys.executable, "-c", "import time; time.sleep(60)"], environment())
     child.close()
     assert child.returncode == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""How the time of log calls is judged: what the machine took is left out, nothing else is."""
+"""Judging the time of log calls: waiting for a processor is subtracted, nothing else."""
 
 from __future__ import absolute_import, division
 
@@ -11,7 +11,7 @@ from tools.call_times import Starving, check_bounds, durations, seconds_starved
 
 @pytest.fixture
 def accepted(tmp_path):
-    """Writes calls, pairs of the milliseconds that they took and starved; returns the file."""
+    """Writes calls, pairs (milliseconds taken, milliseconds starved); returns the file."""
 
     def write(calls):
         path = tmp_path / "accepted.jsonl"
@@ -33,8 +33,8 @@ def accepted(tmp_path):
     return write
 
 
-def test_what_a_call_waited_for_a_processor_is_left_out_and_no_more(accepted):
-    """Others' load is not the library's: 60 ms of which 40 starved are 20 ms, never below 0."""
+def test_only_the_wait_for_a_processor_is_subtracted(accepted):
+    """60 ms, 40 of them starved, count as 20 ms; never less than 0."""
     assert [round(each, 6) for each in durations([accepted([(60, 40), (5, 9), (3, 0)])])] == [
         0.0,
         0.003,
@@ -54,14 +54,14 @@ def test_two_of_a_hundred_calls_over_the_usual_are_a_failure(accepted):
         check_bounds([accepted([(1, 0)] * 98 + [(6, 0)] * 2)])
 
 
-def test_starving_is_counted_upwards_where_the_system_tells_it():
-    """The reading grows or stays; it is never negative."""
+def test_starving_never_decreases():
+    """The reading grows or stays the same; it is never negative."""
     before = seconds_starved()
     assert 0.0 <= before <= seconds_starved()
 
 
-def test_of_all_other_threads_the_one_that_starved_most_counts(monkeypatch):
-    """A call may have waited for one of them, and not for all."""
+def test_of_the_other_threads_only_the_most_starved_counts(monkeypatch):
+    """A call may have waited for one of them, not for all."""
     delays = {"own": 5, "holder": 10, "others": 7}
     monkeypatch.setattr("tools.call_times._own_task", lambda: "own")
     monkeypatch.setattr("tools.call_times._run_delays", lambda: dict(delays))

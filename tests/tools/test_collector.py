@@ -1,4 +1,4 @@
-"""The collector as a process: it starts, ends and comes back, and its sessions can be read."""
+"""The collector as a process: it starts, stops and restarts, and its sessions can be read."""
 
 from __future__ import absolute_import, division
 
@@ -60,7 +60,7 @@ def test_a_paused_collector_answers_when_it_is_resumed(own_collector, http):
     assert http.get(own_collector.url + "/health", timeout=10).status_code == 200
 
 
-def test_a_collector_with_a_key_shows_its_sessions_to_who_has_it(make_collector, http):
+def test_a_collector_with_a_key_shows_its_sessions_to_those_who_have_it(make_collector, http):
     collector = make_collector(api_key="k").start()
     assert http.get(collector.url + "/api/data/sessions", timeout=10).status_code == 401
     assert collector.sessions() == []
@@ -106,7 +106,7 @@ for each in range(2):
 """
 
 
-def test_the_invariants_fit_what_real_collectors_hold(any_collector, tmp_path):
+def test_the_invariants_hold_for_real_collectors(any_collector, tmp_path):
     generation = "classic" if any_collector.classic else "v1"
     with Application(STRAIGHT, tmp_path, [any_collector.url, generation]) as application:
         application.wait()
@@ -118,7 +118,7 @@ def test_the_invariants_fit_what_real_collectors_hold(any_collector, tmp_path):
     assert len(compare([application.accepted], held).deviations["different"]) == 1
 
 
-def test_the_listing_of_a_collector_holds_its_sessions_whole(any_own_collector, http):
+def test_a_collectors_listing_has_whole_sessions(any_own_collector, http):
     session_id = create(any_own_collector.url, http)
     assert any_own_collector.sessions() == [any_own_collector.session(session_id)]
 

@@ -1,4 +1,4 @@
-"""What farewells.py judges: times that are kept pass, and each that is not is a failure."""
+"""farewells.py: times that are kept pass, each that is not fails."""
 
 from __future__ import absolute_import, division
 
@@ -9,22 +9,22 @@ from tools import farewells
 KEPT = u"one line\nPARTED 0.5 0.9\nPARTED 5 0.1\nLEAVES 10.0\n"
 
 
-def test_farewells_and_an_exit_in_time_pass():
+def test_end_close_and_exit_in_time_pass():
     farewells.check(KEPT, 12.4)
 
 
-def test_a_farewell_that_overran_its_time_is_a_failure():
+def test_an_end_or_close_that_overran_fails():
     with pytest.raises(AssertionError, match="a farewell of 0.5 s took 1.1"):
         farewells.check(KEPT + u"PARTED 0.5 1.1\n", 12.4)
 
 
-def test_an_exit_that_took_longer_is_a_failure():
+def test_an_exit_that_overran_fails():
     with pytest.raises(AssertionError, match="2.6 s to exit"):
         farewells.check(KEPT, 12.6)
 
 
-def test_end_and_close_tell_how_long_they_took(capfd):
-    """By either way to give the seconds, and where they raise."""
+def test_end_and_close_print_how_long_they_took(capfd):
+    """With the seconds as either kind of argument, and if they raise."""
 
     class Session(object):
         def end(self, timeout=5):

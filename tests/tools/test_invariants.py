@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""The invariants: each deviation is found, and nothing that is none."""
+"""The invariants: every deviation is found, and nothing else."""
 
 from __future__ import absolute_import, division
 
@@ -12,7 +12,7 @@ from tools.merged_state import merge
 
 
 def written(tmp_path, *calls):
-    """Write an accepted file. A call: (mark, kind, fields[, outcome[, began, ended]])."""
+    """Write an accepted file.  A call: (mark, kind, fields[, outcome[, began, ended]])."""
     path = tmp_path / "accepted.jsonl"
     lines = []
     for number, call in enumerate(calls):
@@ -39,7 +39,7 @@ def state(mark, **fields):
 
 
 def server_session(*calls, **fields):
-    """Return a classic session that holds just these calls, in this order."""
+    """Return a classic session with just these calls, in this order."""
     merged = {}
     for call in calls:
         if call[1] == "state":
@@ -55,7 +55,7 @@ def server_session(*calls, **fields):
 
 
 def v1_session(*calls):
-    """Return a v1 session that holds just these calls, with the history of its states."""
+    """Return a v1 session with just these calls, and the history of its states."""
     session = server_session(*calls)
     merged = {"product": "p", "version": "1"}
     history = []
@@ -76,7 +76,7 @@ def deviations(files, *sessions):
 
 
 @BOTH
-def test_what_arrived_once_and_in_order_is_well(tmp_path, session_of):
+def test_records_that_arrived_once_in_order_are_no_deviation(tmp_path, session_of):
     calls = [
         event("a"),
         metric("b"),
@@ -97,7 +97,7 @@ def test_what_arrived_once_and_in_order_is_well(tmp_path, session_of):
 
 @BOTH
 @pytest.mark.parametrize("gone", [0, 1, 2])
-def test_what_did_not_arrive_is_lost(tmp_path, session_of, gone):
+def test_a_record_that_did_not_arrive_is_lost(tmp_path, session_of, gone):
     calls = [event("a"), metric("b"), state("c"), event("d")]
     there = calls[:gone] + calls[gone + 1 :]
     found = deviations(written(tmp_path, *calls), session_of(*there))
@@ -105,18 +105,18 @@ def test_what_did_not_arrive_is_lost(tmp_path, session_of, gone):
     assert found == ({"different": 1} if classic_state else {"lost": 1})
 
 
-def test_nothing_on_the_server_is_all_lost(tmp_path):
+def test_without_sessions_on_the_server_all_is_lost(tmp_path):
     assert deviations(written(tmp_path, event("a"), state("b"))) == {"lost": 2}
 
 
 @BOTH
 @pytest.mark.parametrize("make", [event, metric])
-def test_what_is_there_again_is_twice(tmp_path, session_of, make):
+def test_a_copy_is_twice(tmp_path, session_of, make):
     files = written(tmp_path, make("a"), make("b"))
     assert deviations(files, session_of(make("a"), make("b"), make("a"))) == {"twice": 1}
 
 
-def test_a_state_that_was_applied_again_is_twice(tmp_path):
+def test_a_state_applied_again_is_twice(tmp_path):
     files = written(tmp_path, state("a", x=1), state("b", x=2))
     there = v1_session(state("a", x=1), state("b", x=2), state("b", x=2))
     assert deviations(files, there) == {"twice": 1}
@@ -124,9 +124,7 @@ def test_a_state_that_was_applied_again_is_twice(tmp_path):
 
 @BOTH
 @pytest.mark.parametrize("make", [event, metric])
-def test_what_arrived_before_what_was_accepted_before_it_is_out_of_order(
-    tmp_path, session_of, make
-):
+def test_a_record_that_arrived_before_an_earlier_one_is_out_of_order(tmp_path, session_of, make):
     files = written(tmp_path, make("a"), make("b"), make("c"))
     assert deviations(files, session_of(make("b"), make("a"), make("c"))) == {"out_of_order": 1}
 
@@ -146,7 +144,7 @@ def test_calls_that_overlapped_have_no_order(tmp_path):
     assert deviations(files, server_session(event("b"), event("a"))) == {}
 
 
-def test_order_is_kept_over_a_call_that_overlapped_with_all(tmp_path):
+def test_a_call_that_overlapped_with_all_others_does_not_hide_their_order(tmp_path):
     files = written(
         tmp_path,
         event("long") + ("returned", 0, 10),
@@ -157,7 +155,7 @@ def test_order_is_kept_over_a_call_that_overlapped_with_all(tmp_path):
     assert deviations(files, there) == {"out_of_order": 1}
 
 
-def test_an_update_that_made_something_else_is_different_though_it_was_overwritten(tmp_path):
+def test_an_update_with_another_result_is_different_even_if_overwritten(tmp_path):
     calls = [state("a", x=1), state("b", x=2)]
     there = v1_session(*calls)
     there["state_history"][0]["state"] = dict(there["state_history"][0]["state"], x=5)
@@ -178,7 +176,7 @@ def test_fields_that_only_v1_knows_are_compared_there(tmp_path):
     assert deviations(files, v1_session(event("a", category="info"))) == {"different": 1}
 
 
-def test_the_time_of_capture_that_classic_is_told_is_no_difference(tmp_path):
+def test_the_capture_time_added_for_classic_is_no_difference(tmp_path):
     files = written(tmp_path, event("a"), metric("b"))
     there = server_session(event("a"), metric("b"))
     there["events"][0]["data"] = {"mark": "a", "_captured_at": "2026-01-02T03:04:05Z"}
@@ -186,7 +184,7 @@ def test_the_time_of_capture_that_classic_is_told_is_no_difference(tmp_path):
     assert deviations(files, there) == {}
 
 
-def test_the_time_of_capture_has_no_place_in_the_content_on_v1(tmp_path):
+def test_a_capture_time_in_the_content_is_a_difference_on_v1(tmp_path):
     there = v1_session(event("a"))
     there["events"][0]["data"] = {"mark": "a", "_captured_at": "2026-01-02T03:04:05Z"}
     assert deviations(written(tmp_path, event("a")), there) == {"different": 1}
@@ -213,7 +211,7 @@ def test_texts_are_compared_as_servers_keep_them(tmp_path, sent, kept):
 
 
 @BOTH
-def test_what_no_application_tried_is_not_sent(tmp_path, session_of):
+def test_a_record_that_no_application_logged_is_not_sent(tmp_path, session_of):
     there = session_of(event("a"), event("stranger"))
     there["metrics"] = [{"name": "m", "value": 1}]
     assert deviations(written(tmp_path, event("a")), there) == {"not_sent": 2}
@@ -221,7 +219,7 @@ def test_what_no_application_tried_is_not_sent(tmp_path, session_of):
 
 @BOTH
 @pytest.mark.parametrize("make", [event, metric, state])
-def test_what_a_call_refused_must_not_arrive(tmp_path, session_of, make):
+def test_a_record_whose_call_raised_must_not_arrive(tmp_path, session_of, make):
     files = written(tmp_path, event("a"), make("b") + ("raised",))
     assert deviations(files, session_of(event("a"), make("b"))) == {"not_sent": 1}
 
@@ -235,7 +233,7 @@ def test_a_call_in_which_the_application_was_killed_may_have_arrived(tmp_path, s
 
 
 @BOTH
-def test_a_merged_state_that_the_updates_do_not_make_is_different(tmp_path, session_of):
+def test_a_state_that_does_not_result_from_the_updates_is_different(tmp_path, session_of):
     there = session_of(state("a", x={"y": 1}))
     there["state"] = dict(there["state"], x={"y": 2})
     assert deviations(written(tmp_path, state("a", x={"y": 1})), there) == {"different": 1}
@@ -250,14 +248,14 @@ def test_null_deletes_on_v1_and_stays_on_classic(tmp_path):
     assert server_session(*calls)["state"]["x"] == {"y": None, "z": 1}
 
 
-def test_updates_merged_into_their_successor_are_told_from_lost_ones(tmp_path):
+def test_updates_merged_into_a_later_one_are_merged_and_not_lost(tmp_path):
     files = written(tmp_path, state("a", x=1), state("b", y=2), state("c", z=3))
     there = v1_session(state("a", x=1), state("c", y=2, z=3))
     assert deviations(files, there) == {"merged": 1}
     assert deviations(files, v1_session(state("a", x=1), state("c", z=3))) == {"lost": 1}
 
 
-def test_events_of_the_client_and_the_server_are_counted_and_no_deviation(tmp_path):
+def test_the_clients_and_the_servers_own_events_are_counted_and_no_deviation(tmp_path):
     there = v1_session(event("a"))
     there["events"].append({"name": "session_crashed_detected", "data": {"reason": "killed"}})
     report = check_invariants(written(tmp_path, event("a")), [there])
@@ -283,7 +281,7 @@ def test_a_session_without_records_is_counted_as_empty(tmp_path):
     assert report.empty_sessions == ["server-2"]
 
 
-def test_a_session_that_holds_states_alone_is_not_empty(tmp_path):
+def test_a_session_with_only_states_is_not_empty(tmp_path):
     report = check_invariants(written(tmp_path, state("a")), [server_session(state("a"))])
     assert report.empty_sessions == []
 
@@ -298,13 +296,13 @@ def test_deviations_are_raised_with_the_report_but_for_what_is_allowed(tmp_path)
     check_invariants(files, there, allow={"twice": 1, "lost": 1})
 
 
-def test_an_application_that_accepted_nothing_proves_nothing(tmp_path):
+def test_an_application_that_accepted_nothing_fails(tmp_path):
     with pytest.raises(AssertionError) as caught:
         check_invariants(written(tmp_path), [server_session()])
     assert "accepted nothing" in str(caught.value)
 
 
-def test_a_line_torn_by_a_kill_is_no_call(tmp_path):
+def test_a_line_torn_by_a_kill_is_ignored(tmp_path):
     files = written(tmp_path, event("a"))
     with files[0].open("a") as stream:
         stream.write(u'{"trying": "b", "sess')

@@ -1,4 +1,4 @@
-"""The fault proxy: each fault strikes as it says, and nothing else does."""
+"""The fault proxy: each fault does what it says, and nothing else."""
 
 from __future__ import absolute_import, division
 
@@ -20,7 +20,7 @@ BREAKS = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodi
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Applies what it gets: answers each POST with its number and each GET with 40 kB."""
+    """Applies every request; answers each POST with its number and each GET with 40 kB."""
 
     protocol_version = "HTTP/1.1"
 
@@ -85,7 +85,7 @@ class Server(ThreadingMixIn, HTTPServer):
         self.connections = []
 
     def handle_error(self, request, client_address):
-        """Connections that break are what these tests are about."""
+        """Ignore broken connections, which these tests provoke."""
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_the_proxy_knows_where_every_kind_of_answer_ends(proxy, http, path, cont
     assert post(http, proxy).status_code == 200
 
 
-def test_the_log_says_what_was_asked_applied_and_answered(proxy, http):
+def test_the_log_shows_requests_outcomes_and_answers(proxy, http):
     proxy.rule(faults.LoseAnswer(), when=lambda request: request.number == 2)
     post(http, proxy, b"one")
     with pytest.raises(BREAKS):
@@ -176,8 +176,8 @@ def test_a_lost_answer_was_applied(server, proxy, http):
 def test_a_cut_answer_was_applied_and_does_not_arrive_whole(server, proxy, http, share):
     proxy.rule(faults.CutAnswer(share))
     try:
-        # Not always an error: http.client takes an end within the headers for their end, and
-        # older requests do not count a body's bytes.
+        # Not always an error: http.client accepts headers that end early, and
+        # older versions of requests do not count a body's bytes.
         content = post(http, proxy).content
     except BREAKS:
         content = b""
@@ -186,7 +186,7 @@ def test_a_cut_answer_was_applied_and_does_not_arrive_whole(server, proxy, http,
     assert proxy.struck == {"cut_answer": 1}
 
 
-def test_a_delay_takes_its_time(server, proxy, http):
+def test_a_delay_delays(server, proxy, http):
     proxy.rule(faults.Delay(request=0.2, answer=0.2))
     began = monotonic()
     assert post(http, proxy).status_code == 200
@@ -194,7 +194,7 @@ def test_a_delay_takes_its_time(server, proxy, http):
     assert proxy.struck == {"delay": 1}
 
 
-def test_a_request_that_the_client_gave_up_is_applied_when_its_delay_is_over(server, proxy, http):
+def test_a_delayed_request_is_applied_though_the_client_gave_up(server, proxy, http):
     proxy.rule(faults.Delay(request=0.3))
     with pytest.raises(requests.exceptions.ReadTimeout):
         post(http, proxy, timeout=0.1)
@@ -202,7 +202,7 @@ def test_a_request_that_the_client_gave_up_is_applied_when_its_delay_is_over(ser
     wait_until(lambda: server.applied == [b"body"])
 
 
-def test_a_throttled_line_keeps_to_its_rate(proxy, http):
+def test_a_throttled_line_keeps_its_rate(proxy, http):
     proxy.rule(faults.Throttle(100000))
     began = monotonic()
     assert len(http.get(proxy.url + "/large").content) == 40000
@@ -228,7 +228,7 @@ def test_a_stalled_request_gets_no_answer(server, proxy, http, applied):
     assert proxy.log[0].applied == applied
 
 
-def test_a_reset_is_a_reset_and_nothing_of_it_reaches_the_server(server, proxy):
+def test_a_reset_request_never_reaches_the_server(server, proxy):
     proxy.rule(faults.Reset())
     with contextlib.closing(socket.create_connection(("127.0.0.1", proxy.port))) as client:
         client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx")
@@ -288,7 +288,7 @@ def test_rules_strike_by_number_method_path_and_body(server, proxy, http):
     assert server.applied == [b"good"]
 
 
-def test_a_rule_may_strike_a_few_times_and_rules_can_be_cleared(proxy, http):
+def test_a_rule_can_be_limited_and_rules_can_be_cleared(proxy, http):
     proxy.rule(faults.busy(), times=2)
     assert [post(http, proxy).status_code for _ in range(3)] == [503, 503, 200]
     proxy.rule(faults.busy())
@@ -297,7 +297,7 @@ def test_a_rule_may_strike_a_few_times_and_rules_can_be_cleared(proxy, http):
     assert post(http, proxy).status_code == 200
 
 
-def test_one_in_ten_is_about_a_tenth_and_the_same_each_time():
+def test_one_in_ten_strikes_about_a_tenth_and_is_repeatable():
     def draws():
         holds = faults.one_in(10, seed=3)
         return [holds(None) for _ in range(1000)]
@@ -306,7 +306,7 @@ def test_one_in_ten_is_about_a_tenth_and_the_same_each_time():
     assert draws() == draws()
 
 
-def test_many_threads_strike_no_more_and_no_less(server, proxy):
+def test_a_rule_strikes_as_often_with_many_threads(server, proxy):
     proxy.rule(faults.LoseAnswer(), when=lambda request: request.number % 4 == 0)
     lost = []
 
@@ -329,7 +329,7 @@ def test_many_threads_strike_no_more_and_no_less(server, proxy):
     assert sorted(seen.number for seen in proxy.log) == list(range(1, 81))
 
 
-def test_a_refusing_port_refuses_and_breaks_what_was_there(proxy, http):
+def test_a_refusing_port_refuses_and_breaks_open_connections(proxy, http):
     post(http, proxy)
     proxy.refuse()
     with pytest.raises(requests.exceptions.ConnectionError):
@@ -362,7 +362,7 @@ def test_a_black_hole_accepts_and_never_answers(server, proxy, http):
     assert proxy.struck == {"black_hole": 1}
 
 
-def test_the_line_can_be_refused_out_of_a_partition(proxy, http):
+def test_a_partition_can_turn_into_a_refusing_port(proxy, http):
     proxy.partition()
     with pytest.raises(requests.exceptions.ReadTimeout):
         post(http, proxy, timeout=0.2)

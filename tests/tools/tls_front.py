@@ -1,4 +1,4 @@
-"""TLS before a server that has none: takes it off and passes the bytes on, both ways."""
+"""TLS for a server that has none: decrypts and passes bytes on, both ways."""
 
 from __future__ import absolute_import, division
 
@@ -10,9 +10,9 @@ GLANCE = 0.1  # seconds
 
 
 class TlsFront(object):
-    """Listens on 127.0.0.1 with `context` (an SSLContext, may be changed) before `target_port`.
+    """Listens on 127.0.0.1 with `context` (an SSLContext, may be changed) for `target_port`.
 
-    accepted, refused: how many handshakes succeeded, and how many did not.
+    accepted, refused: how many handshakes succeeded and failed.
     """
 
     def __init__(self, target_port, context):
@@ -64,7 +64,7 @@ class TlsFront(object):
     def _serve(self, client):
         self._ends.append(client)
         try:
-            # A client that distrusts us says so after the handshake, in its first bytes.
+            # A client that rejects our certificate says so in its first bytes after the handshake.
             client = self.context.wrap_socket(client, server_side=True)
             self._ends.append(client)
             first = client.recv(PIECE)
@@ -88,7 +88,7 @@ class TlsFront(object):
             for piece in iter(lambda: source.recv(PIECE), b""):
                 target.sendall(piece)
         except EnvironmentError:
-            pass  # one side has gone, and the other one hears of it
+            pass  # one side is gone; close the other
         _shut_down(target)
 
 

@@ -1,4 +1,4 @@
-"""What real servers answered: the transcripts under tests/data, and values made from them."""
+"""What real servers answered: the transcripts under tests/data."""
 
 from __future__ import absolute_import, division
 

@@ -1,7 +1,7 @@
-"""An application before a fault proxy before a collector, and the promises that hold after all.
+"""An application, a fault proxy and a collector, and the promises that must hold.
 
-What was accepted is read from the file that the application wrote, what arrived from the server.
-The client's own counters are asked for what only they know: what it gave up or sent in doubt.
+What was accepted is read from the application's file, what arrived from the server.  The client's
+counters are used only for what it dropped or sent in doubt, which nobody else knows.
 """
 
 from __future__ import absolute_import, division
@@ -23,10 +23,10 @@ DRAINED_WITHIN = 30.0
 
 
 class Trial(object):
-    """Runs of one application with one spool folder and one file of what was accepted.
+    """Runs of one application with one spool folder and one accepted file.
 
-    server: has `sessions()` and `session(id)`, read past the client. url: what the application
-    talks to. counted: what each run that left says was lost, in what it adopted as well.
+    server: has `sessions()` and `session(id)`, read without the client. url: what the application
+    talks to. counted: the losses that each finished run counted, adopted sessions included.
     """
 
     def __init__(self, folder, server, url):
@@ -40,7 +40,7 @@ class Trial(object):
 
     @property
     def accepted(self):
-        """The file of what was accepted, by all runs."""
+        """The accepted file of all runs."""
         return os.path.join(self._folder, "accepted.jsonl")
 
     def start(
@@ -76,19 +76,20 @@ class Trial(object):
         return self.application.start()
 
     def close(self):
-        """End what still runs."""
+        """End the run, if there is one."""
         if self.application is not None:
             self.application.__exit__()
 
     def said(self, topic, timeout=DRAINED_WITHIN):
-        """Return what the application says on a topic for the first time, waiting for it."""
+        """Wait until the application prints a topic; return what it prints first."""
         line = re.compile(r"^%s (.*)$" % topic, re.MULTILINE)
         return json.loads(self.application.wait_for_line(line, timeout).group(1))
 
     def await_drained(self, fault_ended=0.0, within=DRAINED_WITHIN):
         """Wait until all is delivered, within 30 s of the fault's end; return the seconds.
 
-        fault_ended: monotonic. within: more where the fault goes on as long as records do.
+        fault_ended: monotonic seconds. within: more, where the fault lasts as long as the
+        records.
         """
         since = max(fault_ended, self.said("LOGGED", timeout=within))
         took = self.said("DRAINED", max(0.1, since + within - monotonic())) - since
@@ -96,22 +97,22 @@ class Trial(object):
         return took
 
     def await_arrived(self, within=DRAINED_WITHIN):
-        """Wait until the server holds all that was accepted, in earlier runs as well."""
+        """Wait until the server has all that was accepted, by earlier runs too."""
         wait_until(lambda: not self._lost(), within)
 
     def _lost(self):
         return self.compare().deviations["lost"]
 
     def compare(self):
-        """Return the Report on what was accepted and what is there, and check nothing."""
+        """Return the Report on what was accepted and what arrived, without checking it."""
         return compare([self.accepted], self.sessions())
 
     def warnings(self):
-        """Return what the library warned the application of, in this run."""
+        """Return the library's warnings in this run."""
         return re.findall(r"^WARNED datacat (.*)$", self.application.output, re.MULTILINE)
 
     def check_opened_within(self, seconds):
-        """Check that no session took longer to open, once all is logged."""
+        """Check that no session took longer than this to open, once all is logged."""
         self.said("LOGGED")
         took = self._all_said("OPENED")
         assert took and max(took) <= seconds + LATENESS + self.said("STARVED"), took
@@ -123,9 +124,9 @@ class Trial(object):
         ]
 
     def leave(self, patience=5.0):
-        """Tell the application to leave, and check that it keeps its times.
+        """Tell the application to end, check that it keeps its times; return each stats().
 
-        patience: what start() was given. Returns each session's stats().
+        patience: as given to start().
         """
         io.open(self._leave, "w").close()
         self.application.wait()
@@ -141,15 +142,15 @@ class Trial(object):
         return [self.server.session(each["id"]) for each in self.server.sessions()]
 
     def check(self, allow=None, longest_call=HEALTHY_DISK, own_events=OWN_EVENTS):
-        """Check what must hold whatever happened; return the Report."""
+        """Check what must hold after any fault; return the Report."""
         report = check_invariants([self.accepted], self.sessions(), allow, own_events)
         check_bounds([self.accepted], longest_call)
         return report
 
     def losses(self):
-        """Return the sum of each loss that the runs counted, in what they adopted as well."""
+        """Return the sum of each kind of loss in all runs, adopted sessions included."""
         return dict((name, sum(each[name] for each in self.counted)) for name in LOSSES)
 
     def check_no_losses(self):
-        """Check that the client gave nothing up and sent nothing in doubt."""
+        """Check that the client dropped nothing and sent nothing in doubt."""
         assert self.counted and not any(self.losses().values()), self.losses()

@@ -1,4 +1,4 @@
-"""How tests wait: for a condition with a deadline, never for luck."""
+"""Waiting for a condition, with a deadline."""
 
 from __future__ import absolute_import, division
 
@@ -10,8 +10,8 @@ GLANCE = 0.01  # seconds
 
 
 def wait_until(condition, timeout=60):
-    """Return when `condition()` holds; raise AssertionError after `timeout` seconds."""
+    """Return when `condition()` is true; raise AssertionError after `timeout` seconds."""
     end = monotonic() + timeout
     while not condition():
-        assert monotonic() < end, "waited %s s in vain" % timeout
+        assert monotonic() < end, "the condition was still false after %s s" % timeout
         time.sleep(GLANCE)

@@ -1,4 +1,4 @@
-"""What the tests of wire calls share: transports, a clock to set, and nobody's own environment."""
+"""What the tests of wire calls share: transports, a clock to set, a clean environment."""
 
 from __future__ import absolute_import, division
 
@@ -13,7 +13,7 @@ TICK = 0.02  # seconds
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch, tmp_path):
-    """No proxy, CA bundle or netrc of whoever runs the tests."""
+    """Hide the developer's proxies, CA bundle and .netrc."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -38,7 +38,7 @@ def connect():
 
 
 class Clock(object):
-    """Monotonic seconds that pass only when the test says so."""
+    """A monotonic clock that the test moves."""
 
     def __init__(self):
         self.now = 1000.0
@@ -53,7 +53,7 @@ class Clock(object):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The clock by which calls keep their deadlines; real waits are as long as what is left."""
+    """The clock of deadlines; real waits still last as long as the clock says is left."""
     made = Clock()
     monkeypatch.setattr(sockets, "monotonic", made)
     return made

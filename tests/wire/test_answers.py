@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Promises about answers: what each response means, checked against what real servers answered."""
+"""Promises about answers: what each response means, checked against real servers' answers."""
 
 from __future__ import absolute_import, division
 
@@ -69,7 +69,7 @@ def expected_failure(exchange):
     EXCHANGES,
     ids=["%s-%d" % (name, number) for name, number, exchange in EXCHANGES],
 )
-def test_each_answer_of_a_real_server_is_understood(name, number, exchange):
+def test_every_answer_of_a_real_server_is_understood(name, number, exchange):
     request, response = as_call(exchange)
     if exchange["status"] == 200:
         assert answers.answer(request, response) == json.loads(exchange["answer"])
@@ -91,7 +91,7 @@ def test_the_transcripts_hold_every_kind_of_answer():
 
 
 @pytest.mark.parametrize("name, dialect", [("classic", None), ("v1", V1)])
-def test_the_health_of_a_real_server_tells_v1(name, dialect):
+def test_a_real_servers_health_identifies_v1(name, dialect):
     request, response = as_call(transcript(name)[0])
     assert request.path == dialects.health().path and request.method == dialects.health().method
     assert answers.recognise_health(response) is dialect
@@ -99,7 +99,7 @@ def test_the_health_of_a_real_server_tells_v1(name, dialect):
 
 
 @pytest.mark.parametrize("name, dialect", [("classic", CLASSIC), ("v1", V1)])
-def test_a_session_of_a_real_server_tells_its_dialect(name, dialect):
+def test_a_real_servers_session_identifies_its_dialect(name, dialect):
     assert len(sessions(name)) == 4
     for session in sessions(name):
         assert answers.recognise_session(json.loads(session)) is dialect
@@ -124,7 +124,7 @@ def test_data_named_like_v1s_fields_does_not_make_a_classic_server_v1():
         text(204, "", ""),
     ],
 )
-def test_another_services_health_is_not_a_datacat_servers(response):
+def test_another_services_health_is_not_taken_for_a_datacat_servers(response):
     assert answers.recognise_health(response) is None
     assert not answers.is_own_health_answer(response)
 
@@ -250,7 +250,7 @@ def test_a_session_counts_as_lost_only_in_the_servers_exact_words(words, kind):
     assert type(failure(text(404, words))) is kind
 
 
-def test_the_words_do_not_count_with_another_status():
+def test_the_words_mean_nothing_with_another_status():
     assert type(failure(text(410, "session not found"))) is errors.OperationUnknown
 
 
@@ -268,7 +268,7 @@ def test_the_words_do_not_count_with_another_status():
         ("", "text/plain", False),
     ],
 )
-def test_a_refusal_tells_whether_it_reads_like_a_datacat_servers(words, content_type, own):
+def test_a_refusal_says_whether_it_looks_like_a_datacat_servers(words, content_type, own):
     for status in (400, 401, 403, 413, 422):
         assert failure(text(status, words, content_type)).own_words is own
 
@@ -309,7 +309,7 @@ def test_any_other_beginning_is_unexpected_and_quoted(start):
     assert caught.value.words == start.decode("ascii")
 
 
-def test_a_get_that_was_refused_fails_as_any_other_call():
+def test_a_refused_get_fails_like_any_other_call():
     lost = Response(404, {}, b"Session not found\n")
     with pytest.raises(errors.SessionNotFound):
         answers.check_beginning(V1.read("x"), lost, b"")
@@ -330,7 +330,7 @@ def test_an_unusual_id_is_accepted_unchanged(name):
     assert answers.answer(V1.open(b"{}"), made)["session_id"] == name
 
 
-def test_words_are_cut_and_bytes_that_are_not_text_replaced():
+def test_words_are_cut_and_invalid_bytes_replaced():
     error = failure(Response(500, {}, b"\xff" + b"x" * 10**6))
     assert error.words.startswith(u"\ufffdxx") and len(error.words) == 500
 

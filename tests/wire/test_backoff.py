@@ -1,4 +1,4 @@
-"""Promises about pauses: full jitter, the server's own wish first, never longer than an hour."""
+"""Promises about pauses: full jitter, Retry-After first, never longer than an hour."""
 
 from __future__ import absolute_import, division
 
@@ -58,7 +58,7 @@ def test_the_first_ambiguous_failure_is_read_back_at_once_and_the_next_ones_late
 
 
 @pytest.mark.parametrize("kind", [errors.NotSent, errors.ServerBusy])
-def test_what_was_not_applied_is_sent_again_after_a_backoff(kind):
+def test_a_request_that_was_not_applied_is_sent_again_after_a_backoff(kind):
     assert [backoff.pause(error(kind), attempt, lambda: 1.0) for attempt in (1, 2, 7)] == [
         0.5,
         1.0,
@@ -70,12 +70,12 @@ def test_what_was_not_applied_is_sent_again_after_a_backoff(kind):
     "kind",
     [errors.NotAuthorized, errors.Redirected, errors.OperationUnknown, errors.RequestRefused],
 )
-def test_what_was_refused_is_tried_again_every_30_seconds(kind):
+def test_a_refused_request_is_tried_again_every_30_seconds(kind):
     assert backoff.pause(error(kind), 1, lambda: 0.0) == 30.0
 
 
 def test_failed_read_backs_are_at_most_two_seconds_apart():
-    """So that the matter is decided soon after five seconds, however many failed."""
+    """So that the question is settled soon after five seconds, however many have failed."""
     fault = error(errors.ServerFault, status=500)
     assert backoff.read_back_pause(fault, 1, lambda: 0.999) == backoff.READ_BACK_DELAY
     assert all(

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Promises of the dialects: each record as the request that either generation understands."""
+"""Promises of the dialects: each record as a request that its generation understands."""
 
 from __future__ import absolute_import, division
 
@@ -29,7 +29,7 @@ def sent(dialect, kind, fields, late=False):
     return request._replace(body=json.loads(request.body.decode("ascii")))
 
 
-def test_v1_gets_the_capture_time_in_front_and_the_body_unchanged():
+def test_v1_gets_the_capture_time_first_and_the_body_unchanged():
     one = record(kinds.EVENT, {"name": "e", "data": {"k": u"\xe9"}})
     request = V1.send(one, ID, True)
     assert request.body == b'{"timestamp":"' + STAMP.encode("ascii") + b'",' + one.body[1:]

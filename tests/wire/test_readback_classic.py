@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Promises of the comparison with a classic server's session, and of the merging of states."""
+"""Promises of the comparison with a classic server's session, and of merging states."""
 
 from __future__ import absolute_import, division
 
@@ -45,7 +45,7 @@ def as_a_server_stores(value):
 
 
 def real_writes(operation):
-    """Return the bodies of the writes that a real classic server took into {id2}."""
+    """Return the bodies of the writes to {id2} that a real classic server accepted."""
     decoder = json.JSONDecoder()
     return [
         decoder.raw_decode(exchange["body"])[0] or {}
@@ -78,7 +78,7 @@ def test_each_metric_of_a_real_classic_session_is_found_at_its_place():
             assert arrived == ARRIVED, fields
 
 
-def test_what_a_real_classic_session_does_not_have_yet_is_absent():
+def test_a_record_that_a_real_classic_session_lacks_is_absent():
     answer = json.loads(session_text("classic", "/api/sessions/{id2}"))
     assert readback.classic_arrived(event("e"), answer, Counts(21, 14), None) == ABSENT
     metric = record(kinds.METRIC, {"name": "m", "value": 4})
@@ -141,7 +141,7 @@ def test_an_event_that_a_classic_server_stores_as_equal_has_arrived(data, stored
         ({}, "x"),
     ],
 )
-def test_an_event_that_differs_is_somebody_elses(data, stored):
+def test_an_event_with_other_content_is_another_writers(data, stored):
     assert arrived_event(data, stored) == UNKNOWABLE
 
 
@@ -192,13 +192,13 @@ def test_metrics_are_compared_by_name_value_and_tags(sent, stored, expected):
         (["a", "b", "e"], 1, UNKNOWABLE),
     ],
 )
-def test_the_place_after_the_delivered_ones_decides(events, delivered, expected):
+def test_only_the_place_after_the_delivered_records_counts(events, delivered, expected):
     answer = classic([{"name": name, "data": {}} for name in events])
     assert readback.classic_arrived(event("e"), answer, Counts(delivered, 0), None) == expected
 
 
 @pytest.mark.parametrize("answer", [{}, {"events": None}, {"events": "x"}, {"events": {"0": 1}}])
-def test_an_answer_without_a_list_tells_nothing(answer):
+def test_an_answer_without_a_list_is_no_evidence(answer):
     assert readback.classic_arrived(event("e"), answer, Counts(0, 0), None) == UNKNOWABLE
 
 
@@ -214,9 +214,7 @@ def test_an_answer_without_a_list_tells_nothing(answer):
         ({}, {"a": 1}, None, UNKNOWABLE),
     ],
 )
-def test_a_state_arrived_where_the_server_has_what_the_update_makes(
-    merged, update, stored, expected
-):
+def test_a_state_has_arrived_if_the_server_has_its_result(merged, update, stored, expected):
     answer = {"id": "x", "state": stored}
     assert (
         readback.classic_arrived(record(kinds.STATE, update), answer, Counts(0, 0), merged)
@@ -307,9 +305,7 @@ def test_each_rule_of_the_merge(state, update, on_classic, on_v1):
 
 @hypothesis.given(json_dicts, json_dicts, strategies.booleans())
 @hypothesis.settings(deadline=None)
-def test_a_merge_changes_neither_side_and_done_twice_changes_nothing_more(
-    state, update, null_deletes
-):
+def test_a_merge_changes_neither_argument_and_is_idempotent(state, update, null_deletes):
     before = json.dumps([state, update], sort_keys=True)
     merged = readback.merge_state(state, update, null_deletes)
     if not null_deletes:

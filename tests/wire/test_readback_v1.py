@@ -28,7 +28,7 @@ def event(name="e", data=None, captured=CAPTURED):
 
 
 def found_in(one, text, size=None):
-    """Feed a finder the whole answer, in pieces of `size` bytes, and return its result."""
+    """Feed a finder the whole answer in pieces of `size` bytes; return its result."""
     finder = readback.V1Finder(one)
     data = text.encode("utf-8")
     size = size or len(data) or 1
@@ -101,7 +101,7 @@ def named(stamp, name):
 )
 @pytest.mark.parametrize("ascii_only", [True, False])
 @pytest.mark.parametrize("indent", [None, 2])
-def test_a_name_is_recognised_in_whatever_way_json_writes_it(name, ascii_only, indent):
+def test_a_name_is_recognised_however_json_writes_it(name, ascii_only, indent):
     session = v1_session([("2026-01-02T03:04:05Z", name), (STAMP, name)])
     session.pop("state")
     text = json.dumps(session, ensure_ascii=ascii_only, indent=indent)
@@ -154,7 +154,7 @@ def test_a_near_miss_does_not_hide_the_record_after_it():
         assert found_in(event("e"), text.replace("T", STAMP), size) == ARRIVED
 
 
-def test_a_state_with_a_key_timestamp_is_no_update():
+def test_a_state_with_a_timestamp_key_is_no_update():
     session = json.dumps(v1_session([(STAMP, "e")]))
     assert found_in(record(kinds.STATE, {"a": 1}), session) == ABSENT
     session = json.dumps(v1_session(history=[(STAMP, {"a": 1})]))
@@ -170,7 +170,7 @@ def test_an_exception_and_a_metric_are_found_by_their_names():
 
 
 @pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END, kinds.CRASH])
-def test_a_record_that_leaves_no_time_on_the_server_cannot_be_found(kind):
+def test_a_record_whose_time_the_server_drops_cannot_be_found(kind):
     finder = readback.V1Finder(record(kind, {}))
     assert finder.feed(b"{") is True and finder.result() == UNKNOWABLE
 
@@ -198,9 +198,7 @@ entries = strategies.lists(strategies.tuples(stamps, names), max_size=5)
 
 @hypothesis.given(entries, entries, stamps, names, strategies.integers(1, 60))
 @hypothesis.settings(deadline=None)
-def test_a_record_is_found_exactly_where_it_is_in_whatever_pieces_the_answer_comes(
-    events, metrics, stamp, name, size
-):
+def test_a_record_is_found_however_the_answer_is_split(events, metrics, stamp, name, size):
     text = json.dumps(v1_session(events, metrics=metrics))
     captured = next(CAPTURED + n for n in range(4) if kinds.rfc3339(CAPTURED + n) == stamp)
     is_there = (stamp, name) in events + metrics

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Promises of a wire call: an answer, or the right error, within its bounds. Real sockets."""
+"""Promises of a wire call: an answer or the right error, within its bounds.  Real sockets."""
 
 from __future__ import absolute_import, division
 
@@ -40,12 +40,12 @@ def test_an_answer_comes_back_with_status_headers_and_body(connect):
 
 
 @pytest.mark.parametrize("status", [200, 204, 302, 400, 401, 404, 407, 429, 500, 503])
-def test_every_status_is_an_answer_and_none_an_error(connect, status):
+def test_every_status_is_returned_and_none_raises(connect, status):
     with ScriptedServer(answering(answer(status, b""))) as server:
         assert connect(server).call(EVENT).status == status
 
 
-def test_a_request_says_what_it_must_and_asks_for_nothing_compressed(connect):
+def test_a_request_has_its_headers_and_accepts_nothing_compressed(connect):
     with ScriptedServer(answering(answer())) as server:
         wire = connect(server, api_key="hunter2")
         for request in (EVENT, END, SESSION):
@@ -89,7 +89,7 @@ def test_head_and_body_go_out_as_one_piece(connect, monkeypatch):
         assert piece.startswith(b"POST ") and piece.endswith(b"\r\n\r\n" + EVENT.body)
 
 
-def test_a_path_prefix_in_the_base_url_and_bytes_beyond_ascii_arrive_as_they_are(connect):
+def test_a_path_prefix_and_non_ascii_bytes_arrive_unchanged(connect):
     body = u'{"a":"ä"}'.encode("utf-8")
     with ScriptedServer(answering(answer())) as server:
         connect(server.url + "/cats/", api_key=u"schlüssel").call(EVENT._replace(body=body))
@@ -118,7 +118,7 @@ def test_redirects_are_not_followed(connect):
 # Connections
 
 
-def test_calls_share_a_connection_whatever_was_answered(connect):
+def test_calls_share_a_connection_whatever_the_answers(connect):
     with ScriptedServer(answering(answer(200), answer(404, b"Not found\n"), answer())) as server:
         wire = connect(server)
         for _ in range(3):
@@ -126,7 +126,7 @@ def test_calls_share_a_connection_whatever_was_answered(connect):
         assert (server.connections, len(server.requests)) == (1, 3)
 
 
-def test_a_connection_that_was_idle_over_20_seconds_is_not_used_again(connect, monkeypatch):
+def test_a_connection_idle_for_over_20_seconds_is_not_reused(connect, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(sockets, "boot_clock", lambda: now[0])
     with ScriptedServer(answering(answer())) as server:
@@ -140,7 +140,7 @@ def test_a_connection_that_was_idle_over_20_seconds_is_not_used_again(connect, m
         assert server.connections == 2
 
 
-def test_a_connection_that_the_server_closed_meanwhile_is_replaced(connect):
+def test_a_connection_that_the_server_has_closed_is_replaced(connect):
     def one_answer_each(server, connection):
         server.read(connection)
         connection.sendall(answer(headers=[("Connection", "close")]))
@@ -151,7 +151,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced(connect):
         assert server.connections == 3
 
 
-def test_after_close_a_call_connects_anew(connect):
+def test_a_call_after_close_connects_again(connect):
     with ScriptedServer(answering(answer())) as server:
         wire = connect(server)
         wire.call(EVENT)
@@ -184,8 +184,8 @@ def test_threads_share_a_transport_and_get_their_own_answers(connect):
         assert server.connections <= 8
 
 
-def test_two_threads_that_call_first_at_once_share_a_connection(connect, monkeypatch):
-    """The second one is done while the first one still makes its requests.Session."""
+def test_two_first_calls_at_once_share_a_connection(connect, monkeypatch):
+    """The second call ends while the first still creates its requests.Session."""
     make = requests.Session
 
     def overtaken():
@@ -218,7 +218,7 @@ def test_a_closed_connection_is_kept_until_its_answer_is_read_and_no_longer():
 # Failures
 
 
-def test_where_nothing_listens_nothing_was_sent(connect):
+def test_a_refused_connection_means_not_sent(connect):
     url = "http://127.0.0.1:%d" % free_port()
     error = pytest.raises(NotSent, connect(url).call, EVENT).value
     assert url in str(error) and "refused" in str(error)
@@ -226,7 +226,7 @@ def test_where_nothing_listens_nothing_was_sent(connect):
     assert not isinstance(error, TlsFailure)
 
 
-def test_a_name_without_address_is_not_sent(connect, monkeypatch):
+def test_an_unknown_host_means_not_sent(connect, monkeypatch):
     def unknown(*_):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -238,7 +238,7 @@ def test_a_name_without_address_is_not_sent(connect, monkeypatch):
 @pytest.mark.parametrize(
     "retries, failures, arrives", [(2, 2, True), (2, 3, False), (0, 1, False)]
 )
-def test_only_connecting_is_tried_again_at_once(connect, monkeypatch, retries, failures, arrives):
+def test_only_connecting_is_retried_at_once(connect, monkeypatch, retries, failures, arrives):
     look_up = socket.getaddrinfo
     attempts = []
 
@@ -299,7 +299,7 @@ def test_headers_that_end_early_are_no_answer_that_a_dialect_takes_for_success(c
 
 
 @pytest.mark.parametrize("end", [reset, lambda connection: None], ids=["reset", "stalled"])
-def test_a_request_that_did_not_get_out_whole_was_not_sent(connect, end):
+def test_a_request_that_was_not_sent_completely_counts_as_not_sent(connect, end):
     def reading_little(server, connection):
         connection.recv(1000)
         end(connection)
@@ -326,7 +326,7 @@ def test_a_request_that_did_not_get_out_whole_was_not_sent(connect, end):
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-def test_where_no_socket_of_ours_was_reached_the_kind_of_error_decides(connect, raised, kind):
+def test_without_a_socket_of_ours_the_kind_of_error_decides(connect, raised, kind):
     with responses.RequestsMock() as mock:
         mock.add(responses.POST, "http://cats" + EVENT.path, body=raised)
         error = pytest.raises(kind, connect("http://cats").call, EVENT).value
@@ -335,14 +335,14 @@ def test_where_no_socket_of_ours_was_reached_the_kind_of_error_decides(connect, 
 
 
 def test_attempts_to_connect_stay_out_of_the_applications_log(caplog, connect):
-    """What the sender says once, urllib3 must not say twice a backoff."""
+    """The sender warns once; urllib3 must not add two warnings per attempt."""
     away = connect("http://127.0.0.1:%d" % free_port())
     with caplog.at_level("WARNING"), pytest.raises(NotSent):
         away.call(SESSION)
     assert caplog.records == []
 
 
-def test_the_attempts_of_others_to_connect_stay_in_the_log(caplog):
+def test_other_libraries_attempts_to_connect_stay_in_the_log(caplog):
     with requests.Session() as session, caplog.at_level("WARNING"):
         session.mount("http://", requests.adapters.HTTPAdapter(max_retries=1))
         with pytest.raises(requests.ConnectionError):

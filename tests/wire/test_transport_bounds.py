@@ -1,4 +1,4 @@
-"""Promises about a wire call's bounds: its deadline, the silence it bears, the size it accepts."""
+"""Promises about a wire call's bounds: its deadline, its read timeout, its size limit."""
 
 from __future__ import absolute_import, division
 
@@ -16,7 +16,7 @@ EVENT = Request("POST", "/api/sessions/1/events", b'{"name":"e","data":{}}', Fal
 END = Request("POST", "/api/sessions/1/end", None, False)
 SESSION = Request("GET", "/api/sessions/1", None, True)
 
-# Each is sent at once and then dripped, which makes no complete answer.
+# Each is sent at once, then continued byte by byte, and never complete.
 DRIPS = {
     "headers": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 5),
     "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b" " * 30),
@@ -45,7 +45,7 @@ def silent(server, _):
 
 @pytest.mark.parametrize("drip", sorted(DRIPS))
 def test_a_dripped_answer_ends_at_the_deadline(connect, clock, drip):
-    """Each byte is in time; all of them together are not."""
+    """Each byte is in time, all of them together are not."""
     with ScriptedServer(dripping(clock, *DRIPS[drip])) as server:
         error = pytest.raises(OutcomeUnknown, connect(server).call, EVENT, deadline=0.4).value
     assert "deadline of 0.4 s" in str(error)
@@ -57,7 +57,7 @@ def test_a_dripped_answer_that_is_complete_before_the_deadline_is_an_answer(conn
     assert clock.now > 1000.4
 
 
-def test_the_deadline_holds_on_a_connection_that_is_used_again(connect, clock):
+def test_the_deadline_holds_on_a_reused_connection(connect, clock):
     def first_well_then_dripping(server, connection):
         for number, _ in enumerate(server.requests_on(connection)):
             if number == 0:
@@ -73,7 +73,7 @@ def test_the_deadline_holds_on_a_connection_that_is_used_again(connect, clock):
     assert "deadline of 0.4 s" in str(error)
 
 
-def test_a_wait_lasts_no_longer_than_what_is_left_of_the_call(clock):
+def test_a_wait_lasts_no_longer_than_the_rest_of_the_call(clock):
     ours, theirs = socket.socketpair()
     ours.settimeout(5)
     bounded = sockets.BoundedSocket(ours)
@@ -90,8 +90,8 @@ def test_a_wait_lasts_no_longer_than_what_is_left_of_the_call(clock):
     theirs.close()
 
 
-def test_a_call_within_a_call_leaves_the_outer_ones_deadline_alone(connect, clock):
-    """What follows it is complete, but late, and more than one wait can take."""
+def test_a_nested_call_leaves_the_outer_deadline_alone(connect, clock):
+    """The rest is complete but late, and takes more than one wait."""
     inner_is_done = threading.Event()
 
     def play(server, connection):
@@ -134,10 +134,10 @@ def test_all_addresses_of_a_name_share_the_deadline(connect, clock, monkeypatch)
     assert "deadline of 0.5 s has passed" in str(error)
 
 
-# Silence
+# Read timeout
 
 
-def test_silence_ends_a_call_before_its_deadline(connect):
+def test_a_read_timeout_ends_a_call_before_its_deadline(connect):
     with ScriptedServer(silent) as server:
         error = pytest.raises(OutcomeUnknown, connect(server, timeout=0.3).call, END).value
     assert "nothing came for 0.3 s" in str(error)
@@ -214,7 +214,7 @@ def test_an_endless_answer_ends_at_64_kib(connect):
     assert "limit of 65536 bytes" in str(error)
 
 
-def test_an_endless_redirect_is_cut_and_nobody_goes_where_it_points(connect):
+def test_an_endless_redirect_is_cut_and_not_followed(connect):
     head = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n"
     with ScriptedServer(endless(head)) as server:
         response = connect(server).call(EVENT)
@@ -249,7 +249,7 @@ def test_a_streamed_answer_comes_in_pieces_and_memory_keeps_none(connect):
     assert max(map(len, pieces)) <= 65536
 
 
-def test_a_stream_stops_when_it_is_told_to_and_its_connection_is_not_used_again(connect):
+def test_a_stopped_stream_ends_and_its_connection_is_not_reused(connect):
     pieces = []
     with ScriptedServer(answering(answer(body=b"x" * 10**6), answer())) as server:
         wire = connect(server)
@@ -284,7 +284,7 @@ def test_an_error_status_is_not_streamed_but_returned_with_its_words(connect):
     assert (response.status, response.body, pieces) == (404, b"Session not found\n", [])
 
 
-def test_what_the_reader_of_a_stream_raises_is_not_taken_for_the_servers_fault(connect):
+def test_an_error_of_a_streams_reader_is_not_taken_for_the_servers(connect):
     def reader(_):
         raise ValueError("mine")
 

@@ -31,7 +31,7 @@ def in_child(function):
     return os.waitpid(child, 0)[1] == 0
 
 
-def test_a_forked_child_connects_by_itself_and_leaves_its_parents_connection_usable(connect):
+def test_a_forked_child_has_its_own_connection_and_leaves_its_parents_usable(connect):
     with ScriptedServer(answering(answer())) as server:
         wire = connect(server)
         wire.call(EVENT)

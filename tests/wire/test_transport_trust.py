@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Promises about the key, TLS and proxies: who gets the key, whom we talk to, through whom."""
+"""Promises about the key, TLS and proxies: who gets the key, whom the client talks to, and how."""
 
 from __future__ import absolute_import, division
 
@@ -97,7 +97,7 @@ def test_the_key_is_in_no_error_no_traceback_and_no_log(connect, caplog, fail):
     error = fail(connect)
     shown = [str(error), repr(error), repr(vars(error)), caplog.text]
     if six.PY3:
-        # A context would hold requests' error, and that one the headers.
+        # A context would refer to requests' error, and that to the headers.
         assert error.__context__ is None and error.__cause__ is None
         shown += traceback.format_exception(type(error), error, error.__traceback__)
         shown += [repr(frame.tb_frame.f_locals) for frame in frames(error.__traceback__)]
@@ -118,7 +118,7 @@ def test_the_key_is_in_no_repr(connect):
     assert KEY not in repr(wire) + str(wire) + repr(response)
 
 
-def test_a_session_that_holds_the_keys_text_is_returned_as_it_is(connect):
+def test_a_session_that_contains_the_keys_text_is_returned_unchanged(connect):
     body = ('{"id":"1","state":{"x":"%s"}}' % KEY).encode("ascii")
     json_body = answer(200, body, [("Content-Type", "application/json")])
     with ScriptedServer(answering(json_body)) as server:
@@ -189,7 +189,7 @@ def test_a_server_of_no_known_authority_is_not_trusted_by_default(authority, con
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_verify_false_talks_to_anyone(authority, connect):
+def test_verify_false_accepts_any_certificate(authority, connect):
     with ScriptedServer(answering(answer()), serving(wrong_name(authority))) as server:
         assert connect(server, verify=False).call(EVENT).status == 200
 
@@ -212,13 +212,13 @@ def test_a_server_without_tls_gets_no_request_over_https(connect):
 @pytest.mark.parametrize(
     "options", [{"verify": "/nowhere/ca.pem"}, {"cert": "/nowhere/c.pem"}], ids=repr
 )
-def test_a_certificate_file_that_is_not_there_is_named(connect, options):
+def test_a_missing_certificate_file_is_named(connect, options):
     error = pytest.raises(TlsFailure, connect("https://127.0.0.1:1", **options).call, EVENT).value
     assert "/nowhere" in str(error)
 
 
 def test_a_handshake_that_is_never_answered_ends_with_the_call(connect):
-    """The server waits longer than that, and the call's other bounds are longer still."""
+    """The server waits longer than that, and the call's other bounds are even longer."""
     with ScriptedServer(lambda server, _: server.over.wait(20)) as server:
         wire = connect(server.url.replace("http:", "https:"), timeout=60)
         error = pytest.raises(NotSent, wire.call, EVENT, deadline=0.4).value
@@ -270,7 +270,7 @@ def test_a_proxy_from_the_environment_is_used(connect, monkeypatch):
 
 
 @pytest.mark.parametrize("no_proxy, options", [("127.0.0.1", {}), ("", {"trust_env": False})])
-def test_the_environments_proxy_is_not_used_where_it_shall_not_be(
+def test_the_environments_proxy_is_not_used_where_it_is_turned_off(
     connect, monkeypatch, no_proxy, options
 ):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
@@ -279,14 +279,14 @@ def test_the_environments_proxy_is_not_used_where_it_shall_not_be(
         assert connect(server, **options).call(EVENT).status == 200
 
 
-def test_a_proxy_that_was_given_is_used(connect):
+def test_a_given_proxy_is_used(connect):
     with ScriptedServer(answering(answer())) as proxy:
         wire = connect("http://cats.invalid", proxies={"http": proxy.url})
         assert wire.call(EVENT).status == 200
         assert len(proxy.requests) == 1
 
 
-def test_after_a_failure_to_connect_the_environment_is_looked_at_again(connect, monkeypatch):
+def test_the_environment_is_read_again_after_a_failure_to_connect(connect, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with ScriptedServer(answering(answer())) as proxy:
         wire = connect("http://cats.invalid")
@@ -308,7 +308,7 @@ def test_a_proxy_that_refuses_the_tunnel_gets_no_key_and_nothing_was_sent(connec
     assert "407" in str(error) and "jerry" not in str(error)
 
 
-def test_a_tunnel_that_is_granted_drop_by_drop_ends_at_the_deadline(clock, connect):
+def test_a_tunnel_with_a_dripped_answer_ends_at_the_deadline(clock, connect):
     def play(server, connection):
         server.read(connection)
         server.drip(connection, b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5, clock.tick)
@@ -319,7 +319,7 @@ def test_a_tunnel_that_is_granted_drop_by_drop_ends_at_the_deadline(clock, conne
     assert "deadline of 0.4 s has passed" in str(error)
 
 
-def test_a_proxy_address_that_makes_no_sense_is_said_without_its_password(connect):
+def test_an_invalid_proxy_address_is_reported_without_its_password(connect):
     wire = connect("http://cats.invalid", proxies={"http": "http://tom:jerry@:x"})
     error = pytest.raises(NotSent, wire.call, EVENT).value
     assert "jerry" not in str(error) + repr(error)

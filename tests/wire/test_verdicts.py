@@ -1,4 +1,4 @@
-"""Promises about verdicts: what each failure means for a record, and when patience ends."""
+"""Promises about verdicts: what each failure means for a record, and when the client gives up."""
 
 from __future__ import absolute_import, division
 
@@ -36,11 +36,11 @@ def error(kind, **evidence):
         (error(errors.OperationUnknown, status=405), verdicts.REFUSED),
     ],
 )
-def test_each_failure_means_what_the_design_says(failure, meaning):
+def test_each_failure_has_its_verdict(failure, meaning):
     assert verdicts.verdict(failure) == meaning
 
 
-def test_a_single_ambiguous_failure_does_not_make_the_server_away():
+def test_a_single_ambiguous_failure_does_not_mean_that_the_server_is_away():
     assert verdicts.is_blip(error(errors.OutcomeUnknown), 1)
     assert not verdicts.is_blip(error(errors.OutcomeUnknown), 2)
     assert not verdicts.is_blip(error(errors.NotSent), 1)
@@ -74,14 +74,14 @@ def test_a_wrong_key_and_a_redirect_are_never_the_records_fault(kind, status, bl
         (errors.NotAuthorized, 403, False, True, False),
     ],
 )
-def test_a_403_is_a_datacat_servers_own_only_where_one_is_known_to_be_there(
+def test_a_403_is_a_datacat_servers_only_where_one_was_recognised(
     kind, status, own_words, recognised, own
 ):
     refusal = error(kind, status=status, own_words=own_words)
     assert verdicts.is_own_refusal(refusal, recognised) is own
 
 
-def test_other_failures_are_no_refusals():
+def test_other_failures_are_not_refusals():
     assert not verdicts.is_own_refusal(error(errors.NotSent), True)
 
 
@@ -97,7 +97,7 @@ def test_other_failures_are_no_refusals():
         (errors.SessionNotFound, False),
     ],
 )
-def test_a_heartbeats_failure_stops_the_rest_only_if_they_would_fail_too(kind, stops):
+def test_a_failed_heartbeat_stops_the_others_only_if_they_would_fail_too(kind, stops):
     assert verdicts.would_meet_any_request(error(kind)) is stops
 
 
@@ -110,7 +110,7 @@ def test_the_third_refusal_in_a_row_in_the_same_words_is_suspicious():
     ]
 
 
-def test_a_record_is_poison_after_ten_failures_and_ten_minutes_not_after_either():
+def test_a_record_is_poison_after_ten_failures_and_ten_minutes_not_after_one_of_them():
     assert verdicts.is_poisoned(10, 0.0, 600.0)
     assert not verdicts.is_poisoned(9, 0.0, 6000.0)
     assert not verdicts.is_poisoned(100, 0.0, 599.0)

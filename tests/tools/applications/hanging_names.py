@@ -1,6 +1,6 @@
-"""trial_application.py where the name service hangs: options `name` and `hangs` (seconds).
+"""trial_application.py with a name service that hangs: options `name` and `hangs` (seconds).
 
-The first look-up of the name hangs and fails; the ones after it find 127.0.0.1.
+The first look-up of the name hangs and fails; later ones find 127.0.0.1.
 """
 
 from __future__ import absolute_import, division

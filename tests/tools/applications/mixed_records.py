@@ -1,4 +1,4 @@
-"""Logs events, metrics, states and an exception now and then, mixed, into one or more sessions.
+"""Logs a mix of events, metrics, states and a few exceptions to one or more sessions.
 
 usage: mixed_records.py ACCEPTED URL WRITER RECORDS [SESSIONS [SECONDS_BETWEEN]]
 """

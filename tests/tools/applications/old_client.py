@@ -1,4 +1,4 @@
-"""A program as they were written for the first client: calls with a session's id."""
+"""A program written for the first client: calls with a session's id."""
 
 from __future__ import print_function
 

@@ -1,4 +1,4 @@
-"""A program as they were written for the first client: a session without arguments."""
+"""A program written for the first client: a session without arguments."""
 
 from __future__ import print_function
 

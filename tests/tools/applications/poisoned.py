@@ -1,7 +1,7 @@
-"""Logs records that a server will not take among good ones.
+"""Logs records that a server refuses among good ones.
 
-usage: poisoned.py ACCEPTED URL WRITER SETTINGS; as trial_application.py, and its option `quick`
-makes minutes of the client's patience with a record seconds.
+usage: poisoned.py ACCEPTED URL WRITER SETTINGS; like trial_application.py.  With the option
+`quick`, the client gives up on a record after seconds instead of minutes.
 """
 
 from __future__ import absolute_import, division

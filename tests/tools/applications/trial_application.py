@@ -1,11 +1,11 @@
-"""Logs mixed records into sessions, says when all is delivered, and leaves when it is told to.
+"""Logs mixed records to sessions, says when all is delivered, and ends when it is told to.
 
 usage: trial_application.py ACCEPTED URL WRITER SETTINGS
 
 SETTINGS is JSON: records, sessions, seconds_between, options (of create_session), leave (the file
-that tells it to leave), farewell ("end" or "close"), patience (seconds that each farewell may
-take). It writes lines for trial.py: OPENED, STARVED, LOGGED, DRAINED, FAREWELL, STATS,
-LOSSES and LEAVING, the times by the monotonic clock; and WARNED for each warning of the library.
+that tells it to end), farewell ("end" or "close"), patience (seconds for each farewell).  It
+prints lines for trial.py: OPENED, STARVED, LOGGED, DRAINED, FAREWELL, STATS, LOSSES and LEAVING,
+with monotonic times; and WARNED for each warning of the library.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -17,7 +17,7 @@ import random
 import sys
 import time
 
-import requests  # noqa: F401, for it is not its import that is timed
+import requests  # noqa: F401 (imported early: its import is not to be timed)
 
 import datacat
 from datacat._compat import monotonic
@@ -36,7 +36,7 @@ def say(topic, value):
 
 
 def await_drained(sessions, leave):
-    """Look without flush(), which would cut the client's own waiting short."""
+    """Poll stats(): flush() would cut the client's backoff short."""
     while any(session.stats()["waiting"] for session in sessions):
         if os.path.exists(leave):
             return

@@ -1,7 +1,7 @@
-"""Logs into one session from two sides: itself and a forked child, or its own session.client.
+"""Logs to one session from two writers: itself, and a forked child or its session.client.
 
-usage: two_writers.py ACCEPTED URL WRITER SETTINGS; as trial_application.py, with `second`: "fork"
-or "client", in the options' place.
+usage: two_writers.py ACCEPTED URL WRITER SETTINGS; like trial_application.py, but with `second`
+("fork" or "client") instead of options.
 """
 
 from __future__ import absolute_import, division
