@@ -46,9 +46,7 @@ def read_accepted(files):
 def _read_line(line, calls):
     if "trying" in line:
         mark = line["trying"]
-        assert mark not in calls, (
-            "two recorders write the mark %s: name them apart" % mark
-        )
+        assert mark not in calls, "two recorders write the mark %s: name them apart" % mark
         calls[mark] = Call(mark, line["session"], line["kind"], line["fields"])
         return
     outcome = RETURNED if RETURNED in line else RAISED
