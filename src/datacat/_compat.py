@@ -82,6 +82,20 @@ def start_thread(thread):
     return True
 
 
+def start_daemon(thread):
+    """Start a thread as a daemon; return None, or the error that says why none can be started.
+
+    A system may have no thread left, an interpreter at its exit starts none (3.12), and an
+    isolated subinterpreter forbids daemons.
+    """
+    try:
+        thread.daemon = True
+        thread.start()
+    except (RuntimeError, _thread.error, MemoryError) as error:
+        return error
+    return None
+
+
 def is_main_interpreter_exiting():
     """Return whether the interpreter is being torn down."""
     return bool(getattr(sys, "is_finalizing", bool)())
