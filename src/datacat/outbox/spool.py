@@ -102,8 +102,12 @@ class Spool(object):
 
         :param mine: paths of the outboxes that this process has open.
         :returns: the stores of those that nobody has open, and the identities that the outboxes
-            of other living processes name as their parent.
+            of other living processes name as their parent.  Nothing of a folder that is refused.
         """
+        try:
+            self._prepare_folder()
+        except SpoolUnusable:
+            return [], set()
         free = list(self._free_stores(mine))
         taken = set(store.path for store in free).union(mine)
         return free, set(
