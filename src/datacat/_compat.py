@@ -73,15 +73,6 @@ def keep_for_ever(thing):
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
-def start_thread(thread):
-    """Start a thread; return False where the interpreter starts none any more (3.12 at exit)."""
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    return True
-
-
 def start_daemon(thread):
     """Start a thread as a daemon; return None, or the error that says why none can be started.
 
