@@ -4,12 +4,16 @@ from __future__ import absolute_import, division
 
 import os
 import signal
+import threading
 
 import pytest
 from programs import FLUSHES, IN_CHILD, OPENS, SUCCESSOR, the_one, with_event
 from tools import held
 from tools.application import Application
 from tools.waiting import wait_until
+
+from datacat import locks
+from datacat.process import fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
@@ -328,6 +332,34 @@ def test_a_child_of_a_fork_that_could_not_wait_uses_memory_only_and_says_so(
     program.wait(60)
     there = the_one(own_collector)
     assert held.names(there) == ["first", "child", "grandchild", "parent"]
+
+
+@HAS_HOOKS
+def test_all_locks_and_both_registrations_of_a_fork_share_one_deadline(
+    collector, open_session, monkeypatch
+):
+    sessions = [open_session(collector.url, product="product %d" % each) for each in range(3)]
+    now, asked, forking = [1000.0], [], threading.current_thread()
+    acquire_within = locks.acquire_within
+
+    def never_acquire(lock, seconds):
+        if threading.current_thread() is not forking:
+            return acquire_within(lock, seconds)
+        asked.append(max(0.0, seconds))
+        now[0] += asked[-1] / 2
+        return len(asked) % 2 == 1
+
+    monkeypatch.setattr(fork, "monotonic", lambda: now[0])
+    monkeypatch.setattr(locks, "acquire_within", never_acquire)
+    child = os.fork()
+    if not child:
+        os._exit(int(fork.sqlite_is_lost()))
+    monkeypatch.undo()
+    assert os.waitpid(child, 0)[1] >> 8 == 1
+    assert len(asked) >= 3 and sum(asked) / 2 <= fork.FREEZE_SECONDS
+    for session in sessions:
+        session.log_event("e")
+        assert session.flush()
 
 
 LOCKED_OUT = u"""

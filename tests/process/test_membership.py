@@ -16,6 +16,7 @@ from tools.faults import Stall
 from tools.waiting import wait_until
 
 from datacat._compat import monotonic
+from datacat.outbox.outbox import Outbox
 from datacat.outbox.spool import is_marked_shared
 from datacat.outbox.store import Store
 
@@ -93,6 +94,23 @@ def test_a_file_that_nobody_took_over_goes_on_in_order(
     wait_until(session.flush, 30)
     assert session.stats()["waiting"] == 0 and session.stats()["sent"] == 21
     assert held.numbers(session.get_details()) == list(range(20))
+
+
+def test_a_session_comes_back_with_its_file_though_another_one_opens_it(
+    make_collector, open_session
+):
+    """Its own counts go on as its records are delivered, without a call of its own."""
+    collector = make_collector().start()
+    collector.stop()
+    first, second = [open_session(collector.url, connect_wait=0) for _ in range(2)]
+    for session in (first, second):
+        session.log_event("kept")
+        session.close(0)
+    first.log_event("opens it again")
+    collector.start()
+    wait_until(lambda: first.flush(5), 30)
+    wait_until(lambda: second.stats()["waiting"] == 0)
+    assert second.stats()["sent"] == 2 and second.session_id != second.local_id
 
 
 # Calls that interrupt or meet others
@@ -174,6 +192,36 @@ def test_a_call_that_cannot_have_the_pipelines_lock_leaves_its_record_to_whoever
     assert held.numbers(session.get_details()) == [0, 1]
 
 
+def test_a_record_that_meets_a_slow_close_is_kept_by_the_thread_that_closes(
+    collector, open_session, monkeypatch
+):
+    """Without another call: it goes on in the file that is opened again for it."""
+    session = open_session(collector.url)
+    closes, may_close, close = threading.Event(), threading.Event(), Outbox.close
+
+    def close_slowly(outbox):
+        closes.set()
+        outbox.closed = True
+        may_close.wait(60)
+        outbox.closed = False
+        close(outbox)
+
+    monkeypatch.setattr(Outbox, "close", close_slowly)
+    closing = threading.Thread(target=session.close)
+    closing.start()
+    closes.wait(60)
+    session.log_event("meanwhile")
+    assert session.stats()["in_memory"] == 1
+    monkeypatch.undo()
+    may_close.set()
+    closing.join(60)
+    wait_until(lambda: "meanwhile" in names_at(collector, session))
+
+
+def names_at(collector, session):
+    return held.names(collector.session(session.session_id))
+
+
 def test_threads_that_log_first_at_the_same_time_after_a_close_share_one_place(
     make_collector, open_session
 ):
@@ -204,6 +252,7 @@ def test_a_child_marks_its_parents_outbox_before_it_keeps_anything_and_only_then
     program = run_program(
         IN_CHILD + u"""
 from datacat.process import registry
+from datacat.outbox.outbox import Outbox
 from datacat.outbox.spool import is_marked_shared
 path = registry.pipelines()[0].outbox.path
 
@@ -298,14 +347,13 @@ def test_a_childs_monitor_goes_on_when_another_session_closes_there(own_collecto
 
 
 def test_a_monitor_outlives_a_close_of_its_pipeline(collector, open_session):
-    """Started after the session's own close: heartbeats see to it that somebody checks them."""
+    """Also where it was started after the session's own close, and no heartbeat ever comes."""
     session = open_session(collector.url)
     other = open_session(collector.url)
     session.close()
     session.start_heartbeat_monitor(timeout=0.5, check_interval=0.1)
     other.close()
-    session.heartbeat()
-    wait_until(lambda: "application_appears_hung" in held.names(session.get_details()), 20)
+    wait_until(lambda: "application_appears_hung" in names_at(collector, session), 20)
 
 
 def test_a_heartbeat_starts_threads_that_could_not_be_started(
