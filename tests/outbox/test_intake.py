@@ -224,6 +224,26 @@ def test_want_of_memory_for_what_is_queued_gives_up_no_record_that_is_kept(box):
     assert box.bodies() == [b"1", b"3", b"own"] and box.entry.dropped == 2
 
 
+def test_want_of_memory_anywhere_in_a_log_call_leaves_no_lock_held(box):
+    """Or else every later call of the thread takes itself for one that interrupts the holder."""
+
+    def between():
+        queue_some(box)
+
+        def check():
+            assert not box.outbox.lock._is_owned()
+            in_another_thread(box.append, b"4")
+            assert box.outbox.upkeep.heal(None)
+            assert box.outbox.in_memory == 0
+
+        return check
+
+    def append():
+        box.outbox.append(box.entry, kinds.EVENT, b"2")
+
+    assert each_step(append, between, MemoryError) > 60
+
+
 def interrupting(store, action, method="insert"):
     """Have `action` run in the middle of the next insert, as a handler or a finalizer would."""
     insert, pending = getattr(store, method), [action]

@@ -190,13 +190,14 @@ class Intake(object):
                     # Once more, for calls that tried a moment too early; what comes even later
                     # is left to those who add it, and to the keeper.
                     self._drain_within(0)
-        except MemoryError:
-            pass  # the arrivals are in the queue all the same
-        except BaseException:
-            # A signal handler raised, perhaps between the taking of the lock and its `try`.
-            _remove(self.waiters, get_ident())
+        except BaseException as error:
+            # A signal handler raised or memory ran out, perhaps between the taking of the lock
+            # and its `try`.
             locks.release_if_owned(lock)
-            raise
+            _remove(self.waiters, get_ident())
+            # Where memory ran out, the arrivals are in the queue all the same.
+            if not isinstance(error, MemoryError):
+                raise
 
     def _wait(self, seconds):
         """Wait for the lock; return whether it was got."""
