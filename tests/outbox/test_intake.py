@@ -104,6 +104,26 @@ def test_an_end_or_a_report_interrupted_anywhere_is_written_once_with_what_it_sa
     assert steps > 60
 
 
+@pytest.mark.parametrize("call", ["forget_if_over", "forget"])
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_session_whose_removal_is_interrupted_is_gone_or_takes_records(box, call, is_over):
+    """Who logs looks for another place only where the outbox no longer has the session."""
+    entries = []
+
+    def between():
+        entries.append(box.outbox.add_session(u"local-%d" % (len(entries) + 2), b"{}"))
+        if is_over:
+            box.outbox.say_goodbye(entries[-1], "ended")
+
+        def check():
+            entry = entries[-1]
+            assert box.outbox.append(entry, kinds.EVENT, b"1") == box.outbox.has(entry)
+
+        return check
+
+    assert each_step(lambda: getattr(box.outbox, call)(entries[-1]), between) > 10
+
+
 def test_what_makes_room_interrupted_anywhere_loses_no_count(make_box):
     """Accepted = delivered + dropped + merged, also where Ctrl-C strikes a log call at the cap."""
     box = make_box(max_bytes=60000)

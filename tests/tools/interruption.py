@@ -6,7 +6,20 @@ import itertools
 import os
 import sys
 
-STRUCK = ("intake", "disk", "store", "connection", "tables", "memory", "locks", "room", "heads")
+STRUCK = (
+    "connection",
+    "disk",
+    "entry",
+    "heads",
+    "intake",
+    "locks",
+    "memory",
+    "outbox",
+    "room",
+    "store",
+    "tables",
+    "upkeep",
+)
 
 
 class BrokenOff(BaseException):

@@ -152,25 +152,26 @@ class Outbox(object):
     def forget(self, entry):
         """Remove a session with everything it has."""
         if self.has(entry):
-            entry.forgotten = True
-            self._forget(entry)
+            self._forget_if(entry, lambda: True)
 
     @with_lock
     def forget_if_over(self, entry):
         """Remove a session to which nothing more will come; return whether it is gone."""
-        if self.has(entry):
-            # Said first: a log call that comes after it sees it, one before it is counted.
-            entry.forgotten = True
-            if entry.is_over:
-                self._forget(entry)
-            else:
-                entry.forgotten = False
+        if self.has(entry) and entry.is_over:
+            self._forget_if(entry, lambda: entry.is_over)
         return not self.has(entry)
 
-    def _forget(self, entry):
-        self._entries.pop(entry.number, None)
-        self._heads.forget(entry)
-        self.disk.forget_session(entry.number)
+    def _forget_if(self, entry, is_sure):
+        # Said first: a log call that comes after it sees it, one before it is counted.
+        entry.forgotten = True
+        try:
+            if is_sure():
+                del self._entries[entry.number]
+                self._heads.forget(entry)
+                self.disk.forget_session(entry.number)
+        finally:
+            # Or a log call would be refused for ever by a session that is still there.
+            entry.forgotten = not self.has(entry)
 
     @with_lock
     def update(self, entry, state=None, **columns):
