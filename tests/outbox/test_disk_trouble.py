@@ -199,6 +199,35 @@ def test_a_page_that_cannot_be_read_is_not_given_up_for_lost(box):
     assert box.bodies() == [b"1", b"2"] and box.entry.dropped == 0
 
 
+def test_what_waits_in_memory_does_not_overtake_a_page_that_cannot_be_read(box):
+    """Or the records of that page would be taken for delivered when the later one is."""
+    box.append(b"1", b"2")
+    box.store.full = True
+    box.append(b"3")
+    page = box.store.page
+
+    def refuse(*_):
+        raise StoreRefused("disk I/O error")
+
+    box.store.page = refuse
+    assert box.outbox.head(box.entry) is None
+    box.store.page = page
+    box.store.full = False
+    assert box.bodies() == [b"1", b"2", b"3"] and box.entry.dropped == 0
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_page_of_damaged_rows_is_counted_once_and_hides_nothing(box, is_full):
+    """Also where the disk is full, so that they cannot be deleted."""
+    box.append(*[b"%02d" % number for number in range(1, 31)])
+    sql(box.store, "UPDATE records SET body = 'zzz' WHERE id & 255 < 11 OR id & 255 IN (13, 14)")
+    box.store.full = is_full
+    box.append(b"31")
+    box.outbox.update(box.entry, hung=1)
+    assert box.bodies() == [b"11", b"12"] + [b"%02d" % number for number in range(15, 32)]
+    assert (box.entry.dropped, box.entry.waiting) == (12, 0)
+
+
 def is_tmpfs_to_be_had():
     return sys.platform.startswith("linux") and os.getuid() == 0
 
