@@ -21,7 +21,7 @@ from tools.waiting import wait_until
 
 from datacat._compat import monotonic
 from datacat.outbox import intake, tables
-from datacat.records import kinds
+from datacat.records import build, kinds
 
 
 def break_off_between_row_and_count(box):
@@ -122,6 +122,35 @@ def test_a_session_whose_removal_is_interrupted_is_gone_or_takes_records(box, ca
         return check
 
     assert each_step(lambda: getattr(box.outbox, call)(entries[-1]), between) > 10
+
+
+def told(bodies):
+    return [count for count in map(build.told_in, bodies) if count]
+
+
+def test_a_report_tells_of_what_was_given_up_while_it_waited(box):
+    """It is made when it is written: what it leaves out would never be told."""
+    box.entry.unreported = box.entry.dropped = 1
+    box.outbox.disk.is_slow = True
+    for _ in range(intake.WRITTEN_AT_ONCE + 1):
+        box.append(b"{}")
+    assert box.outbox.give_up(box.entry, kinds.EVENT)
+    box.outbox.disk.is_slow = False
+    box.outbox.report_drops()
+    box.outbox.report_drops()
+    assert sum(told(box.bodies())) == box.entry.dropped == 2 and box.entry.unreported == 0
+
+
+def test_two_ends_in_handlers_report_each_loss_once(box):
+    box.entry.unreported = box.entry.dropped = 3
+
+    def handler():
+        for _ in range(2):
+            assert box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
+
+    interrupting(box.store, handler)
+    box.append(b"interrupted")
+    assert told(box.bodies()) == [3] and box.entry.unreported == 0
 
 
 def test_what_makes_room_interrupted_anywhere_loses_no_count(make_box):

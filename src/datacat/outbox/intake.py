@@ -154,6 +154,8 @@ class Intake(object):
         """Queue a record and what changes with it, to be written in one step; within `run`.
 
         :param kind: None where there is no record, and only the entry changes.
+        :param body: bytes, or a callable (entry) that returns them when the record is written:
+            what it tells of may change while it waits.  None then: there is nothing to write.
         :param changes: values for columns of the entry.
         """
         arrival = Arrival(entry, kind, body, int(self._wall() * 1000000))
@@ -325,6 +327,12 @@ class Intake(object):
 
     def _write_with_entry(self, arrival):
         """Write an arrival and its session's row in one transaction; return how many are done."""
+        if callable(arrival.body):
+            arrival.body = arrival.body(arrival.entry)
+            if arrival.body is None:
+                arrival.changes = None
+                self._leave(arrival)
+                return 1
         arrival.captured = self._unique(arrival.captured)
         arrival.number = arrival.changes["accepted"] = arrival.entry.accepted + 1
         try:

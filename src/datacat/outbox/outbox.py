@@ -251,10 +251,8 @@ class Outbox(object):
             self._report_drops_of(entry)
 
     def _report_drops_of(self, entry):
-        count = entry.unreported
-        if count:
-            body = build.encode(build.dropped(count))
-            self.intake.add(entry, kinds.EVENT, body, unreported=0)
+        if entry.unreported:
+            self.intake.add(entry, kinds.EVENT, _report, unreported=0)
 
     # Delivering
 
@@ -367,6 +365,12 @@ class Outbox(object):
         """In a forked child: forget everything, for file and memory are the parent's."""
         self.intake.closed = True
         self.disk.store.abandon()
+
+
+def _report(entry):
+    """Return the body of an event that tells of a session's losses, None without any."""
+    count = entry.unreported
+    return build.encode(build.dropped(count)) if count else None
 
 
 def _last_written(path):
