@@ -55,6 +55,7 @@ class Arrival(object):
     :ivar is_in: whether it is written and counted.
     :ivar is_plain: whether it is a record and nothing more.
     :ivar changes: what of its session's entry changes with it, a dict of values.
+    :ivar weight: how many bytes it takes in the queue, where these are counted.
     """
 
     # Few of them differ from these, and each log call makes one.
@@ -62,6 +63,7 @@ class Arrival(object):
     is_in = False
     is_plain = True
     changes = None
+    weight = 0
 
     def __init__(self, entry, kind, body, captured):
         self.entry = entry
@@ -172,7 +174,8 @@ class Intake(object):
         if self._queued_bytes > MEMORY_BYTES and arrival.kind in SACRIFICED:
             arrival.body = None
         arrival.is_plain = arrival.body is not None
-        self._queued_bytes += len(arrival.body or b"") + ROW_OVERHEAD
+        arrival.weight = len(arrival.body or b"") + ROW_OVERHEAD
+        self._queued_bytes += arrival.weight
 
     # The lock
 
@@ -394,6 +397,8 @@ class Intake(object):
                 setattr(arrival.entry, name, value)
         arrival.is_in = True
         self.arrivals.popleft()
+        if arrival.weight:
+            self._queued_bytes -= arrival.weight
 
     def _unique(self, captured):
         """Make a capture time unique: on v1 a record is known by it."""
