@@ -300,6 +300,30 @@ def test_a_file_found_damaged_while_it_is_used_is_replaced_and_what_is_lost_is_c
     assert [name for name in os.listdir(str(tmp_path)) if ".corrupt-" in name]
 
 
+def test_a_file_found_damaged_while_it_heals_is_replaced(box, tmp_path):
+    """It may be noticed by a write alone; records in memory would wait for ever."""
+    box.append(b"1")
+    box.store.full = True
+    box.append(b"2")
+    box.store.full = False
+
+    def damaged(*arguments):
+        raise StoreDamaged("malformed")
+
+    box.store.settle_all = damaged
+    assert box.outbox.upkeep.heal(spool_at(tmp_path, box.warnings).replacement)
+    assert box.outbox.path != box.path and box.bodies() == [b"1", b"2"]
+
+
+def test_what_is_noted_while_the_disk_is_full_is_written_when_it_heals(box):
+    box.store.full = True
+    box.append(b"1")
+    box.outbox.note(process="4711")
+    box.store.full = False
+    assert box.outbox.upkeep.heal(None)
+    assert box.outbox.notes()["process"] == "4711"
+
+
 def test_damaged_rows_are_counted_as_dropped_and_the_others_arrive(box):
     box.append(b"1", b"2", b"3")
     sql(box.store, "UPDATE records SET captured = captured + (1 << 33) WHERE id & 255 = 2")
