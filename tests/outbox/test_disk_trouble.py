@@ -315,6 +315,17 @@ def test_a_file_found_damaged_while_it_heals_is_replaced(box, tmp_path):
     assert box.outbox.path != box.path and box.bodies() == [b"1", b"2"]
 
 
+def test_an_outbox_closed_when_the_disk_has_room_again_loses_nothing(box):
+    box.store.full = True
+    for number in range(3000):
+        box.append(b"%d" % number)
+    box.store.full = False
+    box.outbox.close()
+    heir = Box(os.path.dirname(box.path))
+    assert len(heir.bodies()) == 3000 and heir.entry.dropped == 0
+    heir.close()
+
+
 def test_what_is_noted_while_the_disk_is_full_is_written_when_it_heals(box):
     box.store.full = True
     box.append(b"1")

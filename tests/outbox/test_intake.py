@@ -12,6 +12,7 @@ import threading
 import pytest
 from tools.interruption import BrokenOff, each_step
 from tools.outboxes import (
+    Box,
     Clock,
     Holder,
     in_another_thread,
@@ -528,6 +529,27 @@ def test_a_queue_that_is_never_empty_but_always_short_drops_nothing(box, monkeyp
         assert box.outbox.in_memory > 1
     box.outbox.take_in()
     assert box.entry.dropped == 0 and len(box.bodies()) == 1000
+
+
+def test_a_close_interrupted_anywhere_is_finished_by_the_next(tmp_path):
+    """Neither are queued records lost, nor does the file stay locked until the process ends."""
+    boxes = []
+
+    def between():
+        folder = tmp_path / str(len(boxes))
+        folder.mkdir()
+        boxes.append(Box(folder))
+        queue_some(boxes[-1])
+
+        def check():
+            boxes[-1].outbox.close()
+            heir = Box(folder)
+            assert heir.bodies() == [b"1", b"3"]
+            heir.close()
+
+        return check
+
+    assert each_step(lambda: boxes[-1].outbox.close(), between) > 60
 
 
 def test_an_append_to_a_closed_outbox_is_refused_not_lost(box):

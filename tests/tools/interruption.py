@@ -35,6 +35,9 @@ def break_off(call, step, error=BrokenOff):
     left = [step]
 
     def profile(frame, event, _):
+        # What is raised in a generator that is thrown away goes nowhere.
+        if frame.f_code.co_name == "<genexpr>":
+            return
         if os.path.basename(frame.f_code.co_filename).split(".")[0] in STRUCK:
             left[0] -= 1
             if left[0] == -1:

@@ -59,6 +59,8 @@ class Outbox(object):
         self.lock = self.intake.lock
         self.stirred = self.intake.stirred
         self.append = self.intake.append
+        self._is_shut = False
+        self._ending = None
         self._load()
 
     def _load(self):
@@ -352,14 +354,17 @@ class Outbox(object):
 
     @with_lock
     def _close(self):
-        if self.closed:
+        # Not `closed`: what an exception broke off is done by the next call.
+        if self._is_shut:
             return
         self.intake.close()
-        self.upkeep.before_closing()
-        if self.is_over and not self.dead_letters():
-            self.disk.delete()
-        else:
-            self.disk.close()
+        if self._ending is None:
+            self.upkeep.before_closing()
+            is_needed = not self.is_over or self.dead_letters()
+            # Decided once: a file that is closed already seems to have no dead letters.
+            self._ending = self.disk.close if is_needed else self.disk.delete
+        self._ending()
+        self._is_shut = True
 
     def abandon(self):
         """In a forked child: forget everything, for file and memory are the parent's."""
