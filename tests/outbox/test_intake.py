@@ -257,6 +257,40 @@ def test_what_is_written_while_another_counts_what_waits_is_not_overlooked(box):
     assert seen >= 2
 
 
+@pytest.mark.skipif(sys.version_info < (3, 7), reason="needs a trace of each opcode")
+def test_what_comes_and_goes_while_another_counts_does_not_hide_what_waits(box):
+    """Two come and two go, one after the other: at every moment something waits."""
+
+    def come_and_go():
+        box.append(b"next", b"next")
+        for _ in range(2):
+            box.outbox.settle(box.entry, box.outbox.head(box.entry))
+
+    def each_opcode(frame, event, _):
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left[0] -= 1
+            if left[0] == 0:
+                sys.settrace(None)
+                come_and_go()
+        return each_opcode
+
+    def trace(frame, *_):
+        return each_opcode if frame.f_code.co_name == "waiting" else None
+
+    box.append(b"first")
+    before = sys.gettrace()
+    for step in range(1, 30):
+        left = [step]
+        sys.settrace(trace)
+        try:
+            seen = box.entry.waiting
+        finally:
+            sys.settrace(before)
+        assert seen >= 1
+    assert left[0] > 0, "each step was struck"
+
+
 def test_want_of_memory_for_what_is_queued_gives_up_no_record_that_is_kept(box):
     """Who is told of a MemoryError counts the record as dropped."""
     insert_all, struck = box.store.insert_all, []
