@@ -12,6 +12,7 @@ import threading
 import pytest
 from tools.interruption import BrokenOff, each_step
 from tools.outboxes import (
+    Box,
     Clock,
     Holder,
     in_another_thread,
@@ -21,7 +22,7 @@ from tools.waiting import wait_until
 
 from datacat._compat import monotonic
 from datacat.outbox import intake, tables
-from datacat.records import kinds
+from datacat.records import build, kinds
 
 
 def break_off_between_row_and_count(box):
@@ -102,6 +103,55 @@ def test_an_end_or_a_report_interrupted_anywhere_is_written_once_with_what_it_sa
         lambda: box.outbox.say_goodbye(entries[-1], "ended", kinds.END, b"{}"), between
     )
     assert steps > 60
+
+
+@pytest.mark.parametrize("call", ["forget_if_over", "forget"])
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_session_whose_removal_is_interrupted_is_gone_or_takes_records(box, call, is_over):
+    """Who logs looks for another place only where the outbox no longer has the session."""
+    entries = []
+
+    def between():
+        entries.append(box.outbox.add_session(u"local-%d" % (len(entries) + 2), b"{}"))
+        if is_over:
+            box.outbox.say_goodbye(entries[-1], "ended")
+
+        def check():
+            entry = entries[-1]
+            assert box.outbox.append(entry, kinds.EVENT, b"1") == box.outbox.has(entry)
+
+        return check
+
+    assert each_step(lambda: getattr(box.outbox, call)(entries[-1]), between) > 10
+
+
+def told(bodies):
+    return [count for count in map(build.told_in, bodies) if count]
+
+
+def test_a_report_tells_of_what_was_given_up_while_it_waited(box):
+    """It is made when it is written: what it leaves out would never be told."""
+    box.entry.unreported = box.entry.dropped = 1
+    box.outbox.disk.is_slow = True
+    for _ in range(intake.WRITTEN_AT_ONCE + 1):
+        box.append(b"{}")
+    assert box.outbox.give_up(box.entry, kinds.EVENT)
+    box.outbox.disk.is_slow = False
+    box.outbox.report_drops()
+    box.outbox.report_drops()
+    assert sum(told(box.bodies())) == box.entry.dropped == 2 and box.entry.unreported == 0
+
+
+def test_two_ends_in_handlers_report_each_loss_once(box):
+    box.entry.unreported = box.entry.dropped = 3
+
+    def handler():
+        for _ in range(2):
+            assert box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
+
+    interrupting(box.store, handler)
+    box.append(b"interrupted")
+    assert told(box.bodies()) == [3] and box.entry.unreported == 0
 
 
 def test_what_makes_room_interrupted_anywhere_loses_no_count(make_box):
@@ -207,6 +257,40 @@ def test_what_is_written_while_another_counts_what_waits_is_not_overlooked(box):
     assert seen >= 2
 
 
+@pytest.mark.skipif(sys.version_info < (3, 7), reason="needs a trace of each opcode")
+def test_what_comes_and_goes_while_another_counts_does_not_hide_what_waits(box):
+    """Two come and two go, one after the other: at every moment something waits."""
+
+    def come_and_go():
+        box.append(b"next", b"next")
+        for _ in range(2):
+            box.outbox.settle(box.entry, box.outbox.head(box.entry))
+
+    def each_opcode(frame, event, _):
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left[0] -= 1
+            if left[0] == 0:
+                sys.settrace(None)
+                come_and_go()
+        return each_opcode
+
+    def trace(frame, *_):
+        return each_opcode if frame.f_code.co_name == "waiting" else None
+
+    box.append(b"first")
+    before = sys.gettrace()
+    for step in range(1, 30):
+        left = [step]
+        sys.settrace(trace)
+        try:
+            seen = box.entry.waiting
+        finally:
+            sys.settrace(before)
+        assert seen >= 1
+    assert left[0] > 0, "each step was struck"
+
+
 def test_want_of_memory_for_what_is_queued_gives_up_no_record_that_is_kept(box):
     """Who is told of a MemoryError counts the record as dropped."""
     insert_all, struck = box.store.insert_all, []
@@ -222,6 +306,26 @@ def test_want_of_memory_for_what_is_queued_gives_up_no_record_that_is_kept(box):
     assert box.outbox.give_up(box.entry, kinds.EVENT)
     assert len(struck) == 1
     assert box.bodies() == [b"1", b"3", b"own"] and box.entry.dropped == 2
+
+
+def test_want_of_memory_anywhere_in_a_log_call_leaves_no_lock_held(box):
+    """Or else every later call of the thread takes itself for one that interrupts the holder."""
+
+    def between():
+        queue_some(box)
+
+        def check():
+            assert not box.outbox.lock._is_owned()
+            in_another_thread(box.append, b"4")
+            assert box.outbox.upkeep.heal(None)
+            assert box.outbox.in_memory == 0
+
+        return check
+
+    def append():
+        box.outbox.append(box.entry, kinds.EVENT, b"2")
+
+    assert each_step(append, between, MemoryError) > 60
 
 
 def interrupting(store, action, method="insert"):
@@ -444,6 +548,42 @@ def test_calls_set_aside_are_bounded_and_the_loss_counted(box, monkeypatch):
     assert 100 < box.entry.dropped < 150 and "dropped" in box.warnings.topics
     drained = box.drain()
     assert len(drained) == 201 - box.entry.dropped and drained[-1].kind == kinds.END
+
+
+def test_a_queue_that_is_never_empty_but_always_short_drops_nothing(box, monkeypatch):
+    """Only what is in the queue counts, not what went through it."""
+    monkeypatch.setattr(intake, "MEMORY_BYTES", 10000)
+    monkeypatch.setattr(intake, "WRITTEN_AT_ONCE", 5)
+    box.outbox.disk.is_slow = True
+    for _ in range(50):
+        for _ in range(20):
+            box.append(b"x" * 100)
+        while box.outbox.in_memory > 16:
+            box.outbox.intake.run(int)
+        assert box.outbox.in_memory > 1
+    box.outbox.take_in()
+    assert box.entry.dropped == 0 and len(box.bodies()) == 1000
+
+
+def test_a_close_interrupted_anywhere_is_finished_by_the_next(tmp_path):
+    """Neither are queued records lost, nor does the file stay locked until the process ends."""
+    boxes = []
+
+    def between():
+        folder = tmp_path / str(len(boxes))
+        folder.mkdir()
+        boxes.append(Box(folder))
+        queue_some(boxes[-1])
+
+        def check():
+            boxes[-1].outbox.close()
+            heir = Box(folder)
+            assert heir.bodies() == [b"1", b"3"]
+            heir.close()
+
+        return check
+
+    assert each_step(lambda: boxes[-1].outbox.close(), between) > 60
 
 
 def test_an_append_to_a_closed_outbox_is_refused_not_lost(box):

@@ -184,8 +184,9 @@ def test_a_flipped_byte_in_a_body_is_noticed(store, path):
     with open(path, "rb") as stream:
         flip(path, stream.read().index(b"body-2"))
     damaged = Store(path)
-    found, numbers = damaged.page(1, 0)
-    assert ([record.number for record in found], numbers) == ([1, 3], [2])
+    pages = [damaged.page(1, after) for after in (0, 1)]
+    found = [([record.number for record in records], numbers) for records, numbers in pages]
+    assert found == [([1], []), ([3], [2])]
     damaged.close()
 
 

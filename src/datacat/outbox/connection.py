@@ -155,12 +155,14 @@ class Connection(object):
 
     def close(self):
         """Close the file; harmless when repeated."""
-        cursor, self._cursor = self._cursor, None
+        cursor = self._cursor
         if cursor is not None:
             try:
                 cursor.connection.close()
             except _ERRORS:
                 pass
+            # Not before: closing may be interrupted and repeated.
+            self._cursor = None
             let_go(cursor)
 
     def abandon(self):

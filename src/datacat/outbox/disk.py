@@ -339,8 +339,7 @@ class Disk(object):
             self._catch_up(entries)
             return self._write_some()
         except errors.DatacatError as error:
-            if self.state is SETTLES_FIT:
-                self.state = REFUSING
+            self.state = next_state(self.state, error)
             if self.state not in _WITHOUT_FILE:
                 self.refusal = error
             return False
@@ -352,12 +351,12 @@ class Disk(object):
         self._move_to(fresh)
         self.state = REFUSING
         self.refusal = StoreRefused("the outbox has just moved to %s" % self.path)
-        fresh.note(self._notes)
         return True
 
     def _catch_up(self, entries):
         """Write what was settled while nothing could be written."""
         self._return_log_space()
+        self.store.note(self._notes)
         self.store.settle_all(entries, self._states, self._letters, self._forgotten)
         self._states.clear()
         self._letters.clear()

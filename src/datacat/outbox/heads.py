@@ -33,8 +33,11 @@ class Heads(object):
     def head(self, entry):
         """Return a session's oldest waiting record, or None."""
         page = self._pages.get(entry)
-        if not page:
+        while not page and self._on_disk(entry) > 0:
             page = self._load(entry)
+            if page is None:
+                # What is in memory must not overtake what cannot be read now.
+                return None
         written = page[0] if page else None
         remembered = self._disk.memory.first(entry.number)
         if written is None or remembered is None:
@@ -73,19 +76,22 @@ class Heads(object):
         self._pages.clear()
         self._sizes.clear()
 
+    def _on_disk(self, entry):
+        """Return how many of a session's records should be on disk."""
+        return entry.accepted - entry.gone - self._disk.memory.count(entry.number)
+
     def _load(self, entry):
-        in_memory = self._disk.memory.count(entry.number)
-        expected = entry.accepted - entry.gone - in_memory
-        if expected <= 0:
-            return None
+        """Read the session's next records and return them; None where they cannot be read now."""
         size = min(PAGE_RECORDS, 2 * self._sizes.get(entry, _FIRST_PAGE // 2))
         loaded = self._disk.page(entry.number, entry.position, size)
         if loaded is None:
             return None
         records, damaged = loaded
         # Where nothing is found any more, what is counted and not there is lost.
-        lost = len(damaged) if records or damaged else expected
+        lost = len(damaged) if records or damaged else self._on_disk(entry)
         if lost:
+            # A disk that refuses keeps the damaged ones; they must not be counted again.
+            entry.position = max([entry.position] + damaged)
             self._count_lost(entry, lost)
             self._disk.save(entry, removing=damaged)
         return self._keep(entry, records, size)

@@ -55,6 +55,7 @@ class Arrival(object):
     :ivar is_in: whether it is written and counted.
     :ivar is_plain: whether it is a record and nothing more.
     :ivar changes: what of its session's entry changes with it, a dict of values.
+    :ivar weight: how many bytes it takes in the queue, where these are counted.
     """
 
     # Few of them differ from these, and each log call makes one.
@@ -62,6 +63,7 @@ class Arrival(object):
     is_in = False
     is_plain = True
     changes = None
+    weight = 0
 
     def __init__(self, entry, kind, body, captured):
         self.entry = entry
@@ -154,6 +156,8 @@ class Intake(object):
         """Queue a record and what changes with it, to be written in one step; within `run`.
 
         :param kind: None where there is no record, and only the entry changes.
+        :param body: bytes, or a callable (entry) that returns them when the record is written:
+            what it tells of may change while it waits.  None then: there is nothing to write.
         :param changes: values for columns of the entry.
         """
         arrival = Arrival(entry, kind, body, int(self._wall() * 1000000))
@@ -170,7 +174,8 @@ class Intake(object):
         if self._queued_bytes > MEMORY_BYTES and arrival.kind in SACRIFICED:
             arrival.body = None
         arrival.is_plain = arrival.body is not None
-        self._queued_bytes += len(arrival.body or b"") + ROW_OVERHEAD
+        arrival.weight = len(arrival.body or b"") + ROW_OVERHEAD
+        self._queued_bytes += arrival.weight
 
     # The lock
 
@@ -190,13 +195,14 @@ class Intake(object):
                     # Once more, for calls that tried a moment too early; what comes even later
                     # is left to those who add it, and to the keeper.
                     self._drain_within(0)
-        except MemoryError:
-            pass  # the arrivals are in the queue all the same
-        except BaseException:
-            # A signal handler raised, perhaps between the taking of the lock and its `try`.
-            _remove(self.waiters, get_ident())
+        except BaseException as error:
+            # A signal handler raised or memory ran out, perhaps between the taking of the lock
+            # and its `try`.
             locks.release_if_owned(lock)
-            raise
+            _remove(self.waiters, get_ident())
+            # Where memory ran out, the arrivals are in the queue all the same.
+            if not isinstance(error, MemoryError):
+                raise
 
     def _wait(self, seconds):
         """Wait for the lock; return whether it was got."""
@@ -324,6 +330,12 @@ class Intake(object):
 
     def _write_with_entry(self, arrival):
         """Write an arrival and its session's row in one transaction; return how many are done."""
+        if callable(arrival.body):
+            arrival.body = arrival.body(arrival.entry)
+            if arrival.body is None:
+                arrival.changes = None
+                self._leave(arrival)
+                return 1
         arrival.captured = self._unique(arrival.captured)
         arrival.number = arrival.changes["accepted"] = arrival.entry.accepted + 1
         try:
@@ -385,6 +397,8 @@ class Intake(object):
                 setattr(arrival.entry, name, value)
         arrival.is_in = True
         self.arrivals.popleft()
+        if arrival.weight:
+            self._queued_bytes -= arrival.weight
 
     def _unique(self, captured):
         """Make a capture time unique: on v1 a record is known by it."""

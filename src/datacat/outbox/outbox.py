@@ -59,6 +59,8 @@ class Outbox(object):
         self.lock = self.intake.lock
         self.stirred = self.intake.stirred
         self.append = self.intake.append
+        self._is_shut = False
+        self._ending = None
         self._load()
 
     def _load(self):
@@ -152,25 +154,26 @@ class Outbox(object):
     def forget(self, entry):
         """Remove a session with everything it has."""
         if self.has(entry):
-            entry.forgotten = True
-            self._forget(entry)
+            self._forget_if(entry, lambda: True)
 
     @with_lock
     def forget_if_over(self, entry):
         """Remove a session to which nothing more will come; return whether it is gone."""
-        if self.has(entry):
-            # Said first: a log call that comes after it sees it, one before it is counted.
-            entry.forgotten = True
-            if entry.is_over:
-                self._forget(entry)
-            else:
-                entry.forgotten = False
+        if self.has(entry) and entry.is_over:
+            self._forget_if(entry, lambda: entry.is_over)
         return not self.has(entry)
 
-    def _forget(self, entry):
-        self._entries.pop(entry.number, None)
-        self._heads.forget(entry)
-        self.disk.forget_session(entry.number)
+    def _forget_if(self, entry, is_sure):
+        # Said first: a log call that comes after it sees it, one before it is counted.
+        entry.forgotten = True
+        try:
+            if is_sure():
+                del self._entries[entry.number]
+                self._heads.forget(entry)
+                self.disk.forget_session(entry.number)
+        finally:
+            # Or a log call would be refused for ever by a session that is still there.
+            entry.forgotten = not self.has(entry)
 
     @with_lock
     def update(self, entry, state=None, **columns):
@@ -250,10 +253,8 @@ class Outbox(object):
             self._report_drops_of(entry)
 
     def _report_drops_of(self, entry):
-        count = entry.unreported
-        if count:
-            body = build.encode(build.dropped(count))
-            self.intake.add(entry, kinds.EVENT, body, unreported=0)
+        if entry.unreported:
+            self.intake.add(entry, kinds.EVENT, _report, unreported=0)
 
     # Delivering
 
@@ -353,19 +354,28 @@ class Outbox(object):
 
     @with_lock
     def _close(self):
-        if self.closed:
+        # Not `closed`: what an exception broke off is done by the next call.
+        if self._is_shut:
             return
         self.intake.close()
-        self.upkeep.before_closing()
-        if self.is_over and not self.dead_letters():
-            self.disk.delete()
-        else:
-            self.disk.close()
+        if self._ending is None:
+            self.upkeep.before_closing()
+            is_needed = not self.is_over or self.dead_letters()
+            # Decided once: a file that is closed already seems to have no dead letters.
+            self._ending = self.disk.close if is_needed else self.disk.delete
+        self._ending()
+        self._is_shut = True
 
     def abandon(self):
         """In a forked child: forget everything, for file and memory are the parent's."""
         self.intake.closed = True
         self.disk.store.abandon()
+
+
+def _report(entry):
+    """Return the body of an event that tells of a session's losses, None without any."""
+    count = entry.unreported
+    return build.encode(build.dropped(count)) if count else None
 
 
 def _last_written(path):

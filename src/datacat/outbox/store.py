@@ -210,6 +210,8 @@ class Store(object):
     def page(self, session, after, most=PAGE_RECORDS):
         """Return the session's next records after a number: (records, numbers that were damaged).
 
+        The damaged ones come before the records: the first one behind a record ends the page.
+
         :param most: how many records at most; no more than 256 KiB, but one record at least.
         """
         found, damaged, size = [], [], 0
@@ -217,6 +219,8 @@ class Store(object):
         for row in self._connection.rows("read", tables.PAGE, where):
             record = tables.record_of(row)
             if record is None:
+                if found:
+                    break
                 damaged.append(row[0] & NUMBER_MASK)
                 continue
             found.append(record)

@@ -163,8 +163,12 @@ class Upkeep(object):
 
     def before_closing(self):
         """Write what can be written; the caller has the lock."""
-        if self._disk.state is not HEALTHY:
+        memory = self._disk.memory
+        while self._disk.state is not HEALTHY:
+            before = memory.bytes
             self._heal_a_step(None)
+            if memory.bytes >= before:
+                break
 
 
 def _sync_file(path):
