@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division
 
+import functools
 import gc
 import itertools
 import os
@@ -10,7 +11,7 @@ import sys
 import threading
 
 import pytest
-from tools.interruption import BrokenOff, each_step
+from tools.interruption import BrokenOff, break_off, each_step
 from tools.outboxes import (
     Box,
     Clock,
@@ -225,7 +226,7 @@ def test_what_is_written_from_the_queue_is_counted_as_waiting_at_every_moment(bo
     seen = []
 
     def look(frame, *_):
-        if os.path.basename(frame.f_code.co_filename).startswith("intake."):
+        if os.path.basename(frame.f_code.co_filename).startswith("writer."):
             seen.append(box.entry.waiting)
         return look
 
@@ -370,6 +371,57 @@ def test_an_end_in_a_handler_that_interrupts_a_log_call_is_written_after_it(box,
     last = [record.kind if record.kind == kinds.END else record.body for record in box.drain()]
     assert last == ([b"1", b"3"] if batch else []) + [b"interrupted", kinds.END, b"after"]
     assert box.outbox.refusal is None and box.outbox.close()
+
+
+def test_what_a_handler_writes_in_the_middle_of_a_transaction_becomes_a_part_of_it(box, tmp_path):
+    """create_session() in a handler that interrupts a log call which writes several records."""
+    added = []
+    box.outbox.disk.is_slow = True
+    box.append(b"1", b"2")
+    box.outbox.disk.is_slow = False
+    together = box.store._together
+    pending = [lambda: added.append(box.outbox.add_session(u"local-2", b"{}"))]
+
+    def in_the_middle(doing, statements):
+        def interrupted():
+            for number, statement in enumerate(statements):
+                if number == 1:
+                    pending.pop()()
+                yield statement
+
+        together(doing, interrupted() if pending else statements)
+
+    box.store._together = in_the_middle
+    box.outbox.take_in()
+    assert len(added) == 1 and box.outbox.refusal is None and box.warnings.told == []
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    box.copy_as_killed(copy)
+    heir = Box(copy)
+    assert [entry.local_id for entry in heir.outbox.entries()] == [u"local-1", u"local-2"]
+    assert heir.bodies() == [b"1", b"2"]
+    heir.close()
+
+
+@pytest.mark.parametrize("take_out", ["settle", "bury"])
+def test_a_settle_cut_short_by_want_of_memory_is_made_up_for_by_the_next(box, take_out):
+    """Wherever it strikes: what is not out is asked for again, and each is counted once."""
+    out = {
+        "settle": lambda record: box.outbox.settle(box.entry, record, b'{"a":1}'),
+        "bury": lambda record: box.outbox.bury(box.entry, record, 400, u"no"),
+    }[take_out]
+    before, seen, steps = None, [], itertools.count()
+    while before is not False:
+        box.append(b"1", b"2", b"3")
+        record = box.outbox.head(box.entry)
+        seen.append(record.number)
+        before = break_off(functools.partial(out, record), next(steps), MemoryError)
+        seen += [left.number for left in box.drain()]
+    numbers = sorted(set(seen))
+    assert numbers == list(range(1, len(numbers) + 1)) and next(steps) > 30
+    assert seen == sorted(seen) and max(map(seen.count, numbers)) <= 2
+    assert box.entry.waiting == 0 and box.entry.dropped == 0
+    assert box.entry.sent + box.entry.dead == len(numbers)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")

@@ -201,9 +201,9 @@ def test_a_record_that_meets_a_slow_close_is_kept_by_the_thread_that_closes(
 
     def close_slowly(outbox):
         closes.set()
-        outbox.closed = True
+        outbox.intake.closed = True
         may_close.wait(60)
-        outbox.closed = False
+        outbox.intake.closed = False
         close(outbox)
 
     monkeypatch.setattr(Outbox, "close", close_slowly)

@@ -19,6 +19,7 @@ STRUCK = (
     "store",
     "tables",
     "upkeep",
+    "writer",
 )
 
 

@@ -177,7 +177,7 @@ class Disk(object):
             "report it; the record gets the next free number" % self.path,
         )
 
-    def save(self, entry, state=None, removing=(), burying=None, changes=None):
+    def save(self, entry, state=None, burying=None, changes=None):
         """Save a session's row, and in the same step what goes with it (see Store.save)."""
         if state is not None:
             self._states[entry.number] = state
@@ -188,7 +188,7 @@ class Disk(object):
         began = clock()
         while self.state in _WRITABLE:
             try:
-                self.store.save(entry, state, removing, burying, changes)
+                self.store.save(entry, state, burying, changes)
             except errors.DatacatError as error:
                 # The first refusal frees the reserve: it may fit the second time.
                 self._refused(error)
@@ -355,6 +355,9 @@ class Disk(object):
 
     def _catch_up(self, entries):
         """Write what was settled while nothing could be written."""
+        for entry in entries:
+            # Removes what is out already, where want of memory cut that short.
+            self.memory.first(entry.number, entry.position)
         self._return_log_space()
         self.store.note(self._notes)
         self.store.settle_all(entries, self._states, self._letters, self._forgotten)

@@ -32,14 +32,16 @@ class Heads(object):
 
     def head(self, entry):
         """Return a session's oldest waiting record, or None."""
+        remembered = self._disk.memory.first(entry.number, entry.position)
         page = self._pages.get(entry)
+        while page and page[0].number <= entry.position:
+            page.popleft()
         while not page and self._on_disk(entry) > 0:
             page = self._load(entry)
             if page is None:
                 # What is in memory must not overtake what cannot be read now.
                 return None
         written = page[0] if page else None
-        remembered = self._disk.memory.first(entry.number)
         if written is None or remembered is None:
             return written or remembered
         return min(written, remembered, key=lambda record: record.number)
@@ -50,7 +52,7 @@ class Heads(object):
         found = []
         for entry in entries:
             number, captured = written.get(entry.number, (0, 0))
-            remembered = self._disk.memory.first(entry.number)
+            remembered = self._disk.memory.first(entry.number, entry.position)
             if number <= entry.position or remembered is not None:
                 # What is settled may still be on a disk that refuses.
                 head = self.head(entry)
@@ -58,13 +60,6 @@ class Heads(object):
             if captured is not None:
                 found.append((entry, captured))
         return found
-
-    def take_out(self, entry, number):
-        """A session's oldest record is out."""
-        entry.position = number
-        page = self._pages.get(entry)
-        if page and page[0].number == number:
-            page.popleft()
 
     def forget(self, entry):
         """Read the session's records anew."""
@@ -93,7 +88,7 @@ class Heads(object):
             # A disk that refuses keeps the damaged ones; they must not be counted again.
             entry.position = max([entry.position] + damaged)
             self._count_lost(entry, lost)
-            self._disk.save(entry, removing=damaged)
+            self._disk.save(entry)
         return self._keep(entry, records, size)
 
     def _keep(self, entry, records, size):

@@ -108,7 +108,7 @@ class Outbox(object):
     @property
     def appended(self):
         """Something that is another after every change: records queued, written, or settled."""
-        return self.disk.changed, self.intake.last_left, self.disk.memory.bytes
+        return self.disk.changed, self.intake.last_queued, self.disk.memory.bytes
 
     @property
     def in_memory(self):
@@ -279,11 +279,10 @@ class Outbox(object):
     @with_lock
     def opened(self, entry, record, server_id):
         """The server has the session: keep its id and take the open record out, in one step."""
-        if self.has(entry):
+        if self._pass(entry, record):
             entry.server_id = server_id
             entry.events = entry.metrics = 0
-            entry.sent += 1
-            self._take_out(entry, record)
+            self._save(entry, record)
 
     @with_lock
     def settle(self, entry, record, state=None):
@@ -291,28 +290,39 @@ class Outbox(object):
 
         :param state: bytes of the merged state where this record changed it.
         """
-        if self.has(entry):
+        if self._pass(entry, record):
             entry.events += record.kind in EVENT_KINDS
             entry.metrics += record.kind == kinds.METRIC
-            entry.sent += 1
-            self._take_out(entry, record, state=state)
+            self._save(entry, record, state)
 
     @with_lock
     def bury(self, entry, record, status, words):
         """Make a record a dead letter, with what the server said of it."""
-        if self.has(entry):
-            entry.dead += 1
+        if self._pass(entry, record, is_dead=True):
             now = self._now()
-            self._take_out(entry, record, burying=DeadLetter(record, status, words, now))
+            self._save(entry, record, burying=DeadLetter(record, status, words, now))
             self._forget_old_letters(now)
 
-    def _take_out(self, entry, record, state=None, burying=None):
-        disk = self.disk
+    def _pass(self, entry, record, is_dead=False):
+        """Move a session's position past a record; return False where that was done before.
+
+        From here on the record is out.  What else belongs to that may be cut short by want of
+        memory: the session's next step makes up for it.
+        """
+        if not self.has(entry) or record.number <= entry.position:
+            return False
+        entry.position = record.number
         entry.gone += 1
-        self._heads.take_out(entry, record.number)
-        disk.memory.take_out(record.session, record.number)
+        if is_dead:
+            entry.dead += 1
+        else:
+            entry.sent += 1
+        return True
+
+    def _save(self, entry, record, state=None, burying=None):
+        self.disk.memory.take_out(record.session, record.number)
         self._room.left += weight(record)
-        disk.save(entry, state, (record.number,), burying)
+        self.disk.save(entry, state, burying)
         self.upkeep.after_settling()
 
     def _forget_old_letters(self, now):

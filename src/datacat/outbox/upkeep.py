@@ -84,8 +84,12 @@ class Upkeep(object):
 
     def rescue(self, replace):
         """Move into a new file where somebody deleted or replaced the one that is open."""
-        if not self.intake.closed and not self.intake.run(self._disk.is_still_there):
+        if self._is_file_gone():
             self.heal(replace)
+
+    @with_lock
+    def _is_file_gone(self):
+        return not (self.intake.closed or self._disk.is_still_there())
 
     @property
     def closing_seconds(self):
