@@ -20,12 +20,12 @@ class Heads(object):
     """Looks up sessions' oldest waiting records, on disk and in memory.
 
     :param disk: the Disk.
-    :param count_lost: a callable (entry, count), for records that are counted but not there.
+    :param losses: the Losses, for records that are counted but not there.
     """
 
-    def __init__(self, disk, count_lost):
+    def __init__(self, disk, losses):
         self._disk = disk
-        self._count_lost = count_lost
+        self._losses = losses
         # {entry: [records on disk], least recently used first}
         self._pages = collections.OrderedDict()
         self._sizes = {}
@@ -87,7 +87,7 @@ class Heads(object):
         if lost:
             # A disk that refuses keeps the damaged ones; they must not be counted again.
             entry.position = max([entry.position] + damaged)
-            self._count_lost(entry, lost)
+            self._losses.count(entry, lost)
             self._disk.save(entry)
         return self._keep(entry, records, size)
 

@@ -56,10 +56,10 @@ class Intake(object):
     :param disk: the Disk that records are written to.
     :param wall: a callable that returns seconds since the epoch.
     :param room: the Room, whose `left` shrinks with what is written.
-    :param tell_dropped: a callable (entry, count), called after records were counted as dropped.
+    :param losses: the Losses.
     """
 
-    def __init__(self, disk, wall, room, tell_dropped):
+    def __init__(self, disk, wall, room, losses):
         self.lock = locks.RLock()
         self.is_mine = locks.ownership_of(self.lock)
         self.closed = False
@@ -69,7 +69,7 @@ class Intake(object):
         self.last_queued = None
         self._disk = disk
         self._wall = wall
-        self._writer = Writer(self.arrivals, self.stirred, disk, room, tell_dropped)
+        self._writer = Writer(self.arrivals, self.stirred, disk, room, losses)
         self._drain = self._writer.drain
 
     def append(self, entry, kind, body):
@@ -93,6 +93,10 @@ class Intake(object):
             return True
         self.last_queued = arrival
         return not (self.closed or entry.forgotten) or self._is_kept(arrival)
+
+    def give_up(self, entry, kind):
+        """Count a record for which there is no memory as dropped; returns as `append` does."""
+        return self.append(entry, kind, None)
 
     def _is_kept(self, arrival):
         """Return whether an arrival got in before the outbox was closed or the session forgotten.

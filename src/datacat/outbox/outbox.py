@@ -14,14 +14,15 @@ import os
 import time
 
 from .. import errors
-from ..records import build, kinds
-from . import bounds
+from ..records import kinds
+from . import losses
 from .disk import Disk
 from .entry import Entry
 from .heads import Heads
 from .intake import Intake, with_lock
 from .memory import weight
 from .room import Room
+from .sessions import Sessions
 from .tables import DeadLetter
 from .upkeep import Upkeep
 
@@ -48,17 +49,19 @@ class Outbox(object):
 
     def __init__(self, store, max_bytes, warn, wall=time.time):
         self.last_lived = _last_written(store.path)
-        self._warn = warn
         self._wall = wall
-        self._entries = {}
+        self._sessions = sessions = Sessions()
+        self.entries, self.has, self.find = sessions.entries, sessions.has, sessions.find
         self.disk = disk = Disk(store, warn)
-        self._heads = Heads(disk, self._count_lost)
-        self._room = Room(disk, max_bytes, self.entries, self._heads, self._count_lost)
-        self.intake = Intake(disk, wall, self._room, self._tell_dropped)
+        told = losses.Losses(warn)
+        self._heads = Heads(disk, told)
+        self._room = Room(disk, max_bytes, self.entries, self._heads, told)
+        self.intake = Intake(disk, wall, self._room, told)
         self.upkeep = Upkeep(self.intake, disk, self._heads, self._room, self.entries, warn)
         self.lock = self.intake.lock
         self.stirred = self.intake.stirred
-        self.append = self.intake.append
+        self.append, self.give_up = self.intake.append, self.intake.give_up
+        self.take_in = self.intake.take_in
         self._is_shut = False
         self._ending = None
         self._load()
@@ -68,12 +71,12 @@ class Outbox(object):
         self._last_session = store.last_session()
         for entry in store.entries():
             self._admit(entry)
-        self._forget_old_letters(self._now())
+        self.upkeep.forget_old_letters(self._now())
         self.upkeep.measure()
 
     def _admit(self, entry):
         entry.arrivals = self.intake.arrivals
-        self._entries[entry.number] = entry
+        self._sessions.add(entry)
 
     def _now(self):
         return int(self._wall() * 1000000)
@@ -115,21 +118,6 @@ class Outbox(object):
         """How many records wait in memory alone."""
         return len(self.disk.memory) + len(self.intake.arrivals)
 
-    def entries(self):
-        """Return the sessions' entries, oldest first."""
-        return sorted(list(self._entries.values()), key=lambda entry: entry.number)
-
-    def has(self, entry):
-        """Return whether a session is in this outbox, and was not forgotten."""
-        return self._entries.get(entry.number) is entry
-
-    def find(self, local_id):
-        """Return the entry of the session with a local id, or None."""
-        for entry in list(self._entries.values()):
-            if entry.local_id == local_id:
-                return entry
-        return None
-
     # Sessions
 
     @with_lock
@@ -168,7 +156,7 @@ class Outbox(object):
         entry.forgotten = True
         try:
             if is_sure():
-                del self._entries[entry.number]
+                self._sessions.remove(entry)
                 self._heads.forget(entry)
                 self.disk.forget_session(entry.number)
         finally:
@@ -195,7 +183,7 @@ class Outbox(object):
         """
         if not self.has(entry):
             return False
-        self._report_drops_of(entry)
+        losses.report(self.intake, entry)
         self.intake.add(entry, kind, body, goodbye=word)
         return True
 
@@ -219,42 +207,15 @@ class Outbox(object):
 
     # Losses
 
-    def give_up(self, entry, kind):
-        """Count a record that cannot be kept as dropped; returns as `append` does."""
-        return self.intake.append(entry, kind, None)
-
-    def _count_lost(self, entry, count):
-        if count:
-            entry.gone += count
-            entry.dropped += count
-            entry.unreported += count
-            self._tell_dropped(entry, count)
-
-    def _tell_dropped(self, entry, count):
-        self._warn(
-            "dropped",
-            "%d records of session %s were dropped; stats() counts them and the server is told"
-            % (count, entry.local_id),
-        )
-
     @property
     def has_unreported(self):
         """Whether records were dropped of which the server was not told."""
-        return any(entry.unreported for entry in list(self._entries.values()))
+        return any(entry.unreported for entry in self.entries())
 
     def report_drops(self):
         """Append an event for every session that lost records since its last report."""
         if self.has_unreported and not self.closed:
-            self._report_drops()
-
-    @with_lock
-    def _report_drops(self):
-        for entry in self.entries():
-            self._report_drops_of(entry)
-
-    def _report_drops_of(self, entry):
-        if entry.unreported:
-            self.intake.add(entry, kinds.EVENT, _report, unreported=0)
+            self.intake.run(losses.report_all, self.intake, self.entries())
 
     # Delivering
 
@@ -301,7 +262,7 @@ class Outbox(object):
         if self._pass(entry, record, is_dead=True):
             now = self._now()
             self._save(entry, record, burying=DeadLetter(record, status, words, now))
-            self._forget_old_letters(now)
+            self.upkeep.forget_old_letters(now)
 
     def _pass(self, entry, record, is_dead=False):
         """Move a session's position past a record; return False where that was done before.
@@ -325,31 +286,17 @@ class Outbox(object):
         self.disk.save(entry, state, burying)
         self.upkeep.after_settling()
 
-    def _forget_old_letters(self, now):
-        self.disk.attempt(
-            self.disk.store.forget_dead, now - bounds.DEAD_SECONDS * 1000000, bounds.DEAD_BYTES
-        )
-
     @with_lock
     def dead_letters(self):
         """Return the dead letters, oldest first."""
         return self.disk.dead_letters()
-
-    def take_in(self):
-        """Write what was queued while the lock was taken or the disk slow."""
-        self.intake.take_in()
 
     # Ends
 
     @property
     def is_over(self):
         """Whether nothing waits and every session has said goodbye."""
-        return all(entry.is_over for entry in list(self._entries.values()))
-
-    @property
-    def closing_seconds(self):
-        """How long `close` may take, as far as the disk has shown."""
-        return self.upkeep.closing_seconds
+        return all(entry.is_over for entry in self.entries())
 
     def close(self):
         """Close the file, and delete it where nothing in it matters any more.
@@ -380,12 +327,6 @@ class Outbox(object):
         """In a forked child: forget everything, for file and memory are the parent's."""
         self.intake.closed = True
         self.disk.store.abandon()
-
-
-def _report(entry):
-    """Return the body of an event that tells of a session's losses, None without any."""
-    count = entry.unreported
-    return build.encode(build.dropped(count)) if count else None
 
 
 def _last_written(path):

@@ -128,14 +128,11 @@ class Store(object):
 
     def forget_dead(self, before, max_bytes):
         """Delete dead letters buried before a time (microseconds) or over a size, oldest first."""
-        found = self._fetch(
-            "read", "SELECT id, buried, length(body) FROM dead ORDER BY buried DESC, id DESC"
-        )
         total, doomed = 0, []
-        for identity_, buried, size in found:
+        for key, buried, size in self._fetch("read", tables.SIZES_OF_LETTERS):
             total += size
             if buried < before or total > max_bytes:
-                doomed.append(("DELETE FROM dead WHERE id = ?", (identity_,)))
+                doomed.append((tables.DELETE_LETTER, (key,)))
         if doomed:
             self._together("remove dead letters from", doomed)
 
@@ -162,28 +159,18 @@ class Store(object):
             entry.accepted = max(entry.accepted, last)
             if last and entry.accepted <= entry.gone:
                 # Records without a count would never be sent: the counts are what is damaged.
-                entry.gone = entry.accepted - self._count(entry.number)
+                count = self._fetch("read", tables.COUNT, _range(entry.number))[0][0]
+                entry.gone = entry.accepted - count
         return entries
-
-    def _count(self, session):
-        return self._fetch(
-            "read", "SELECT count(*) FROM records WHERE id BETWEEN ? AND ?", _range(session)
-        )[0][0]
 
     def last_number(self, session):
         """Return the number of the session's youngest record in the file, 0 without one."""
-        found = self._fetch(
-            "read", "SELECT max(id) FROM records WHERE id BETWEEN ? AND ?", _range(session)
-        )
+        found = self._fetch("read", tables.LAST, _range(session))
         return (found[0][0] or 0) & NUMBER_MASK
 
     def last_session(self):
         """Return the highest number that a session, a record or a dead letter has, or 0."""
-        found = self._fetch(
-            "read",
-            "SELECT max(number) << %d FROM sessions UNION ALL"
-            " SELECT max(id) FROM records UNION ALL SELECT max(id) FROM dead" % NUMBER_BITS,
-        )
+        found = self._fetch("read", tables.LAST_SESSION)
         return max((row[0] or 0) for row in found) >> NUMBER_BITS
 
     def state(self, session):

@@ -13,6 +13,7 @@ from timeit import default_timer as clock
 
 from .. import errors
 from .._compat import monotonic
+from . import bounds, healing
 from .disk import HEALTHY
 from .intake import with_lock
 
@@ -78,7 +79,7 @@ class Upkeep(object):
     def _heal_a_step(self, replace):
         self._healed_at = monotonic()
         path = self._disk.path
-        self._disk.heal(self._entries(), replace)
+        healing.heal(self._disk, self._entries(), replace)
         if self._disk.path != path:
             self._heads.forget_all()
 
@@ -154,6 +155,14 @@ class Upkeep(object):
         except errors.DatacatError:
             pass
         return False
+
+    def forget_old_letters(self, now):
+        """Remove dead letters that are too old or too many; the caller has the lock.
+
+        :param now: microseconds since the epoch.
+        """
+        oldest = now - bounds.DEAD_SECONDS * 1000000
+        self._disk.attempt(self._disk.store.forget_dead, oldest, bounds.DEAD_BYTES)
 
     def after_settling(self):
         """Do what is due now and then while records are delivered; the caller has the lock."""

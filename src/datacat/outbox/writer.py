@@ -56,15 +56,15 @@ class Writer(object):
         nothing waiting gets a record.
     :param disk: the Disk that records are written to.
     :param room: the Room, whose `left` shrinks with what is written.
-    :param tell_dropped: a callable (entry, count), called after records were counted as dropped.
+    :param losses: the Losses.
     """
 
-    def __init__(self, arrivals, stirred, disk, room, tell_dropped):
+    def __init__(self, arrivals, stirred, disk, room, losses):
         self._arrivals = arrivals
         self._stirred = stirred
         self._disk = disk
         self._room = room
-        self._tell_dropped = tell_dropped
+        self._losses = losses
         self._youngest = 0
         self.queued_bytes = 0
 
@@ -118,7 +118,7 @@ class Writer(object):
         if arrival.changes is None:
             arrival.changes = {"dropped": entry.dropped + 1, "unreported": entry.unreported + 1}
         self._leave(arrival)
-        self._tell_dropped(entry, 1)
+        self._losses.tell(entry, 1)
 
     def _write_some(self, most):
         """Write the plain arrivals at the front of the queue; return how many."""

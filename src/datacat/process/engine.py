@@ -161,7 +161,7 @@ class Engine(object):
         :param is_last: whether records without a file are lost either way.
         """
         outbox = self.outbox
-        if outbox.closing_seconds > seconds:
+        if outbox.upkeep.closing_seconds > seconds:
             return False
         if is_last or outbox.refusal is None or not outbox.in_memory:
             return True
