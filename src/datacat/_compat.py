@@ -24,8 +24,6 @@ SUPPORTS_FORK_HOOKS = hasattr(os, "register_at_fork")
 CAN_FORK = hasattr(os, "fork")
 # Wraps bytes so that sqlite3 stores a BLOB.
 blob = bytes if six.PY3 else buffer  # noqa: F821
-# Python 2 has no timed acquire: threads that wait for a lock poll, and no release wakes them.
-RELEASE_WAKES_WAITERS = six.PY3
 CAN_UNLINK_OPEN_FILES = os.name == "posix"
 
 _CLOCK_BOOTTIME = 7

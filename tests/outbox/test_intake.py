@@ -224,16 +224,16 @@ def test_want_of_memory_for_what_is_queued_gives_up_no_record_that_is_kept(box):
     assert box.bodies() == [b"1", b"3", b"own"] and box.entry.dropped == 2
 
 
-def interrupting(store, action):
+def interrupting(store, action, method="insert"):
     """Have `action` run in the middle of the next insert, as a handler or a finalizer would."""
-    insert, pending = store.insert, [action]
+    insert, pending = getattr(store, method), [action]
 
     def interrupted(*arguments):
         while pending:
             pending.pop()()
         insert(*arguments)
 
-    store.insert = interrupted
+    setattr(store, method, interrupted)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGALRM")
@@ -246,6 +246,26 @@ def test_a_signal_handler_that_interrupts_an_append_is_kept(box):
         signal.signal(signal.SIGALRM, before)
     assert box.outbox.in_memory == 0
     assert sorted(box.bodies()) == [b"handler", b"interrupted"]
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_end_in_a_handler_that_interrupts_a_log_call_is_written_after_it(box, batch):
+    """SIGTERM's handler calls end(); the call that it interrupts is inside the outbox."""
+    if batch:
+        queue_some(box)
+    ended = []
+
+    def handler():
+        ended.append(box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}"))
+        assert not box.outbox.close(), "the interrupted call still uses the file"
+
+    interrupting(box.store, handler, "insert_all" if batch else "insert")
+    box.append(b"interrupted")
+    box.append(b"after")
+    assert ended == [True] and box.entry.goodbye == "ended"
+    last = [record.kind if record.kind == kinds.END else record.body for record in box.drain()]
+    assert last == ([b"1", b"3"] if batch else []) + [b"interrupted", kinds.END, b"after"]
+    assert box.outbox.refusal is None and box.outbox.close()
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")

@@ -16,6 +16,7 @@
    rows takes the lock by `run`, which drains the queue first.
 7. A call that interrupts the holder of the lock in its own thread (a signal handler, a finalizer)
    leaves its arrival in the queue.  Whoever holds the lock looks at the queue again when done.
+   So does an end or a close of a session: both are arrivals.
 
 Belongs here: the queue, its lock, numbers and capture times.  Does not: SQL, trouble with the
 disk, what becomes of records later.
@@ -83,6 +84,7 @@ class Intake(object):
     """The queue in front of a disk, and the lock over both.
 
     :ivar lock: an RLock; nobody uses the disk without it.
+    :ivar is_mine: a callable: whether the calling thread has it.
     :ivar stirred: a deque of (entry, capture time), appended to when a session that had nothing
         waiting gets a record.  The sender takes from it.
     :param disk: the Disk that records are written to.
@@ -93,7 +95,7 @@ class Intake(object):
 
     def __init__(self, disk, wall, room, tell_dropped):
         self.lock = locks.RLock()
-        self._is_mine = locks.ownership_of(self.lock)
+        self.is_mine = locks.ownership_of(self.lock)
         self.closed = False
         self.arrivals = collections.deque()
         self.stirred = collections.deque()
@@ -134,11 +136,13 @@ class Intake(object):
 
         Who closes or forgets says so first and drains the queue then, all with the lock held.
         """
-        with self.lock:
-            if arrival.is_in or not (self.closed or arrival.entry.forgotten):
-                return True
-            _remove(self.arrivals, arrival)
-            return False
+        return self.run(self._is_in_or_stays, arrival)
+
+    def _is_in_or_stays(self, arrival):
+        if arrival.is_in or not (self.closed or arrival.entry.forgotten):
+            return True
+        _remove(self.arrivals, arrival)
+        return False
 
     def close(self):
         """Take no more records, and write those that are queued; the caller has the lock."""
@@ -147,15 +151,15 @@ class Intake(object):
             self.drain()
 
     def add(self, entry, kind, body, **changes):
-        """Write a record and what changes with it, in one step; the caller has the lock.
+        """Queue a record and what changes with it, to be written in one step; within `run`.
 
+        :param kind: None where there is no record, and only the entry changes.
         :param changes: values for columns of the entry.
         """
         arrival = Arrival(entry, kind, body, int(self._wall() * 1000000))
         arrival.is_plain = False
         arrival.changes = changes
         self.arrivals.append(arrival)
-        self.drain()
 
     def _bound(self, arrival):
         # Threads that add at once may miscount a little; a short queue corrects it.
@@ -173,7 +177,7 @@ class Intake(object):
     def _drain_within(self, seconds):
         """Drain the queue if the lock can be had within some seconds."""
         lock = self.lock
-        if self._is_mine():
+        if self.is_mine():
             return  # this call interrupts whoever has the lock, who looks at the queue when done
         try:
             if lock.acquire(False) or (seconds and self._wait(seconds)):
@@ -211,14 +215,17 @@ class Intake(object):
     def run(self, step, *arguments, **options):
         """Return `step(...)`, called with the lock held; for everything but log calls.
 
-        The queue is drained before it, and looked at once more afterwards.
+        The queue is drained before the step and after it, but not where this call interrupts a
+        drain in its own thread.
         """
-        interrupts = self._is_mine()
+        interrupts = self.is_mine()
         try:
             with self.lock:
                 if self.arrivals and not (interrupts or self.closed):
                     self.drain(WRITTEN_AT_ONCE)
                 result = step(*arguments, **options)
+                if self.arrivals and not (interrupts or self.closed):
+                    self.drain(WRITTEN_AT_ONCE)
         except BaseException:
             if not interrupts:
                 # A signal handler may have raised before `with` knew that it had the lock.
@@ -280,6 +287,9 @@ class Intake(object):
             self.arrivals.popleft()
         elif first.number is not None:
             return self._repeat()
+        elif first.kind is None:
+            self._disk.save(first.entry, changes=first.changes)
+            self._leave(first)
         elif first.is_plain:
             return self._write_one(first) if most == 1 else self._write_some(most)
         elif first.body is None:

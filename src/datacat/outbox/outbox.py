@@ -193,11 +193,7 @@ class Outbox(object):
         if not self.has(entry):
             return False
         self._report_drops_of(entry)
-        if kind is None:
-            entry.goodbye = word
-            self.disk.save(entry)
-        else:
-            self.intake.add(entry, kind, body, goodbye=word)
+        self.intake.add(entry, kind, body, goodbye=word)
         return True
 
     @with_lock
@@ -344,9 +340,19 @@ class Outbox(object):
         """How long `close` may take, as far as the disk has shown."""
         return self.upkeep.closing_seconds
 
-    @with_lock
     def close(self):
-        """Close the file, and delete it where nothing in it matters any more."""
+        """Close the file, and delete it where nothing in it matters any more.
+
+        :returns: whether it is closed; not so in a signal handler that interrupts this outbox in
+            its own thread, where nothing is done.
+        """
+        if self.intake.is_mine():
+            return False
+        self._close()
+        return True
+
+    @with_lock
+    def _close(self):
         if self.closed:
             return
         self.intake.close()
