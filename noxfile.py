@@ -178,8 +178,7 @@ def lint(session):
     """ruff, Black, the direction of imports, and the picture in docs/architecture.md."""
     session.install("-e", ".", "pytest", "pytest-xdist", "hypothesis", *lint_tools())
     check_style(session)
-    session.run("python", "docs/picture.py")
-    pytest(session, "python", "tests/test_imports.py")
+    pytest(session, "python", "tests/test_imports.py", "tests/test_architecture.py")
 
 
 @per_python("packages", OTHER_PYTHONS)
