@@ -24,7 +24,7 @@ import time
 from .. import locks
 from .._compat import get_ident, monotonic
 from .memory import MEMORY_BYTES, ROW_OVERHEAD, SACRIFICED
-from .writer import WRITTEN_AT_ONCE, Arrival, Writer
+from .writer import WRITTEN_AT_ONCE, Writer
 
 # Of the 50 ms that a log call may take, some are for what it does itself.
 BUSY_SECONDS = 0.045
@@ -33,6 +33,30 @@ BUSY_SECONDS = 0.045
 CROWDED_SECONDS = 0.001
 GIVE_WAY_SECONDS = 0.00001
 CROWDED_BYTES = MEMORY_BYTES // 4
+
+
+class Arrival(object):
+    """A record on its way in.
+
+    :ivar number: its number in its session, once an attempt to write it has begun.
+    :ivar is_in: whether it is written and counted.
+    :ivar is_plain: whether it is a record and nothing more.
+    :ivar changes: what of its session's entry changes with it, a dict of values.
+    :ivar weight: how many bytes it takes in the queue, where these are counted.
+    """
+
+    # Few of them differ from these, and each log call makes one.
+    number = None
+    is_in = False
+    is_plain = True
+    changes = None
+    weight = 0
+
+    def __init__(self, entry, kind, body, captured):
+        self.entry = entry
+        self.kind = kind
+        self.body = body
+        self.captured = captured
 
 
 def with_lock(method):

@@ -24,30 +24,6 @@ WRITTEN_AT_ONCE = 500
 CLOCK_SET_BACK = 1000000
 
 
-class Arrival(object):
-    """A record on its way in.
-
-    :ivar number: its number in its session, once an attempt to write it has begun.
-    :ivar is_in: whether it is written and counted.
-    :ivar is_plain: whether it is a record and nothing more.
-    :ivar changes: what of its session's entry changes with it, a dict of values.
-    :ivar weight: how many bytes it takes in the queue, where these are counted.
-    """
-
-    # Few of them differ from these, and each log call makes one.
-    number = None
-    is_in = False
-    is_plain = True
-    changes = None
-    weight = 0
-
-    def __init__(self, entry, kind, body, captured):
-        self.entry = entry
-        self.kind = kind
-        self.body = body
-        self.captured = captured
-
-
 class Writer(object):
     """Drains the queue of one outbox; the caller has its lock.
 
@@ -81,6 +57,8 @@ class Writer(object):
     def _write_next(self, most):
         """Write one or some arrivals at the front of the queue; return how many are done."""
         first = self._arrivals[0]
+        if _is_fresh(first):
+            return self._write_one(first) if most == 1 else self._write_some(most)
         if first.entry.forgotten:
             self._arrivals.popleft()
         elif first.number is not None:
@@ -88,8 +66,6 @@ class Writer(object):
         elif first.kind is None:
             self._disk.save(first.entry, changes=first.changes)
             self._leave(first)
-        elif first.is_plain:
-            return self._write_one(first) if most == 1 else self._write_some(most)
         elif first.body is None:
             self._give_up(first)
         else:
