@@ -175,10 +175,10 @@ def pythons(session):
 
 @nox.session(tags=CI)
 def lint(session):
-    """ruff, Black, and the direction of imports."""
-    session.install("-e", ".", "pytest", "pytest-xdist", *lint_tools())
+    """ruff, Black, the direction of imports, and the picture in docs/architecture.md."""
+    session.install("-e", ".", "pytest", "pytest-xdist", "hypothesis", *lint_tools())
     check_style(session)
-    pytest(session, "python", "tests/test_imports.py")
+    pytest(session, "python", "tests/test_imports.py", "tests/test_architecture.py")
 
 
 @per_python("packages", OTHER_PYTHONS)

@@ -98,6 +98,8 @@ class Sending(object):
         for _ in range(records):
             for entry in entries:
                 self._outbox.append(entry, kinds.EVENT, body)
+        # And no checkpoint of all that while sends are timed.
+        self._outbox.upkeep.sync()
 
     def send(self, count):
         """Send some records; return the CPU seconds per record."""

@@ -66,12 +66,12 @@ def rows(scale):
         for name, call, has_target in calls:
             counter = counted(call)
             what = "%s, its way in, " % name
-            found.append(plain(what + "calls", counter.calls, "", 24 if has_target else None))
+            found.append(plain(what + "calls", counter.calls, "", 20 if has_target else None))
             found.append(
-                plain(what + "bytecodes", counter.bytecodes, "", 520 if has_target else None)
+                plain(what + "bytecodes", counter.bytecodes, "", 540 if has_target else None)
             )
             if has_target:
-                found.append(plain(what + "moves between files", counter.moves, "", 8))
+                found.append(plain(what + "moves between files", counter.moves, "", 10))
     return found
 
 

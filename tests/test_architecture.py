@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division
 
+import ast
 import glob
 import io
 import os
@@ -70,3 +71,26 @@ def test_a_test_that_does_not_exist_is_noticed():
     assert missing(there, by_file) == []
     for wrong in ("test_three.py", "b/test_one.py", "test_one.py::test_y", "test_z"):
         assert missing("see `%s`" % wrong, by_file) == [wrong]
+
+
+def sources():
+    for folder, _, names in os.walk(os.path.join(SOURCES, "datacat")):
+        for name in names:
+            if name.endswith(".py"):
+                yield os.path.join(folder, name)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 9), reason="the collector's sources need 3.9")
+def test_files_classes_and_functions_can_be_seen_at_a_glance():
+    too_long = []
+    for path in sources():
+        with open(path, "rb") as source:
+            text = source.read()
+        if text.count(b"\n") > 400:
+            too_long.append(path)
+        for node in ast.walk(ast.parse(text)):
+            longest = 300 if isinstance(node, ast.ClassDef) else 45
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                if node.end_lineno - node.lineno >= longest:
+                    too_long.append("%s:%d %s" % (path, node.lineno, node.name))
+    assert too_long == []

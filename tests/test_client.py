@@ -458,9 +458,10 @@ def test_a_wait_that_would_pass_the_deadline_is_not_begun(server, client, clock)
 # The rest
 
 
-def test_whoever_asked_is_told_of_each_write_and_of_no_read(server, client):
+def test_whoever_asked_is_told_of_each_write_before_it_and_of_no_read(server, client):
+    """Before: what must be on disk when the request is out cannot be written after it."""
     told = []
-    client.on_write = told.append
+    client.before_write = lambda session_id: told.append((session_id, server.asked("/events")))
     server.is_v1()
     server.says("POST", "/api/sessions/s/events", "broken\n", 500)
     server.says("POST", "/api/sessions/s/end", OK)
@@ -469,7 +470,7 @@ def test_whoever_asked_is_told_of_each_write_and_of_no_read(server, client):
         client.log_event("s", "e")
     client.end_session("s")
     client.get_session("s")
-    assert told == ["s", "s"]
+    assert told == [("s", []), ("s", ["/api/sessions/s/events"])]
 
 
 def test_a_client_with_impossible_settings_cannot_be_made():

@@ -8,6 +8,7 @@ from tools.waiting import wait_until
 
 import datacat
 from datacat._compat import monotonic
+from datacat.process import registry
 
 A_PORT_NOBODY_LISTENS_ON = "http://127.0.0.1:9"
 
@@ -133,7 +134,7 @@ def test_leaving_the_block_ends_the_session(any_collector, open_session):
     assert held.is_ended(any_collector.session(session.session_id))
 
 
-def test_an_exception_leaving_the_block_is_logged_and_goes_on(any_collector, open_session):
+def test_an_exception_leaving_the_block_is_logged_then_reraised(any_collector, open_session):
     with pytest.raises(KeyError):
         with open_session(any_collector.url) as session:
             raise KeyError("gone")
@@ -219,12 +220,12 @@ def test_close_does_not_end_the_session(any_collector, open_session):
 
 
 def test_after_close_the_counts_can_be_read_and_nothing_starts_again(collector, open_session):
-    session = open_session(collector.url)
+    session = open_session(collector.url, product="closed")
     session.log_event("e")
     session.close()
     assert (session.stats()["sent"], session.stats()["waiting"]) == (2, 0)
     assert session.flush() is True
-    assert not session._pipeline._sending.is_running
+    assert "closed" not in [each.settings.product for each in registry.pipelines()]
 
 
 def test_calls_after_close_open_the_outbox_again(any_collector, open_session):

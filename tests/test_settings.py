@@ -330,3 +330,33 @@ def test_the_scope_tells_server_product_and_host_apart_and_nothing_else(monkeypa
     assert settings.resolve("http://cats", product="till").scope() != scope
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
     assert settings.resolve("http://cats", product="shop").scope() != scope
+
+
+@pytest.mark.parametrize(
+    "name, value, is_shared",
+    [
+        ("version", "2", False),
+        ("hostname", "here", False),
+        ("machine_id", "m", False),
+        ("connect_wait", 7.0, False),
+        ("before_record", len, False),
+        ("end_on_signals", (15,), False),
+        ("base_url", "http://dogs", True),
+        ("product", "till", True),
+        ("api_key", "k", True),
+        ("spool_dir", "elsewhere", True),
+        ("durability", "power", True),
+        ("timeout", 7.0, True),
+        ("verify", False, True),
+        ("max_bytes", 7, True),
+    ],
+)
+def test_sessions_share_settings_unless_something_differs_that_is_not_theirs_alone(
+    name, value, is_shared
+):
+    one = settings.resolve("http://cats", product="shop")
+    options = {"base_url": "http://cats", "product": "shop"}
+    options[name] = value
+    other = settings.resolve(**options)
+    assert (one.shared() != other.shared()) is is_shared
+    assert other.shared() == other.shared() and other.shared().base_url == other.base_url

@@ -71,13 +71,18 @@ def keep_for_ever(thing):
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
-def start_thread(thread):
-    """Start a thread; return False where the interpreter starts none any more (3.12 at exit)."""
+def start_daemon(thread):
+    """Start a thread as a daemon; return None, or the error that says why none can be started.
+
+    A system may have no thread left, an interpreter at its exit starts none (3.12), and an
+    isolated subinterpreter forbids daemons.
+    """
     try:
+        thread.daemon = True
         thread.start()
-    except RuntimeError:
-        return False
-    return True
+    except (RuntimeError, _thread.error, MemoryError) as error:
+        return error
+    return None
 
 
 def is_main_interpreter_exiting():

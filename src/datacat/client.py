@@ -38,14 +38,14 @@ class DatacatClient(object):
         Or ready `Settings`.
     :param options: the other fields of `settings.Settings`.
     :ivar settings: the `Settings` in use.
-    :ivar on_write: called with the session's id after each attempt to write to a session;
-        None: nothing is called.
+    :ivar before_write: called with the session's id before each request that writes to a
+        session; None: nothing is called.
     """
 
     def __init__(self, base_url=None, **options):
         ready = isinstance(base_url, settings_module.Settings)
         self.settings = base_url if ready else settings_module.resolve(base_url, **options)
-        self.on_write = None
+        self.before_write = None
         # Imported late: `import datacat` must not cost its users the import of requests.
         from datacat.wire.transport import Transport
 
@@ -146,11 +146,9 @@ class DatacatClient(object):
         record = kinds.Record(None, None, kind, encode(fields), captured)
         dialect = self._dialect_for(session_id)
         request = dialect.send(record, session_id, late=False)
-        try:
-            return self._exchange(request)
-        finally:
-            if self.on_write is not None:
-                self.on_write(session_id)
+        if self.before_write is not None:
+            self.before_write(session_id)
+        return self._exchange(request)
 
     def _dialect_for(self, session_id):
         """Return the server's dialect, which `/health` tells, or else a session's fields."""

@@ -1,4 +1,4 @@
-"""Locks and bells that signal handlers, finalizers and forked children may use as well.
+"""Locks and bells that are safe in signal handlers, finalizers and forked children too.
 
 Belongs here: mechanisms that any package may use.  Does not: what they protect or announce.
 """
@@ -40,18 +40,42 @@ def acquire_within(lock, seconds):
     return True
 
 
-def release_if_owned(lock):
-    """Release an RLock wholly if this thread has it.
+def run_holding(lock, step, seconds=None):
+    """Call `step()` while holding an RLock; return whether the lock was free in time.
 
-    An exception that a signal handler raises can come after the lock was taken and before its
-    taker knows.
+    Unlike `with` on 2.7, this leaves nothing held where a signal handler raises between the taking
+    of the lock and the first line of the block.
+
+    :param seconds: how long to wait for the lock, None: for ever.
+    """
+    if is_owned(lock):
+        step()
+        return True
+    try:
+        try:
+            if not (lock.acquire() if seconds is None else acquire_within(lock, seconds)):
+                return False
+            step()
+            return True
+        finally:
+            release_if_owned(lock)
+    except BaseException:
+        # The line above may be the one that was interrupted.
+        release_if_owned(lock)
+        raise
+
+
+def release_if_owned(lock):
+    """Release an RLock completely if this thread holds it.
+
+    A signal handler may raise after the lock was taken and before the code that took it knows.
     """
     while is_owned(lock):
         lock.release()
 
 
 def is_owned(lock):
-    """Return whether this thread has an RLock."""
+    """Return whether this thread holds an RLock."""
     return lock._is_owned()
 
 
@@ -61,11 +85,11 @@ def ownership_of(lock):
 
 
 class ReentrantLock(object):
-    """`threading.RLock` for 2.7, whose own is not safe where a signal handler takes it too.
+    """`threading.RLock` for 2.7, whose own breaks when a signal handler takes it too.
 
-    There it is written in Python, and a handler between two of its lines leaves it released
-    twice.  Here one step in C takes the lock and notes its owner, and a handler finds it either
-    taken or free.  Who waits for it polls.
+    That one is written in Python, and a handler that runs between two of its lines leaves it
+    released twice.  Here one step in C takes the lock and notes its owner, so that a handler finds
+    it either taken or free.  Waiting for it means polling.
     """
 
     def __init__(self):
@@ -85,7 +109,7 @@ class ReentrantLock(object):
         return True
 
     def release(self):
-        """Give back what one `acquire` took."""
+        """Undo one `acquire`."""
         if self._depth:
             self._depth -= 1
         else:
@@ -101,21 +125,20 @@ class ReentrantLock(object):
         return self._owner.get(_OWNER) == get_ident()
 
 
-# On Python 3 it is written in C and whole.
+# On Python 3 it is written in C, and each call is atomic.
 RLock = threading.RLock if six.PY3 else ReentrantLock
 
 
 class Bell(object):
     """Wakes one sleeping thread; safe to ring in a signal handler and in a finalizer.
 
-    `threading.Event` is neither: its condition's lock is held while it is set, and a handler
-    that sets it again in the same thread waits for itself for ever.
+    `threading.Event` is neither: setting it takes a lock, and a handler that sets it again in the
+    same thread would wait for that lock for ever.
     """
 
     def __init__(self):
         self._closed_door = threading.Lock()
         self._closed_door.acquire()
-        self.awaited = False
 
     def wait(self, seconds):
         """Sleep until the bell rings, `seconds` at most (None: for ever)."""
@@ -133,10 +156,10 @@ class Bell(object):
 
 
 class PipeBell(object):
-    """A Bell whose sleep no clock that is set back prolongs; takes two descriptors.
+    """A Bell whose sleep does not depend on the wall clock; takes two descriptors.
 
-    Before 3.11, Python's waits for a lock end when the wall clock shows a time (futex(2)): set
-    back by an hour, they last an hour. Those of poll(2) are relative.
+    Before 3.11, Python's waits for a lock end when the wall clock shows a certain time (futex(2)):
+    when it is set back by an hour, they last an hour longer.  Those of poll(2) are relative.
     """
 
     _ends = ()
@@ -148,26 +171,25 @@ class PipeBell(object):
             os.set_blocking(end, False)
         self._poll = select.poll()
         self._poll.register(self._heard, select.POLLIN)
-        self.awaited = False
 
     def wait(self, seconds):
         """Sleep until the bell rings, `seconds` at most (None: for ever)."""
-        # Rounded up: a thread that is early would have to sleep again.
+        # Rounded up: a thread that wakes early would have to sleep again.
         if self._poll.poll(None if seconds is None else int(seconds * 1000) + 1):
             try:
                 os.read(self._heard, _RINGS_AT_ONCE)
             except OSError:
-                pass  # a forked child has heard it
+                pass  # a forked child has read it
 
     def ring(self):
         """Wake the sleeper, or let its next `wait` return at once."""
         try:
             os.write(self._rope, b"!")
         except OSError:
-            pass  # it is full: nobody listened for long, and will hear
+            pass  # the pipe is full: the next `wait` returns at once anyway
 
     def __del__(self):
-        # In a forked child these numbers may be other files' by now.
+        # In a forked child these numbers may belong to other files by now.
         if self._ends and os.getpid() == self._owner:
             for end in self._ends:
                 os.close(end)
@@ -179,5 +201,5 @@ def make_bell():
         try:
             return PipeBell()
         except OSError:
-            pass  # no descriptor is left
+            pass  # out of descriptors
     return Bell()

@@ -1,7 +1,7 @@
-"""What the user of an application should know, each thing said once.
+"""Warnings for the user of an application, each given once.
 
-What may live here: the library's logger, the memory of what was said, and what is not to be
-logged.  What may not: the reasons for saying it.
+Belongs here: the library's logger, the memory of what was said, and keeping urllib3 quiet.  Does
+not: the reasons for a warning.
 """
 
 from __future__ import absolute_import, division
@@ -19,9 +19,9 @@ _here = threading.local()
 
 
 def be_quiet_here():
-    """Keep urllib3 from logging in this thread, which is the library's own.
+    """Keep urllib3 from logging in this thread, which is one of the library's own.
 
-    A handler that logs to datacat would make a record of each request for the record before.
+    A handler that logs to datacat would record each request, which makes another request.
     """
     _here.is_quiet = True
     for name in _TRANSPORTS_LOGGERS:
@@ -29,7 +29,7 @@ def be_quiet_here():
 
 
 class _Passes(logging.Filter):
-    """Lets through what no thread of the library logs."""
+    """Drops what the library's own threads log."""
 
     def filter(self, record):
         return not getattr(_here, "is_quiet", False)
@@ -39,7 +39,7 @@ _passes = _Passes()
 
 
 class Notices(object):
-    """Logs a warning once a topic, until the topic is cleared."""
+    """Logs one warning per topic until the topic is cleared; safe to use from any thread."""
 
     def __init__(self):
         self._said = set()
@@ -50,5 +50,5 @@ class Notices(object):
             LOGGER.warning("%s", message)
 
     def clear(self, topic):
-        """Let the topic be told again."""
+        """Let the topic be warned of again."""
         self._said.discard(topic)

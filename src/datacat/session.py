@@ -1,13 +1,11 @@
-"""What applications hold in their hands: `create_session` and `Session`.
+"""The public face: `create_session` and `Session`.
 
-What may live here: the calls, their checks and their promises.  What may not: how a record is
-kept or sent.
+Belongs here: the calls, their checks and their promises.  Does not: how a record is kept or sent.
 """
 
 from __future__ import absolute_import, division
 
 import numbers
-import os
 import sys
 
 from . import client as client_module
@@ -45,17 +43,19 @@ def create_session(base_url=None, product=None, version=None, **options):
     if resolved.disabled:
         return DisabledSession(resolved)
     # Imported late: `import datacat` must not cost its users what only a session needs.
-    from .process import hooks, pipeline
+    from .process import signals
+    from .process.membership import LONGEST_WAIT_FOR_LOCK, Membership
 
-    line = pipeline.obtain(resolved)
-    session = Session(line, line.open_session())
-    line.hold(session.local_id, session)
+    membership = Membership(resolved)
+    session = Session(membership)
+    membership.belong_to(session)
+    membership.join(max(LONGEST_WAIT_FOR_LOCK, resolved.connect_wait))
     try:
-        line.await_id(session.local_id, resolved.connect_wait)
+        membership.await_id(resolved.connect_wait)
     except errors.DatacatError as refusal:
         error = _with_advice(refusal)
     else:
-        hooks.end_on_signals(resolved.end_on_signals)
+        signals.end_on_signals(resolved.end_on_signals)
         return session
     raise error
 
@@ -72,21 +72,21 @@ def _with_advice(refusal):
 
 
 class Session(object):
-    """A session of an application.  Made by `create_session`; every method is thread-safe.
+    """A session of an application, made by `create_session`.  Every method is thread-safe.
 
-    Log calls keep the record on disk and return None; sending is somebody else's business.  They
+    Log calls keep the record on disk and return None; sending happens in the background.  They
     raise InvalidRecord for what cannot be recorded, and never for the state of disk or network.
     """
 
-    def __init__(self, line, local_id):
-        self._pipeline = line
-        self._local_id = local_id
+    def __init__(self, membership):
+        self._membership = membership
         self._client = None
-        self._watchdog = None
-        self._watched_in = None
 
     def __repr__(self):
-        return "<datacat session %s at %s>" % (self.session_id, self._pipeline.settings.base_url)
+        return "<datacat session %s at %s>" % (
+            self.session_id,
+            self._membership.settings.base_url,
+        )
 
     def __enter__(self):
         return self
@@ -94,7 +94,7 @@ class Session(object):
     def __exit__(self, kind, error, trace):
         if error is not None and isinstance(error, Exception):
             self.log_exception(exc_info=(kind, error, trace))
-        if self._pipeline.is_inherited(self._local_id):
+        if self._membership.is_inherited:
             # In a forked child: ending it is the parent's business, unless end() is called.
             self.flush()
         else:
@@ -103,22 +103,24 @@ class Session(object):
     @property
     def session_id(self):
         """The server's id as soon as it is known, and the local id before (str)."""
-        return self._pipeline.server_id(self._local_id) or self._local_id
+        return self._membership.server_id or self._membership.local_id
 
     @property
     def local_id(self):
         """The id that this process gave the session; never changes (str)."""
-        return self._local_id
+        return self._membership.local_id
 
     @property
     def client(self):
-        """A DatacatClient for the same server; who writes through it weakens the promise "once".
+        """A DatacatClient for the same server (made once).
 
-        On a classic server only: there a record is known by its place among the others.
+        Writing into this session through it weakens the promise "once" on a classic server, where
+        a record is known by its place among the others.
         """
         if self._client is None:
-            self._client = client_module.DatacatClient(self._pipeline.settings)
-            self._client.on_write = self._pipeline.mark_shared
+            client = client_module.DatacatClient(self._membership.settings)
+            client.before_write = self._membership.note_other_writer
+            self._client = client
         return self._client
 
     # Logging
@@ -131,7 +133,7 @@ class Session(object):
         :param category, group, message: texts, labels: a list of texts; for v1 servers.
         :raises InvalidRecord: for anything else, and over 1 MiB encoded.
         """
-        self._keep(kinds.EVENT, build.event, (name, data, category, group, labels, message))
+        self._log(kinds.EVENT, build.event, (name, data, category, group, labels, message))
 
     def log_metric(self, name, value, tags=None, type=None, unit=None, count=None, metadata=None):
         """Log a metric.
@@ -142,7 +144,7 @@ class Session(object):
         :param type, unit, count, metadata: for v1 servers, see PROTOCOL "metrics".
         :raises InvalidRecord: for anything else.
         """
-        self._keep(kinds.METRIC, build.metric, (name, value, tags, type, unit, count, metadata))
+        self._log(kinds.METRIC, build.metric, (name, value, tags, type, unit, count, metadata))
 
     def log_exception(self, extra_data=None, exc_info=None):
         """Log an exception, by default the one being handled, with its traceback; never raises.
@@ -150,7 +152,7 @@ class Session(object):
         :param extra_data: a dict that is merged into the event's data.
         :param exc_info: (type, value, traceback).
         """
-        self._keep(
+        self._log(
             kinds.EXCEPTION,
             exceptions.exception,
             (exc_info or sys.exc_info(), extra_data),
@@ -162,65 +164,65 @@ class Session(object):
 
         :raises InvalidRecord: where it is not a dict or over 1 MiB encoded.
         """
-        self._keep(kinds.STATE, build.state, (state,))
+        self._log(kinds.STATE, build.state, (state,))
 
-    def _keep(self, kind, make, arguments, encode=build.encode):
+    def _log(self, kind, make, arguments, encode=build.encode):
+        membership = self._membership
         try:
-            body = self._pipeline.redaction.encoded(kind, make(*arguments), encode)
-            if body is not None:
-                self._pipeline.append(self._local_id, kind, body)
+            fields = make(*arguments)
+            if membership.redact is not None:
+                fields = membership.redact(kind, fields)
+                if fields is None:
+                    return
+            membership.append(kind, encode(fields))
         except MemoryError:
-            self._pipeline.give_up(self._local_id, kind)
+            membership.give_up(kind)
 
     # Heartbeats
 
     def start_heartbeat_monitor(self, timeout=60, check_interval=5):
-        """Watch that `heartbeat` is called; log an event when it is not, and when it is again.
+        """Watch that `heartbeat` is called: log an event when it is not, and when it is again.
 
-        :param timeout: seconds without a heartbeat that make a hang.
+        :param timeout: seconds without a heartbeat that count as a hang.
         :param check_interval: seconds between checks.
         :raises InvalidRecord: where one is not a positive finite number.
         """
-        self._watchdog = self._pipeline.watch(self._local_id, timeout, check_interval)
-        self._watched_in = os.getpid()
+        self._membership.watch(timeout, check_interval)
 
     def heartbeat(self):
-        """Say that the application lives; after `end` or `close` it does nothing.
+        """Say that the application is alive; after `end` or `close` this does nothing.
 
         :raises MonitorNotStarted: before `start_heartbeat_monitor`, and after
             `stop_heartbeat_monitor`.
         """
-        self._started_watchdog().beat(monotonic())
+        watchdog = self._membership.running_watchdog()
+        if watchdog is None:
+            raise _not_started()
+        watchdog.beat(monotonic())
 
     def pause_heartbeat_monitoring(self):
-        """Expect no heartbeats until `resume_heartbeat_monitoring`, as in a long computation."""
-        self._started_watchdog().pause(monotonic())
+        """Expect no heartbeats until `resume_heartbeat_monitoring`, as in a long computation.
+
+        :raises MonitorNotStarted: as `heartbeat` does.
+        """
+        watchdog = self._membership.running_watchdog()
+        if watchdog is None:
+            raise _not_started()
+        watchdog.pause(monotonic())
 
     def resume_heartbeat_monitoring(self):
-        """Expect heartbeats again."""
-        self._started_watchdog().resume(monotonic())
+        """Expect heartbeats again.
+
+        :raises MonitorNotStarted: as `heartbeat` does.
+        """
+        watchdog = self._membership.running_watchdog()
+        if watchdog is None:
+            raise _not_started()
+        watchdog.resume(monotonic())
 
     def stop_heartbeat_monitor(self):
         """Stop watching; harmless where nothing is watched."""
-        self._stop_watching()
-        self._watchdog = None
-
-    def _stop_watching(self):
-        if self._watched_in is not None:
-            self._watched_in = None
-            self._pipeline.unwatch(self._local_id)
-
-    def _started_watchdog(self):
-        if self._watched_in is not None and self._watched_in != os.getpid():
-            # A forked child has threads of its own, and they do not watch yet.
-            dog = self._watchdog
-            self.start_heartbeat_monitor(dog.timeout, dog.check_interval)
-        if self._watchdog is None:
-            raise errors.MonitorNotStarted(
-                "the heartbeat monitor of this session is not started: call "
-                "start_heartbeat_monitor() first"
-            )
-        return self._watchdog
+        self._membership.unwatch()
 
     # Waiting and ending
 
@@ -249,37 +251,43 @@ class Session(object):
     def flush(self, timeout=5):
         """Wait until all that was logged is delivered, `timeout` seconds at most.
 
-        :returns: whether it is.  Returns early where the server is away.
+        Returns early where the server is away.
+
+        :returns: whether all is delivered (bool).
         """
-        return self._pipeline.flush(self._local_id, _seconds(timeout))
+        return self._membership.flush(_seconds(timeout))
 
     def stats(self):
         """Return a dict: waiting, in_memory, oldest_age, sent, dead, dropped, merged,
-        possibly_twice, last_error, online, dialect.  Ages in seconds; nothing is reset.
+        possibly_twice, last_error, online, dialect.  Ages are in seconds; nothing is reset.
         """
-        return self._pipeline.stats(self._local_id)
+        return self._membership.stats()
 
     def end(self, timeout=5):
         """End the session and wait until that is delivered, `timeout` seconds at most.
 
         What is not delivered then is sent later, by the next run if need be.  Calls after the
-        first only wait.  Records logged after it are delivered all the same.  In a forked child,
-        too, this ends the session that it shares with its parent.
+        first only wait.  Records logged after it are delivered all the same.  In a forked child
+        this ends the session that it shares with its parent.
         """
         seconds = _seconds(timeout)
-        # A main loop may still give heartbeats: after the end they do nothing.
-        self._stop_watching()
-        self._pipeline.end_session(self._local_id)
+        self._membership.end()
         self.flush(seconds)
 
     def close(self, timeout=5):
-        """Let the session go without ending it on the server, after a flush of `timeout` seconds.
+        """Let go of the session without ending it, after a flush of `timeout` seconds at most.
 
-        The last session to go closes the outbox.  A log call afterwards opens it again.
+        The last session to be closed closes the outbox.  A log call afterwards opens it again; if
+        another process has taken it over by then, `flush` returns False and `stats` says why.
         """
-        seconds = _seconds(timeout)
-        self._stop_watching()
-        self._pipeline.close_session(self._local_id, seconds)
+        self._membership.close(_seconds(timeout))
+
+
+def _not_started():
+    return errors.MonitorNotStarted(
+        "the heartbeat monitor of this session is not started: call "
+        "start_heartbeat_monitor() first"
+    )
 
 
 def _seconds(timeout):
@@ -293,18 +301,16 @@ def _seconds(timeout):
 class DisabledSession(Session):
     """Accepts everything and does nothing: no file, no thread, no request."""
 
+    session_id = local_id = "local-disabled"
+
     def __init__(self, resolved):
         self._settings = resolved
-        self._local_id = "local-disabled"
-        self._client = None
 
     def __repr__(self):
         return "<datacat session, disabled>"
 
     def __exit__(self, *_):
         return None
-
-    session_id = Session.local_id
 
     @property
     def client(self):

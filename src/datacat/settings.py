@@ -40,6 +40,15 @@ _DEFAULTS = (
     ("disabled", False),
 )
 _FIELDS = tuple(name for name, _ in _DEFAULTS)
+# What matters to one session's opening or calls, and not to how records are kept and sent.
+_OF_ONE_SESSION = (
+    "version",
+    "hostname",
+    "machine_id",
+    "connect_wait",
+    "before_record",
+    "end_on_signals",
+)
 _ENVIRONMENT = (
     ("base_url", "DATACAT_URL"),
     ("api_key", "DATACAT_API_KEY"),
@@ -92,6 +101,16 @@ class Settings(object):
             secret = value is not None and name in ("api_key", "proxies")
             shown.append("%s=%s" % (name, "'***'" if secret else repr(value)))
         return "Settings(%s)" % ", ".join(shown)
+
+    def shared(self):
+        """Return these settings as sessions share them that are sent by the same pipeline.
+
+        What matters to a single session is at its default there.
+        """
+        fields = dict(zip(_FIELDS, self._values()))
+        defaults = dict(_DEFAULTS)
+        fields.update((name, defaults[name]) for name in _OF_ONE_SESSION)
+        return Settings(**fields)
 
     def scope(self):
         """Return 12 hexadecimal characters that tell this server, product and host apart.

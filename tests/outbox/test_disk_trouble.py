@@ -199,6 +199,35 @@ def test_a_page_that_cannot_be_read_is_not_given_up_for_lost(box):
     assert box.bodies() == [b"1", b"2"] and box.entry.dropped == 0
 
 
+def test_what_waits_in_memory_does_not_overtake_a_page_that_cannot_be_read(box):
+    """Or the records of that page would be taken for delivered when the later one is."""
+    box.append(b"1", b"2")
+    box.store.full = True
+    box.append(b"3")
+    page = box.store.page
+
+    def refuse(*_):
+        raise StoreRefused("disk I/O error")
+
+    box.store.page = refuse
+    assert box.outbox.head(box.entry) is None
+    box.store.page = page
+    box.store.full = False
+    assert box.bodies() == [b"1", b"2", b"3"] and box.entry.dropped == 0
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_page_of_damaged_rows_is_counted_once_and_hides_nothing(box, is_full):
+    """Also where the disk is full, so that they cannot be deleted."""
+    box.append(*[b"%02d" % number for number in range(1, 31)])
+    sql(box.store, "UPDATE records SET body = 'zzz' WHERE id & 255 < 11 OR id & 255 IN (13, 14)")
+    box.store.full = is_full
+    box.append(b"31")
+    box.outbox.update(box.entry, hung=1)
+    assert box.bodies() == [b"11", b"12"] + [b"%02d" % number for number in range(15, 32)]
+    assert (box.entry.dropped, box.entry.waiting) == (12, 0)
+
+
 def is_tmpfs_to_be_had():
     return sys.platform.startswith("linux") and os.getuid() == 0
 
@@ -269,6 +298,41 @@ def test_a_file_found_damaged_while_it_is_used_is_replaced_and_what_is_lost_is_c
     assert box.bodies() == [b"%03d" % number for number in range(21) if number not in (4, 5)]
     assert box.entry.dropped == 2 and box.entry.waiting == 0
     assert [name for name in os.listdir(str(tmp_path)) if ".corrupt-" in name]
+
+
+def test_a_file_found_damaged_while_it_heals_is_replaced(box, tmp_path):
+    """It may be noticed by a write alone; records in memory would wait for ever."""
+    box.append(b"1")
+    box.store.full = True
+    box.append(b"2")
+    box.store.full = False
+
+    def damaged(*arguments):
+        raise StoreDamaged("malformed")
+
+    box.store.settle_all = damaged
+    assert box.outbox.upkeep.heal(spool_at(tmp_path, box.warnings).replacement)
+    assert box.outbox.path != box.path and box.bodies() == [b"1", b"2"]
+
+
+def test_an_outbox_closed_when_the_disk_has_room_again_loses_nothing(box):
+    box.store.full = True
+    for number in range(3000):
+        box.append(b"%d" % number)
+    box.store.full = False
+    box.outbox.close()
+    heir = Box(os.path.dirname(box.path))
+    assert len(heir.bodies()) == 3000 and heir.entry.dropped == 0
+    heir.close()
+
+
+def test_what_is_noted_while_the_disk_is_full_is_written_when_it_heals(box):
+    box.store.full = True
+    box.append(b"1")
+    box.outbox.note(process="4711")
+    box.store.full = False
+    assert box.outbox.upkeep.heal(None)
+    assert box.outbox.notes()["process"] == "4711"
 
 
 def test_damaged_rows_are_counted_as_dropped_and_the_others_arrive(box):

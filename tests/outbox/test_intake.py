@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division
 
+import functools
 import gc
 import itertools
 import os
@@ -10,8 +11,9 @@ import sys
 import threading
 
 import pytest
-from tools.interruption import BrokenOff, each_step
+from tools.interruption import BrokenOff, break_off, each_step
 from tools.outboxes import (
+    Box,
     Clock,
     Holder,
     in_another_thread,
@@ -21,7 +23,7 @@ from tools.waiting import wait_until
 
 from datacat._compat import monotonic
 from datacat.outbox import intake, tables
-from datacat.records import kinds
+from datacat.records import build, kinds
 
 
 def break_off_between_row_and_count(box):
@@ -104,6 +106,55 @@ def test_an_end_or_a_report_interrupted_anywhere_is_written_once_with_what_it_sa
     assert steps > 60
 
 
+@pytest.mark.parametrize("call", ["forget_if_over", "forget"])
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_session_whose_removal_is_interrupted_is_gone_or_takes_records(box, call, is_over):
+    """Who logs looks for another place only where the outbox no longer has the session."""
+    entries = []
+
+    def between():
+        entries.append(box.outbox.add_session(u"local-%d" % (len(entries) + 2), b"{}"))
+        if is_over:
+            box.outbox.say_goodbye(entries[-1], "ended")
+
+        def check():
+            entry = entries[-1]
+            assert box.outbox.append(entry, kinds.EVENT, b"1") == box.outbox.has(entry)
+
+        return check
+
+    assert each_step(lambda: getattr(box.outbox, call)(entries[-1]), between) > 10
+
+
+def told(bodies):
+    return [count for count in map(build.told_in, bodies) if count]
+
+
+def test_a_report_tells_of_what_was_given_up_while_it_waited(box):
+    """It is made when it is written: what it leaves out would never be told."""
+    box.entry.unreported = box.entry.dropped = 1
+    box.outbox.disk.is_slow = True
+    for _ in range(intake.WRITTEN_AT_ONCE + 1):
+        box.append(b"{}")
+    assert box.outbox.give_up(box.entry, kinds.EVENT)
+    box.outbox.disk.is_slow = False
+    box.outbox.report_drops()
+    box.outbox.report_drops()
+    assert sum(told(box.bodies())) == box.entry.dropped == 2 and box.entry.unreported == 0
+
+
+def test_two_ends_in_handlers_report_each_loss_once(box):
+    box.entry.unreported = box.entry.dropped = 3
+
+    def handler():
+        for _ in range(2):
+            assert box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
+
+    interrupting(box.store, handler)
+    box.append(b"interrupted")
+    assert told(box.bodies()) == [3] and box.entry.unreported == 0
+
+
 def test_what_makes_room_interrupted_anywhere_loses_no_count(make_box):
     """Accepted = delivered + dropped + merged, also where Ctrl-C strikes a log call at the cap."""
     box = make_box(max_bytes=60000)
@@ -175,7 +226,7 @@ def test_what_is_written_from_the_queue_is_counted_as_waiting_at_every_moment(bo
     seen = []
 
     def look(frame, *_):
-        if os.path.basename(frame.f_code.co_filename).startswith("intake."):
+        if os.path.basename(frame.f_code.co_filename).startswith("writer."):
             seen.append(box.entry.waiting)
         return look
 
@@ -207,6 +258,40 @@ def test_what_is_written_while_another_counts_what_waits_is_not_overlooked(box):
     assert seen >= 2
 
 
+@pytest.mark.skipif(sys.version_info < (3, 7), reason="needs a trace of each opcode")
+def test_what_comes_and_goes_while_another_counts_does_not_hide_what_waits(box):
+    """Two come and two go, one after the other: at every moment something waits."""
+
+    def come_and_go():
+        box.append(b"next", b"next")
+        for _ in range(2):
+            box.outbox.settle(box.entry, box.outbox.head(box.entry))
+
+    def each_opcode(frame, event, _):
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left[0] -= 1
+            if left[0] == 0:
+                sys.settrace(None)
+                come_and_go()
+        return each_opcode
+
+    def trace(frame, *_):
+        return each_opcode if frame.f_code.co_name == "waiting" else None
+
+    box.append(b"first")
+    before = sys.gettrace()
+    for step in range(1, 30):
+        left = [step]
+        sys.settrace(trace)
+        try:
+            seen = box.entry.waiting
+        finally:
+            sys.settrace(before)
+        assert seen >= 1
+    assert left[0] > 0, "each step was struck"
+
+
 def test_want_of_memory_for_what_is_queued_gives_up_no_record_that_is_kept(box):
     """Who is told of a MemoryError counts the record as dropped."""
     insert_all, struck = box.store.insert_all, []
@@ -222,6 +307,26 @@ def test_want_of_memory_for_what_is_queued_gives_up_no_record_that_is_kept(box):
     assert box.outbox.give_up(box.entry, kinds.EVENT)
     assert len(struck) == 1
     assert box.bodies() == [b"1", b"3", b"own"] and box.entry.dropped == 2
+
+
+def test_want_of_memory_anywhere_in_a_log_call_leaves_no_lock_held(box):
+    """Or else every later call of the thread takes itself for one that interrupts the holder."""
+
+    def between():
+        queue_some(box)
+
+        def check():
+            assert not box.outbox.lock._is_owned()
+            in_another_thread(box.append, b"4")
+            assert box.outbox.upkeep.heal(None)
+            assert box.outbox.in_memory == 0
+
+        return check
+
+    def append():
+        box.outbox.append(box.entry, kinds.EVENT, b"2")
+
+    assert each_step(append, between, MemoryError) > 60
 
 
 def interrupting(store, action, method="insert"):
@@ -266,6 +371,57 @@ def test_an_end_in_a_handler_that_interrupts_a_log_call_is_written_after_it(box,
     last = [record.kind if record.kind == kinds.END else record.body for record in box.drain()]
     assert last == ([b"1", b"3"] if batch else []) + [b"interrupted", kinds.END, b"after"]
     assert box.outbox.refusal is None and box.outbox.close()
+
+
+def test_what_a_handler_writes_in_the_middle_of_a_transaction_becomes_a_part_of_it(box, tmp_path):
+    """create_session() in a handler that interrupts a log call which writes several records."""
+    added = []
+    box.outbox.disk.is_slow = True
+    box.append(b"1", b"2")
+    box.outbox.disk.is_slow = False
+    together = box.store._together
+    pending = [lambda: added.append(box.outbox.add_session(u"local-2", b"{}"))]
+
+    def in_the_middle(doing, statements):
+        def interrupted():
+            for number, statement in enumerate(statements):
+                if number == 1:
+                    pending.pop()()
+                yield statement
+
+        together(doing, interrupted() if pending else statements)
+
+    box.store._together = in_the_middle
+    box.outbox.take_in()
+    assert len(added) == 1 and box.outbox.refusal is None and box.warnings.told == []
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    box.copy_as_killed(copy)
+    heir = Box(copy)
+    assert [entry.local_id for entry in heir.outbox.entries()] == [u"local-1", u"local-2"]
+    assert heir.bodies() == [b"1", b"2"]
+    heir.close()
+
+
+@pytest.mark.parametrize("take_out", ["settle", "bury"])
+def test_a_settle_cut_short_by_want_of_memory_is_made_up_for_by_the_next(box, take_out):
+    """Wherever it strikes: what is not out is asked for again, and each is counted once."""
+    out = {
+        "settle": lambda record: box.outbox.settle(box.entry, record, b'{"a":1}'),
+        "bury": lambda record: box.outbox.bury(box.entry, record, 400, u"no"),
+    }[take_out]
+    before, seen, steps = None, [], itertools.count()
+    while before is not False:
+        box.append(b"1", b"2", b"3")
+        record = box.outbox.head(box.entry)
+        seen.append(record.number)
+        before = break_off(functools.partial(out, record), next(steps), MemoryError)
+        seen += [left.number for left in box.drain()]
+    numbers = sorted(set(seen))
+    assert numbers == list(range(1, len(numbers) + 1)) and next(steps) > 30
+    assert seen == sorted(seen) and max(map(seen.count, numbers)) <= 2
+    assert box.entry.waiting == 0 and box.entry.dropped == 0
+    assert box.entry.sent + box.entry.dead == len(numbers)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
@@ -444,6 +600,42 @@ def test_calls_set_aside_are_bounded_and_the_loss_counted(box, monkeypatch):
     assert 100 < box.entry.dropped < 150 and "dropped" in box.warnings.topics
     drained = box.drain()
     assert len(drained) == 201 - box.entry.dropped and drained[-1].kind == kinds.END
+
+
+def test_a_queue_that_is_never_empty_but_always_short_drops_nothing(box, monkeypatch):
+    """Only what is in the queue counts, not what went through it."""
+    monkeypatch.setattr(intake, "MEMORY_BYTES", 10000)
+    monkeypatch.setattr(intake, "WRITTEN_AT_ONCE", 5)
+    box.outbox.disk.is_slow = True
+    for _ in range(50):
+        for _ in range(20):
+            box.append(b"x" * 100)
+        while box.outbox.in_memory > 16:
+            box.outbox.intake.run(int)
+        assert box.outbox.in_memory > 1
+    box.outbox.take_in()
+    assert box.entry.dropped == 0 and len(box.bodies()) == 1000
+
+
+def test_a_close_interrupted_anywhere_is_finished_by_the_next(tmp_path):
+    """Neither are queued records lost, nor does the file stay locked until the process ends."""
+    boxes = []
+
+    def between():
+        folder = tmp_path / str(len(boxes))
+        folder.mkdir()
+        boxes.append(Box(folder))
+        queue_some(boxes[-1])
+
+        def check():
+            boxes[-1].outbox.close()
+            heir = Box(folder)
+            assert heir.bodies() == [b"1", b"3"]
+            heir.close()
+
+        return check
+
+    assert each_step(lambda: boxes[-1].outbox.close(), between) > 60
 
 
 def test_an_append_to_a_closed_outbox_is_refused_not_lost(box):

@@ -156,6 +156,15 @@ def test_a_symlink_in_the_folders_place_is_refused(place, tmp_path):
 
 
 @posix_only
+def test_a_folder_that_is_refused_is_not_looked_through_for_outboxes_either(place, tmp_path):
+    """A process that has no file of its own looks for those of dead ones all the same."""
+    place.leave(b"1")
+    os.rename(place.folder, str(tmp_path / "elsewhere"))
+    os.symlink(str(tmp_path / "elsewhere"), place.folder)
+    assert place.spool.survey([]) == ([], set())
+
+
+@posix_only
 def test_a_symlink_in_a_files_place_is_left_alone(place, tmp_path):
     path = place.leave(b"1")
     os.rename(path, str(tmp_path / "target"))

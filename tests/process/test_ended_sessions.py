@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from inside import pipelines_of
 from tools.waiting import wait_until
 
 import datacat
@@ -54,13 +55,19 @@ def test_a_session_that_was_closed_can_still_be_ended(any_collector, open_sessio
     assert any_collector.session(session.session_id)["ended_at"]
 
 
+def let_disks_be_slow(is_slow):
+    for pipeline in pipelines_of(product="tests"):
+        if pipeline.outbox is not None:
+            pipeline.outbox.disk.is_slow = is_slow
+
+
 @pytest.mark.parametrize("is_slow", [False, True], ids=["disk well", "disk slow"])
 def test_threads_that_log_while_the_outbox_closes_again_and_again_lose_nothing(
     any_collector, open_session, is_slow
 ):
     """Accepted means kept: a call that meets the closing goes on in the outbox opened after it."""
     session = open_session(any_collector.url)
-    line, logging, failures = session._pipeline, [True], []
+    logging, failures = [True], []
 
     def log(writer):
         for number in range(EVENTS):
@@ -70,7 +77,7 @@ def test_threads_that_log_while_the_outbox_closes_again_and_again_lose_nothing(
     def close():
         while logging:
             try:
-                line._outbox.disk.is_slow = is_slow
+                let_disks_be_slow(is_slow)
                 session.close(0)
             except Exception as failure:
                 failures.append(failure)
@@ -95,19 +102,16 @@ def test_threads_that_log_while_the_outbox_closes_again_and_again_lose_nothing(
 
 def test_sessions_that_come_and_go_leave_nothing_behind(collector, open_session):
     """The outbox holds what somebody has in hand or what has work, however many there were."""
-    lasting = open_session(collector.url)
+    lasting = open_session(collector.url, product="lasting")
     for _ in range(40):
-        session = datacat.create_session(collector.url, product="tests", version="1")
+        session = datacat.create_session(collector.url, product="lasting", version="1")
         session.log_event("short")
         session.end()
     del session
-    wait_until(lambda: lasting.log_event("another") or len(outbox_of(lasting).entries()) == 1)
-    store = outbox_of(lasting).disk.store
-    assert [entry.local_id for entry in store.entries()] == [lasting.local_id]
-
-
-def outbox_of(session):
-    return session._pipeline._outbox
+    (pipeline,) = pipelines_of(product="lasting")
+    wait_until(lambda: len(pipeline.outbox.entries()) == 1)
+    assert [entry.local_id for entry in pipeline.outbox.entries()] == [lasting.local_id]
+    assert list(pipeline.members) == [lasting.local_id]
 
 
 def test_a_finalizer_in_the_same_garbage_may_still_log(collector, open_session):
@@ -140,14 +144,15 @@ def test_what_nobody_holds_is_not_remembered_once_it_is_over(
     collector, open_session, way, is_kept
 ):
     """Memory does not grow with the sessions that were, but with those that somebody may use."""
-    lasting = open_session(collector.url)
-    session = datacat.create_session(collector.url, product="tests", version="1")
+    product = "lasting, " + way
+    lasting = open_session(collector.url, product=product)
+    session = datacat.create_session(collector.url, product=product, version="1")
     getattr(session, way)()
-    local_id, line = session.local_id, session._pipeline
+    local_id = session.local_id
+    (pipeline,) = pipelines_of(product=product)
     del session
     looked = time.time()
     wait_until(
-        lambda: lasting.log_event("what lets the sender look")
-        or ((local_id in line._origins) == is_kept and time.time() - looked > 2 * is_kept)
+        lambda: (local_id in pipeline.members) == is_kept and time.time() - looked > 2 * is_kept
     )
     assert lasting.session_id != lasting.local_id

@@ -16,6 +16,21 @@ from datacat.process.watchdog import Watchdog
 from datacat.records import build, exceptions, kinds
 
 
+class Watched(object):
+    """As much of a Membership as the keeper sees."""
+
+    is_watched = True
+
+    def __init__(self, entry, dog):
+        self.place = self
+        self.entry = entry
+        self.watchdog = dog
+
+    @staticmethod
+    def encoded(fields):
+        return exceptions.encode_cut(fields)
+
+
 class Kept(object):
     """A keeper over an outbox; the time is in the test's hand."""
 
@@ -23,7 +38,9 @@ class Kept(object):
         self.box = Box(folder, **options)
         self.outbox = self.box.outbox
         spool = Spool(str(folder), SCOPE, False, self.box.warnings)
-        self.keeper = Keeper(self.outbox, spool.replacement, self.append)
+        self.members = {}
+        self.told = 0
+        self.keeper = Keeper(self.outbox, spool.replacement, self.members, self.tell)
         self.now = float(int(monotonic()))
         self.syncs = 0
         sync = self.outbox.upkeep.sync
@@ -34,8 +51,13 @@ class Kept(object):
 
         self.outbox.upkeep.sync = counted
 
-    def append(self, outbox, entry, fields):
-        outbox.append(entry, kinds.EVENT, exceptions.encode_cut(fields))
+    def tell(self):
+        self.told += 1
+
+    def watch(self, dog):
+        """Have the keeper check a watchdog for the box's session; return its membership."""
+        self.members["local-1"] = Watched(self.box.entry, dog)
+        return self.members["local-1"]
 
     def step(self, seconds=0.0):
         self.now += seconds
@@ -167,10 +189,10 @@ def test_a_drained_file_shrinks(kept):
 
 def test_a_hang_and_its_end_are_recorded_and_the_hang_noted_for_who_comes_after(kept):
     dog = Watchdog(2.0, 0.5, kept.now)
-    kept.keeper.watch(kept.box.entry, dog)
+    kept.watch(dog)
     for _ in range(10):
         assert 0.0 < kept.step(0.5) <= 0.5
-    assert kept.box.entry.hung == 1
+    assert kept.box.entry.hung == 1 and kept.told == 1
     dog.beat(kept.now)
     kept.step(0.5)
     kept.step(0.5)
@@ -182,8 +204,7 @@ def test_a_hang_and_its_end_are_recorded_and_the_hang_noted_for_who_comes_after(
 
 
 def test_a_session_no_longer_watched_cannot_hang(kept):
-    kept.keeper.watch(kept.box.entry, Watchdog(2.0, 0.5, kept.now))
-    kept.keeper.unwatch(kept.box.entry)
+    kept.watch(Watchdog(2.0, 0.5, kept.now)).is_watched = False
     kept.step(60)
     assert kept.box.drain() == []
 

@@ -12,19 +12,26 @@ from tools.waiting import wait_until
 from datacat._compat import monotonic
 from datacat.locks import Bell, PipeBell
 from datacat.process import loop as loop_module
-from datacat.process.loop import Loop
+from datacat.process.loop import Loop, Sleepers
 
 
 class Stepper(object):
     """A step that says what the test wants, and news at hand."""
 
-    def __init__(self, pause=None, listens=True, linger=0.0):
+    def __init__(self, pause=None, listens=True, gather=0.0):
         self.pause = pause
         self.heeds = listens
         self.news = 0
         self.steps = 0
         self.on_step = None
-        self.loop = Loop("test", self.step, lambda: self.news, lambda: self.heeds, linger)
+        self.failures = []
+        self.sleepers = Sleepers()
+        self.loop = Loop("test", self.step, self.latest, lambda: self.heeds, self.sleepers, gather)
+
+    def latest(self):
+        if self.failures:
+            raise self.failures.pop()
+        return self.news
 
     def step(self, now):
         self.steps += 1
@@ -32,20 +39,24 @@ class Stepper(object):
             return self.on_step()
         return self.pause
 
+    def stop(self, seconds=10):
+        self.loop.ask_to_stop()
+        return self.loop.wait_until_stopped(seconds)
+
 
 @pytest.fixture
 def stepper():
     made = Stepper()
     yield made
-    assert made.loop.stop(10)
+    assert made.stop()
 
 
 def asleep(stepper):
-    return lambda: stepper.steps and stepper.loop.bell.awaited
+    return lambda: stepper.steps and stepper.sleepers
 
 
 def test_a_ring_makes_it_step_again(stepper):
-    assert stepper.loop.start()
+    assert stepper.loop.start() is None
     wait_until(asleep(stepper))
     steps = stepper.steps
     stepper.loop.wake()
@@ -86,26 +97,26 @@ def test_news_does_not_cut_a_pause_short_that_does_not_listen(stepper):
     stepper.on_step = step
     stepper.loop.start()
     wait_until(lambda: stepper.steps == 1)
-    assert stepper.loop.stop(10) and stepper.steps == 1
+    assert stepper.stop() and stepper.steps == 1
 
 
 def test_news_waits_for_company_and_is_then_stepped_for_together():
-    stepper = Stepper(linger=0.2)
+    stepper = Stepper(gather=0.2)
     stepper.loop.start()
     wait_until(asleep(stepper))
     began = monotonic()
     for _ in range(5):
         stepper.news += 1
-        stepper.loop.tell()
+        stepper.sleepers.wake()
     wait_until(lambda: stepper.steps == 2)
     assert monotonic() - began >= 0.2
     wait_until(asleep(stepper))
     assert stepper.steps == 2
-    assert stepper.loop.stop(10)
+    assert stepper.stop()
 
 
 def test_who_wakes_it_does_not_wait_for_company():
-    stepper = Stepper(linger=60.0)
+    stepper = Stepper(gather=60.0)
     stepper.loop.start()
     wait_until(asleep(stepper))
     stepper.news += 1
@@ -114,10 +125,10 @@ def test_who_wakes_it_does_not_wait_for_company():
     wait_until(asleep(stepper))
     stepper.news += 1
     stepper.loop.tell()
-    wait_until(lambda: not stepper.loop.bell.awaited)
+    wait_until(lambda: not stepper.sleepers)
     stepper.loop.wake()
     wait_until(lambda: stepper.steps == 3)
-    assert stepper.loop.stop(10)
+    assert stepper.stop()
 
 
 def test_it_steps_on_while_there_is_more_to_do(stepper):
@@ -147,20 +158,105 @@ def test_stop_returns_in_time_where_a_step_does_not_end():
     stepper.loop.start()
     wait_until(lambda: stepper.steps == 1)
     began = monotonic()
-    assert not stepper.loop.stop(0.05)
+    assert not stepper.stop(0.05)
     assert monotonic() - began < 0.5
     release.set()
-    assert stepper.loop.stop(10)
+    assert stepper.stop()
 
 
 def test_it_can_be_stopped_by_itself_and_before_it_started():
-    stepper = Stepper()
-    stepper.loop.stop(1)
+    assert Stepper().stop(1)
     other = Stepper()
-    other.on_step = lambda: other.loop.stop(1) and None
+    other.on_step = lambda: other.stop(1) and None
     other.loop.start()
     wait_until(lambda: other.steps == 1)
-    assert other.loop.stop(10)
+    assert other.loop.wait_until_stopped(10)
+
+
+def test_a_loop_that_is_started_again_during_its_last_step_goes_on_in_the_same_thread(stepper):
+    """Else an application that closes and logs in turn makes a thread each time."""
+    threads, release = set(), threading.Event()
+
+    def step():
+        threads.add(threading.current_thread())
+        if stepper.steps == 1:
+            release.wait(30)
+
+    stepper.on_step = step
+    stepper.loop.start()
+    wait_until(lambda: stepper.steps == 1)
+    for _ in range(50):
+        stepper.loop.ask_to_stop()
+        assert not stepper.loop.is_running
+        assert stepper.loop.start() is None
+    release.set()
+    wait_until(lambda: stepper.steps == 2)
+    assert stepper.loop.is_running and len(threads) == 1
+
+
+def test_a_loop_that_stopped_steps_again_when_it_is_started_again(stepper):
+    for rounds in range(1, 4):
+        stepper.loop.start()
+        wait_until(lambda: stepper.steps >= rounds)  # noqa: B023
+        assert stepper.stop() and not stepper.loop.is_running
+
+
+def test_a_loop_without_a_thread_says_why_and_starts_when_there_is_one(stepper, monkeypatch):
+    refusals = [RuntimeError("can't start new thread")]
+    start = threading.Thread.start
+
+    def start_or_refuse(thread):
+        if refusals:
+            raise refusals.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
+    assert "can't start new thread" in str(stepper.loop.start())
+    assert not stepper.loop.is_running and stepper.loop.wait_until_stopped(0)
+    assert stepper.loop.start() is None
+    wait_until(lambda: stepper.steps == 1)
+
+
+def test_a_wake_up_that_a_handler_breaks_off_rings_all_the_same(stepper, monkeypatch):
+    """Else it would sleep on: the next record finds nobody asleep and wakes nobody."""
+    stepper.loop.start()
+    wait_until(asleep(stepper))
+    (sleeper,) = stepper.sleepers
+
+    class BrokenOff(BaseException):
+        pass
+
+    def discard(_, sleeper):
+        raise BrokenOff()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sleepers, "discard", discard)
+        stepper.news += 1
+        with pytest.raises(BrokenOff):
+            sleeper.wake()
+    wait_until(lambda: stepper.steps == 2)
+
+
+def test_a_late_waker_does_not_take_the_next_sleep_from_the_list(stepper, monkeypatch):
+    """A waker that is slow between ringing and leaving finds the loop in its next sleep."""
+    stepper.loop.start()
+    wait_until(asleep(stepper))
+    (first,) = stepper.sleepers
+    discard, waker = Sleepers.discard, threading.current_thread()
+
+    def discard_late(sleepers, sleeper):
+        if threading.current_thread() is waker:
+            wait_until(lambda: stepper.steps == 2 and sleepers and sleepers[-1] is not first)
+        discard(sleepers, sleeper)
+
+    monkeypatch.setattr(Sleepers, "discard", discard_late)
+    stepper.news += 1
+    first.wake()
+    assert len(stepper.sleepers) == 1
+    monkeypatch.undo()
+    stepper.news += 1
+    stepper.sleepers.wake()
+    wait_until(lambda: stepper.steps == 3)
 
 
 @pytest.mark.parametrize(
@@ -190,22 +286,13 @@ def test_a_bell_wakes_once_however_often_it_was_rung(kind):
     ringer.join()
 
 
-@pytest.mark.parametrize("place", ["news", "listens"])
-def test_a_fault_outside_a_step_does_not_end_the_thread(stepper, monkeypatch, place):
+def test_a_fault_outside_a_step_does_not_end_the_thread(stepper, monkeypatch):
     """There may be no memory for anything, also for what surrounds a step."""
     monkeypatch.setattr(loop_module, "_PAUSE_AFTER_FAULT", 0.01)
-    failures = []
-
-    def fail_once():
-        if not failures:
-            failures.append(place)
-            raise MemoryError
-        return True
-
     stepper.pause = 5.0
-    setattr(stepper.loop, "_" + place, fail_once)
+    stepper.failures.append(MemoryError())
     stepper.loop.start()
-    wait_until(lambda: failures and stepper.steps >= 1)
+    wait_until(lambda: not stepper.failures and stepper.steps >= 1)
     steps = stepper.steps
     stepper.loop.wake()
     wait_until(lambda: stepper.steps > steps)

@@ -2,12 +2,12 @@
 
 from __future__ import absolute_import, division
 
-import linecache
 import os
-import sys
 import threading
 
 import pytest
+from inside import pipelines_of, threads
+from programs import with_event
 from tools import held
 from tools.invariants import check_invariants
 from tools.recorder import Recorder
@@ -26,13 +26,9 @@ def took(call):
     return monotonic() - began
 
 
-def threads_of_datacat():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("datacat-")]
-
-
 def test_a_disabled_session_accepts_everything_and_does_nothing(monkeypatch, spool, open_session):
     monkeypatch.setenv("DATACAT_DISABLED", "1")
-    threads = len(threads_of_datacat())
+    before = threads()
     with open_session(A_PORT_NOBODY_LISTENS_ON) as session:
         session.log_event("e", {"x": 1}, category="c")
         session.log_metric("m", 1)
@@ -48,7 +44,7 @@ def test_a_disabled_session_accepts_everything_and_does_nothing(monkeypatch, spo
         assert session.client.create_session() and session.client.get_all_sessions() == []
     session.close()
     assert session.session_id and session.local_id
-    assert len(threads_of_datacat()) == threads
+    assert not threads() - before
     assert not os.path.exists(str(spool))
 
 
@@ -101,11 +97,11 @@ def test_two_sessions_and_eight_threads_at_once_keep_every_threads_order(
             if number % 5 == 0:
                 recorder.log_metric("load", number)
 
-    threads = [threading.Thread(target=log, args=(each,)) for each in recorders]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    loggers = [threading.Thread(target=log, args=(each,)) for each in recorders]
+    for logger in loggers:
+        logger.start()
+    for logger in loggers:
+        logger.join()
     for session in sessions:
         assert session.flush(timeout=20)
     there = [any_own_collector.session(session.session_id) for session in sessions]
@@ -158,16 +154,30 @@ def test_before_record_sees_changes_and_drops_records(collector, open_session):
     assert seen == ["event", "event", "metric", "state", "exception"]
 
 
-def test_before_record_sees_the_hang_that_the_library_reports(collector, open_session):
-    def before_record(kind, fields):
-        if fields.get("name") == "application_appears_hung":
-            fields["data"]["stacks"] = []
-        return fields
+def test_before_record_sees_the_hang_that_the_library_reports_of_its_own_session(
+    collector, open_session
+):
+    """Of two sessions that share all else, each has its own."""
 
-    session = open_session(collector.url, before_record=before_record)
-    session.start_heartbeat_monitor(timeout=0.2, check_interval=0.1)
-    wait_until(lambda: held.names(session.get_details()))
-    assert held.event(session.get_details(), "application_appears_hung")["data"]["stacks"] == []
+    def without_stacks(writer):
+        def before_record(kind, fields):
+            if fields.get("name") == "application_appears_hung":
+                fields["data"]["stacks"] = writer
+            return fields
+
+        return before_record
+
+    sessions = [
+        open_session(collector.url, product="shared", before_record=without_stacks(writer))
+        for writer in ("one", "two")
+    ]
+    assert len(pipelines_of(product="shared")) == 1
+    for session in sessions:
+        session.start_heartbeat_monitor(timeout=0.2, check_interval=0.1)
+    for session, writer in zip(sessions, ("one", "two")):
+        wait_until(lambda: held.names(session.get_details()))  # noqa: B023
+        hang = held.event(session.get_details(), "application_appears_hung")
+        assert hang["data"]["stacks"] == writer
 
 
 @pytest.mark.parametrize(
@@ -254,6 +264,27 @@ def test_where_the_folder_is_unusable_records_wait_in_memory_and_it_is_told_once
     assert caplog.text.count("memory only") == 1
 
 
+def test_a_process_without_a_file_of_its_own_delivers_what_dead_ones_left(
+    make_collector, open_session, run_program, spool
+):
+    """The folder was unusable when it started, and is not any more."""
+    collector = make_collector().start()
+    collector.stop()
+    spool.write_text(u"not a folder")
+    session = open_session(collector.url, connect_wait=0)
+    assert session.stats()["in_memory"] == 1
+    os.remove(str(spool))
+    program = run_program(
+        u"import datacat, os\n"
+        u"datacat.create_session(connect_wait=0).log_event('left')\n"
+        u"os._exit(0)\n",
+        collector.url,
+    )
+    program.wait(30)
+    collector.start()
+    wait_until(lambda: with_event(collector, "left"), 30)
+
+
 def test_what_waits_in_memory_is_counted_and_delivered_in_order(
     make_collector, open_session, tmp_path
 ):
@@ -273,40 +304,11 @@ def test_what_waits_in_memory_is_counted_and_delivered_in_order(
 def test_the_last_session_to_go_ends_the_threads_and_leaves_no_file(
     collector, open_session, spool
 ):
-    threads = len(threads_of_datacat())
+    before = threads()
     first, second = open_session(collector.url), open_session(collector.url)
     first.log_event("e")
     second.end()
-    assert len(threads_of_datacat()) == threads + 2
+    assert len(threads() - before) == 2
     first.close()
-    wait_until(lambda: len(threads_of_datacat()) == threads)
+    wait_until(lambda: not threads() - before)
     assert os.listdir(str(spool)) == []
-
-
-def test_threads_that_find_their_session_without_a_place_carry_it_over_once(open_session):
-    """Once: what a forked child's threads log first at the same time goes into one session."""
-    session = open_session(A_PORT_NOBODY_LISTENS_ON, connect_wait=0)
-    pipeline = session._pipeline
-    carry_over, carried = pipeline._carry_over, []
-    second = threading.Thread(target=session.log_event, args=("second",))
-
-    def carry_over_beside_the_second(local_id):
-        carried.append(local_id)
-        if len(carried) == 1:
-            second.start()
-            wait_until(lambda: "process_lock" in line_of(second))
-        return carry_over(local_id)
-
-    pipeline._carry_over = carry_over_beside_the_second
-    pipeline._places.clear()
-    session.log_event("first")
-    second.join(30)
-    assert carried == [session.local_id]
-
-
-def line_of(thread):
-    """Return the line of the library at which a thread is."""
-    frame = sys._current_frames().get(thread.ident)
-    while frame is not None and os.path.basename(frame.f_code.co_filename) != "pipeline.py":
-        frame = frame.f_back
-    return "" if frame is None else linecache.getline(frame.f_code.co_filename, frame.f_lineno)

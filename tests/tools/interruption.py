@@ -6,46 +6,66 @@ import itertools
 import os
 import sys
 
-STRUCK = ("intake", "disk", "store", "connection", "tables", "memory", "locks", "room", "heads")
+STRUCK = (
+    "connection",
+    "disk",
+    "entry",
+    "heads",
+    "intake",
+    "locks",
+    "memory",
+    "outbox",
+    "room",
+    "store",
+    "tables",
+    "upkeep",
+    "writer",
+)
 
 
 class BrokenOff(BaseException):
     """What a signal handler raises in the middle of a call."""
 
 
-def break_off(call, step):
-    """Raise BrokenOff where the outbox's code is called or returned to for the step-th time.
+def break_off(call, step, error=BrokenOff):
+    """Raise an error where the outbox's code is called or returned to for the step-th time.
 
     That is where Python calls signal handlers.  Returns whether there were so many.
     """
+    struck = []
     left = [step]
 
     def profile(frame, event, _):
+        # What is raised in a generator that is thrown away goes nowhere.
+        if frame.f_code.co_name == "<genexpr>":
+            return
         if os.path.basename(frame.f_code.co_filename).split(".")[0] in STRUCK:
             left[0] -= 1
             if left[0] == -1:
-                raise BrokenOff("%s in line %d of %s" % (event, frame.f_lineno, frame.f_code))
+                struck.append("%s in line %d of %s" % (event, frame.f_lineno, frame.f_code))
+                raise error(struck[0])
 
     before = sys.getprofile()
     sys.setprofile(profile)
     try:
         call()
-        return False
-    except BrokenOff as error:
-        print(error)
-        return True
+    except error:
+        pass
     finally:
         sys.setprofile(before)
+    print(struck)
+    return bool(struck)
 
 
-def each_step(call, between):
-    """Break `call(box)` off at its first step, its second, and so on; return how many it has.
+def each_step(call, between, error=BrokenOff):
+    """Break a call off at its first step, its second, and so on; return how many it has.
 
     :param between: called before each and returns what is called after it.
+    :param error: the class of what is raised there.
     """
     for step in itertools.count():
         check = between()
-        is_broken_off = break_off(call, step)
+        is_broken_off = break_off(call, step, error)
         check()
         if not is_broken_off:
             return step

@@ -3,6 +3,7 @@
 
 from __future__ import absolute_import, division
 
+import contextlib
 import errno
 import socket
 import threading
@@ -22,12 +23,12 @@ END = Request("POST", "/api/sessions/1/end", None, False)
 SESSION = Request("GET", "/api/sessions/1", None, True)
 
 
-def free_port():
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    listener.close()
-    return port
+@pytest.fixture
+def nobody():
+    """The URL of a port that is bound, so that nobody can come to listen on it."""
+    with contextlib.closing(socket.socket()) as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield "http://127.0.0.1:%d" % bound.getsockname()[1]
 
 
 # What goes out, what comes back
@@ -218,10 +219,9 @@ def test_a_closed_connection_is_kept_until_its_answer_is_read_and_no_longer():
 # Failures
 
 
-def test_a_refused_connection_means_not_sent(connect):
-    url = "http://127.0.0.1:%d" % free_port()
-    error = pytest.raises(NotSent, connect(url).call, EVENT).value
-    assert url in str(error) and "refused" in str(error)
+def test_a_refused_connection_means_not_sent(connect, nobody):
+    error = pytest.raises(NotSent, connect(nobody).call, EVENT).value
+    assert nobody in str(error) and "refused" in str(error)
     assert (error.method, error.path, error.status) == ("POST", EVENT.path, None)
     assert not isinstance(error, TlsFailure)
 
@@ -334,17 +334,8 @@ def test_without_a_socket_of_ours_the_kind_of_error_decides(connect, raised, kin
     assert "jerry" not in str(error)
 
 
-def test_attempts_to_connect_stay_out_of_the_applications_log(caplog, connect):
-    """The sender warns once; urllib3 must not add two warnings per attempt."""
-    away = connect("http://127.0.0.1:%d" % free_port())
+def test_attempts_to_connect_stay_out_of_the_applications_log(caplog, connect, nobody):
+    """The sender warns once; urllib3 would warn at each attempt."""
     with caplog.at_level("WARNING"), pytest.raises(NotSent):
-        away.call(SESSION)
+        connect(nobody).call(SESSION)
     assert caplog.records == []
-
-
-def test_other_libraries_attempts_to_connect_stay_in_the_log(caplog):
-    with requests.Session() as session, caplog.at_level("WARNING"):
-        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=1))
-        with pytest.raises(requests.ConnectionError):
-            session.get("http://127.0.0.1:%d/" % free_port())
-    assert len(caplog.records) == 1

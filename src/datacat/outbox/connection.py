@@ -40,6 +40,7 @@ class Connection(object):
     def __init__(self, path):
         self._path = path
         self._cursor = None
+        self._is_in_transaction = False
         try:
             connection = sqlite3.connect(
                 path, timeout=0, isolation_level=None, check_same_thread=False
@@ -76,36 +77,38 @@ class Connection(object):
         except sqlite3.IntegrityError:
             raise NumberTaken("could not %s %s: the number is taken" % (doing, self._path))
         except _ERRORS as error:
-            self._roll_back()
             raise self._translated(error, doing)
 
     def together(self, doing, statements):
         """Run statements, pairs of SQL and values, in one transaction.
 
+        In a signal handler that interrupts one, they become a part of that.
+
         :raises NumberTaken: where one inserts a key that is there already.
         """
-        done = False
+        is_nested, is_done = self._is_in_transaction, False
         try:
             write = self._write
-            write("BEGIN IMMEDIATE")
+            if not is_nested:
+                self._is_in_transaction = True
+                write("BEGIN IMMEDIATE")
             for statement, values in statements:
                 write(statement, values)
-            write("COMMIT")
-            done = True
+            if not is_nested:
+                write("COMMIT")
+            is_done = True
         except sqlite3.IntegrityError:
             raise NumberTaken("could not %s %s: the number is taken" % (doing, self._path))
         except _ERRORS as error:
             raise self._translated(error, doing)
         finally:
             # Also where a signal handler raised: the next statement must find no transaction.
-            if not done:
-                self._roll_back()
-
-    def _roll_back(self):
-        try:
-            self._write("ROLLBACK")
-        except _ERRORS:
-            pass
+            if not (is_done or is_nested):
+                try:
+                    self._write("ROLLBACK")
+                except _ERRORS:
+                    pass
+            self._is_in_transaction = is_nested
 
     def script(self, doing, statement):
         """Run a statement to its end; `execute` steps one that gives no rows once only."""
@@ -121,13 +124,17 @@ class Connection(object):
         except _ERRORS as error:
             raise self._translated(error, doing)
 
-    def rows(self, doing, statement, values=()):
-        """Yield the rows of a statement."""
+    def read(self, doing, statement, values, take):
+        """Call `take(row)` for the rows of a statement until it returns True."""
         try:
             cursor = self._execute(statement, values)
-            for row in cursor:
-                yield row
-            cursor.close()
+            try:
+                for row in cursor:
+                    if take(row):
+                        return
+            finally:
+                # A statement that is not read to its end would block checkpoints.
+                cursor.close()
         except _ERRORS as error:
             raise self._translated(error, doing)
 
@@ -155,12 +162,14 @@ class Connection(object):
 
     def close(self):
         """Close the file; harmless when repeated."""
-        cursor, self._cursor = self._cursor, None
+        cursor = self._cursor
         if cursor is not None:
             try:
                 cursor.connection.close()
             except _ERRORS:
                 pass
+            # Not before: closing may be interrupted and repeated.
+            self._cursor = None
             let_go(cursor)
 
     def abandon(self):

@@ -10,21 +10,16 @@ A Disk is in one of these states:
 - DAMAGED, DELETED, HOMELESS: as REFUSING, and the file must be replaced first: by one with what
   can still be read of it, or, where there never was a file, by an empty one.
 
-1. Refusals and `is_still_there` lead away from HEALTHY, and only `heal` leads back: replace the
-   file (to REFUSING), write what was settled meanwhile (to SETTLES_FIT), write what waits in
-   memory, some records a call (to HEALTHY when that was the last).
+1. Refusals and `is_still_there` lead away from HEALTHY, and only `healing` leads back.
 2. A write that is refused changes nothing: sqlite rolls it back, and here the record goes to
    memory under the number it has.
-3. Writing what was settled, and records from memory, is repeated from the start after an
-   interruption: it deletes up to positions, replaces rows by number, saves absolute counts.
 
-Belongs here: trouble with the disk (full, failing, slow, file damaged or deleted) and its end.
-Does not: SQL, locks, numbers, and who may have which file.
+Belongs here: trouble with the disk (full, failing, slow, file damaged or deleted).  Does not: its
+end (see `healing`), SQL, locks, numbers, and who may have which file.
 """
 
 from __future__ import absolute_import, division
 
-import collections
 import os
 from timeit import default_timer as clock
 
@@ -35,6 +30,7 @@ from .memory import MemoryQueue
 from .refusals import NumberTaken, StoreDamaged, StoreRefused
 from .shared import is_marked_shared
 from .tables import record_of
+from .unwritten import Unwritten
 
 HEALTHY = "healthy"
 SETTLES_FIT = "settles fit"
@@ -43,12 +39,11 @@ DAMAGED = "damaged"
 DELETED = "deleted"
 HOMELESS = "homeless"
 _WRITABLE = (HEALTHY, SETTLES_FIT)
-_WITHOUT_FILE = (DAMAGED, DELETED, HOMELESS)
+WITHOUT_FILE = (DAMAGED, DELETED, HOMELESS)
 
 # Not much less than what a log call may take, for a starved process looks like a slow disk.
 SLOW_SECONDS = 0.2
 CALM_SECONDS = 2.0
-_HEALED_AT_ONCE = 1000
 
 
 def next_state(state, error):
@@ -57,7 +52,7 @@ def next_state(state, error):
     :param state: the state before.
     :param error: the DatacatError of the refusal.
     """
-    if state in _WITHOUT_FILE:
+    if state in WITHOUT_FILE:
         return state
     if isinstance(error, StoreDamaged):
         return DAMAGED
@@ -85,25 +80,23 @@ class Disk(object):
         self.synced = 0
         self._warn = warn
         self._slow_at = 0.0
-        self._notes = {}
-        self._states = {}
-        self._letters = collections.deque()
-        self._forgotten = set()
+        self.unwritten = Unwritten()
         self._paths = []
-        self._move_to(store)
+        self.move_to(store)
         if not self.has_file:
             self.state = HOMELESS
             self.refusal = store.reason
             warn("disk", str(store.reason))
 
-    def _move_to(self, store):
+    def move_to(self, store):
+        """Go on with another store."""
         self.store = store
         self.path = store.path
         self._paths.append(store.path)
-        self._reserve = bounds.Reserve(store.path)
+        self.reserve = bounds.Reserve(store.path)
         self._inode = None if store.is_in_memory else os.stat(store.path).st_ino
         if self.has_file and not bounds.is_disk_nearly_full(store.path):
-            self._reserve.keep()
+            self.reserve.keep()
 
     @property
     def has_file(self):
@@ -177,44 +170,32 @@ class Disk(object):
             "report it; the record gets the next free number" % self.path,
         )
 
-    def save(self, entry, state=None, removing=(), burying=None, changes=None):
+    def save(self, entry, state=None, burying=None, changes=None):
         """Save a session's row, and in the same step what goes with it (see Store.save)."""
-        if state is not None:
-            self._states[entry.number] = state
-        if burying is not None:
-            self._letters.append(burying)
-            while sum(len(letter.record.body) for letter in self._letters) > bounds.DEAD_BYTES:
-                self._letters.popleft()
+        self.unwritten.add(entry.number, state, burying)
         began = clock()
         while self.state in _WRITABLE:
             try:
-                self.store.save(entry, state, removing, burying, changes)
+                self.store.save(entry, state, burying, changes)
             except errors.DatacatError as error:
                 # The first refusal frees the reserve: it may fit the second time.
                 self._refused(error)
                 continue
-            self._saved(entry, state, burying)
+            self.changed += 1
+            self.unwritten.remove(entry.number, state, burying)
             break
         self._time(began)
-
-    def _saved(self, entry, state, burying):
-        self.changed += 1
-        if state is not None:
-            self._states.pop(entry.number, None)
-        if burying is not None:
-            self._letters.pop()
 
     def forget_session(self, session):
         """Remove a session with everything it has."""
         self.memory.forget(session)
-        self._states.pop(session, None)
-        self._forgotten.add(session)
+        self.unwritten.forget(session)
         if self.attempt(self.store.forget_session, session):
-            self._forgotten.discard(session)
+            self.unwritten.forgotten.discard(session)
 
     def note(self, notes):
         """Keep texts under names, in this file and in those that it moves to."""
-        self._notes.update(notes)
+        self.unwritten.notes.update(notes)
         self.attempt(self.store.note, notes)
 
     def attempt(self, write, *arguments):
@@ -231,7 +212,7 @@ class Disk(object):
 
     def _refused(self, error):
         if self.state is HEALTHY:
-            self._reserve.free()
+            self.reserve.free()
             self._warn("disk", str(error))
         self.state = next_state(self.state, error)
         self.refusal = error
@@ -267,8 +248,8 @@ class Disk(object):
 
     def merged_state(self, session):
         """Return the bytes of the session's merged state as delivered, or None."""
-        if session in self._states:
-            return self._states[session] or None
+        if session in self.unwritten.states:
+            return self.unwritten.states[session] or None
         try:
             return self.store.state(session)
         except errors.DatacatError:
@@ -277,9 +258,9 @@ class Disk(object):
     def dead_letters(self):
         """Return every dead letter, oldest first."""
         try:
-            return self.store.dead_letters() + list(self._letters)
+            return self.store.dead_letters() + list(self.unwritten.letters)
         except errors.DatacatError:
-            return list(self._letters)
+            return list(self.unwritten.letters)
 
     # Slow
 
@@ -322,79 +303,21 @@ class Disk(object):
             "the outbox %s was deleted or replaced while in use; what waits moves to a new file; "
             "keep cleaners out of that folder" % self.path,
         )
-        self._reserve.free()
+        self.reserve.free()
         self.state = DELETED
         self.refusal = StoreRefused("the outbox %s was deleted" % self.path)
         return False
-
-    def heal(self, entries, replace):
-        """Take the next step back to health; return whether it was one.
-
-        :param entries: the sessions' entries.
-        :param replace: a callable (store) -> a new Store in its place; None: only write.
-        """
-        try:
-            if self.state in _WITHOUT_FILE:
-                return self._replace(replace)
-            self._catch_up(entries)
-            return self._write_some()
-        except errors.DatacatError as error:
-            if self.state is SETTLES_FIT:
-                self.state = REFUSING
-            if self.state not in _WITHOUT_FILE:
-                self.refusal = error
-            return False
-
-    def _replace(self, replace):
-        if replace is None or self.store.is_final:
-            return False
-        fresh = replace(self.store)
-        self._move_to(fresh)
-        self.state = REFUSING
-        self.refusal = StoreRefused("the outbox has just moved to %s" % self.path)
-        fresh.note(self._notes)
-        return True
-
-    def _catch_up(self, entries):
-        """Write what was settled while nothing could be written."""
-        self._return_log_space()
-        self.store.settle_all(entries, self._states, self._letters, self._forgotten)
-        self._states.clear()
-        self._letters.clear()
-        self._forgotten.clear()
-        self.state = SETTLES_FIT
-        self._return_log_space()
-
-    def _return_log_space(self):
-        """The room that the write-ahead log takes may be the very room that is missing."""
-        if bounds.has_room_for(self.path, self.store.growth()):
-            self.store.checkpoint()
-
-    def _write_some(self):
-        if bounds.is_disk_nearly_full(self.path, self.memory.bytes + bounds.RESERVE_BYTES):
-            return False
-        some = self.memory.some(_HEALED_AT_ONCE)
-        self.store.insert_all(some, replacing=True)
-        self.changed += 1
-        for record in some:
-            self.memory.take_out(record.session, record.number)
-        if not len(self.memory):
-            self._return_log_space()
-            self.state = HEALTHY
-            self.refusal = None
-            self._reserve.keep()
-        return True
 
     # Ends
 
     def close(self):
         """Close the file."""
         if self.has_file:
-            self._reserve.free()
+            self.reserve.free()
         self.attempt(self.store.checkpoint, True)
         self.store.close()
 
     def delete(self):
         """Close the file and remove it."""
-        self._reserve.free()
+        self.reserve.free()
         self.store.delete()

@@ -67,8 +67,10 @@ class Entry(object):
     @property
     def waiting(self):
         """How many records are accepted and not out yet."""
-        # The queue first: what leaves it meanwhile is counted twice, and never overlooked.
-        return self.queued + self.accepted - self.gone
+        # In the opposite order of a record's way: what moves on meanwhile is counted twice, and
+        # never overlooked.
+        gone = self.gone
+        return self.queued + self.accepted - gone
 
     @property
     def queued(self):

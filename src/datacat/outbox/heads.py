@@ -20,23 +20,28 @@ class Heads(object):
     """Looks up sessions' oldest waiting records, on disk and in memory.
 
     :param disk: the Disk.
-    :param count_lost: a callable (entry, count), for records that are counted but not there.
+    :param losses: the Losses, for records that are counted but not there.
     """
 
-    def __init__(self, disk, count_lost):
+    def __init__(self, disk, losses):
         self._disk = disk
-        self._count_lost = count_lost
+        self._losses = losses
         # {entry: [records on disk], least recently used first}
         self._pages = collections.OrderedDict()
         self._sizes = {}
 
     def head(self, entry):
         """Return a session's oldest waiting record, or None."""
+        remembered = self._disk.memory.first(entry.number, entry.position)
         page = self._pages.get(entry)
-        if not page:
+        while page and page[0].number <= entry.position:
+            page.popleft()
+        while not page and self._on_disk(entry) > 0:
             page = self._load(entry)
+            if page is None:
+                # What is in memory must not overtake what cannot be read now.
+                return None
         written = page[0] if page else None
-        remembered = self._disk.memory.first(entry.number)
         if written is None or remembered is None:
             return written or remembered
         return min(written, remembered, key=lambda record: record.number)
@@ -47,7 +52,7 @@ class Heads(object):
         found = []
         for entry in entries:
             number, captured = written.get(entry.number, (0, 0))
-            remembered = self._disk.memory.first(entry.number)
+            remembered = self._disk.memory.first(entry.number, entry.position)
             if number <= entry.position or remembered is not None:
                 # What is settled may still be on a disk that refuses.
                 head = self.head(entry)
@@ -55,13 +60,6 @@ class Heads(object):
             if captured is not None:
                 found.append((entry, captured))
         return found
-
-    def take_out(self, entry, number):
-        """A session's oldest record is out."""
-        entry.position = number
-        page = self._pages.get(entry)
-        if page and page[0].number == number:
-            page.popleft()
 
     def forget(self, entry):
         """Read the session's records anew."""
@@ -73,21 +71,24 @@ class Heads(object):
         self._pages.clear()
         self._sizes.clear()
 
+    def _on_disk(self, entry):
+        """Return how many of a session's records should be on disk."""
+        return entry.accepted - entry.gone - self._disk.memory.count(entry.number)
+
     def _load(self, entry):
-        in_memory = self._disk.memory.count(entry.number)
-        expected = entry.accepted - entry.gone - in_memory
-        if expected <= 0:
-            return None
+        """Read the session's next records and return them; None where they cannot be read now."""
         size = min(PAGE_RECORDS, 2 * self._sizes.get(entry, _FIRST_PAGE // 2))
         loaded = self._disk.page(entry.number, entry.position, size)
         if loaded is None:
             return None
         records, damaged = loaded
         # Where nothing is found any more, what is counted and not there is lost.
-        lost = len(damaged) if records or damaged else expected
+        lost = len(damaged) if records or damaged else self._on_disk(entry)
         if lost:
-            self._count_lost(entry, lost)
-            self._disk.save(entry, removing=damaged)
+            # A disk that refuses keeps the damaged ones; they must not be counted again.
+            entry.position = max([entry.position] + damaged)
+            self._losses.count(entry, lost)
+            self._disk.save(entry)
         return self._keep(entry, records, size)
 
     def _keep(self, entry, records, size):

@@ -3,49 +3,36 @@
 1. `append` puts an Arrival at the end of the queue.  From then on it is kept: what follows may be
    interrupted anywhere.
 2. Then it tries for the lock, for a bounded time.  Whoever has the lock drains the queue, its own
-   arrival and everybody else's, oldest first.  A call that does not get the lock in time returns
-   and leaves its arrival to whoever has it, or to the keeper.
-3. An arrival gets its number and its unique capture time at the first attempt to write it, under
-   the lock, and leaves the queue when it is written and counted.  So the numbered arrivals are
-   always the first of the queue.
-4. An attempt can be interrupted anywhere, by an exception that a signal handler raises.  The next
-   drain repeats it: with the same numbers, replacing the rows that the first attempt may have
-   written, and setting the same counts.  Every step gives the same result the second time.
-5. A first attempt is a plain INSERT: a number that is taken already shows.
-6. A repeated row must not bring back one that was settled meanwhile.  So whatever reads or removes
-   rows takes the lock by `run`, which drains the queue first.
-7. A call that interrupts the holder of the lock in its own thread (a signal handler, a finalizer)
+   arrival and everybody else's, oldest first (see `writer`).  A call that does not get the lock in
+   time returns and leaves its arrival to whoever has it, or to the keeper.
+3. Whatever reads or removes rows takes the lock by `run`, which drains the queue first.  So an
+   attempt that was interrupted is finished before anybody sees or settles its rows.
+4. A call that interrupts the holder of the lock in its own thread (a signal handler, a finalizer)
    leaves its arrival in the queue.  Whoever holds the lock looks at the queue again when done.
-   So does an end or a close of a session: both are arrivals.
+   The end of a session is an arrival as well.
 
-Belongs here: the queue, its lock, numbers and capture times.  Does not: SQL, trouble with the
-disk, what becomes of records later.
+Belongs here: the queue, its bound, and its lock.  Does not: SQL, trouble with the disk, numbers,
+what becomes of records later.
 """
 
 from __future__ import absolute_import, division
 
 import collections
 import functools
-import itertools
 import time
 
 from .. import locks
 from .._compat import get_ident, monotonic
-from ..records.kinds import Record
-from . import tables
 from .memory import MEMORY_BYTES, ROW_OVERHEAD, SACRIFICED
-from .refusals import NumberTaken
+from .writer import WRITTEN_AT_ONCE, Writer
 
 # Of the 50 ms that a log call may take, some are for what it does itself.
 BUSY_SECONDS = 0.045
-# The wait where a call before has spent its bound already: long enough that a tight loop of log
+# The wait where an earlier call has spent its bound already: long enough that a tight loop of log
 # calls does not fill the queue faster than the holder of the lock can write.
 CROWDED_SECONDS = 0.001
 GIVE_WAY_SECONDS = 0.00001
 CROWDED_BYTES = MEMORY_BYTES // 4
-# A clock that goes back further than this (microseconds) was set, and is followed.
-CLOCK_SET_BACK = 1000000
-WRITTEN_AT_ONCE = 500
 
 
 class Arrival(object):
@@ -55,6 +42,7 @@ class Arrival(object):
     :ivar is_in: whether it is written and counted.
     :ivar is_plain: whether it is a record and nothing more.
     :ivar changes: what of its session's entry changes with it, a dict of values.
+    :ivar weight: how many bytes it takes in the queue, where these are counted.
     """
 
     # Few of them differ from these, and each log call makes one.
@@ -62,6 +50,7 @@ class Arrival(object):
     is_in = False
     is_plain = True
     changes = None
+    weight = 0
 
     def __init__(self, entry, kind, body, captured):
         self.entry = entry
@@ -85,29 +74,27 @@ class Intake(object):
 
     :ivar lock: an RLock; nobody uses the disk without it.
     :ivar is_mine: a callable: whether the calling thread has it.
+    :ivar last_queued: the last arrival that a call left in the queue.
     :ivar stirred: a deque of (entry, capture time), appended to when a session that had nothing
         waiting gets a record.  The sender takes from it.
     :param disk: the Disk that records are written to.
     :param wall: a callable that returns seconds since the epoch.
     :param room: the Room, whose `left` shrinks with what is written.
-    :param tell_dropped: a callable (entry, count), called after records were counted as dropped.
+    :param losses: the Losses.
     """
 
-    def __init__(self, disk, wall, room, tell_dropped):
+    def __init__(self, disk, wall, room, losses):
         self.lock = locks.RLock()
         self.is_mine = locks.ownership_of(self.lock)
         self.closed = False
         self.arrivals = collections.deque()
         self.stirred = collections.deque()
+        self.waiters = collections.deque()
+        self.last_queued = None
         self._disk = disk
         self._wall = wall
-        self._room = room
-        self._tell_dropped = tell_dropped
-        self.waiters = collections.deque()
-        self._queued_bytes = 0
-        self._left = itertools.count(1)
-        self._youngest = 0
-        self.last_left = 0
+        self._writer = Writer(self.arrivals, self.stirred, disk, room, losses)
+        self._drain = self._writer.drain
 
     def append(self, entry, kind, body):
         """Keep a record; it is on disk when this returns, but for the exceptions in the README.
@@ -128,13 +115,17 @@ class Intake(object):
             self._drain_within(BUSY_SECONDS)
         if arrival.is_in:
             return True
-        self.last_left = next(self._left)
+        self.last_queued = arrival
         return not (self.closed or entry.forgotten) or self._is_kept(arrival)
+
+    def give_up(self, entry, kind):
+        """Count a record for which there is no memory as dropped; returns as `append` does."""
+        return self.append(entry, kind, None)
 
     def _is_kept(self, arrival):
         """Return whether an arrival got in before the outbox was closed or the session forgotten.
 
-        Who closes or forgets says so first and drains the queue then, all with the lock held.
+        Closing and forgetting set their flag first and drain the queue then, under the lock.
         """
         return self.run(self._is_in_or_stays, arrival)
 
@@ -148,12 +139,14 @@ class Intake(object):
         """Take no more records, and write those that are queued; the caller has the lock."""
         self.closed = True
         while self.arrivals:
-            self.drain()
+            self._drain()
 
     def add(self, entry, kind, body, **changes):
         """Queue a record and what changes with it, to be written in one step; within `run`.
 
         :param kind: None where there is no record, and only the entry changes.
+        :param body: bytes, or a callable (entry) that returns them when the record is written:
+            what it tells of may change while it waits.  None then: there is nothing to write.
         :param changes: values for columns of the entry.
         """
         arrival = Arrival(entry, kind, body, int(self._wall() * 1000000))
@@ -162,43 +155,50 @@ class Intake(object):
         self.arrivals.append(arrival)
 
     def _bound(self, arrival):
+        """Count an arrival that meets others in the queue; give it up where they are too many."""
+        writer = self._writer
         # Threads that add at once may miscount a little; a short queue corrects it.
         if len(self.arrivals) <= 1:
-            self._queued_bytes = 0
-        if self._queued_bytes > CROWDED_BYTES:
-            self._drain_within(BUSY_SECONDS)
-        if self._queued_bytes > MEMORY_BYTES and arrival.kind in SACRIFICED:
+            writer.queued_bytes = 0
+        if writer.queued_bytes > CROWDED_BYTES:
+            self._drain_within(BUSY_SECONDS, is_patient=True)
+        if writer.queued_bytes > MEMORY_BYTES and arrival.kind in SACRIFICED:
             arrival.body = None
         arrival.is_plain = arrival.body is not None
-        self._queued_bytes += len(arrival.body or b"") + ROW_OVERHEAD
+        arrival.weight = len(arrival.body or b"") + ROW_OVERHEAD
+        writer.queued_bytes += arrival.weight
 
     # The lock
 
-    def _drain_within(self, seconds):
-        """Drain the queue if the lock can be had within some seconds."""
+    def _drain_within(self, seconds, is_patient=False):
+        """Drain the queue if the lock can be had within some seconds.
+
+        :param is_patient: whether to wait for all of them where others wait already.
+        """
         lock = self.lock
         if self.is_mine():
             return  # this call interrupts whoever has the lock, who looks at the queue when done
         try:
-            if lock.acquire(False) or (seconds and self._wait(seconds)):
+            if lock.acquire(False) or (seconds and self._wait(seconds, is_patient)):
                 try:
                     if not self.closed:
-                        self.drain(WRITTEN_AT_ONCE)
+                        self._drain(WRITTEN_AT_ONCE)
                 finally:
                     lock.release()
                 if self.arrivals and seconds:
                     # Once more, for calls that tried a moment too early; what comes even later
                     # is left to those who add it, and to the keeper.
                     self._drain_within(0)
-        except MemoryError:
-            pass  # the arrivals are in the queue all the same
-        except BaseException:
-            # A signal handler raised, perhaps between the taking of the lock and its `try`.
-            _remove(self.waiters, get_ident())
+        except BaseException as error:
+            # A signal handler raised or memory ran out, perhaps between the taking of the lock
+            # and its `try`.
             locks.release_if_owned(lock)
-            raise
+            _remove(self.waiters, get_ident())
+            # Where memory ran out, the arrivals are in the queue all the same.
+            if not isinstance(error, MemoryError):
+                raise
 
-    def _wait(self, seconds):
+    def _wait(self, seconds, is_patient):
         """Wait for the lock; return whether it was got."""
         me, waiters = get_ident(), self.waiters
         if me in waiters:
@@ -206,7 +206,7 @@ class Intake(object):
         try:
             waiters.append(me)
             # Beside the waiters' own there may be the one that is being written.
-            if len(self.arrivals) > len(waiters) + 1:
+            if not is_patient and len(self.arrivals) > len(waiters) + 1:
                 seconds = CROWDED_SECONDS
             return locks.acquire_within(self.lock, seconds)
         finally:
@@ -222,10 +222,10 @@ class Intake(object):
         try:
             with self.lock:
                 if self.arrivals and not (interrupts or self.closed):
-                    self.drain(WRITTEN_AT_ONCE)
+                    self._drain(WRITTEN_AT_ONCE)
                 result = step(*arguments, **options)
                 if self.arrivals and not (interrupts or self.closed):
-                    self.drain(WRITTEN_AT_ONCE)
+                    self._drain(WRITTEN_AT_ONCE)
         except BaseException:
             if not interrupts:
                 # A signal handler may have raised before `with` knew that it had the lock.
@@ -247,167 +247,13 @@ class Intake(object):
         """Write what was queued while the lock was taken or the disk slow."""
         # A slice at a time, for log calls come in between; and only what is there now.
         for _ in range(0, len(self.arrivals), WRITTEN_AT_ONCE):
-            self.run(int)
+            self.run(_do_nothing)
         if self._disk.is_slow and self._disk.is_calm(monotonic()):
             self._disk.is_slow = False
 
-    # With the lock held
 
-    def drain(self, most=None):
-        """Write what is in the queue now, `most` records at most; the caller has the lock."""
-        arrivals = self.arrivals
-        left = len(arrivals)
-        if most is not None and most < left:
-            left = most
-        while left > 0:
-            left -= self._write_next(left)
-        if self._room.left < 0:
-            self._room.make()
-
-    def _write_one(self, arrival):
-        """What `_write_some` does, for a single arrival and in less time."""
-        entry, captured = arrival.entry, arrival.captured
-        if captured <= self._youngest:
-            captured = arrival.captured = self._unique(captured)
-        self._youngest = captured
-        arrival.number = number = entry.accepted + 1
-        try:
-            row = tables.row(entry.number, number, arrival.kind, arrival.body, captured)
-            if not self._disk.insert(row):
-                self._room.left = -1
-        except NumberTaken:
-            self._take_numbers_back([arrival])
-            return 0
-        return self._count(arrival)
-
-    def _write_next(self, most):
-        """Write one or some arrivals at the front of the queue; return how many are done."""
-        first = self.arrivals[0]
-        if first.entry.forgotten:
-            self.arrivals.popleft()
-        elif first.number is not None:
-            return self._repeat()
-        elif first.kind is None:
-            self._disk.save(first.entry, changes=first.changes)
-            self._leave(first)
-        elif first.is_plain:
-            return self._write_one(first) if most == 1 else self._write_some(most)
-        elif first.body is None:
-            self._give_up(first)
-        else:
-            return self._write_with_entry(first)
-        return 1
-
-    def _give_up(self, arrival):
-        """Count a record without a body as dropped; it never gets a number."""
-        entry = arrival.entry
-        if arrival.changes is None:
-            arrival.changes = {"dropped": entry.dropped + 1, "unreported": entry.unreported + 1}
-        self._leave(arrival)
-        self._tell_dropped(entry, 1)
-
-    def _write_some(self, most):
-        """Write the plain arrivals at the front of the queue; return how many."""
-        some = self._front(min(most, WRITTEN_AT_ONCE), _is_fresh)
-        last = {}
-        for arrival in some:
-            entry = arrival.entry
-            arrival.captured = self._unique(arrival.captured)
-            arrival.number = last[entry] = last.get(entry, entry.accepted) + 1
-        try:
-            self._kept(self._disk.insert_all([_record(arrival) for arrival in some]))
-        except NumberTaken:
-            self._take_numbers_back(some)
-            return 0
-        self._count_all(some)
-        return len(some)
-
-    def _write_with_entry(self, arrival):
-        """Write an arrival and its session's row in one transaction; return how many are done."""
-        arrival.captured = self._unique(arrival.captured)
-        arrival.number = arrival.changes["accepted"] = arrival.entry.accepted + 1
-        try:
-            self._kept(self._disk.insert_all([_record(arrival)], changing=arrival))
-        except NumberTaken:
-            self._take_numbers_back([arrival])
-            return 0
-        return self._count(arrival)
-
-    def _repeat(self):
-        """Write the numbered arrivals again: an interrupted attempt may have written them."""
-        some = self._front(len(self.arrivals), _is_numbered)
-        # One that is not plain is always attempted by itself.
-        changing = None if some[0].is_plain else some[0]
-        self._kept(self._disk.insert_all([_record(arrival) for arrival in some], True, changing))
-        self._count_all(some)
-        return len(some)
-
-    def _kept(self, on_disk):
-        """What is kept in memory has its own bound, looked at after each drain."""
-        if not on_disk:
-            self._room.left = -1
-
-    def _front(self, most, is_one):
-        """Return the first arrivals of the queue that are such ones, in order."""
-        # By index: others append meanwhile, but only the holder of the lock takes out.
-        found = []
-        for place in range(most):
-            arrival = self.arrivals[place]
-            if not is_one(arrival):
-                break
-            found.append(arrival)
-        return found
-
-    def _take_numbers_back(self, some):
-        """A number was taken: go on behind the highest one in the file."""
-        for arrival in some:
-            arrival.number = None
-        for entry in set(arrival.entry for arrival in some):
-            last = self._disk.last_number(entry.number)
-            entry.accepted = last if last > entry.accepted else entry.accepted + 1
-
-    def _count_all(self, some):
-        for arrival in some:
-            self._count(arrival)
-
-    def _count(self, arrival):
-        entry = arrival.entry
-        if entry.accepted == entry.gone:
-            self.stirred.append((entry, arrival.captured))
-        entry.accepted = arrival.number
-        self._room.left -= len(arrival.body) + ROW_OVERHEAD
-        self._leave(arrival)
-        return 1
-
-    def _leave(self, arrival):
-        if arrival.changes:
-            for name, value in arrival.changes.items():
-                setattr(arrival.entry, name, value)
-        arrival.is_in = True
-        self.arrivals.popleft()
-
-    def _unique(self, captured):
-        """Make a capture time unique: on v1 a record is known by it."""
-        youngest = self._youngest
-        if captured <= youngest and youngest - captured < CLOCK_SET_BACK:
-            captured = youngest + 1
-        self._youngest = captured
-        return captured
-
-
-def _record(arrival):
-    return Record(
-        arrival.entry.number, arrival.number, arrival.kind, arrival.body, arrival.captured
-    )
-
-
-def _is_numbered(arrival):
-    return arrival.number is not None
-
-
-def _is_fresh(arrival):
-    """Return whether an arrival is a plain record that nobody tried to write yet."""
-    return arrival.is_plain and arrival.number is None and not arrival.entry.forgotten
+def _do_nothing():
+    pass
 
 
 def _remove(queue, item):

@@ -58,9 +58,13 @@ class MemoryQueue(object):
         for record in self._sessions.pop(session, {}).values():
             self.bytes -= weight(record)
 
-    def first(self, session):
-        """Return the session's oldest record, or None."""
-        return next(iter(self._sessions.get(session, {}).values()), None)
+    def first(self, session, after):
+        """Return the session's oldest record after a number, or None; those before it go."""
+        first = next(iter(self._sessions.get(session, {}).values()), None)
+        while first is not None and first.number <= after:
+            self.take_out(session, first.number)
+            first = next(iter(self._sessions.get(session, {}).values()), None)
+        return first
 
     def last_number(self, session):
         """Return the number of the session's youngest record here, 0 without one."""

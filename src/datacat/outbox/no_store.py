@@ -32,7 +32,7 @@ class NoStore(object):
         raise StoreRefused(self.reason.message)
 
     add_session = insert = insert_all = save = settle_all = forget_session = forget_dead = _refuse
-    note = checkpoint = page = outline = last_number = salvage = _refuse
+    note = checkpoint = outline = last_number = salvage = _refuse
 
     def _nothing(self, *_):
         return None
@@ -44,6 +44,10 @@ class NoStore(object):
         return []
 
     dead_letters = entries
+
+    def page(self, *_):
+        """Return no records, and none that are damaged."""
+        return [], []
 
     def notes(self):
         """Return no notes."""

@@ -14,14 +14,15 @@ import os
 import time
 
 from .. import errors
-from ..records import build, kinds
-from . import bounds
+from ..records import kinds
+from . import losses
 from .disk import Disk
 from .entry import Entry
 from .heads import Heads
 from .intake import Intake, with_lock
 from .memory import weight
 from .room import Room
+from .sessions import Sessions
 from .tables import DeadLetter
 from .upkeep import Upkeep
 
@@ -48,17 +49,21 @@ class Outbox(object):
 
     def __init__(self, store, max_bytes, warn, wall=time.time):
         self.last_lived = _last_written(store.path)
-        self._warn = warn
         self._wall = wall
-        self._entries = {}
+        self._sessions = sessions = Sessions()
+        self.entries, self.has, self.find = sessions.entries, sessions.has, sessions.find
         self.disk = disk = Disk(store, warn)
-        self._heads = Heads(disk, self._count_lost)
-        self._room = Room(disk, max_bytes, self.entries, self._heads, self._count_lost)
-        self.intake = Intake(disk, wall, self._room, self._tell_dropped)
+        told = losses.Losses(warn)
+        self._heads = Heads(disk, told)
+        self._room = Room(disk, max_bytes, self.entries, self._heads, told)
+        self.intake = Intake(disk, wall, self._room, told)
         self.upkeep = Upkeep(self.intake, disk, self._heads, self._room, self.entries, warn)
         self.lock = self.intake.lock
         self.stirred = self.intake.stirred
-        self.append = self.intake.append
+        self.append, self.give_up = self.intake.append, self.intake.give_up
+        self.take_in = self.intake.take_in
+        self._is_shut = False
+        self._ending = None
         self._load()
 
     def _load(self):
@@ -66,12 +71,12 @@ class Outbox(object):
         self._last_session = store.last_session()
         for entry in store.entries():
             self._admit(entry)
-        self._forget_old_letters(self._now())
+        self.upkeep.forget_old_letters(self._now())
         self.upkeep.measure()
 
     def _admit(self, entry):
         entry.arrivals = self.intake.arrivals
-        self._entries[entry.number] = entry
+        self._sessions.add(entry)
 
     def _now(self):
         return int(self._wall() * 1000000)
@@ -106,27 +111,12 @@ class Outbox(object):
     @property
     def appended(self):
         """Something that is another after every change: records queued, written, or settled."""
-        return self.disk.changed, self.intake.last_left, self.disk.memory.bytes
+        return self.disk.changed, self.intake.last_queued, self.disk.memory.bytes
 
     @property
     def in_memory(self):
         """How many records wait in memory alone."""
         return len(self.disk.memory) + len(self.intake.arrivals)
-
-    def entries(self):
-        """Return the sessions' entries, oldest first."""
-        return sorted(list(self._entries.values()), key=lambda entry: entry.number)
-
-    def has(self, entry):
-        """Return whether a session is in this outbox, and was not forgotten."""
-        return self._entries.get(entry.number) is entry
-
-    def find(self, local_id):
-        """Return the entry of the session with a local id, or None."""
-        for entry in list(self._entries.values()):
-            if entry.local_id == local_id:
-                return entry
-        return None
 
     # Sessions
 
@@ -152,25 +142,26 @@ class Outbox(object):
     def forget(self, entry):
         """Remove a session with everything it has."""
         if self.has(entry):
-            entry.forgotten = True
-            self._forget(entry)
+            self._forget_if(entry, lambda: True)
 
     @with_lock
     def forget_if_over(self, entry):
         """Remove a session to which nothing more will come; return whether it is gone."""
-        if self.has(entry):
-            # Said first: a log call that comes after it sees it, one before it is counted.
-            entry.forgotten = True
-            if entry.is_over:
-                self._forget(entry)
-            else:
-                entry.forgotten = False
+        if self.has(entry) and entry.is_over:
+            self._forget_if(entry, lambda: entry.is_over)
         return not self.has(entry)
 
-    def _forget(self, entry):
-        self._entries.pop(entry.number, None)
-        self._heads.forget(entry)
-        self.disk.forget_session(entry.number)
+    def _forget_if(self, entry, is_sure):
+        # Said first: a log call that comes after it sees it, one before it is counted.
+        entry.forgotten = True
+        try:
+            if is_sure():
+                self._sessions.remove(entry)
+                self._heads.forget(entry)
+                self.disk.forget_session(entry.number)
+        finally:
+            # Or a log call would be refused for ever by a session that is still there.
+            entry.forgotten = not self.has(entry)
 
     @with_lock
     def update(self, entry, state=None, **columns):
@@ -192,7 +183,7 @@ class Outbox(object):
         """
         if not self.has(entry):
             return False
-        self._report_drops_of(entry)
+        losses.report(self.intake, entry)
         self.intake.add(entry, kind, body, goodbye=word)
         return True
 
@@ -216,44 +207,15 @@ class Outbox(object):
 
     # Losses
 
-    def give_up(self, entry, kind):
-        """Count a record that cannot be kept as dropped; returns as `append` does."""
-        return self.intake.append(entry, kind, None)
-
-    def _count_lost(self, entry, count):
-        if count:
-            entry.gone += count
-            entry.dropped += count
-            entry.unreported += count
-            self._tell_dropped(entry, count)
-
-    def _tell_dropped(self, entry, count):
-        self._warn(
-            "dropped",
-            "%d records of session %s were dropped; stats() counts them and the server is told"
-            % (count, entry.local_id),
-        )
-
     @property
     def has_unreported(self):
         """Whether records were dropped of which the server was not told."""
-        return any(entry.unreported for entry in list(self._entries.values()))
+        return any(entry.unreported for entry in self.entries())
 
     def report_drops(self):
         """Append an event for every session that lost records since its last report."""
         if self.has_unreported and not self.closed:
-            self._report_drops()
-
-    @with_lock
-    def _report_drops(self):
-        for entry in self.entries():
-            self._report_drops_of(entry)
-
-    def _report_drops_of(self, entry):
-        count = entry.unreported
-        if count:
-            body = build.encode(build.dropped(count))
-            self.intake.add(entry, kinds.EVENT, body, unreported=0)
+            self.intake.run(losses.report_all, self.intake, self.entries())
 
     # Delivering
 
@@ -278,11 +240,10 @@ class Outbox(object):
     @with_lock
     def opened(self, entry, record, server_id):
         """The server has the session: keep its id and take the open record out, in one step."""
-        if self.has(entry):
+        if self._pass(entry, record):
             entry.server_id = server_id
             entry.events = entry.metrics = 0
-            entry.sent += 1
-            self._take_out(entry, record)
+            self._save(entry, record)
 
     @with_lock
     def settle(self, entry, record, state=None):
@@ -290,55 +251,52 @@ class Outbox(object):
 
         :param state: bytes of the merged state where this record changed it.
         """
-        if self.has(entry):
+        if self._pass(entry, record):
             entry.events += record.kind in EVENT_KINDS
             entry.metrics += record.kind == kinds.METRIC
-            entry.sent += 1
-            self._take_out(entry, record, state=state)
+            self._save(entry, record, state)
 
     @with_lock
     def bury(self, entry, record, status, words):
         """Make a record a dead letter, with what the server said of it."""
-        if self.has(entry):
-            entry.dead += 1
+        if self._pass(entry, record, is_dead=True):
             now = self._now()
-            self._take_out(entry, record, burying=DeadLetter(record, status, words, now))
-            self._forget_old_letters(now)
+            self._save(entry, record, burying=DeadLetter(record, status, words, now))
+            self.upkeep.forget_old_letters(now)
 
-    def _take_out(self, entry, record, state=None, burying=None):
-        disk = self.disk
+    def _pass(self, entry, record, is_dead=False):
+        """Move a session's position past a record; return False where that was done before.
+
+        From here on the record is out.  What else belongs to that may be cut short by want of
+        memory: the session's next step makes up for it.
+        """
+        if not self.has(entry) or record.number <= entry.position:
+            return False
+        entry.position = record.number
         entry.gone += 1
-        self._heads.take_out(entry, record.number)
-        disk.memory.take_out(record.session, record.number)
-        self._room.left += weight(record)
-        disk.save(entry, state, (record.number,), burying)
-        self.upkeep.after_settling()
+        if is_dead:
+            entry.dead += 1
+        else:
+            entry.sent += 1
+        return True
 
-    def _forget_old_letters(self, now):
-        self.disk.attempt(
-            self.disk.store.forget_dead, now - bounds.DEAD_SECONDS * 1000000, bounds.DEAD_BYTES
-        )
+    def _save(self, entry, record, state=None, burying=None):
+        self.disk.memory.take_out(record.session, record.number)
+        self._room.left += weight(record)
+        self.disk.save(entry, state, burying)
+        self.upkeep.after_settling()
 
     @with_lock
     def dead_letters(self):
         """Return the dead letters, oldest first."""
         return self.disk.dead_letters()
 
-    def take_in(self):
-        """Write what was queued while the lock was taken or the disk slow."""
-        self.intake.take_in()
-
     # Ends
 
     @property
     def is_over(self):
         """Whether nothing waits and every session has said goodbye."""
-        return all(entry.is_over for entry in list(self._entries.values()))
-
-    @property
-    def closing_seconds(self):
-        """How long `close` may take, as far as the disk has shown."""
-        return self.upkeep.closing_seconds
+        return all(entry.is_over for entry in self.entries())
 
     def close(self):
         """Close the file, and delete it where nothing in it matters any more.
@@ -353,14 +311,17 @@ class Outbox(object):
 
     @with_lock
     def _close(self):
-        if self.closed:
+        # Not `closed`: what an exception broke off is done by the next call.
+        if self._is_shut:
             return
         self.intake.close()
-        self.upkeep.before_closing()
-        if self.is_over and not self.dead_letters():
-            self.disk.delete()
-        else:
-            self.disk.close()
+        if self._ending is None:
+            self.upkeep.before_closing()
+            is_needed = not self.is_over or self.dead_letters()
+            # Decided once: a file that is closed already seems to have no dead letters.
+            self._ending = self.disk.close if is_needed else self.disk.delete
+        self._ending()
+        self._is_shut = True
 
     def abandon(self):
         """In a forked child: forget everything, for file and memory are the parent's."""

@@ -23,16 +23,16 @@ class Room(object):
     :param max_bytes: how large the whole spool may grow.
     :param entries: a callable that returns the sessions' entries, oldest first.
     :param heads: the Heads; told when a session's records must be read anew.
-    :param count_dropped: a callable (entry, count), for records that were given up.
+    :param losses: the Losses, for records that were dropped.
     """
 
-    def __init__(self, disk, max_bytes, entries, heads, count_dropped):
+    def __init__(self, disk, max_bytes, entries, heads, losses):
         self.left = -1
         self._disk = disk
         self._max_bytes = self._share = max_bytes
         self._entries = entries
         self._heads = heads
-        self._count_dropped = count_dropped
+        self._losses = losses
         self._sweep = bounds.Sweep()
 
     def measure(self):
@@ -69,7 +69,7 @@ class Room(object):
         for number, count in merged.items():
             _count_merged(by_number[number], count)
         for number, count in dropped.items():
-            self._count_dropped(by_number[number], count)
+            self._losses.count(by_number[number], count)
         for number, counts in reported.items():
             _count_merged(by_number[number], len(counts))
             by_number[number].unreported += sum(counts)
@@ -99,7 +99,7 @@ class Room(object):
         self._heads.forget(entry)
         _count_merged(entry, len(gone) - dropped)
         entry.unreported += sum(reported)
-        self._count_dropped(entry, dropped)
+        self._losses.count(entry, dropped)
 
     def _reported_in(self, entry, gone):
         """Return how many losses each sacrificed report told of; the next report tells of them."""

@@ -109,8 +109,12 @@ class Spool(object):
 
         :param mine: paths of the outboxes that this process has open.
         :returns: the stores, and the identities that outboxes with a living owner name as their
-            parent.
+            parent.  Nothing where the folder is refused.
         """
+        try:
+            self._prepare_folder()
+        except SpoolUnusable:
+            return [], set()
         free = list(self._free_stores(mine))
         taken = set(store.path for store in free).union(mine)
         return free, set(

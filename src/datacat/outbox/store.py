@@ -76,15 +76,14 @@ class Store(object):
             statements.append(_saving(changing.entry, changing.changes))
         self._together("write to", statements)
 
-    def save(self, entry, state=None, removing=(), burying=None, changes=None):
-        """Save a session's row, and in the same transaction all that goes with it.
+    def save(self, entry, state=None, burying=None, changes=None):
+        """Save a session's row; its records up to its position go in the same transaction.
 
         :param state: bytes of the merged state as delivered, where it changed; b"" forgets it.
-        :param removing: numbers of the session's records to delete.
         :param burying: a DeadLetter to keep.
         :param changes: values that go in the place of the entry's own, a dict.
         """
-        statements = _deleting(entry, removing)
+        statements = [_deleting_what_is_out(entry)]
         if state is not None:
             statements.append(_keeping(entry.number, state))
         if burying is not None:
@@ -99,7 +98,7 @@ class Store(object):
         :param replacing: records to put in the place of those that have their numbers.
         :param changes: what becomes of the entry, a dict; the entry itself is left as it is.
         """
-        statements = _deleting(entry, removing)
+        statements = [(tables.DELETE, (identity(entry.number, number),)) for number in removing]
         statements.extend((tables.REPLACE, tables.row(*record)) for record in replacing)
         statements.append(_saving(entry, changes))
         self._together("make room in", statements)
@@ -114,12 +113,7 @@ class Store(object):
         """
         statements = []
         for entry in entries:
-            statements.append(
-                (
-                    tables.DELETE_RANGE,
-                    (identity(entry.number, 0), identity(entry.number, entry.position)),
-                )
-            )
+            statements.append(_deleting_what_is_out(entry))
             statements.append((tables.ADD_SESSION, tables.entry_row(entry)))
             statements.append(_saving(entry))
         statements.extend(_keeping(*pair) for pair in states.items())
@@ -134,14 +128,11 @@ class Store(object):
 
     def forget_dead(self, before, max_bytes):
         """Delete dead letters buried before a time (microseconds) or over a size, oldest first."""
-        found = self._fetch(
-            "read", "SELECT id, buried, length(body) FROM dead ORDER BY buried DESC, id DESC"
-        )
         total, doomed = 0, []
-        for identity_, buried, size in found:
+        for key, buried, size in self._fetch("read", tables.SIZES_OF_LETTERS):
             total += size
             if buried < before or total > max_bytes:
-                doomed.append(("DELETE FROM dead WHERE id = ?", (identity_,)))
+                doomed.append((tables.DELETE_LETTER, (key,)))
         if doomed:
             self._together("remove dead letters from", doomed)
 
@@ -168,28 +159,18 @@ class Store(object):
             entry.accepted = max(entry.accepted, last)
             if last and entry.accepted <= entry.gone:
                 # Records without a count would never be sent: the counts are what is damaged.
-                entry.gone = entry.accepted - self._count(entry.number)
+                count = self._fetch("read", tables.COUNT, _range(entry.number))[0][0]
+                entry.gone = entry.accepted - count
         return entries
-
-    def _count(self, session):
-        return self._fetch(
-            "read", "SELECT count(*) FROM records WHERE id BETWEEN ? AND ?", _range(session)
-        )[0][0]
 
     def last_number(self, session):
         """Return the number of the session's youngest record in the file, 0 without one."""
-        found = self._fetch(
-            "read", "SELECT max(id) FROM records WHERE id BETWEEN ? AND ?", _range(session)
-        )
+        found = self._fetch("read", tables.LAST, _range(session))
         return (found[0][0] or 0) & NUMBER_MASK
 
     def last_session(self):
         """Return the highest number that a session, a record or a dead letter has, or 0."""
-        found = self._fetch(
-            "read",
-            "SELECT max(number) << %d FROM sessions UNION ALL"
-            " SELECT max(id) FROM records UNION ALL SELECT max(id) FROM dead" % NUMBER_BITS,
-        )
+        found = self._fetch("read", tables.LAST_SESSION)
         return max((row[0] or 0) for row in found) >> NUMBER_BITS
 
     def state(self, session):
@@ -210,19 +191,23 @@ class Store(object):
     def page(self, session, after, most=PAGE_RECORDS):
         """Return the session's next records after a number: (records, numbers that were damaged).
 
+        The damaged ones come before the records: the first one behind a record ends the page.
+
         :param most: how many records at most; no more than 256 KiB, but one record at least.
         """
-        found, damaged, size = [], [], 0
-        where = _range(session, after + 1) + (most,)
-        for row in self._connection.rows("read", tables.PAGE, where):
+        found, damaged = [], []
+
+        def take(row):
             record = tables.record_of(row)
-            if record is None:
+            if record is not None:
+                found.append(record)
+                return sum(len(record.body) for record in found) > PAGE_BYTES
+            if not found:
                 damaged.append(row[0] & NUMBER_MASK)
-                continue
-            found.append(record)
-            size += len(record.body)
-            if size > PAGE_BYTES:
-                break
+            return bool(found)
+
+        where = _range(session, after + 1) + (most,)
+        self._connection.read("read", tables.PAGE, where, take)
         return found, damaged
 
     def short_bodies(self, session, numbers, kind, longest):
@@ -348,8 +333,9 @@ def _saving(entry, changes=None):
     return tables.SAVE, tables.saved_values(entry, changes)
 
 
-def _deleting(entry, numbers):
-    return [(tables.DELETE, (identity(entry.number, number),)) for number in numbers]
+def _deleting_what_is_out(entry):
+    out = identity(entry.number, 0), identity(entry.number, entry.position)
+    return tables.DELETE_RANGE, out
 
 
 def _keeping(session, state):

@@ -112,6 +112,14 @@ HEADS = (
     " AND (sessions.number << %d) + %d)" % (NUMBER_BITS, NUMBER_BITS, NUMBER_MASK)
 )
 NOTE = "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)"
+COUNT = "SELECT count(*) FROM records WHERE id BETWEEN ? AND ?"
+LAST = "SELECT max(id) FROM records WHERE id BETWEEN ? AND ?"
+LAST_SESSION = (
+    "SELECT max(number) << %d FROM sessions UNION ALL SELECT max(id) FROM records"
+    " UNION ALL SELECT max(id) FROM dead" % NUMBER_BITS
+)
+SIZES_OF_LETTERS = "SELECT id, buried, length(body) FROM dead ORDER BY buried DESC, id DESC"
+DELETE_LETTER = "DELETE FROM dead WHERE id = ?"
 KEEP_STATE = "INSERT OR REPLACE INTO states (session, checksum, body) VALUES (?, ?, ?)"
 BURY = (
     "INSERT OR REPLACE INTO dead (id, kind, captured, checksum, body, status, words, buried)"

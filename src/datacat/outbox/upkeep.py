@@ -13,6 +13,7 @@ from timeit import default_timer as clock
 
 from .. import errors
 from .._compat import monotonic
+from . import bounds, healing
 from .disk import HEALTHY
 from .intake import with_lock
 
@@ -78,14 +79,18 @@ class Upkeep(object):
     def _heal_a_step(self, replace):
         self._healed_at = monotonic()
         path = self._disk.path
-        self._disk.heal(self._entries(), replace)
+        healing.heal(self._disk, self._entries(), replace)
         if self._disk.path != path:
             self._heads.forget_all()
 
     def rescue(self, replace):
         """Move into a new file where somebody deleted or replaced the one that is open."""
-        if not self.intake.closed and not self.intake.run(self._disk.is_still_there):
+        if self._is_file_gone():
             self.heal(replace)
+
+    @with_lock
+    def _is_file_gone(self):
+        return not (self.intake.closed or self._disk.is_still_there())
 
     @property
     def closing_seconds(self):
@@ -151,6 +156,14 @@ class Upkeep(object):
             pass
         return False
 
+    def forget_old_letters(self, now):
+        """Remove dead letters that are too old or too many; the caller has the lock.
+
+        :param now: microseconds since the epoch.
+        """
+        oldest = now - bounds.DEAD_SECONDS * 1000000
+        self._disk.attempt(self._disk.store.forget_dead, oldest, bounds.DEAD_BYTES)
+
     def after_settling(self):
         """Do what is due now and then while records are delivered; the caller has the lock."""
         disk = self._disk
@@ -163,8 +176,12 @@ class Upkeep(object):
 
     def before_closing(self):
         """Write what can be written; the caller has the lock."""
-        if self._disk.state is not HEALTHY:
+        memory = self._disk.memory
+        while self._disk.state is not HEALTHY:
+            before = memory.bytes
             self._heal_a_step(None)
+            if memory.bytes >= before:
+                break
 
 
 def _sync_file(path):

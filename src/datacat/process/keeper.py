@@ -1,12 +1,12 @@
 """What must not wait for the network: heartbeat checks, the sync, healing, reports of loss.
 
-What may live here: `Keeper.step(now)`.  What may not: requests, SQL, the verdict on a record.
+Belongs here: `Keeper.step(now)`.  Does not: requests, SQL, the verdict on a record, threads.
 """
 
 from __future__ import absolute_import, division
 
 from .. import _compat
-from ..records import build
+from ..records import build, kinds
 from . import watchdog
 
 # A power cut may take a second, of which waking up and the sync itself need a part.
@@ -18,16 +18,17 @@ class Keeper(object):
 
     :param outbox: this process's own.
     :param replacement: a callable (store) -> a new Store with what can be read of the old one.
-    :param append: a callable (outbox, entry, fields) that keeps an event and sees that
-        it is sent.
+    :param members: {local id: Membership}, as the pipeline changes it.
+    :param tell: called after it has appended something.
     """
 
-    def __init__(self, outbox, replacement, append):
+    def __init__(self, outbox, replacement, members, tell):
         self._outbox = outbox
         self._replacement = replacement
-        self._append = append
-        self._watchdogs = {}
+        self._members = members
+        self._tell = tell
         self._looked = None
+        # Seconds that its own work took since the last check, which explain a late one.
         self.busy = 0.0
 
     @property
@@ -36,37 +37,37 @@ class Keeper(object):
         outbox = self._outbox
         return outbox.unsynced or outbox.refusal is not None or outbox.has_unreported
 
-    def watch(self, entry, dog):
-        """Check a session's heartbeats from now on."""
-        self._watchdogs[entry] = dog
-
-    def unwatch(self, entry):
-        """Stop checking them."""
-        self._watchdogs.pop(entry, None)
-
     def step(self, now):
         """Do what is due and return how long to wait, or None where nothing will be."""
-        self._check_heartbeats(now)
+        waits = self._check_heartbeats(now)
         self._keep_safe(now)
-        waits = [dog.next_check(now) for dog in list(self._watchdogs.values())]
         if self.is_alert:
             waits.append(0.0 if self._looked is None else self._looked + SYNC_SECONDS - now)
         return max(0.01, min(waits)) if waits else None
 
     def _check_heartbeats(self, now):
-        for entry, dog in list(self._watchdogs.items()):
-            if dog.next_check(now) > 0:
+        """Check all that is due; return how long to wait for each."""
+        waits, busy = [], self.busy
+        for member in list(self._members.values()):
+            dog = member.watchdog
+            if dog is None or not member.is_watched:
                 continue
-            readings = watchdog.Readings(now, _compat.process_cpu_seconds(), _compat.boot_clock())
-            for fact in dog.check(readings, self.busy):
-                self._record(entry, fact)
-            self.busy = 0.0
+            if dog.next_check(now) <= 0:
+                cpu, boot = _compat.process_cpu_seconds(), _compat.boot_clock()
+                for fact in dog.check(watchdog.Readings(now, cpu, boot), busy):
+                    self._record(member, fact)
+                self.busy = 0.0
+            waits.append(dog.next_check(now))
+        return waits
 
-    def _record(self, entry, fact):
-        hung = isinstance(fact, watchdog.Hang)
-        event = hang_event(fact) if hung else recovery_event(fact)
-        self._append(self._outbox, entry, event)
-        self._outbox.update(entry, hung=int(hung))
+    def _record(self, member, fact):
+        is_hang = isinstance(fact, watchdog.Hang)
+        body = member.encoded(hang_event(fact) if is_hang else recovery_event(fact))
+        entry = member.place.entry
+        if body is not None:
+            self._outbox.append(entry, kinds.EVENT, body)
+            self._tell()
+        self._outbox.update(entry, hung=int(is_hang))
 
     def _keep_safe(self, now):
         outbox = self._outbox

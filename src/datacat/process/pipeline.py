@@ -1,497 +1,399 @@
-"""The wiring for one server and one set of settings in one process, through fork, close and exit.
+"""An outbox, its threads and its way to one server, in one process: when they run, when they end.
 
-What may live here: who is made when, and what happens to all of it at fork, close and exit.
-What may not: what is sent, what an answer means, and the hooks themselves.
+Belongs here: what opens and closes, starts and stops, and what forks, exits and Ctrl-C do to that.
+Does not: sessions' own affairs (membership), what is sent, what an answer means.
+
+Theory of operation
+
+1. A pipeline serves all sessions with the same shared settings in one process. Its states:
+
+       NEW -> LINGERING <-> RUNNING
+                  |
+               CLOSED
+
+   NEW        Nothing is open. The first session that is admitted opens everything.
+   LINGERING  The file is open and records are kept, but not both threads run: they were told to
+              stop (a close) and one may still be busy, or they could not be started.
+   RUNNING    The file is open and both threads run.
+   CLOSED     For ever. The registry makes another pipeline when it is asked for one.
+
+   FOREIGN is what every pipeline is in a forked child: it is seen by the process id, never stored.
+   A child touches nothing of it but its path and what was known of its sessions.
+2. Threads. Callers keep records in the outbox by themselves. The *sender* delivers them, and waits
+   for the network. The *keeper* does what must not wait for the network: it checks heartbeats,
+   syncs, heals, forgets sessions that nobody uses, and closes a pipeline that nobody needs. While
+   a pipeline lingers the keeper goes on.
+3. Locks. The pipeline's lock guards its state, its members, and the opening and closing of its
+   files. Everybody takes locks in this order: registry, pipeline, spool, outbox. No thread takes
+   two pipelines' locks, and none that holds one waits for a thread or for the network. A log call
+   takes the pipeline's lock only when its session's place is out of date.
+4. A call that cannot have the lock, because it interrupts its own thread inside (in a signal
+   handler, in a finalizer) or because the disk is slow, leaves its session in `_put_off`. Whoever
+   is inside admits it on the way out; if that is interrupted, the keeper or the next log call.
+5. `sleepers` is what a log call looks at when its record is kept. It is empty while there is
+   nothing to wake: a thread that sleeps adds itself, and so do a pipeline whose threads do not run
+   and one that has put off sessions.
+6. Close. First the pipeline lingers, then the sender is told to stop; then it is waited for,
+   without the lock; then, with the lock, if nobody has come back meanwhile, the file is closed.
+   Interrupted anywhere before that, the pipeline lingers, and the next log call lets it run.
+   Where there is no time to close, or records have no file, it lingers too; the keeper closes it
+   when the sender is done, and else the exit of the process does.
+7. Exit. Sessions say goodbye, then each pipeline delivers what it can in the time left and closes.
+   No thread starts any more: what is logged later is kept for the next run.
+8. Fork. See fork; `locks_over_sqlite` names the locks. The child's first call of a session finds
+   its place foreign and joins a pipeline of the child's own, whose file names the parent's.
 """
 
 from __future__ import absolute_import, division
 
 import collections
+import functools
 import os
-import uuid
 
+from .. import locks
 from .._compat import monotonic
 from ..notices import Notices
-from ..outbox.no_store import NoStore
 from ..outbox.outbox import Outbox
-from ..outbox.refusals import SpoolUnusable
-from ..outbox.spool import Spool, identity_of
-from ..records import build, exceptions, kinds
-from ..records.redaction import Redaction
-from ..sending import adoption
-from ..sending.sender import UNKNOWN_STATE, Sender
-from . import hooks, watchdog
-from .forking import create_in_child
-from .holders import Holders
-from .keeper import Keeper
-from .loop import Loop
-from .progress import Progress
+from . import opening, registry, shutdown
+from .engine import Engine
+from .loop import Sleepers
 
-ENDED = "ended"
+NEW = "new"
+LINGERING = "lingering"
+RUNNING = "running"
 CLOSED = "closed"
-FRESH_ATTEMPT_SECONDS = 0.4
-LINGER_SECONDS = 0.5
+
 # A log call after it opens the file again, which takes as long.
 LONGEST_CLOSE = 0.2
+# Of the 250 ms that a log call may take on a sick disk.
+LONGEST_WAIT_FOR_LOCK = 0.2
+# How often threads that could not be started are tried again, and a busy sender is looked after.
+RETRY_SECONDS = 1.0
+# For a thread that was told to stop and has nothing else to do.
+A_MOMENT = 0.05
+# What goes together with others may still be used by their finalizers, for a moment.
+LAST_USE_SECONDS = 1.0
 
-_CARRIED = (
-    "shared",
-    "accepted",
-    "gone",
-    "sent",
-    "events",
-    "metrics",
-    "dead",
-    "dropped",
-    "merged",
-    "possibly_twice",
+_NO_THREADS = (
+    "no thread can be started (%s): records are kept in %s, but not sent; this is tried again "
+    "when the application logs, or else the next run sends them"
 )
 
-Place = collections.namedtuple("Place", "outbox entry")
 
-_pipelines = {}
+class _Task(object):
+    """A sleeper that is no thread: something that the next log call has to see to."""
 
-
-def obtain(settings):
-    """Return this process's pipeline for these settings, made at the first call."""
-    with hooks.process_lock():
-        pipeline = _pipelines.get(settings)
-        if pipeline is None:
-            pipeline = _pipelines[settings] = Pipeline(settings)
-            hooks.serve(pipeline)
-        return pipeline
+    def __init__(self, wake):
+        self.wake = wake
 
 
 class Pipeline(object):
-    """Outbox, sender, keeper and transport for one server; thread-safe.
+    """What sends for all sessions of one process that share their settings; thread-safe.
 
-    Sessions are known here by their local id, in this process and in its forked children.
+    :param settings: Settings as `Settings.shared` returns them.
+    :param predecessor: the Pipeline whose sessions go on here: one that this process has closed,
+        or one that it inherited in a fork; None without one.
+    :ivar state: NEW, LINGERING, RUNNING or CLOSED.
+    :ivar process: the id of the process that it belongs to.
+    :ivar engine, outbox: None while it is NEW.
+    :ivar members: {local id: Membership} of the sessions that it carries.
+    :ivar sleepers: the Sleepers to wake when something was appended to the outbox.
+    :ivar warn: a Notices.
     """
 
-    def __init__(self, settings):
-        # Imported late: `import datacat` must not cost its users the import of requests. And no
-        # later: while Python is taken apart, nothing can be imported any more.
-        from ..wire.transport import Transport
-
-        self._new_transport = Transport
+    def __init__(self, settings, predecessor=None):
         self.settings = settings
-        self.warn = Notices()
-        self.redaction = Redaction(settings.before_record, self.warn)
-        self._spool = self._make_spool()
-        self._origins = {}
-        self._mine = set()
-        self._holders = Holders()
-        self._start(self._spool.claim)
+        self.state = NEW
+        self.process = os.getpid()
+        self.engine = self.outbox = self._spool = None
+        self.members = {}
+        self.sleepers = Sleepers()
+        self.warn = Notices() if predecessor is None else predecessor.warn
+        self._predecessor = predecessor
+        self._lock = locks.RLock()
+        self._put_off = collections.deque()
+        self._admission = _Task(self._admit_those_put_off)
+        self._start_of_threads = _Task(lambda: self._alone(self._run_threads, 0))
+        self._retry_at = 0.0
+        self._no_threads = None
 
-    # Making it
+    @property
+    def is_foreign(self):
+        """Whether it belongs to another process, from which this one was forked."""
+        return self.process != os.getpid()
 
-    def _make_spool(self):
-        settings = self.settings
-        return Spool(
-            settings.spool_dir, settings.scope(), settings.durability == "power", self.warn
-        )
+    @property
+    def is_here(self):
+        """Whether it belongs to this process and has not closed."""
+        return self.state is not CLOSED and self.process == os.getpid()
 
-    def _start(self, claim):
-        self._process = os.getpid()
-        self._places = {}
-        self._left = False
-        self._progress = Progress()
-        self._outbox = outbox = self._open_outbox(claim)
-        known = set(self._origins)
-        inherited = []
-        for entry in outbox.entries():
-            if entry.local_id in known:
-                self._settle_in(entry)
-            else:
-                inherited.append(entry)
-        predecessor = outbox.notes()
-        outbox.note(**adoption.describe_owner())
-        self._transport = self._new_transport(self.settings)
-        self.sender = Sender(
-            self.settings,
-            self._transport,
-            outbox,
-            None if outbox.path == NoStore.path else self._spool,
-            self.warn,
-            inherited,
-            predecessor,
-        )
-        self.keeper = Keeper(outbox, self._spool.replacement, self._append_own)
-        self._sending = Loop(
-            "datacat-sender",
-            self._send_step,
-            lambda: outbox.appended,
-            lambda: self.sender.server.link.due <= monotonic(),
-            LINGER_SECONDS,
-        )
-        self._keeping = Loop(
-            "datacat-keeper",
-            self.keeper.step,
-            lambda: outbox.appended,
-            lambda: not self.keeper.is_alert,
-        )
-        self._run_threads()
+    # The lock
 
-    def _run_threads(self):
-        # None at exit: the file keeps what is logged then, and the next run sends it.
-        if not hooks.is_exiting():
-            self._sending.start()
-            self._keeping.start()
+    def locks_over_sqlite(self):
+        """Yield, in their order, the locks without which no thread gets into sqlite here."""
+        yield self._lock
+        if self.engine is not None:
+            for lock in self.engine.locks():
+                yield lock
 
-    def _open_outbox(self, claim):
-        try:
-            store = claim()
-        except SpoolUnusable as error:
-            store = NoStore(error)
-        return Outbox(store, self.settings.max_bytes, self.warn)
+    def after_fork(self):
+        """In the parent: see to what was put off because the fork held the locks."""
+        if self._put_off:
+            self._admit_those_put_off()
 
-    def _send_step(self, now):
-        pause = self.sender.step(now)
-        self._progress.made()
-        if pause != 0.0 and self._holders.have_gone:
-            self._forget_abandoned()
-        if self._outbox.unsynced:
-            # What is settled must be synced too, and a file that is drained shrinks.
-            self._keeping.tell()
-        return pause
+    def _alone(self, step, seconds=LONGEST_WAIT_FOR_LOCK):
+        """Call `step()` with the lock; return whether that was possible.
 
-    def _ensure_started(self):
-        """Make what a fork or a close took away, where somebody needs it again."""
-        if self._is_started():
-            return
-        with hooks.process_lock():
-            if self._process != os.getpid():
-                self._start_in_child()
-            elif self._outbox.closed:
-                path = self._outbox.path
-                self._start(lambda: self._spool.reopen(path))
-            elif self._left:
-                self._left = False
-                self._run_threads()
+        It is not where this interrupts its own thread inside, or the lock is not free in time.
+        """
+        is_done = not self._is_inside() and locks.run_holding(self._lock, step, seconds)
+        if is_done and self._put_off:
+            self._admit_those_put_off()
+        return is_done
 
-    def _is_started(self):
-        return self._process == os.getpid() and not self._outbox.closed and not self._left
+    def _is_inside(self):
+        """Whether this thread is in the middle of a change to this pipeline or its outbox."""
+        outbox = self.outbox
+        return locks.is_owned(self._lock) or (outbox is not None and locks.is_owned(outbox.lock))
 
     # Sessions
 
-    def open_session(self):
-        """Record the opening of a session and return its local id."""
-        settings = self.settings
-        local_id = "local-" + uuid.uuid4().hex
-        opening = build.encode(
-            build.opening(
-                settings.product, settings.version, settings.hostname, settings.machine_id
-            )
-        )
-        with hooks.process_lock():
-            self._ensure_started()
-            self._add_session(local_id, opening)
-        return local_id
+    def admit(self, member, seconds=LONGEST_WAIT_FOR_LOCK):
+        """Let a session in, or see to it that it will be; False: this pipeline has closed.
 
-    def _add_session(self, local_id, opening):
-        self._mine.add(local_id)
-        entry = self._outbox.add_session(local_id, opening)
-        place = self._settle_in(entry)
-        self._outbox.append(entry, kinds.OPEN, opening)
-        self._sending.wake()
-        return place
-
-    def hold(self, local_id, holder):
-        """Keep what is known of a session until it is over and `holder` is no more."""
-        self._holders.add(local_id, holder)
-
-    def _forget_abandoned(self):
-        # Who has the lock may be waiting for this very thread to stop.
-        if not hooks.process_lock().acquire(False):
-            return
-        try:
-            self._holders.drop_gone(monotonic(), self._forget_if_over)
-        finally:
-            hooks.process_lock().release()
-
-    def _forget_if_over(self, local_id):
-        if local_id in self._origins:
-            place = self._places.get(local_id)
-            if not self._origins[local_id].is_over or (
-                place is not None and not place.outbox.forget_if_over(place.entry)
-            ):
-                return False
-            self._places.pop(local_id, None)
-            del self._origins[local_id]
-            self._mine.discard(local_id)
+        :param member: its Membership.
+        :param seconds: how long this call may wait; after that others do it.
+        """
+        if not self._alone(lambda: self._admit(member), seconds):
+            self._put_off.append(member)
+            self.sleepers.add(self._admission)
+            self.wake_keeper()
+            # The thread that was inside may have looked before, and left.
+            self._alone(_do_nothing, 0)
+            return True
+        if self.state is CLOSED:
+            registry.remove(self)
+            return False
+        self._take_over_from_parent()
+        self.sleepers.wake()
         return True
 
-    def await_id(self, local_id, seconds):
-        """Wait until the server gave the session its id, is away, or refuses it.
+    def _admit(self, member):
+        if self.state is NEW:
+            self._open()
+        if self.outbox.closed:
+            # Its close was interrupted at its very end.
+            self.state = CLOSED
+        else:
+            member.enter(self, self.process)
+            self._run_threads()
 
-        :raises DatacatError: what a datacat server refused it with; the open is withdrawn.
+    def _admit_those_put_off(self):
+        self.sleepers.discard(self._admission)
+        for _ in range(len(self._put_off)):
+            try:
+                member = self._put_off.popleft()
+            except IndexError:
+                return  # another thread is at it
+            if not self.admit(member, 0):
+                member.join()
+
+    def withdraw(self, member):
+        """Forget a session that the server refused to open."""
+        self._alone(lambda: self._forget(member, self.outbox.forget))
+
+    # Opening
+
+    def _open(self):
+        """Open the file and make the threads; what an interrupted call has done is kept."""
+        shutdown.prepare()
+        if self.outbox is None:
+            self._spool, store = opening.open_store(self.settings, self._predecessor, self.warn)
+            self.outbox = Outbox(store, self.settings.max_bytes, self.warn)
+        returning, inherited = _sort(self.outbox.entries(), self)
+        self.engine = Engine(self.settings, self._spool, self.outbox, inherited, self)
+        self.sleepers.add(self._start_of_threads)
+        self.state = LINGERING
+        for member in returning:
+            member.enter(self, member.place.process)
+
+    def _take_over_from_parent(self):
+        parents, self._predecessor = self._predecessor, None
+        if parents is not None and parents.is_foreign:
+            registry.remove(parents)
+            if parents.engine is not None:
+                parents.engine.abandon()
+
+    # The threads
+
+    def _run_threads(self):
+        """Start what of the threads does not run; none at exit, when the file keeps everything."""
+        now = monotonic()
+        if self.state is LINGERING and not shutdown.is_exiting() and now >= self._retry_at:
+            error = self.engine.start()
+            if error is None:
+                self._no_threads = None
+                self.warn.clear("threads")
+                self.state = RUNNING
+            else:
+                self._retry_at = now + RETRY_SECONDS
+                self._no_threads = _NO_THREADS % (error, self.outbox.path)
+                self.warn("threads", self._no_threads)
+        if self.state is RUNNING:
+            self.sleepers.discard(self._start_of_threads)
+
+    def wake_keeper(self):
+        """Have heartbeats checked, and sessions forgotten that nobody uses."""
+        # A foreign one's bell may be a descriptor that is another file's by now.
+        if self.engine is not None and not self.is_foreign:
+            self.engine.keeping.wake()
+
+    def tend(self, now):
+        """The keeper's part: forget and close what nobody needs; return when to look again."""
+        if self._put_off:
+            self._admit_those_put_off()
+        waits = [self._forget_abandoned(now), self._close_if_over()]
+        waits = [seconds for seconds in waits if seconds is not None]
+        return min(waits) if waits else None
+
+    def _forget_abandoned(self, now):
+        """Forget sessions that are over and that the application has let go of."""
+        waits = []
+        for member in list(self.members.values()):
+            if member.abandoned_at is None or not member.place.entry.is_over:
+                continue
+            left = member.abandoned_at + LAST_USE_SECONDS - now
+            if left > 0:
+                waits.append(left)
+            else:
+                self._alone(functools.partial(self._forget, member, self.outbox.forget_if_over))
+        return min(waits) if waits else None
+
+    def _forget(self, member, forget):
+        if not self.outbox.closed and forget(member.place.entry) is not False:
+            self.members.pop(member.local_id, None)
+
+    # Waiting and telling
+
+    def flush(self, is_done, seconds):
+        """Wait until `is_done()` holds, for `seconds` at most, and try the server at once.
+
+        Where the server is away, return as soon as a fresh attempt has failed.
         """
-        entry = self._entry(local_id)
-        link = self.sender.server.link
-        if self._sending.is_running:
-            self._progress.wait(seconds, lambda: entry.server_id or entry.refusal or link.failures)
-        if entry.refusal is not None:
-            self._withdraw(local_id)
-            raise entry.refusal
+        self._alone(self._run_threads)
+        self.engine.flush(is_done, seconds)
 
-    def _withdraw(self, local_id):
-        with hooks.process_lock():
-            self._mine.discard(local_id)
-            self._origins.pop(local_id, None)
-            self._outbox.forget(self._places.pop(local_id).entry)
-            self._shut_if_unused(hooks.EXIT_SECONDS)
+    def stats(self, entry):
+        """Return what there is to tell of outbox and server, and of a session's oldest record."""
+        stats = self.engine.stats(entry)
+        stats["last_error"] = self._no_threads or stats["last_error"]
+        return stats
 
-    def _entry(self, local_id):
-        self._ensure_started()
-        if not self._origins[local_id].is_over:
-            self._place(local_id)
-        return self._origins[local_id]
+    # The end
 
-    def _place(self, local_id):
-        self._ensure_started()
-        place = self._current_place(local_id)
-        if place is None:
-            with hooks.process_lock():
-                # Another thread may have carried it over meanwhile.
-                place = self._current_place(local_id) or self._carry_over(local_id)
-        return place
+    @property
+    def _is_unused(self):
+        return not any(member.needs_pipeline for member in list(self.members.values()))
 
-    def _current_place(self, local_id):
-        place = self._places.get(local_id)
-        return place if place is not None and place.outbox.has(place.entry) else None
-
-    def server_id(self, local_id):
-        """Return the id that the server gave the session, or None."""
-        return self._origins[local_id].server_id
-
-    def is_inherited(self, local_id):
-        """Return whether the session is a parent's that goes on here, in its forked child."""
-        if self._process != os.getpid():
-            return True
-        return bool(self._origins[local_id].inherited)
-
-    def mark_shared(self, server_id):
-        """Note that somebody else writes into a session too, so that counting proves nothing."""
-        for entry in list(self._origins.values()):
-            if entry.server_id == server_id:
-                entry.shared = 1
-
-    # Records
-
-    def append(self, local_id, kind, body):
-        """Keep a record and see that it is sent."""
-        place = self._places.get(local_id) if self._is_started() else None
-        # An outbox that another thread closes meanwhile takes nothing and says so.
-        while place is None or not place.outbox.append(place.entry, kind, body):
-            place = self._place(local_id)
-        self._wake()
-
-    def give_up(self, local_id, kind):
-        """Count a record for which the system has no memory, and see that the server is told."""
-        place = None
-        while place is None or not place.outbox.give_up(place.entry, kind):
-            place = self._place(local_id)
-        self._wake()
-
-    def _append_own(self, outbox, entry, fields):
-        body = self.redaction.encoded(kinds.EVENT, fields, exceptions.encode_cut)
-        if body is not None and outbox.append(entry, kinds.EVENT, body):
-            self._wake()
-
-    def _wake(self):
-        self._sending.tell()
-        self._keeping.tell()
-
-    def end_session(self, local_id, word=ENDED):
-        """Record how a session goes, once: ENDED tells the server, CLOSED does not."""
-        last = (kinds.END, b"{}") if word == ENDED else ()
-        with hooks.process_lock():
-            self.unwatch(local_id)
-            goodbye = self._entry(local_id).goodbye
-            if goodbye == ENDED or (goodbye and word == CLOSED):
-                return
-            noted = False
-            while not noted:
-                outbox, entry = self._place(local_id)
-                noted = outbox.say_goodbye(entry, word, *last)
-        self._wake()
-
-    # Waiting
-
-    def flush(self, local_id, seconds):
-        """Wait until all of a session is delivered; return whether it is.
-
-        Tries the server at once, whatever the backoff.  Where it is away, returns as soon as a
-        fresh attempt has failed.
-        """
-        if self._process != os.getpid():
-            return True
-        if self._outbox.closed and self._origins[local_id].waiting <= 0:
-            return True
-        entry = self._entry(local_id)
-        return self._flush(lambda: entry.waiting <= 0, seconds)
-
-    def _flush(self, is_done, seconds):
-        if is_done() or not self._sending.is_running:
-            return is_done()
-        link = self.sender.server.link
-        failures = link.failures if link.online is False else None
-        self.sender.hurry()
-        self._sending.wake()
-        if failures is not None:
-            self._progress.wait(
-                min(seconds, FRESH_ATTEMPT_SECONDS), lambda: link.failures != failures or is_done()
-            )
-        self._progress.wait(seconds, lambda: is_done() or link.online is False)
-        return is_done()
-
-    # Telling
-
-    def stats(self, local_id):
-        """Return what became of a session's records, and how the way to the server is."""
-        if self._process != os.getpid():
-            self._ensure_started()
-        entry = self._origins[local_id] if self._outbox.closed else self._entry(local_id)
-        head = None if self._outbox.closed else self._outbox.head(entry)
-        server = self.sender.server
-        last_error = server.link.last_error or self._outbox.refusal
-        return {
-            "waiting": entry.waiting,
-            "in_memory": self._outbox.in_memory,
-            "oldest_age": None if head is None else max(0.0, self.sender.age(head)),
-            "sent": entry.sent,
-            "dead": entry.dead,
-            "dropped": entry.dropped,
-            "merged": entry.merged,
-            "possibly_twice": entry.possibly_twice,
-            "last_error": None if last_error is None else str(last_error),
-            "online": server.link.online,
-            "dialect": server.dialect.name if server.dialect is not None else None,
-        }
-
-    def watch(self, local_id, timeout, check_interval):
-        """Have the keeper check a session's heartbeats; return the Watchdog that takes them."""
-        dog = watchdog.Watchdog(timeout, check_interval, monotonic())
-        entry = self._place(local_id).entry
-        self.keeper.watch(entry, dog)
-        self._keeping.wake()
-        return dog
-
-    def unwatch(self, local_id):
-        """Stop checking them."""
-        place = self._places.get(local_id)
-        if place is not None:
-            self.keeper.unwatch(place.entry)
-
-    # Close and exit
-
-    def close_session(self, local_id, seconds):
-        """Flush a session and let it go without ending it; the last one closes the pipeline."""
-        if self._process != os.getpid() or self._outbox.closed:
-            return
-        until = monotonic() + seconds
-        self.end_session(local_id, CLOSED)
-        self.flush(local_id, seconds)
-        with hooks.process_lock():
-            self._mine.discard(local_id)
-            self._shut_if_unused(until - monotonic())
-
-    def _shut_if_unused(self, seconds):
-        others = [self._origins[local_id] for local_id in self._mine]
-        if all(entry.goodbye and entry.waiting <= 0 for entry in others):
-            self._shut(seconds)
-
-    def _shut(self, seconds, longest_close=LONGEST_CLOSE):
+    def close_if_unused(self, seconds):
+        """Close it if no session needs it; it lingers where that takes longer than `seconds`."""
         until = monotonic() + max(0.1, seconds)
-        stopped = self._sending.stop(until - monotonic())
-        closes_in_time = self._outbox.closing_seconds <= min(longest_close, until - monotonic())
-        self._left = not (stopped and closes_in_time)
-        if stopped and not closes_in_time:
-            # The keeper goes on, for it has the last second's records to sync.
-            return
-        self._keeping.stop(until - monotonic())
-        if stopped:
-            self._transport.close()
-            self.sender.close_adopted()
-            self._outbox.close()
+        self._alone(self._linger_if_unused)
+        self._close_when_stopped(until, LONGEST_CLOSE)
 
-    def say_goodbye(self):
-        """At the process's end: end what it opened, and leave what it inherited."""
-        if self._process != os.getpid() or self._outbox.closed:
+    def _close_if_over(self):
+        """The keeper's part in closing; return in how many seconds to look again, or None."""
+        if self.state is RUNNING and not self.members and self.engine.is_over:
+            self._alone(self._linger_if_unused)
+        if not self._may_close():
+            return None
+        if not self.engine.sending.wait_until_stopped(A_MOMENT):
+            return RETRY_SECONDS
+        self._close_when_stopped(monotonic() + 2 * LONGEST_CLOSE, LONGEST_CLOSE)
+        return None
+
+    def _linger_if_unused(self):
+        if self._is_unused:
+            self._linger()
+
+    def _linger(self):
+        if self.state in (LINGERING, RUNNING):
+            # In this order: interrupted between any two lines, the next log call sets it right.
+            self.sleepers.add(self._start_of_threads)
+            self.state = LINGERING
+            self.engine.sending.ask_to_stop()
+
+    def _may_close(self, is_last=False):
+        return self.state is LINGERING and (is_last or self._is_unused)
+
+    def _close_when_stopped(self, until, longest_close, is_last=False):
+        """Wait for the threads and close, if there is time for both; called without the lock.
+
+        :param is_last: whether to close it even if sessions need it, or records have no file.
+        """
+        if not self._may_close(is_last):
             return
-        with hooks.process_lock():
-            for local_id in list(self._mine):
-                self.end_session(local_id)
-        for entry in self._outbox.entries():
-            if entry.inherited and not entry.goodbye:
-                self._outbox.say_goodbye(entry, adoption.LEFT)
+        sending, keeping = self.engine.sending, self.engine.keeping
+        if not sending.wait_until_stopped(until - monotonic()):
+            return
+        if not self.engine.can_close_within(min(longest_close, until - monotonic()), is_last):
+            # The keeper goes on: it has the last second's records to sync, or others to rescue.
+            return
+        self._alone(lambda: self._stop_keeper(is_last))
+        if keeping.is_running:
+            return
+        if keeping.is_current_thread or keeping.wait_until_stopped(until - monotonic()):
+            self._alone(lambda: self._close(is_last))
+        if self.state is CLOSED:
+            registry.remove(self)
+        else:
+            self._alone(self._go_on_keeping)
+
+    def _stop_keeper(self, is_last):
+        if self._may_close(is_last):
+            self.engine.keeping.ask_to_stop()
+
+    def _close(self, is_last):
+        if self._may_close(is_last):
+            self.engine.close()
+            self.state = CLOSED
+            self.members.clear()
+        else:
+            # Somebody has come back: another session, or last words of one that is over.
+            self._run_threads()
+
+    def _go_on_keeping(self):
+        if self.state is LINGERING and not shutdown.is_exiting():
+            self.engine.keeping.start()
+
+    def say_goodbye(self, until):
+        """At the end of the process: end the sessions that it opened, leave those it inherited."""
+        if self.engine is not None:
+            own = set(member.place.entry for member in list(self.members.values()))
+            self._alone(lambda: self.engine.say_goodbyes(own), until - monotonic())
+            self.sleepers.wake()
 
     def finish(self, until):
-        """At the process's end, after `say_goodbye`: flush and close until a monotonic time."""
-        if self._process != os.getpid() or self._outbox.closed:
-            return
-        with hooks.process_lock():
-            own = [self._origins[local_id] for local_id in self._places]
-        self._flush(lambda: all(entry.waiting <= 0 for entry in own), until - monotonic())
-        self._shut(until - monotonic(), hooks.EXIT_SECONDS)
+        """At the end of the process, after `say_goodbye`: deliver what is possible, and close."""
+        if self.engine is not None:
+            entries = [member.place.entry for member in list(self.members.values())]
+            self.flush(lambda: all(entry.waiting <= 0 for entry in entries), until - monotonic())
+            until = max(until, monotonic() + 0.1)
+            self._alone(self._linger, until - monotonic())
+            self._close_when_stopped(until, shutdown.EXIT_SECONDS, is_last=True)
 
-    # Fork
 
-    def locks_over_sqlite(self):
-        """Return the locks without which no other thread of this process gets into sqlite."""
-        if self._process != os.getpid():
-            return []
-        return [self._spool.lock] + [outbox.lock for outbox in self.sender.outboxes]
+def _do_nothing():
+    pass
 
-    def forked(self):
-        """After a fork, in the parent: from now on a child may write into its sessions."""
-        for entry in list(self._origins.values()):
-            entry.shared = 1
 
-    def _start_in_child(self):
-        parent = identity_of(self._outbox.path)
-        for outbox in self.sender.outboxes:
-            outbox.abandon()
-        self._mine = set()
-        # The lock of the inherited one is frozen for ever.
-        self._spool = self._make_spool()
-        self._start(lambda: create_in_child(self._spool, parent))
-
-    # Going on with a session in another outbox than the one it began in
-
-    def _carry_over(self, local_id):
-        origin = self._origins[local_id]
-        outbox = self._outbox
-        if origin.server_id is None:
-            return self._open_instead(local_id, origin)
-        forked = local_id not in self._mine and origin.goodbye is None
-        # What another outbox still holds of it, another process may send.
-        columns = (
-            {"shared": 1}
-            if forked or origin.waiting > 0
-            else dict((name, getattr(origin, name)) for name in _CARRIED)
-        )
-        entry = outbox.add_session(
-            local_id,
-            origin.opening,
-            server_id=origin.server_id,
-            inherited=int(forked or origin.inherited),
-            goodbye=None if forked else origin.goodbye,
-            **columns
-        )
-        outbox.update(entry, UNKNOWN_STATE)
-        return self._settle_in(entry)
-
-    def _settle_in(self, entry):
-        self._origins[entry.local_id] = entry
-        place = self._places[entry.local_id] = Place(self._outbox, entry)
-        return place
-
-    def _open_instead(self, local_id, origin):
-        place = self._add_session(local_id, origin.opening)
-        self._outbox.append(
-            place.entry,
-            kinds.EVENT,
-            build.encode(build.event("session_forked", {"forked_from": local_id})),
-        )
-        return place
+def _sort(entries, pipeline):
+    """Return (sessions of this process that come back to their file, entries of others)."""
+    returning, inherited = [], []
+    for entry in entries:
+        member = registry.membership(entry.local_id)
+        if member is not None and member.may_return_to(pipeline):
+            returning.append(member)
+        else:
+            inherited.append(entry)
+    return returning, inherited

@@ -1,6 +1,6 @@
-"""Waiting for what the sender brings about, within a time.
+"""Waiting, within a time, for what the sender brings about.
 
-What may live here: `Progress`.  What may not: what is waited for.
+Belongs here: `Progress`.  Does not: what is waited for.
 """
 
 from __future__ import absolute_import, division
@@ -20,7 +20,7 @@ class Progress(object):
         self._waiters = 0
 
     def made(self):
-        """Let those who wait look again; costs nothing where nobody does."""
+        """Let those who wait look again; free where nobody waits."""
         if self._waiters:
             with self._condition:
                 self._condition.notify_all()

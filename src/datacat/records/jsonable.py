@@ -26,8 +26,6 @@ TOO_MANY_DIGITS = u"<integer of over 4300 digits>"
 UNREADABLE = u"<changed while it was read>"
 
 _SHORTEST_HUGE_INTEGER = 309
-# A level takes two brackets; a huge integer, its digits.
-_SHORTEST_SUSPICIOUS = min(2 * DEEPEST, _SHORTEST_HUGE_INTEGER)
 _FIRST_WITH_TOO_MANY_DIGITS = 10**4300
 _SNAPSHOT_ATTEMPTS = 10
 _FOREIGN_STEPS = 8
@@ -56,7 +54,8 @@ def dumps(value):
     """
     try:
         text = _encode(value)
-        if len(text) > _SHORTEST_SUSPICIOUS and _is_suspicious(text):
+        is_nested = text.count("{") + text.count("[") > DEEPEST
+        if (is_nested or len(text) >= _SHORTEST_HUGE_INTEGER) and _is_suspicious(text):
             text = _encoder.encode(plain(value))
     except Exception:
         # Or the containers that it was in when it raised would look like cycles the next time.
@@ -157,14 +156,11 @@ def _cut_text(text, longest):
 
 
 def _is_suspicious(text):
-    if text.count("{") + text.count("[") > DEEPEST and _is_deeper(text, DEEPEST + 1):
+    """Return whether a JSON text is nested too deeply, or has integers that floats cannot hold."""
+    if _is_deeper(text, DEEPEST + 1):
         return True
     # Taking every 38th character leaves eight digits of any 309 in a row, and is fast to search.
-    return bool(
-        len(text) >= _SHORTEST_HUGE_INTEGER
-        and _eight_digits.search(text[::38])
-        and _huge_integer.search(text)
-    )
+    return bool(_eight_digits.search(text[::38]) and _huge_integer.search(text))
 
 
 def _is_deeper(text, levels):

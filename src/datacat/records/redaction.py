@@ -1,18 +1,15 @@
-"""The application's own say in what is recorded: its `before_record`.
+"""The application's `before_record`, which may change or drop a record.
 
-What may live here: calling it and distrusting what it returns.  What may not: rules of our own.
+Belongs here: calling it and checking its result.  Does not: redaction rules of our own.
 """
 
 from __future__ import absolute_import, division
 
-from . import build
-
 
 class Redaction(object):
-    """Encodes records as `before_record` leaves them.
+    """Passes the fields of records through a session's `before_record`.
 
-    :param before_record: a callable (kind, fields) -> fields, or None to drop the record; None:
-        every record stays as it is.
+    :param before_record: a callable (kind, fields) -> fields, or None to drop the record.
     :param warn: a callable (topic, message).
     """
 
@@ -20,28 +17,34 @@ class Redaction(object):
         self._before_record = before_record
         self._warn = warn
 
-    def encoded(self, kind, fields, encode=build.encode):
-        """Return a record's body, or None where it is dropped."""
-        if self._before_record is not None:
-            fields = self._changed(kind, fields)
-        return None if fields is None else encode(fields)
+    def __call__(self, kind, fields):
+        """Return the fields to record, or None if the record is dropped.
 
-    def _changed(self, kind, fields):
+        Never raises (but for MemoryError): a record whose `before_record` fails is dropped.
+        """
         try:
             changed = self._before_record(kind, fields)
         except MemoryError:
             raise
         except Exception as error:
-            return self._distrust("raised %r" % error)
+            return self._drop("raised %r" % error)
         if changed is None or isinstance(changed, dict):
             return changed
-        return self._distrust("returned %.100r, which is neither a dict nor None" % (changed,))
+        return self._drop("returned %.100r, which is neither a dict nor None" % (changed,))
 
-    def _distrust(self, what):
+    def _drop(self, what):
+        """Drop a record that may contain what should be hidden."""
+        name = _name_of(self._before_record)
         self._warn(
-            "before_record",
-            (
-                "before_record %s; the record is not logged: what it was to hide is not known"
-                % what
-            ),
+            ("before_record", name),
+            "before_record (%s) %s; the record is dropped, because it may contain what should be "
+            "hidden: fix the function" % (name, what),
         )
+
+
+def _name_of(function):
+    """Return a text that is equal for all functions made by the same line of code."""
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        return "%s, line %d of %s" % (code.co_name, code.co_firstlineno, code.co_filename)
+    return getattr(function, "__name__", None) or type(function).__name__

@@ -1,0 +1,53 @@
+"""Records that were dropped: counted, told to the application's user, reported to the server.
+
+Belongs here: how that is done.  Does not: which records are dropped, and when a report is due.
+The caller has the outbox's lock.
+"""
+
+from __future__ import absolute_import, division
+
+from ..records import build, kinds
+
+
+class Losses(object):
+    """Counts the records that sessions lose.
+
+    :param warn: a callable (topic, message).
+    """
+
+    def __init__(self, warn):
+        self._warn = warn
+
+    def count(self, entry, count):
+        """Count records that have a number and are out without being delivered."""
+        if count:
+            entry.gone += count
+            entry.dropped += count
+            entry.unreported += count
+            self.tell(entry, count)
+
+    def tell(self, entry, count):
+        """Warn of records that were counted as dropped."""
+        self._warn(
+            "dropped",
+            "%d records of session %s were dropped; stats() counts them and the server is told"
+            % (count, entry.local_id),
+        )
+
+
+def report(intake, entry):
+    """Queue an event that tells the server of a session's losses since the last one, if any."""
+    if entry.unreported:
+        intake.add(entry, kinds.EVENT, _report_of, unreported=0)
+
+
+def report_all(intake, entries):
+    """Report the losses of several sessions."""
+    for entry in entries:
+        report(intake, entry)
+
+
+def _report_of(entry):
+    """Return the body of the report when it is written: what it tells of may change till then."""
+    count = entry.unreported
+    return build.encode(build.dropped(count)) if count else None

@@ -1,0 +1,209 @@
+"""Writing what is in the queue: numbers, capture times, and counts.
+
+1. Everything here happens with the outbox's lock held, in the order of the queue.
+2. A record gets its number and its unique capture time at the first attempt to write it, and
+   leaves the queue when it is written and counted.  So the numbered arrivals are always the first
+   of the queue.  The numbers of a session have no gaps.
+3. An attempt can be interrupted anywhere, by an exception that a signal handler raises.  The next
+   drain repeats it: with the same numbers, replacing the rows that the first attempt may have
+   written, and setting the same counts.  Done twice, it has the same result.
+4. A first attempt is a plain INSERT, so that a number that is taken already shows.
+
+Belongs here: the order of these steps.  Does not: SQL, trouble with the disk, who drains when.
+"""
+
+from __future__ import absolute_import, division
+
+from ..records.kinds import Record
+from . import tables
+from .memory import ROW_OVERHEAD
+from .refusals import NumberTaken
+
+WRITTEN_AT_ONCE = 500
+# A clock that goes back further than this (microseconds) was set, and is followed.
+CLOCK_SET_BACK = 1000000
+
+
+class Writer(object):
+    """Drains the queue of one outbox; the caller has its lock.
+
+    :param arrivals: the queue, a deque of Arrivals; only this object takes out of it.
+    :param stirred: a deque; (entry, capture time) is appended to it when a session that had
+        nothing waiting gets a record.
+    :param disk: the Disk that records are written to.
+    :param room: the Room, whose `left` shrinks with what is written.
+    :param losses: the Losses.
+    """
+
+    def __init__(self, arrivals, stirred, disk, room, losses):
+        self._arrivals = arrivals
+        self._stirred = stirred
+        self._disk = disk
+        self._room = room
+        self._losses = losses
+        self._youngest = 0
+        self.queued_bytes = 0
+
+    def drain(self, most=None):
+        """Write what is in the queue now, `most` records at most."""
+        todo = len(self._arrivals)
+        if most is not None and most < todo:
+            todo = most
+        while todo > 0:
+            todo -= self._write_next(todo)
+        if self._room.left < 0:
+            self._room.make()
+
+    def _write_next(self, most):
+        """Write one or some arrivals at the front of the queue; return how many are done."""
+        first = self._arrivals[0]
+        if _is_fresh(first):
+            return self._write_one(first) if most == 1 else self._write_some(most)
+        if first.entry.forgotten:
+            self._arrivals.popleft()
+        elif first.number is not None:
+            return self._repeat()
+        elif first.kind is None:
+            self._disk.save(first.entry, changes=first.changes)
+            self._leave(first)
+        elif first.body is None:
+            self._give_up(first)
+        else:
+            return self._write_with_entry(first)
+        return 1
+
+    def _write_one(self, arrival):
+        """What `_write_some` does, for a single arrival and in less time."""
+        entry, captured = arrival.entry, arrival.captured
+        if captured <= self._youngest:
+            captured = arrival.captured = self._unique(captured)
+        self._youngest = captured
+        arrival.number = number = entry.accepted + 1
+        try:
+            row = tables.row(entry.number, number, arrival.kind, arrival.body, captured)
+            if not self._disk.insert(row):
+                self._room.left = -1
+        except NumberTaken:
+            self._take_numbers_back([arrival])
+            return 0
+        return self._count(arrival)
+
+    def _give_up(self, arrival):
+        """Count a record without a body as dropped; it never gets a number."""
+        entry = arrival.entry
+        if arrival.changes is None:
+            arrival.changes = {"dropped": entry.dropped + 1, "unreported": entry.unreported + 1}
+        self._leave(arrival)
+        self._losses.tell(entry, 1)
+
+    def _write_some(self, most):
+        """Write the plain arrivals at the front of the queue; return how many."""
+        some = self._front(min(most, WRITTEN_AT_ONCE), _is_fresh)
+        last = {}
+        for arrival in some:
+            entry = arrival.entry
+            arrival.captured = self._unique(arrival.captured)
+            arrival.number = last[entry] = last.get(entry, entry.accepted) + 1
+        try:
+            self._kept(self._disk.insert_all([_record(arrival) for arrival in some]))
+        except NumberTaken:
+            self._take_numbers_back(some)
+            return 0
+        self._count_all(some)
+        return len(some)
+
+    def _write_with_entry(self, arrival):
+        """Write an arrival and its session's row in one transaction; return how many are done."""
+        if callable(arrival.body):
+            arrival.body = arrival.body(arrival.entry)
+            if arrival.body is None:
+                arrival.changes = None
+                self._leave(arrival)
+                return 1
+        arrival.captured = self._unique(arrival.captured)
+        arrival.number = arrival.changes["accepted"] = arrival.entry.accepted + 1
+        try:
+            self._kept(self._disk.insert_all([_record(arrival)], changing=arrival))
+        except NumberTaken:
+            self._take_numbers_back([arrival])
+            return 0
+        return self._count(arrival)
+
+    def _repeat(self):
+        """Write the numbered arrivals again: an interrupted attempt may have written them."""
+        some = self._front(len(self._arrivals), _is_numbered)
+        # One that is not plain is always attempted by itself.
+        changing = None if some[0].is_plain else some[0]
+        self._kept(self._disk.insert_all([_record(arrival) for arrival in some], True, changing))
+        self._count_all(some)
+        return len(some)
+
+    def _kept(self, on_disk):
+        """What is kept in memory has its own bound, looked at after each drain."""
+        if not on_disk:
+            self._room.left = -1
+
+    def _front(self, most, is_one):
+        """Return the first arrivals of the queue that are such ones, in order."""
+        # By index: others append meanwhile, but only the holder of the lock takes out.
+        found = []
+        for place in range(most):
+            arrival = self._arrivals[place]
+            if not is_one(arrival):
+                break
+            found.append(arrival)
+        return found
+
+    def _take_numbers_back(self, some):
+        """A number was taken: go on behind the highest one in the file."""
+        for arrival in some:
+            arrival.number = None
+        for entry in set(arrival.entry for arrival in some):
+            last = self._disk.last_number(entry.number)
+            if entry.accepted == entry.gone:
+                self._stirred.append((entry, some[0].captured))
+            entry.accepted = last if last > entry.accepted else entry.accepted + 1
+
+    def _count_all(self, some):
+        for arrival in some:
+            self._count(arrival)
+
+    def _count(self, arrival):
+        entry = arrival.entry
+        if entry.accepted == entry.gone:
+            self._stirred.append((entry, arrival.captured))
+        entry.accepted = arrival.number
+        self._room.left -= len(arrival.body) + ROW_OVERHEAD
+        self._leave(arrival)
+        return 1
+
+    def _leave(self, arrival):
+        if arrival.changes:
+            for name, value in arrival.changes.items():
+                setattr(arrival.entry, name, value)
+        arrival.is_in = True
+        self._arrivals.popleft()
+        self.queued_bytes -= arrival.weight
+
+    def _unique(self, captured):
+        """Make a capture time unique: on v1 a record is known by it."""
+        youngest = self._youngest
+        if captured <= youngest and youngest - captured < CLOCK_SET_BACK:
+            captured = youngest + 1
+        self._youngest = captured
+        return captured
+
+
+def _record(arrival):
+    return Record(
+        arrival.entry.number, arrival.number, arrival.kind, arrival.body, arrival.captured
+    )
+
+
+def _is_numbered(arrival):
+    return arrival.number is not None
+
+
+def _is_fresh(arrival):
+    """Return whether an arrival is a plain record that nobody tried to write yet."""
+    return arrival.is_plain and arrival.number is None and not arrival.entry.forgotten

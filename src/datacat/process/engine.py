@@ -1,0 +1,185 @@
+"""What a pipeline has once its file is open: outbox, sender, keeper, transport and two threads.
+
+Belongs here: how these work together, and waiting for what they bring about.  Does not: when they
+start and stop, which sessions there are, locks.
+"""
+
+from __future__ import absolute_import, division
+
+from .._compat import monotonic
+from ..records import kinds
+from ..sending import adoption
+from ..sending.sender import Sender
+from .keeper import Keeper
+from .loop import Loop
+from .places import ENDED
+from .progress import Progress
+
+FRESH_ATTEMPT_SECONDS = 0.4
+GATHER_SECONDS = 0.5
+
+_imported = []
+
+
+def import_transport():
+    """Import what sends, and requests with it; harmless when repeated.
+
+    Late, because `import datacat` must not cost its users that; and kept, because nothing can be
+    imported while Python is taken apart.
+    """
+    if not _imported:
+        from ..wire.transport import Transport
+
+        _imported.append(Transport)
+
+
+class Engine(object):
+    """The parts of one pipeline; made when it opens its file, and of no use when that is closed.
+
+    :param settings: the pipeline's Settings.
+    :param spool: where the outbox lies, and others.
+    :param outbox: the Outbox.
+    :param inherited: the entries of sessions in it that are not this process's.
+    :param pipeline: has `members`, `sleepers`, `warn`, and `tend(now)` for the keeper to call.
+    """
+
+    def __init__(self, settings, spool, outbox, inherited, pipeline):
+        self.outbox = outbox
+        self._spool = spool
+        self._tend = pipeline.tend
+        self._progress = Progress()
+        notes = outbox.notes()
+        outbox.note(**adoption.describe_owner())
+        self._transport = _imported[0](settings)
+        self.sender = Sender(
+            settings, self._transport, outbox, spool, pipeline.warn, inherited, predecessor=notes
+        )
+        self.sending = Loop(
+            "datacat-sender",
+            self._send_step,
+            lambda: outbox.appended,
+            lambda: self.sender.server.link.due <= monotonic(),
+            pipeline.sleepers,
+            GATHER_SECONDS,
+        )
+        self._keeper = Keeper(outbox, spool.replacement, pipeline.members, self.sending.tell)
+        self.keeping = Loop(
+            "datacat-keeper",
+            self._keep_step,
+            lambda: outbox.appended,
+            lambda: not self._keeper.is_alert,
+            pipeline.sleepers,
+        )
+
+    def _send_step(self, now):
+        pause = self.sender.step(now)
+        self._progress.made()
+        if self.outbox.unsynced or not self.sending.is_running:
+            # What is settled must be synced too, a file that is drained shrinks, and a pipeline
+            # that is to close can do so now.
+            self.keeping.tell()
+        return pause
+
+    def _keep_step(self, now):
+        waits = [self._keeper.step(now), self._tend(now)]
+        waits = [seconds for seconds in waits if seconds is not None]
+        return min(waits) if waits else None
+
+    def start(self):
+        """Start what of the threads does not run; return None, or why one cannot be started."""
+        errors = [self.sending.start(), self.keeping.start()]
+        return errors[0] or errors[1]
+
+    # Waiting and telling
+
+    def await_answer(self, entry, seconds):
+        """Wait until the server gave a session its id, refused it, or is known to be away."""
+        link = self.sender.server.link
+        self.sending.wake()
+        if self.sending.is_running:
+            self._progress.wait(seconds, lambda: entry.server_id or entry.refusal or link.failures)
+
+    def flush(self, is_done, seconds):
+        """Wait until `is_done()` holds, for `seconds` at most, and try the server at once.
+
+        Where the server is away, return as soon as a fresh attempt has failed.
+        """
+        if is_done() or not self.sending.is_running:
+            return
+        link = self.sender.server.link
+        failures = link.failures if link.online is False else None
+        self.sender.hurry()
+        self.sending.wake()
+        if failures is not None:
+            self._progress.wait(
+                min(seconds, FRESH_ATTEMPT_SECONDS), lambda: link.failures != failures or is_done()
+            )
+        self._progress.wait(seconds, lambda: is_done() or link.online is False)
+
+    def stats(self, entry):
+        """Return what there is to tell of outbox and server, and of a session's oldest record."""
+        outbox, server = self.outbox, self.sender.server
+        head = None if outbox.closed else outbox.head(entry)
+        last_error = server.link.last_error or outbox.refusal
+        return {
+            "in_memory": outbox.in_memory,
+            "oldest_age": None if head is None else max(0.0, self.sender.age(head)),
+            "last_error": None if last_error is None else str(last_error),
+            "online": server.link.online,
+            "dialect": server.dialect.name if server.dialect is not None else None,
+        }
+
+    def mark_shared(self, server_id):
+        """Note that somebody else writes into a session, so that counting proves nothing."""
+        for entry in self.outbox.entries():
+            if entry.server_id == server_id and not entry.shared:
+                self.outbox.update(entry, shared=1)
+
+    # The end
+
+    @property
+    def is_over(self):
+        """Whether there is nothing left to send, of this process or of others."""
+        return self.outbox.is_over and len(self.sender.outboxes) == 1
+
+    def say_goodbyes(self, own):
+        """Record the end of sessions that have none, and leave those that were inherited.
+
+        :param own: a set with the entries of this process's sessions.
+        """
+        for entry in [] if self.outbox.closed else self.outbox.entries():
+            if entry.goodbye:
+                continue
+            if entry.inherited:
+                self.outbox.say_goodbye(entry, adoption.LEFT)
+            elif entry in own:
+                self.outbox.say_goodbye(entry, ENDED, kinds.END, b"{}")
+
+    def can_close_within(self, seconds, is_last):
+        """Return whether there is time to close, and whether every record is on disk then.
+
+        :param is_last: whether records without a file are lost either way.
+        """
+        outbox = self.outbox
+        if outbox.upkeep.closing_seconds > seconds:
+            return False
+        if is_last or outbox.refusal is None or not outbox.in_memory:
+            return True
+        return outbox.upkeep.heal(self._spool.replacement)
+
+    def close(self):
+        """Close connections and files; both threads have stopped."""
+        self._transport.close()
+        self.sender.close_adopted()
+        self.outbox.close()
+
+    def abandon(self):
+        """In a forked child: leave the files to the parent."""
+        for outbox in self.sender.outboxes:
+            outbox.abandon()
+
+    def locks(self):
+        """Yield, in their order, the locks without which no thread gets into sqlite here."""
+        yield self._spool.lock
+        for outbox in self.sender.outboxes:
+            yield outbox.lock

@@ -1,0 +1,342 @@
+"""One session in this process: the pipeline that carries it, its entry there, who uses it.
+
+Belongs here: what a session's calls do, and how it finds its place again.  Does not: when
+pipelines open and close, what is sent, the public face.
+
+Theory of operation
+
+1. A session's `place` names its pipeline and its entry in that pipeline's outbox. It is replaced
+   by a single assignment and never changed, so that a log call reads it without a lock.
+2. A place goes out of date when the process forks (the pipeline is another process's), when the
+   pipeline closes, when the application closes the session, and when the entry is forgotten
+   because the session was over. The next call notices, and joins anew: it takes the pipeline for
+   the session's settings from the registry, made if there is none. The pipeline admits it, under
+   its lock: it finds its entry by its local id, or else adds it. A new session begins in the same
+   way, with a place that is nowhere.
+3. What a call wants to keep while the place is out of date is `pending`. It is kept when the
+   session enters a pipeline, before the place is replaced: interrupted anywhere (Ctrl-C), this
+   leaves a place that is still out of date, and the next call does it all again. A call that
+   cannot be admitted leaves it pending: it interrupts its own thread inside the pipeline, or
+   somebody else takes too long there. Whoever is inside then admits the session on the way out.
+4. A forked child goes on with the session if the server's id of it was known at the fork. Before
+   it keeps anything it leaves a marker beside its parent's outbox. Otherwise it opens a session of
+   its own. What was pending at the fork is left to the parent.
+5. Records that wait in a file that this process does not get back are `left behind`: they count
+   as waiting for as long as that file is there.
+"""
+
+from __future__ import absolute_import, division
+
+import collections
+import os
+import uuid
+import weakref
+from os import getpid
+
+from .._compat import monotonic
+from ..notices import LOGGER
+from ..outbox.entry import Entry
+from ..records import build, exceptions, kinds
+from ..records.redaction import Redaction
+from . import places, registry, shutdown
+from .engine import import_transport
+from .pipeline import LONGEST_WAIT_FOR_LOCK, RUNNING, Pipeline
+from .watchdog import Watchdog
+
+_NOTHING_KNOWN = {
+    "in_memory": 0,
+    "oldest_age": None,
+    "last_error": None,
+    "online": None,
+    "dialect": None,
+}
+
+
+class Membership(object):
+    """A session in this process; thread-safe, and safe in signal handlers and finalizers.
+
+    :param settings: the session's Settings.
+    :ivar place: its Place.
+    :ivar redact: its `before_record` as a callable (kind, fields), None without one.
+    :ivar watchdog: takes its heartbeats; None where no monitor was started.
+    :ivar is_watched: whether its pipeline's keeper checks the watchdog.
+    :ivar abandoned_at: when (monotonic) the application let go of its Session, or None.
+    """
+
+    def __init__(self, settings):
+        import_transport()
+        self.settings = settings
+        self.local_id = "local-" + uuid.uuid4().hex
+        self.redact = None
+        if settings.before_record is not None:
+            self.redact = Redaction(settings.before_record, self._warn)
+        self.watchdog = None
+        self.is_watched = False
+        self.abandoned_at = None
+        self._shared_settings = settings.shared()
+        self._session = None
+        self._pending = collections.deque()
+        # {path: how many records wait in that file, which is another process's}
+        self._left_behind = {}
+        opening = build.encode(
+            build.opening(
+                settings.product, settings.version, settings.hostname, settings.machine_id
+            )
+        )
+        entry = Entry(number=0, local_id=self.local_id, opening=opening, opened=0)
+        self.place = places.Place(None, entry, None)
+        registry.enrol(self)
+
+    def _warn(self, topic, message):
+        if self.place.pipeline is not None:
+            self.place.pipeline.warn(topic, message)
+        else:
+            LOGGER.warning("%s", message)
+
+    # Keeping records
+
+    def append(self, kind, body):
+        """Keep a record and see that it is sent."""
+        here = self.place
+        if here.process != getpid() or not here.append(here.entry, kind, body):
+            self._keep_in_next_place(None, kind, body)
+        elif here.sleepers:
+            here.sleepers.wake()
+
+    def give_up(self, kind):
+        """Count a record for which there was no memory as dropped; the server is told later."""
+        here = self.place
+        if here.process != getpid() or not here.pipeline.outbox.give_up(here.entry, kind):
+            self._keep_in_next_place(None, kind, None)
+        else:
+            here.sleepers.wake()
+
+    def encoded(self, fields):
+        """Return the body of an event of the library's own, None if `before_record` drops it."""
+        if self.redact is not None:
+            fields = self.redact(kinds.EVENT, fields)
+        return None if fields is None else exceptions.encode_cut(fields)
+
+    # Joining a pipeline
+
+    def join(self, seconds=LONGEST_WAIT_FOR_LOCK):
+        """Enter the pipeline for this session's settings, and keep there what is pending.
+
+        :param seconds: how long that may wait for others; after that they do it.
+        """
+        while not registry.obtain(self._shared_settings, self._make_pipeline).admit(self, seconds):
+            pass
+
+    def _make_pipeline(self, inherited):
+        return Pipeline(self._shared_settings, inherited or self.place.pipeline)
+
+    def _keep_in_next_place(self, word, kind, body):
+        pending = places.Pending(getpid(), word, kind, body)
+        self._pending.append(pending)
+        try:
+            self.join()
+        except MemoryError:
+            # Whoever called counts a record that there is no memory for; not one that was kept.
+            if pending in self._pending:
+                self._pending.remove(pending)
+                raise
+
+    def enter(self, pipeline, process):
+        """Find this session's entry in a pipeline, or add it; called with the pipeline's lock.
+
+        :param process: of the new Place.
+        """
+        before, is_kept = self.place, False
+        while not is_kept:
+            entry = self._entry_in(pipeline, before)
+            is_kept = self._keep_pending(pipeline.outbox, entry)
+        if before.is_foreign and self.watchdog is not None:
+            # A child's clocks begin anew.
+            dog = self.watchdog
+            self.watchdog = Watchdog(dog.timeout, dog.check_interval, monotonic())
+        pipeline.members[self.local_id] = self
+        self.place = places.Place(pipeline, entry, process)
+
+    def may_return_to(self, pipeline):
+        """Return whether an entry of this session in a pipeline's outbox is its present one."""
+        return self._is_closed and pipeline.settings == self._shared_settings
+
+    def _entry_in(self, pipeline, before):
+        outbox, old = pipeline.outbox, before.entry
+        if before.pipeline is pipeline and outbox.has(old):
+            return old
+        found = outbox.find(self.local_id)
+        if found is not None:
+            return found
+        is_new = before.pipeline is None
+        if not is_new and not before.is_foreign and old.waiting > 0:
+            self._left_behind[before.pipeline.outbox.path] = old.waiting
+        if old.server_id is not None:
+            return places.move_session(outbox, self.local_id, before)
+        news = None if is_new else self.encoded(places.forked_event(self.local_id))
+        return places.open_session(outbox, old.opening, self.local_id, news)
+
+    def _keep_pending(self, outbox, entry):
+        """Keep what is pending; return False where the outbox has forgotten the session."""
+        pending = self._pending
+        while pending:
+            if pending[0].process == getpid() and not pending[0].keep(outbox, entry):
+                return False
+            pending.popleft()
+        return True
+
+    # Who uses it
+
+    def belong_to(self, session):
+        """Note from now on when the application lets go of its Session.
+
+        Python tells of it inside any line of any thread: only the time is noted then.
+        """
+        self._session = weakref.ref(session, self._was_abandoned)
+
+    def _was_abandoned(self, _):
+        self.abandoned_at = monotonic()
+        if self.place.pipeline is not None:
+            self.place.pipeline.wake_keeper()
+
+    @property
+    def is_inherited(self):
+        """Whether this is a forked child, and the session its parent's."""
+        return self.place.is_foreign or bool(self.place.entry.inherited)
+
+    @property
+    def needs_pipeline(self):
+        """Whether its pipeline must stay open for it."""
+        here = self.place
+        is_done = bool(here.entry.goodbye) and here.entry.waiting <= 0
+        return self.is_watched or bool(self._pending) or not (here.process is None or is_done)
+
+    @property
+    def server_id(self):
+        """The id that the server gave the session, or None."""
+        return self.place.entry.server_id
+
+    def note_other_writer(self, server_id):
+        """Note, on disk, that somebody else is about to write into a session as well.
+
+        :param server_id: of any session of this pipeline.
+        """
+        entry = self.place.entry
+        if self._is_closed and entry.waiting <= 0:
+            # Nothing is in doubt, and this is remembered for the next place.
+            entry.shared = int(bool(entry.shared) or entry.server_id == server_id)
+            return
+        if self.place.process != getpid() or self._is_closed:
+            self.join()
+        if self.place.pipeline is not None:
+            self.place.pipeline.engine.mark_shared(server_id)
+
+    @property
+    def _is_closed(self):
+        """Whether its pipeline has closed, in this very process."""
+        pipeline = self.place.pipeline
+        return pipeline is not None and not (pipeline.is_here or pipeline.is_foreign)
+
+    # Heartbeats
+
+    def watch(self, timeout, check_interval):
+        """Have its pipeline's keeper check the heartbeats from now on."""
+        self.watchdog = Watchdog(timeout, check_interval, monotonic())
+        self.is_watched = True
+        self._join_for_keeper()
+
+    def _join_for_keeper(self):
+        self.join()
+        if self.place.pipeline is not None:
+            self.place.pipeline.wake_keeper()
+
+    def unwatch(self):
+        """Stop checking them."""
+        self.is_watched = False
+        self.watchdog = None
+
+    def running_watchdog(self):
+        """Return the Watchdog, having made sure that a keeper checks it; None without one."""
+        here = self.place
+        if self.is_watched and (here.process != getpid() or here.pipeline.state is not RUNNING):
+            self._join_for_keeper()
+        return self.watchdog
+
+    # Waiting and telling
+
+    def await_id(self, seconds):
+        """Wait until the server gave the session its id, is away, or refuses it.
+
+        :raises DatacatError: what a datacat server refused it with; the open is withdrawn.
+        """
+        pipeline, entry = self.place.pipeline, self.place.entry
+        if pipeline is None:
+            return
+        pipeline.engine.await_answer(entry, seconds)
+        if entry.refusal is not None:
+            pipeline.withdraw(self)
+            pipeline.close_if_unused(shutdown.EXIT_SECONDS)
+            raise entry.refusal
+
+    def flush(self, seconds):
+        """Wait until all of the session is delivered; return whether it is.
+
+        Tries the server at once, whatever the backoff.  Where it is away, returns as soon as a
+        fresh attempt has failed.
+        """
+        if self.place.is_foreign:
+            return True
+        if not self._is_delivered():
+            if self._pending or self.place.process != getpid() or self._is_closed:
+                self.join()
+            if self.place.pipeline is not None:
+                self.place.pipeline.flush(self._is_delivered, seconds)
+        return self._is_delivered() and not self._count_left_behind()
+
+    def _is_delivered(self):
+        return not self._pending and self.place.entry.waiting <= 0
+
+    def _count_left_behind(self):
+        return sum(
+            count for path, count in list(self._left_behind.items()) if os.path.exists(path)
+        )
+
+    def stats(self):
+        """Return what became of the session's records, and how the way to the server is."""
+        if self.place.is_foreign:
+            self.join()
+        pipeline, entry = self.place.pipeline, self.place.entry
+        stats = dict(_NOTHING_KNOWN if pipeline is None else pipeline.stats(entry))
+        for name in ("sent", "dead", "dropped", "merged", "possibly_twice"):
+            stats[name] = getattr(entry, name)
+        left_behind = self._count_left_behind()
+        stats["waiting"] = entry.waiting + len(self._pending) + left_behind
+        stats["in_memory"] += len(self._pending)
+        if left_behind:
+            stats["last_error"] = (
+                "%d records of this session belong to another process now, which took over %s "
+                "after this one had closed it, and sends them"
+                % (left_behind, " and ".join(sorted(self._left_behind)))
+            )
+        return stats
+
+    # Goodbye
+
+    def end(self):
+        """Record the end of the session, once."""
+        self._say_goodbye(places.ENDED, kinds.END, b"{}")
+
+    def _say_goodbye(self, word, kind=None, body=None):
+        self.is_watched = False
+        if not places.is_said(word, self.place.entry):
+            self._keep_in_next_place(word, kind, body)
+
+    def close(self, seconds):
+        """Flush the session and let it go without ending it; the last one closes the pipeline."""
+        if self.place.pipeline is None or not self.place.pipeline.is_here:
+            return
+        until = monotonic() + seconds
+        self._say_goodbye(places.CLOSED)
+        self.flush(seconds)
+        self.place = self.place.closed()
+        self.place.pipeline.close_if_unused(until - monotonic())

@@ -1,0 +1,100 @@
+"""How a pipeline comes by its file: claimed, opened again, or made in a forked child.
+
+Belongs here: which file, and not to hang in sqlite.  Does not: file names, when files close.
+"""
+
+from __future__ import absolute_import, division
+
+import contextlib
+import threading
+
+from .._compat import start_daemon
+from ..outbox.no_store import NoStore
+from ..outbox.refusals import SpoolUnusable
+from ..outbox.spool import Spool, identity_of
+from . import fork, registry
+
+# Of the 250 ms that a log call may take where something is broken, some are for the call itself.
+CHILD_OPENS_WITHIN = 0.2
+
+_LOST = (
+    "this process was forked while a thread of its parent was using sqlite, which cannot be used "
+    "here then; start it anew (exec, multiprocessing's spawn) to have its records on disk"
+)
+
+
+class NoSpool(object):
+    """Stands in for a Spool in a process that must not use sqlite: nothing is there to be had."""
+
+    def __init__(self):
+        self.lock = threading.RLock()
+
+    def _refuse(self, *_):
+        raise SpoolUnusable(_LOST)
+
+    claim = create = reopen = replacement = _refuse
+
+    def survey(self, mine):
+        """Return that there is nothing to adopt."""
+        return [], set()
+
+    @contextlib.contextmanager
+    def adopting(self):
+        """Do nothing."""
+        yield
+
+
+def open_store(settings, predecessor, warn):
+    """Return (the folder of outboxes, the store of the one in it with which a pipeline begins).
+
+    A forked child makes a new one that names its parent's; a pipeline that goes on after a close
+    has the file it had before, if it is free; all else take any that is free, or make one.  A
+    NoStore where none of that is possible.
+
+    :param settings: the pipeline's.
+    :param predecessor: the Pipeline whose sessions go on in the new one, or None.
+    :param warn: a callable (topic, message).
+    """
+    is_power_safe = settings.durability == "power"
+    spool = Spool(settings.spool_dir, settings.scope(), is_power_safe, warn)
+    try:
+        return spool, _within_bounds(lambda: _claim(spool, predecessor))
+    except SpoolUnusable as error:
+        is_lost = fork.sqlite_is_lost()
+        return NoSpool() if is_lost else spool, NoStore(error, is_final=is_lost)
+
+
+def _claim(spool, predecessor):
+    if predecessor is None or predecessor.outbox is None:
+        return spool.claim()
+    path = predecessor.outbox.path
+    return spool.create(identity_of(path)) if predecessor.is_foreign else spool.reopen(path)
+
+
+def _within_bounds(claim):
+    """Return what `claim()` returns, if sqlite works in this process.
+
+    Where no hook guarded a fork, another thread of the parent may have been inside sqlite, whose
+    mutexes then stay locked for ever: so it is tried in a thread.
+    """
+    if fork.sqlite_is_lost():
+        raise SpoolUnusable(_LOST)
+    if fork.was_guarded() or not registry.has_inherited():
+        return claim()
+    made = []
+    trial = threading.Thread(target=_try, args=(claim, made))
+    if start_daemon(trial) is None:
+        trial.join(CHILD_OPENS_WITHIN)
+    if not made:
+        fork.lose_sqlite()
+        raise SpoolUnusable(_LOST)
+    if isinstance(made[0], SpoolUnusable):
+        raise made[0]
+    return made[0]
+
+
+def _try(claim, made):
+    try:
+        made.append(claim())
+    except SpoolUnusable as error:
+        made.append(error)

@@ -1,0 +1,111 @@
+"""Where a session's records go, and what it is in an outbox that it enters.
+
+Belongs here: `Place`, what is pending for the next one, and the entry of a session that moves.
+Does not: when a session moves, locks, threads.
+"""
+
+from __future__ import absolute_import, division
+
+import collections
+
+from ..outbox.shared import mark_shared
+from ..records import build, kinds
+from ..sending.sender import UNKNOWN_STATE
+
+ENDED = "ended"
+CLOSED = "closed"
+
+_CARRIED = ("sent", "events", "metrics", "dead", "dropped", "merged", "possibly_twice")
+
+
+class Place(object):
+    """A session's pipeline and its entry there; replaced as a whole, never changed.
+
+    :ivar process: the id of the process in which records may go there; None: not any more.
+    """
+
+    __slots__ = ("pipeline", "entry", "process", "append", "sleepers")
+
+    def __init__(self, pipeline, entry, process):
+        self.pipeline = pipeline
+        self.entry = entry
+        self.process = process
+        if pipeline is not None:
+            # Looked up once, for the log calls.
+            self.append = pipeline.outbox.append
+            self.sleepers = pipeline.sleepers
+
+    @property
+    def is_foreign(self):
+        """Whether the pipeline is another process's, from which this one was forked."""
+        return self.pipeline is not None and self.pipeline.is_foreign
+
+    def closed(self):
+        """Return the place of the same session after the application closed it."""
+        return Place(self.pipeline, self.entry, None)
+
+
+class Pending(collections.namedtuple("Pending", "process word kind body")):
+    """What is to be kept when a session has found its next place.
+
+    A record, without its body where there was no memory for it; with a word, the goodbye that the
+    record belongs to.
+    """
+
+    __slots__ = ()
+
+    def keep(self, outbox, entry):
+        """Keep it; return False where the outbox has closed or forgotten the session."""
+        if self.word is not None:
+            last = () if self.kind is None else (self.kind, self.body)
+            return is_said(self.word, entry) or outbox.say_goodbye(entry, self.word, *last)
+        if self.body is None:
+            return outbox.give_up(entry, self.kind)
+        return outbox.append(entry, self.kind, self.body)
+
+
+def is_said(word, entry):
+    """Return whether a session's goodbye says that already, or more."""
+    return entry.goodbye == ENDED or bool(entry.goodbye and word == CLOSED)
+
+
+def open_session(outbox, opening, local_id, news=None):
+    """Add a session that no server knows to an outbox; return its entry.
+
+    :param opening: the body of its open request, bytes.
+    :param news: the body of an event to begin with, or None.
+    """
+    entry = outbox.add_session(local_id, opening)
+    outbox.append(entry, kinds.OPEN, opening)
+    if news is not None:
+        outbox.append(entry, kinds.EVENT, news)
+    return entry
+
+
+def move_session(outbox, local_id, place):
+    """Add a session that a server knows to an outbox, as it was in its place; return the entry."""
+    old, is_forked = place.entry, place.is_foreign
+    columns = {"shared": 1}
+    if is_forked:
+        # Before the child keeps anything, for the parent's next read-back.
+        mark_shared(place.pipeline.outbox.path)
+    if not is_forked or old.goodbye is not None:
+        columns = dict((name, getattr(old, name)) for name in _CARRIED)
+        columns["goodbye"] = old.goodbye
+        # What waits in the old outbox is for others to send; counting proves nothing then.
+        columns["accepted"] = columns["gone"] = old.gone
+        columns["shared"] = int(bool(old.shared) or is_forked or old.waiting > 0)
+    entry = outbox.add_session(
+        local_id,
+        old.opening,
+        server_id=old.server_id,
+        inherited=int(is_forked or bool(old.inherited)),
+        **columns
+    )
+    outbox.update(entry, UNKNOWN_STATE)
+    return entry
+
+
+def forked_event(local_id):
+    """Return the fields of the event with which a session begins that replaces another."""
+    return build.event("session_forked", {"forked_from": local_id})

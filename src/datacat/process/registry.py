@@ -1,0 +1,84 @@
+"""Which pipelines and sessions this process has.
+
+Belongs here: finding them, adding and removing them.  Does not: what they do.
+"""
+
+from __future__ import absolute_import, division
+
+import os
+import weakref
+
+from .. import locks
+
+_pipelines = []
+_memberships = weakref.WeakValueDictionary()
+_locks = {}
+
+
+def lock():
+    """Return the lock over the list of pipelines; held for a few operations on lists only."""
+    # One for each process, because at a fork another thread may hold the parent's for ever.
+    return _locks.setdefault(os.getpid(), locks.RLock())
+
+
+def pipelines():
+    """Return the pipelines of this process that have not closed."""
+    return [pipeline for pipeline in list(_pipelines) if pipeline.is_here]
+
+
+def has_inherited():
+    """Return whether this process was forked from one that had pipelines."""
+    return any(pipeline.is_foreign for pipeline in list(_pipelines))
+
+
+def obtain(settings, make):
+    """Return this process's pipeline for some settings, made where there is none.
+
+    :param settings: what it has to have as its `settings`.
+    :param make: a callable (a pipeline) -> a new Pipeline that has opened nothing yet; it is given
+        the one that this process inherited in a fork for these settings, or None.
+    """
+    found = []
+
+    def find_or_make():
+        if _living(settings) is None:
+            _pipelines.append(make(_inherited(settings)))
+        # Not simply the new one: a signal handler may have added another before it.
+        found.append(_living(settings))
+
+    locks.run_holding(lock(), find_or_make)
+    return found[0]
+
+
+def _living(settings):
+    for pipeline in _pipelines:
+        if pipeline.is_here and pipeline.settings == settings:
+            return pipeline
+    return None
+
+
+def _inherited(settings):
+    for pipeline in reversed(_pipelines):
+        if pipeline.is_foreign and pipeline.settings == settings:
+            return pipeline
+    return None
+
+
+def remove(pipeline):
+    """Forget a pipeline; harmless when repeated."""
+
+    def discard():
+        if pipeline in _pipelines:
+            _pipelines.remove(pipeline)
+
+    locks.run_holding(lock(), discard)
+
+
+def enrol(membership):
+    """Let a session be found by its local id for as long as somebody refers to it."""
+    _memberships[membership.local_id] = membership
+
+
+def membership(local_id):
+    """Return the Membership of a session of this process or its parents, or None."""
+    return _memberships.get(local_id)

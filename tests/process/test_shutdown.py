@@ -1,0 +1,188 @@
+"""How processes end, and what becomes of their sessions: real processes, real kills."""
+
+from __future__ import absolute_import, division
+
+import glob
+import os
+import signal
+import sys
+
+import pytest
+from programs import FLUSHES, OPENS, SUCCESSOR, the_one, whole_sessions, with_event
+from tools import held
+from tools.application import Application
+from tools.invariants import check_invariants
+from tools.process import HERE
+from tools.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+
+APPLICATIONS = os.path.join(HERE, "applications")
+
+# The same for tools/applications/mixed_records.py: logs as it does, and stays until it is told.
+MIXED_SUCCESSOR = u"""
+import sys
+sys.path.insert(0, sys.argv[3])
+from mixed_records import log_one
+from tools.recorder import Recorder
+import datacat, random
+session = datacat.create_session(sys.argv[2], product="mixed", version="1")
+recorder, chance = Recorder(session, sys.argv[1], "successor"), random.Random(1)
+for number in range(20):
+    log_one(recorder, number, chance)
+sys.stdin.readline()
+session.end()
+"""
+
+
+def outboxes(spool):
+    return glob.glob(os.path.join(str(spool), "*.outbox"))
+
+
+def test_what_a_killed_application_accepted_is_delivered_by_its_successor(
+    any_own_collector, spool, tmp_path
+):
+    env = {"DATACAT_SPOOL_DIR": str(spool)}
+    program = Application(
+        "mixed_records.py",
+        tmp_path,
+        env=env,
+        arguments=(any_own_collector.url, "killed", 5000, 1, 0.002),
+    )
+    with program:
+        program.wait_for_accepted(50)
+        any_own_collector.stop()
+        assert program.kill_after_accepted(program.count_accepted() + 50) == -signal.SIGKILL
+    any_own_collector.start()
+    successor = Application(
+        MIXED_SUCCESSOR,
+        tmp_path,
+        env=env,
+        accepted=program.accepted,
+        arguments=(any_own_collector.url, APPLICATIONS),
+    )
+    with successor:
+        wait_until(lambda: with_event(any_own_collector, "session_crashed_detected"), 30)
+        wait_until(
+            lambda: [each for each in whole_sessions(any_own_collector) if each.get("ended_at")],
+            30,
+        )
+        successor.go_on()
+        successor.wait(30)
+    there = whole_sessions(any_own_collector)
+    report = check_invariants([program.accepted], there)
+    assert report.accepted >= 120 and len(there) == 2
+    assert outboxes(spool) == []
+    crashed = the_one(any_own_collector, "session_crashed_detected")
+    # A v1 server adds one of its own behind the client's.
+    facts = [
+        event["data"] for event in crashed["events"] if event["name"] == "session_crashed_detected"
+    ][0]
+    assert facts["reason"] == "abnormal_termination" and facts["hung_before"] is False
+    assert facts["process"] == str(program.pid)
+    assert crashed["active"] is False
+
+
+@pytest.mark.parametrize(
+    "how, crashed",
+    [
+        (u"os._exit(0)", True),
+        (u"os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)", True),
+        (u"session.end()\nos._exit(0)", False),
+        (u"session.close()\nos._exit(0)", False),
+    ],
+    ids=["os._exit", "SIGTERM", "end and os._exit", "close without end"],
+)
+def test_only_a_session_without_a_goodbye_is_called_a_crash(
+    how, crashed, own_collector, run_program
+):
+    run_program(OPENS + how, own_collector.url).wait(30, expect=None)
+    run_program(SUCCESSOR, own_collector.url)
+    wait_until(lambda: with_event(own_collector, "successor"), 20)
+    if crashed:
+        wait_until(lambda: the_one(own_collector)["crashed"], 20)
+        assert held.names(the_one(own_collector))[:2] == ["first", "session_crashed_detected"]
+    else:
+        assert held.names(the_one(own_collector)) == ["first"]
+        assert the_one(own_collector)["active"] is (u"close" in how)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        u"",
+        u"sys.exit(3)",
+        u"raise RuntimeError('goes out')",
+        u"import atexit\natexit.register(session.log_event, 'at exit')\n",
+    ],
+    ids=["its last line", "sys.exit", "an exception", "with an atexit handler of its own"],
+)
+def test_a_script_that_never_called_end_is_ended_and_delivered_at_its_exit(
+    end, any_collector, run_program
+):
+    program = run_program(
+        OPENS.replace(FLUSHES, u"print(session.session_id)\n") + end, any_collector.url
+    )
+    status = program.wait(30, expect=None)
+    there = any_collector.session(program.output.split()[0])
+    assert held.names(there) == ["first"] + ["at exit"] * (u"atexit" in end)
+    assert held.is_ended(there)
+    assert status == (3 if u"sys.exit" in end else 1 if u"raise" in end else 0)
+    assert (u"Traceback" in program.output) is (u"raise" in end)
+
+
+def test_what_an_early_atexit_handler_logs_last_is_delivered_by_the_next_run(
+    own_collector, run_program
+):
+    """It runs after the session's own end, when nothing may start a thread any more."""
+    program = run_program(
+        u"import atexit\natexit.register(lambda: session.log_event('last words'))\n" + OPENS,
+        own_collector.url,
+    )
+    program.wait(30)
+    assert program.output == u""
+    run_program(SUCCESSOR, own_collector.url)
+    wait_until(lambda: with_event(own_collector, "last words"), 20)
+    assert held.names(the_one(own_collector)) == ["first", "last words"]
+
+
+def test_an_exit_with_the_server_away_takes_no_time_and_is_silent(run_program):
+    program = run_program(
+        u"import datacat, time\n"
+        u"session = datacat.create_session('http://127.0.0.1:9')\n"
+        u"session.log_event('e')\n"
+        u"import atexit\nbegan = time.time()\n"
+        u"import logging\nlogging.getLogger('datacat').setLevel(logging.ERROR)\n"
+        u"import datacat.process.shutdown\n"
+        u"datacat.process.shutdown.at_exit()\n"
+        u"print('%.3f' % (time.time() - began))\n",
+        DATACAT_URL="http://127.0.0.1:9",
+    )
+    program.wait(30)
+    assert float(program.output.split()[-1]) < 0.9
+
+
+def test_an_exit_in_a_black_hole_is_bounded_and_silent(collector, run_program, before):
+    proxy = before(collector)
+    proxy.black_hole()
+    program = run_program(
+        u"import datacat, atexit, sys, time\n"
+        u"def told():\n"
+        u"    sys.stdout.write('%.3f' % (time.time() - began))\n"
+        u"atexit.register(told)\n"
+        u"session = datacat.create_session(connect_wait=0)\n"
+        u"session.log_event('e')\n"
+        u"began = time.time()\n",
+        proxy.url,
+    )
+    program.wait(30)
+    assert 1.5 < float(program.output) < 2.5
+
+
+def test_python_of_these_tests_is_the_one_that_runs_the_programs(run_program):
+    """Guards all of the above: it is this Python whose exits and forks are looked at."""
+    program = run_program(
+        u"import sys\nprint(sys.version_info[:2] == %r)\n" % (tuple(sys.version_info[:2]),)
+    )
+    program.wait(30)
+    assert program.output == u"True\n"
