@@ -87,12 +87,12 @@ def move_session(outbox, local_id, place):
     old, is_forked = place.entry, place.is_foreign
     columns = {"shared": 1}
     if is_forked:
-        # Before the child keeps anything, for the parent's next read-back.
+        # Before the child keeps anything: the parent's next read-back must know.
         mark_shared(place.pipeline.outbox.path)
     if not is_forked or old.goodbye is not None:
         columns = dict((name, getattr(old, name)) for name in _CARRIED)
         columns["goodbye"] = old.goodbye
-        # What waits in the old outbox is for others to send; counting proves nothing then.
+        # What waits in the old outbox, others send: counting proves nothing then.
         columns["accepted"] = old.accepted - max(0, old.waiting)
         columns["shared"] = int(bool(old.shared) or is_forked or old.waiting > 0)
     entry = outbox.add_session(
