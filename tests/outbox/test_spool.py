@@ -205,6 +205,18 @@ def test_claim_goes_on_with_a_free_outbox_of_its_scope(place):
     assert outbox.head(outbox.entries()[0]).body == b"1"
 
 
+def test_a_file_that_another_process_is_just_making_is_left_to_it(place):
+    """Or that process would have to make another, and the first would lie about."""
+    place.keep(place.spool.create())
+    path = os.path.join(place.folder, SCOPE + "-000000000000.outbox")
+    with open(path, "wb"):
+        pass
+    assert place.spool.survey([])[0] == []
+    os.utime(path, (1, 1))
+    (store,) = place.spool.survey([])[0]
+    assert place.keep(store).path == path
+
+
 def test_claim_makes_a_new_one_where_none_is_free(place):
     first = place.keep(place.spool.claim())
     second = place.keep(place.spool.claim())

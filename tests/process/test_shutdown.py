@@ -146,6 +146,28 @@ def test_what_an_early_atexit_handler_logs_last_is_delivered_by_the_next_run(
     assert held.names(the_one(own_collector)) == ["first", "last words"]
 
 
+LOGS_WHILE_PYTHON_IS_TAKEN_APART = OPENS + u"""
+class Last(object):
+    def __init__(self, session):
+        self.session = session
+
+    def __del__(self):
+        self.session.log_event("last words")
+
+last = Last(session)
+"""
+
+
+def test_what_a_finalizer_logs_while_python_is_taken_apart_is_delivered_by_the_next_run(
+    own_collector, run_program
+):
+    """The outbox was closed before, and nothing can be imported any more."""
+    run_program(LOGS_WHILE_PYTHON_IS_TAKEN_APART, own_collector.url).wait(30)
+    run_program(SUCCESSOR, own_collector.url)
+    wait_until(lambda: with_event(own_collector, "last words"), 20)
+    assert held.names(the_one(own_collector)) == ["first", "last words"]
+
+
 def test_an_exit_with_the_server_away_takes_no_time_and_is_silent(run_program):
     program = run_program(
         u"import datacat, time\n"

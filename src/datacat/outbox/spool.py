@@ -35,6 +35,7 @@ from .store import Store
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 _READ_AT_ONCE = 1024 * 1024
+_MAKING_SECONDS = 10.0
 _NAME = re.compile(
     r"^(?P<scope>[0-9a-f]{12})-(?P<identity>[0-9a-f]{12})" r"(-(?P<parent>[0-9a-f]{12}))?\.outbox$"
 )
@@ -129,7 +130,7 @@ class Spool(object):
 
     def _free_stores(self, held):
         for path in self._paths():
-            if path in held:
+            if path in held or _is_being_made(path):
                 continue
             store = self._open_if_free(path)
             if store is not None:
@@ -314,6 +315,15 @@ def _create_private_file(path):
             os.fchmod(descriptor, FILE_MODE)
     finally:
         os.close(descriptor)
+
+
+def _is_being_made(path):
+    """Return whether another process seems to have just created a file and not yet opened it."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_size == 0 and abs(time.time() - found.st_mtime) < _MAKING_SECONDS
 
 
 def _read_through(path):

@@ -11,7 +11,7 @@ from ..records import kinds
 from ..sending import adoption
 from ..sending.sender import Sender
 from .keeper import Keeper
-from .loop import Loop
+from .loop import Loop, shortest
 from .places import ENDED
 from .progress import Progress
 
@@ -81,9 +81,7 @@ class Engine(object):
         return pause
 
     def _keep_step(self, now):
-        waits = [self._keeper.step(now), self._tend(now)]
-        waits = [seconds for seconds in waits if seconds is not None]
-        return min(waits) if waits else None
+        return shortest([self._keeper.step(now), self._tend(now)])
 
     def start(self):
         """Start what of the threads does not run; return None, or why one cannot be started."""

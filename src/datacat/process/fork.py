@@ -5,16 +5,16 @@ does then.
 
 Theory of operation
 
-1. Before a fork the forking thread takes every lock without which no other thread of this process
-   gets into sqlite, in the one order in which everybody takes them: the registry's, and of each
-   pipeline its own, its spool's and those of its outboxes.
-2. All of that takes FREEZE_SECONDS at most. Where a lock is not had by then, the fork goes on, and
-   the child, with all its own children, keeps its records in memory only: sqlite's mutexes may be
+1. Before a fork, the forking thread takes every lock that keeps other threads of this process out
+   of sqlite, in the usual order: the registry's, then each pipeline's own, its spool's and its
+   outboxes'.
+2. That takes FREEZE_SECONDS at most. If a lock is not free by then, the fork goes ahead, and the
+   child and all its descendants keep their records in memory only, because sqlite's mutexes may be
    locked for ever there. The parent notices nothing.
-3. Python ignores what is raised in a hook, as by the handler of a Ctrl-C, and calls the next one.
-   So the hooks are registered twice, and each finishes what the one before it left undone.
-4. Python before 3.7 has no hooks, and a fork in C code calls none: the child finds that they were
-   not called, and tries sqlite out first (see opening).
+3. Python ignores exceptions in hooks, such as a KeyboardInterrupt, and calls the next hook. So the
+   hooks are registered twice, and the second call completes what the first left undone.
+4. Python before 3.7 has no hooks, and forks in C code call none. The child sees that none was
+   called, and tries sqlite out in a thread first (see opening).
 """
 
 from __future__ import absolute_import, division
@@ -83,7 +83,7 @@ def _take_all():
 def _take(lock):
     if locks.is_owned(lock):
         return True
-    # On the list first: a signal handler may raise when the lock is taken and this line not over.
+    # On the list first: a signal handler may raise as soon as the lock is taken.
     _freeze.locks.append(lock)
     return locks.acquire_within(lock, _freeze.until - monotonic())
 

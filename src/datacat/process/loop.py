@@ -16,6 +16,12 @@ _PAUSE_AFTER_FAULT = 1.0
 _GLANCE_SECONDS = 0.05
 
 
+def shortest(waits):
+    """Return the shortest of some waits in seconds, of which None means for ever."""
+    waits = [seconds for seconds in waits if seconds is not None]
+    return min(waits) if waits else None
+
+
 class Sleepers(list):
     """What must be woken when there is news, each with a method `wake`.
 
@@ -52,7 +58,7 @@ class _Sleep(object):
         self._sleepers = sleepers
 
     def wake(self):
-        # Rung first: interrupted between the two, it is rung twice, but never not at all.
+        # Rung first: an interruption in between means a second ring, not a missing one.
         self._bell.ring()
         self._sleepers.discard(self)
 
@@ -101,7 +107,7 @@ class Loop(object):
     def start(self):
         """Start, or go on after `ask_to_stop`; return None, or why no thread can be started."""
         self._stopping = False
-        # One that is not alive was interrupted on its way into life.
+        # One that is not alive was interrupted while it was started.
         if self._thread is not None and self._thread.is_alive():
             return None
         thread = self._thread = threading.Thread(target=self._run, name=self._name)
@@ -155,8 +161,8 @@ class Loop(object):
     def _goes_on(self):
         """Return whether this thread takes another step; if not, `start` makes a new one.
 
-        It first takes its name away and then looks whether to stop: a `start` between any two of
-        these lines finds either a thread that will look again, or none.
+        It gives up its claim before it looks whether to stop: a `start` between any two of these
+        lines finds either a thread that will look again, or none.
         """
         me = threading.current_thread()
         if self._thread is not me:

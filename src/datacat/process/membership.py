@@ -9,20 +9,20 @@ Theory of operation
    by a single assignment and never changed, so that a log call reads it without a lock.
 2. A place goes out of date when the process forks (the pipeline is another process's), when the
    pipeline closes, when the application closes the session, and when the entry is forgotten
-   because the session was over. The next call notices, and joins anew: it takes the pipeline for
-   the session's settings from the registry, made if there is none. The pipeline admits it, under
-   its lock: it finds its entry by its local id, or else adds it. A new session begins in the same
-   way, with a place that is nowhere.
-3. What a call wants to keep while the place is out of date is `pending`. It is kept when the
-   session enters a pipeline, before the place is replaced: interrupted anywhere (Ctrl-C), this
-   leaves a place that is still out of date, and the next call does it all again. A call that
-   cannot be admitted leaves it pending: it interrupts its own thread inside the pipeline, or
-   somebody else takes too long there. Whoever is inside then admits the session on the way out.
-4. A forked child goes on with the session if the server's id of it was known at the fork. Before
-   it keeps anything it leaves a marker beside its parent's outbox. Otherwise it opens a session of
-   its own. What was pending at the fork is left to the parent.
-5. Records that wait in a file that this process does not get back are `left behind`: they count
-   as waiting for as long as that file is there.
+   because the session was over. The next call notices and joins again: it takes the pipeline for
+   the session's settings from the registry, which makes one if there is none. The pipeline lets
+   the session enter under its lock: it finds its entry by its local id, or adds one. A new session
+   starts the same way, from a place that is nowhere.
+3. What a call has to keep while the place is out of date is `pending`. It is kept when the session
+   enters a pipeline, before the place is replaced. An interruption (Ctrl-C) anywhere leaves a
+   place that is still out of date, and the next call does it all again. A call that cannot enter,
+   because it interrupts its own thread inside the pipeline or because another thread takes too
+   long there, leaves it pending, and whoever is inside lets the session enter on the way out.
+4. A forked child carries on with the session if the server's id was known at the fork; before it
+   keeps anything, it leaves a marker beside its parent's outbox. Otherwise it opens a session of
+   its own. What was pending at the fork is the parent's to keep.
+5. Records in a file that this process does not get back are left behind: they count as waiting
+   for as long as that file exists.
 """
 
 from __future__ import absolute_import, division
@@ -60,7 +60,7 @@ class Membership(object):
     :ivar redact: its `before_record` as a callable (kind, fields), None without one.
     :ivar watchdog: takes its heartbeats; None where no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog.
-    :ivar abandoned_at: when (monotonic) the application let go of its Session, or None.
+    :ivar abandoned_at: when (monotonic) the application dropped its Session, or None.
     """
 
     def __init__(self, settings):
@@ -74,6 +74,8 @@ class Membership(object):
         self.is_watched = False
         self.abandoned_at = None
         self._shared_settings = settings.shared()
+        # Found out now: nothing can be imported for it while Python is taken apart.
+        self._scope = settings.scope()
         self._session = None
         self._pending = collections.deque()
         # {path: how many records wait in that file, which is another process's}
@@ -128,7 +130,7 @@ class Membership(object):
             pass
 
     def _make_pipeline(self, inherited):
-        return Pipeline(self._shared_settings, inherited or self.place.pipeline)
+        return Pipeline(self._shared_settings, self._scope, inherited or self.place.pipeline)
 
     def _keep_in_next_place(self, word, kind, body):
         pending = places.Pending(getpid(), word, kind, body)
@@ -136,7 +138,7 @@ class Membership(object):
         try:
             self.join()
         except MemoryError:
-            # Whoever called counts a record that there is no memory for; not one that was kept.
+            # The caller counts the record as dropped, unless it was kept.
             if pending in self._pending:
                 self._pending.remove(pending)
                 raise
@@ -151,7 +153,7 @@ class Membership(object):
             entry = self._entry_in(pipeline, before)
             is_kept = self._keep_pending(pipeline.outbox, entry)
         if before.is_foreign and self.watchdog is not None:
-            # A child's clocks begin anew.
+            # A child's clocks start at zero.
             dog = self.watchdog
             self.watchdog = Watchdog(dog.timeout, dog.check_interval, monotonic())
         pipeline.members[self.local_id] = self
@@ -188,9 +190,9 @@ class Membership(object):
     # Who uses it
 
     def belong_to(self, session):
-        """Note from now on when the application lets go of its Session.
+        """Note when the application drops its Session.
 
-        Python tells of it inside any line of any thread: only the time is noted then.
+        Python tells of that inside any line of any thread: all it does is to note the time.
         """
         self._session = weakref.ref(session, self._was_abandoned)
 
@@ -223,7 +225,7 @@ class Membership(object):
         """
         entry = self.place.entry
         if self._is_closed and entry.waiting <= 0:
-            # Nothing is in doubt, and this is remembered for the next place.
+            # Nothing is in doubt; the next entry inherits this.
             entry.shared = int(bool(entry.shared) or entry.server_id == server_id)
             return
         if self.place.process != getpid() or self._is_closed:

@@ -14,7 +14,7 @@ from ..outbox.refusals import SpoolUnusable
 from ..outbox.spool import Spool, identity_of
 from . import fork, registry
 
-# Of the 250 ms that a log call may take where something is broken, some are for the call itself.
+# A log call may take 250 ms where something is broken; the call itself needs some of them.
 CHILD_OPENS_WITHIN = 0.2
 
 _LOST = (
@@ -24,7 +24,7 @@ _LOST = (
 
 
 class NoSpool(object):
-    """Stands in for a Spool in a process that must not use sqlite: nothing is there to be had."""
+    """Stands in for a Spool in a process that must not use sqlite."""
 
     def __init__(self):
         self.lock = threading.RLock()
@@ -35,7 +35,7 @@ class NoSpool(object):
     claim = create = reopen = replacement = _refuse
 
     def survey(self, mine):
-        """Return that there is nothing to adopt."""
+        """Return no stores and no parents."""
         return [], set()
 
     @contextlib.contextmanager
@@ -44,19 +44,18 @@ class NoSpool(object):
         yield
 
 
-def open_store(settings, predecessor, warn):
+def open_store(settings, scope, predecessor, warn):
     """Return (the folder of outboxes, the store of the one in it with which a pipeline begins).
 
-    A forked child makes a new one that names its parent's; a pipeline that goes on after a close
-    has the file it had before, if it is free; all else take any that is free, or make one.  A
-    NoStore where none of that is possible.
+    A forked child makes a new file that names its parent's.  A pipeline that carries on after a
+    close takes the file it had before, if it is free.  All others take any that is free, or make
+    one.  If none of that is possible, the store is a NoStore.
 
-    :param settings: the pipeline's.
+    :param settings, scope: the pipeline's.
     :param predecessor: the Pipeline whose sessions go on in the new one, or None.
     :param warn: a callable (topic, message).
     """
-    is_power_safe = settings.durability == "power"
-    spool = Spool(settings.spool_dir, settings.scope(), is_power_safe, warn)
+    spool = Spool(settings.spool_dir, scope, settings.durability == "power", warn)
     try:
         return spool, _within_bounds(lambda: _claim(spool, predecessor))
     except SpoolUnusable as error:

@@ -1,11 +1,11 @@
-"""An outbox, its threads and its way to one server, in one process: when they run, when they end.
+"""The outbox, threads and connections for one server in one process: when they start and end.
 
 Belongs here: what opens and closes, starts and stops, and what forks, exits and Ctrl-C do to that.
 Does not: sessions' own affairs (membership), what is sent, what an answer means.
 
 Theory of operation
 
-1. A pipeline serves all sessions with the same shared settings in one process. Its states:
+1. A pipeline serves all sessions of one process that have the same shared settings. Its states:
 
        NEW -> LINGERING <-> RUNNING
                   |
@@ -13,35 +13,34 @@ Theory of operation
 
    NEW        Nothing is open. The first session that is admitted opens everything.
    LINGERING  The file is open and records are kept, but not both threads run: they were told to
-              stop (a close) and one may still be busy, or they could not be started.
+              stop (a close) and one is still busy, or they could not be started.
    RUNNING    The file is open and both threads run.
-   CLOSED     For ever. The registry makes another pipeline when it is asked for one.
+   CLOSED     Final. The registry makes another pipeline when one is needed.
 
-   FOREIGN is what every pipeline is in a forked child: it is seen by the process id, never stored.
-   A child touches nothing of it but its path and what was known of its sessions.
-2. Threads. Callers keep records in the outbox by themselves. The *sender* delivers them, and waits
-   for the network. The *keeper* does what must not wait for the network: it checks heartbeats,
-   syncs, heals, forgets sessions that nobody uses, and closes a pipeline that nobody needs. While
-   a pipeline lingers the keeper goes on.
+   FOREIGN is what every pipeline is in a forked child. It is seen by the process id, not stored. A
+   child uses nothing of it but its path and what was known of its sessions.
+2. Threads. Callers keep records in the outbox themselves. The sender delivers them and waits for
+   the network. The keeper does what must not wait for the network: it checks heartbeats, syncs,
+   heals, forgets sessions that nobody uses, and closes a pipeline that nobody needs. It keeps
+   running while the pipeline lingers.
 3. Locks. The pipeline's lock guards its state, its members, and the opening and closing of its
-   files. Everybody takes locks in this order: registry, pipeline, spool, outbox. No thread takes
-   two pipelines' locks, and none that holds one waits for a thread or for the network. A log call
-   takes the pipeline's lock only when its session's place is out of date.
-4. A call that cannot have the lock, because it interrupts its own thread inside (in a signal
-   handler, in a finalizer) or because the disk is slow, leaves its session in `_put_off`. Whoever
-   is inside admits it on the way out; if that is interrupted, the keeper or the next log call.
-5. `sleepers` is what a log call looks at when its record is kept. It is empty while there is
-   nothing to wake: a thread that sleeps adds itself, and so do a pipeline whose threads do not run
-   and one that has put off sessions.
-6. Close. First the pipeline lingers, then the sender is told to stop; then it is waited for,
-   without the lock; then, with the lock, if nobody has come back meanwhile, the file is closed.
-   Interrupted anywhere before that, the pipeline lingers, and the next log call lets it run.
-   Where there is no time to close, or records have no file, it lingers too; the keeper closes it
-   when the sender is done, and else the exit of the process does.
+   files. Locks are taken in this order: registry, pipeline, spool, outbox. No thread takes two
+   pipelines' locks, and none that holds one waits for a thread or for the network. A log call
+   takes the pipeline's lock only if its session's place is out of date.
+4. A call that cannot get the lock, because it interrupts its own thread inside (signal handlers,
+   finalizers) or because the disk is slow, leaves its session in `_put_off`. Whoever is inside
+   admits it on the way out; if that is interrupted, the keeper or the next log call does.
+5. `sleepers` is what a log call looks at once its record is kept. It is empty while there is
+   nothing to wake. A thread that goes to sleep adds itself; so does a pipeline whose threads do
+   not run, and one that has put off sessions.
+6. Close. The pipeline lingers and the sender is told to stop; it is waited for without the lock;
+   then the file is closed with the lock, unless somebody has come back. Interrupted anywhere
+   before that, the pipeline still lingers, and the next log call makes it run. If there is no
+   time to close, or records have no file, it lingers too, until the keeper or the exit closes it.
 7. Exit. Sessions say goodbye, then each pipeline delivers what it can in the time left and closes.
-   No thread starts any more: what is logged later is kept for the next run.
-8. Fork. See fork; `locks_over_sqlite` names the locks. The child's first call of a session finds
-   its place foreign and joins a pipeline of the child's own, whose file names the parent's.
+   No thread is started any more: what is logged later is kept for the next run.
+8. Fork. `locks_over_sqlite` names the locks that are held over it (see fork). In the child a
+   session finds its place foreign and joins a pipeline of the child's own.
 """
 
 from __future__ import absolute_import, division
@@ -56,22 +55,22 @@ from ..notices import Notices
 from ..outbox.outbox import Outbox
 from . import opening, registry, shutdown
 from .engine import Engine
-from .loop import Sleepers
+from .loop import Sleepers, shortest
 
 NEW = "new"
 LINGERING = "lingering"
 RUNNING = "running"
 CLOSED = "closed"
 
-# A log call after it opens the file again, which takes as long.
+# The next log call has to open the file again, which takes as long.
 LONGEST_CLOSE = 0.2
 # Of the 250 ms that a log call may take on a sick disk.
 LONGEST_WAIT_FOR_LOCK = 0.2
-# How often threads that could not be started are tried again, and a busy sender is looked after.
+# How often to try to start threads again, and to look whether a busy sender has stopped.
 RETRY_SECONDS = 1.0
 # For a thread that was told to stop and has nothing else to do.
 A_MOMENT = 0.05
-# What goes together with others may still be used by their finalizers, for a moment.
+# A session may still be used by the finalizers of objects that go with it.
 LAST_USE_SECONDS = 1.0
 
 _NO_THREADS = (
@@ -81,7 +80,7 @@ _NO_THREADS = (
 
 
 class _Task(object):
-    """A sleeper that is no thread: something that the next log call has to see to."""
+    """A sleeper that is not a thread: something for the next log call to do."""
 
     def __init__(self, wake):
         self.wake = wake
@@ -91,6 +90,7 @@ class Pipeline(object):
     """What sends for all sessions of one process that share their settings; thread-safe.
 
     :param settings: Settings as `Settings.shared` returns them.
+    :param scope: what `Settings.scope` returns.
     :param predecessor: the Pipeline whose sessions go on here: one that this process has closed,
         or one that it inherited in a fork; None without one.
     :ivar state: NEW, LINGERING, RUNNING or CLOSED.
@@ -101,8 +101,9 @@ class Pipeline(object):
     :ivar warn: a Notices.
     """
 
-    def __init__(self, settings, predecessor=None):
+    def __init__(self, settings, scope, predecessor=None):
         self.settings = settings
+        self._scope = scope
         self.state = NEW
         self.process = os.getpid()
         self.engine = self.outbox = self._spool = None
@@ -142,9 +143,9 @@ class Pipeline(object):
             self._admit_those_put_off()
 
     def _alone(self, step, seconds=LONGEST_WAIT_FOR_LOCK):
-        """Call `step()` with the lock; return whether that was possible.
+        """Call `step()` with the lock held; return whether it was called.
 
-        It is not where this interrupts its own thread inside, or the lock is not free in time.
+        Not if this call interrupts its own thread inside, or if the lock is not free in time.
         """
         is_done = not self._is_inside() and locks.run_holding(self._lock, step, seconds)
         if is_done and self._put_off:
@@ -159,17 +160,17 @@ class Pipeline(object):
     # Sessions
 
     def admit(self, member, seconds=LONGEST_WAIT_FOR_LOCK):
-        """Let a session in, or see to it that it will be; False: this pipeline has closed.
+        """Let a session enter, now or later; return False if this pipeline has closed.
 
         :param member: its Membership.
-        :param seconds: how long this call may wait; after that others do it.
+        :param seconds: how long this call may wait for the lock before it leaves it to others.
         """
         if not self._alone(lambda: self._admit(member), seconds):
             self._put_off.append(member)
             self.sleepers.add(self._admission)
             self.wake_keeper()
-            # The thread that was inside may have looked before, and left.
-            self._alone(_do_nothing, 0)
+            # Whoever was inside may have left without noticing.
+            self._alone(self._run_threads, 0)
             return True
         if self.state is CLOSED:
             registry.remove(self)
@@ -208,7 +209,9 @@ class Pipeline(object):
         """Open the file and make the threads; what an interrupted call has done is kept."""
         shutdown.prepare()
         if self.outbox is None:
-            self._spool, store = opening.open_store(self.settings, self._predecessor, self.warn)
+            self._spool, store = opening.open_store(
+                self.settings, self._scope, self._predecessor, self.warn
+            )
             self.outbox = Outbox(store, self.settings.max_bytes, self.warn)
         returning, inherited = _sort(self.outbox.entries(), self)
         self.engine = Engine(self.settings, self._spool, self.outbox, inherited, self)
@@ -227,7 +230,7 @@ class Pipeline(object):
     # The threads
 
     def _run_threads(self):
-        """Start what of the threads does not run; none at exit, when the file keeps everything."""
+        """Start the threads that do not run; none at exit, when the file keeps everything."""
         now = monotonic()
         if self.state is LINGERING and not shutdown.is_exiting() and now >= self._retry_at:
             error = self.engine.start()
@@ -252,9 +255,7 @@ class Pipeline(object):
         """The keeper's part: forget and close what nobody needs; return when to look again."""
         if self._put_off:
             self._admit_those_put_off()
-        waits = [self._forget_abandoned(now), self._close_if_over()]
-        waits = [seconds for seconds in waits if seconds is not None]
-        return min(waits) if waits else None
+        return shortest([self._forget_abandoned(now), self._close_if_over()])
 
     def _forget_abandoned(self, now):
         """Forget sessions that are over and that the application has let go of."""
@@ -267,7 +268,7 @@ class Pipeline(object):
                 waits.append(left)
             else:
                 self._alone(functools.partial(self._forget, member, self.outbox.forget_if_over))
-        return min(waits) if waits else None
+        return shortest(waits)
 
     def _forget(self, member, forget):
         if not self.outbox.closed and forget(member.place.entry) is not False:
@@ -318,7 +319,7 @@ class Pipeline(object):
 
     def _linger(self):
         if self.state in (LINGERING, RUNNING):
-            # In this order: interrupted between any two lines, the next log call sets it right.
+            # In this order, the next log call repairs an interruption between any two lines.
             self.sleepers.add(self._start_of_threads)
             self.state = LINGERING
             self.engine.sending.ask_to_stop()
@@ -337,7 +338,7 @@ class Pipeline(object):
         if not sending.wait_until_stopped(until - monotonic()):
             return
         if not self.engine.can_close_within(min(longest_close, until - monotonic()), is_last):
-            # The keeper goes on: it has the last second's records to sync, or others to rescue.
+            # The keeper carries on: it has the last second's records to sync, or some to rescue.
             return
         self._alone(lambda: self._stop_keeper(is_last))
         if keeping.is_running:
@@ -381,10 +382,9 @@ class Pipeline(object):
             until = max(until, monotonic() + 0.1)
             self._alone(self._linger, until - monotonic())
             self._close_when_stopped(until, shutdown.EXIT_SECONDS, is_last=True)
-
-
-def _do_nothing():
-    pass
+            # Even if the sender is still busy: at exit Python 2.7 takes away what threads use.
+            self._alone(lambda: self._stop_keeper(is_last=True))
+            self.engine.keeping.wait_until_stopped(A_MOMENT)
 
 
 def _sort(entries, pipeline):

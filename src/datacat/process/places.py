@@ -87,7 +87,7 @@ def move_session(outbox, local_id, place):
     old, is_forked = place.entry, place.is_foreign
     columns = {"shared": 1}
     if is_forked:
-        # Before the child keeps anything, for the parent's next read-back.
+        # Before the child keeps anything: the parent's next read-back must know.
         mark_shared(place.pipeline.outbox.path)
     if not is_forked or old.goodbye is not None:
         columns = dict((name, getattr(old, name)) for name in _CARRIED)

@@ -17,7 +17,7 @@ _locks = {}
 
 def lock():
     """Return the lock over the list of pipelines; held for a few operations on lists only."""
-    # One for each process, because at a fork another thread may hold the parent's for ever.
+    # One per process: another thread of the parent may have held this at the fork.
     return _locks.setdefault(os.getpid(), locks.RLock())
 
 
@@ -75,7 +75,7 @@ def remove(pipeline):
 
 
 def enrol(membership):
-    """Let a session be found by its local id for as long as somebody refers to it."""
+    """Make a session known by its local id for as long as something refers to it."""
     _memberships[membership.local_id] = membership
 
 
