@@ -34,7 +34,7 @@ OLDEST_FOR_SERVER = (3, 9)
 # What .ci/run runs, in this file's order; after it, `coverage`.
 CI = ["ci"]
 # In percent, of the client's lines and branches; child processes are not measured.
-COVERAGE_FLOOR = 92.5
+COVERAGE_FLOOR = 93.0
 
 FAST = ["tests/records", "tests/outbox", "tests/wire", "tests/sending"] + [
     "tests/test_%s.py" % name for name in ("client", "errors", "imports", "settings")
