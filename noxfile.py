@@ -200,7 +200,7 @@ def demo(session):
 
 @nox.session(tags=CI)
 def benchmarks(session):
-    """The benchmarks in a small form: no ratio may be twice its target."""
+    """The benchmarks in a small form: no count may be over its target."""
     session.install("-e", ".[collector]")
     session.run("python", "-m", "benchmarks", *(session.posargs or ["--small"]))
 

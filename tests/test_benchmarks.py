@@ -42,12 +42,15 @@ def test_the_ratio_is_the_median_of_the_pairs():
     assert measuring.ratio_of(ours, floor) == 2.0
 
 
-def test_a_missed_target_is_shown_and_only_twice_the_target_fails():
-    reached = measuring.compared("what", 3.0, "us", "floor", 2.0, at_most=1.7)
-    missed = measuring.compared("what", 6.0, "us", "floor", 2.0, at_most=1.7)
-    rotten = measuring.compared("what", 7.0, "us", "floor", 2.0, at_most=1.7)
-    slow_machine = measuring.plain("what", 1000.0, "us", at_most=20)
-    no_target = measuring.compared("what", 50.0, "us", "floor", 2.0)
-    rows = [reached, missed, rotten, slow_machine, no_target]
-    assert [measuring.cells(row)[-1] for row in rows] == ["yes", "NO", "NO", "NO", ""]
-    assert measuring.rotten(rows) == [rotten]
+def test_a_missed_target_is_shown_and_only_a_count_clearly_over_it_fails():
+    reached = measuring.plain("calls", 20, "", at_most=20)
+    missed = measuring.plain("calls", 22, "", at_most=20)
+    grown = measuring.plain("calls", 26, "", at_most=20)
+    larger = measuring.compared("body", 300.0, "bytes", "classic", 200.0, at_most=1.1)
+    slow_machine = measuring.plain("start", 1000.0, "us", at_most=20)
+    slow_beside = measuring.compared("call", 90.0, "us", "floor", 2.0, at_most=1.7)
+    no_target = measuring.plain("calls", 26, "")
+    rows = [reached, missed, grown, larger, slow_machine, slow_beside, no_target]
+    shown = ["yes", "NO", "NO", "NO", "NO", "NO", ""]
+    assert [measuring.cells(row)[-1] for row in rows] == shown
+    assert measuring.grown(rows) == [grown, larger]

@@ -65,8 +65,8 @@ def boot_identity():
         os.close(descriptor)
 
 
-def keep_for_ever(thing):
-    """Take a reference to `thing`, so that it is never finalized (see `let_go`)."""
+def keep_forever(thing):
+    """Take a reference to `thing`, so that it is never finalized (see `release_kept`)."""
     ctypes = _imported_ctypes()
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
@@ -85,13 +85,8 @@ def start_daemon(thread):
     return None
 
 
-def is_main_interpreter_exiting():
-    """Return whether the interpreter is being torn down."""
-    return bool(getattr(sys, "is_finalizing", bool)())
-
-
-def let_go(thing):
-    """Release the reference that `keep_for_ever` took."""
+def release_kept(thing):
+    """Release the reference that `keep_forever` took."""
     ctypes = _imported_ctypes()
     ctypes.pythonapi.Py_DecRef(ctypes.py_object(thing))
 

@@ -6,7 +6,7 @@ import collections
 
 import pytest
 from hypothesis import settings, strategies
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from datacat import errors
 from datacat.records import kinds
@@ -27,6 +27,7 @@ class Entry(object):
         self.waiting = waiting
         self.restoring = restoring
         self.goodbye = goodbye
+        self.forgotten = False
 
 
 class Outbox(object):
@@ -34,10 +35,9 @@ class Outbox(object):
 
     def __init__(self):
         self.asked = 0
-        self.forgotten = set()
 
     def has(self, entry):
-        return entry not in self.forgotten
+        return not entry.forgotten
 
     def head(self, entry):
         self.asked += 1
@@ -190,9 +190,9 @@ def test_a_lost_sessions_state_is_work_though_no_record_waits(lanes, add):
     assert lanes.next(0.0) is None
 
 
-def test_a_forgotten_session_has_no_turn_after_its_next_one(lanes, add, outbox):
+def test_a_forgotten_session_has_no_turn_after_its_next_one(lanes, add):
     lane = add(100, 1)
-    outbox.forgotten.add(lane.entry)
+    lane.entry.forgotten = True
     lane.captured = None
     lane.wait(1001.0)
     lanes.served(lane)
@@ -213,21 +213,40 @@ def test_an_outbox_has_lanes_as_long_as_something_of_an_adopted_session_waits(la
     assert not lanes.has_any_of(outbox)
 
 
-def test_the_lanes_of_forgotten_sessions_do_not_pile_up(lanes, outbox):
-    for number in range(1000):
-        lane = lanes.add(outbox, Entry(number), 100, False)
-        lane.entry.waiting = 0
-        lanes.served(lane)
-        outbox.forgotten.add(lane.entry)
-    assert len(lanes) < 200
-
-
-def test_an_idle_session_that_said_goodbye_keeps_no_state_in_memory(lanes, add):
-    lane = add(100, 1, goodbye="ended")
-    lane.merged = {"a": 1}
+@pytest.mark.parametrize("why", ["forgotten", "goodbye"])
+def test_a_session_that_is_over_leaves_no_lane(lanes, add, outbox, why):
+    lane = add(100, 1)
+    setattr(lane.entry, why, True)
     lane.entry.waiting = 0
     lanes.served(lane)
-    assert lane.merged is None
+    assert not len(lanes)
+
+
+def test_an_idle_session_that_says_goodbye_later_leaves_no_lane(lanes, add, outbox):
+    lane = add(100, 1)
+    lane.entry.waiting = 0
+    lanes.served(lane)
+    assert len(lanes) == 1
+    lane.entry.goodbye = "ended"
+    lanes.drop_idle(outbox, lane.entry)
+    assert not len(lanes)
+
+
+def test_a_late_record_of_a_session_that_went_alone_has_one_lane(lanes, add, outbox):
+    lane = add(100, 1)
+    lanes.served(lane)
+    lane.entry.goodbye, lane.entry.waiting = "ended", 0
+    lanes.served(lane)
+    lane.entry.waiting = 1
+    late = lanes.add(outbox, lane.entry, 200, False)
+    assert lanes.busy() == [late]
+
+
+def test_a_session_that_says_goodbye_while_its_record_waits_keeps_its_lane(lanes, add, outbox):
+    lane = add(100, 1)
+    lane.entry.goodbye = "ended"
+    lanes.drop_idle(outbox, lane.entry)
+    assert lanes.next(0.0) is lane
 
 
 # -- pauses
@@ -341,6 +360,7 @@ class Choosing(RuleBasedStateMachine):
     def lane(self, number):
         return self.all[number % len(self.all)] if self.all else None
 
+    @precondition(lambda self: len(self.all) < 4)
     @rule(captured=strategies.integers(1, 9), adopted=strategies.booleans())
     def a_session_comes(self, captured, adopted):
         outbox = self.outboxes[adopted]
@@ -362,14 +382,16 @@ class Choosing(RuleBasedStateMachine):
         waiting=strategies.integers(0, 2),
         pause=strategies.sampled_from([0, 0, 0.5, 3.0]),
         patient=strategies.booleans(),
+        goodbye=strategies.booleans(),
     )
-    def one_is_served(self, captured, waiting, pause, patient):
+    def one_is_served(self, captured, waiting, pause, patient, goodbye):
         lane = self.lanes.next(self.now)
         if lane is None:
             return
         lane.entry.captured = captured
         lane.entry.server_id = "id"
         lane.entry.waiting = waiting
+        lane.entry.goodbye = goodbye
         lane.move_on()
         if pause:
             lane.wait(self.now + pause, patient)
@@ -383,6 +405,11 @@ class Choosing(RuleBasedStateMachine):
     @rule()
     def somebody_flushes(self):
         self.lanes.hurry()
+
+    @invariant()
+    def no_session_has_two_lanes(self):
+        busy = [lane.entry for lane in self.lanes.busy()]
+        assert len(busy) == len(set(busy))
 
     @invariant()
     def the_choice_is_that_of_a_search(self):

@@ -31,7 +31,7 @@ PRODUCT = "host-faults"
 # `say` prints something for the test; `wait_for` waits until the test calls `tell`.
 HEAD = u"""\
 from __future__ import absolute_import, division, print_function
-import gc, json, logging, os, signal, sys, threading, time
+import gc, json, logging, os, signal, sys, threading, time, weakref
 if "DIES_WITH_PARENT" in os.environ:
     import ctypes
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to outlive strace

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division
 import os
 import sqlite3
 
-from .._compat import keep_for_ever, let_go
+from .._compat import keep_forever, release_kept
 from .refusals import NumberTaken, StoreDamaged, StoreHeld, StoreRefused
 
 # A damaged schema may name things in what is not UTF-8, and Python's sqlite3 then says that;
@@ -48,7 +48,7 @@ class Connection(object):
             # One cursor for what gives no rows: each `Connection.execute` makes another.
             self._cursor = connection.cursor()
             # A forked child that never touches it must not close it when its interpreter ends.
-            keep_for_ever(self._cursor)
+            keep_forever(self._cursor)
             self._execute = connection.execute
             self._write = self._cursor.execute
             self._execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -170,7 +170,7 @@ class Connection(object):
                 pass
             # Not before: closing may be interrupted and repeated.
             self._cursor = None
-            let_go(cursor)
+            release_kept(cursor)
 
     def abandon(self):
         """Never touch the connection again, not even when the interpreter ends.

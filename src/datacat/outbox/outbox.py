@@ -38,7 +38,8 @@ class Outbox(object):
     :ivar upkeep: the Upkeep, for the keeper's thread.
     :ivar lock: without it no thread of this process is in sqlite for this outbox.
     :ivar stirred: a deque of (entry, capture time in microseconds), appended to when a session
-        that had nothing waiting gets a record; for the sender alone, which takes from it.
+        that had nothing waiting gets a record, or (entry, None) when one says goodbye without a
+        record; for the sender alone, which takes from it.
     :ivar last_lived: when the file was last written before it was opened, microseconds since the
         epoch, 0 where unknown.
     :param store: an open Store; this object closes it.

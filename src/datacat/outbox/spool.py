@@ -44,11 +44,7 @@ _NAME_BEGINS = re.compile(r"^[0-9a-f]{12}-[0-9a-f]{12}(-[0-9a-f]{12})?\.outbox")
 
 def default_folder():
     """Return the folder that is used when no other is named, in the user's state folder."""
-    return (
-        os.path.join(platformdirs.user_state_dir("datacat", appauthor=False), "spool")
-        if hasattr(platformdirs, "user_state_dir")
-        else os.path.join(platformdirs.user_data_dir("datacat", appauthor=False), "spool")
-    )
+    return os.path.join(platformdirs.user_state_dir("datacat", appauthor=False), "spool")
 
 
 class Spool(object):

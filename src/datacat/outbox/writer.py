@@ -29,7 +29,7 @@ class Writer(object):
 
     :param arrivals: the queue, a deque of Arrivals; only this object takes out of it.
     :param stirred: a deque; (entry, capture time) is appended to it when a session that had
-        nothing waiting gets a record.
+        nothing waiting gets a record, and (entry, None) when one says goodbye without a record.
     :param disk: the Disk that records are written to.
     :param room: the Room, whose `left` shrinks with what is written.
     :param losses: the Losses.
@@ -65,6 +65,7 @@ class Writer(object):
             return self._repeat()
         elif first.kind is None:
             self._disk.save(first.entry, changes=first.changes)
+            self._stirred.append((first.entry, None))
             self._leave(first)
         elif first.body is None:
             self._give_up(first)

@@ -34,7 +34,6 @@ from .pausing import Pausing
 
 ADOPTED_TURN = 10
 REOPEN_SECONDS = 600.0
-_FEWEST_TO_SWEEP = 64
 
 
 class Lane(Pausing):
@@ -163,7 +162,6 @@ class Lanes(object):
         self._tickets = itertools.count(1)
         self._turn = 0
         self._sole = None
-        self._sweep_at = _FEWEST_TO_SWEEP
 
     def __len__(self):
         """Return how many lanes are known, the idle ones included."""
@@ -189,19 +187,14 @@ class Lanes(object):
             lanes = self._lanes[outbox] = {}
         lane = lanes.get(entry)
         if lane is None:
-            if not is_adopted:
-                self._sweep(lanes)
             lane = lanes[entry] = Lane(outbox, entry, is_adopted)
         return lane
 
-    def _sweep(self, lanes):
-        """Forget idle lanes of forgotten sessions, whenever the number of lanes has doubled."""
-        if len(lanes) < self._sweep_at:
-            return
-        for lane in list(lanes.values()):
-            if lane.ticket is None and not lane.outbox.has(lane.entry):
-                del lanes[lane.entry]
-        self._sweep_at = max(_FEWEST_TO_SWEEP, 2 * len(lanes))
+    def drop_idle(self, outbox, entry):
+        """Forget the lane of a session that has said goodbye, if it is idle."""
+        lane = self._lanes.get(outbox, {}).get(entry)
+        if lane is not None and lane.ticket is None:
+            del self._lanes[outbox][entry]
 
     def has_any_of(self, outbox):
         """Return whether an adopted outbox has lanes that are ready or waiting."""
@@ -299,11 +292,11 @@ class Lanes(object):
 
     def _let_rest(self, lane):
         lane.ticket = None
-        if lane.is_adopted:
+        if self._sole is lane:
+            self._sole = None
+        if lane.is_adopted or lane.entry.goodbye or lane.entry.forgotten:
+            # Should there be late records, it gets another lane.
             self._lanes.get(lane.outbox, {}).pop(lane.entry, None)
-        elif lane.entry.goodbye:
-            # Should there be late records, it is read from the outbox again.
-            lane.merged = None
 
 
 def _has_valid_top(heap):

@@ -144,6 +144,9 @@ class Sender(object):
             entry, captured = stirred[0]
             if entry.waiting > 0 and outbox.has(entry):
                 self._add_lane(outbox, entry, captured)
+            elif entry.goodbye:
+                self._lanes.drop_idle(outbox, entry)
+                self._heartbeats.note(entry)
             stirred.popleft()
 
     def _add_lane(self, outbox, entry, captured):

@@ -119,7 +119,7 @@ class Transport(object):
         wire = self._wires.get(process)
         if wire is None:
             for inherited in list(self._wires.values()):
-                _compat.keep_for_ever(inherited)
+                _compat.keep_forever(inherited)
             # No lock: it could be held at a fork. Where two threads race, the first one wins.
             wire = self._wires.setdefault(process, _Wire(self._settings, self._retries))
         return wire
