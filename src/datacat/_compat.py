@@ -6,6 +6,7 @@ what datacat is.
 
 from __future__ import absolute_import, division
 
+import functools
 import os
 import sys
 import time
@@ -30,18 +31,21 @@ _CLOCK_BOOTTIME = 7
 _imported = []
 
 
-def boot_clock():
-    """Return seconds on a clock that also counts while the machine sleeps, or None without one.
+def _make_boot_clock():
+    if sys.platform.startswith("linux") and hasattr(time, "clock_gettime"):
+        clock = functools.partial(time.clock_gettime, _CLOCK_BOOTTIME)
+        try:
+            clock()
+            return clock
+        except OSError:
+            pass
+    return lambda: None
 
-    Linux: CLOCK_BOOTTIME (clock_gettime(2)). Elsewhere Python offers none that differs from the
-    monotonic one in a known direction.
-    """
-    if not sys.platform.startswith("linux") or not hasattr(time, "clock_gettime"):
-        return None
-    try:
-        return time.clock_gettime(_CLOCK_BOOTTIME)
-    except OSError:
-        return None
+
+# Returns seconds on a clock that also counts while the machine sleeps, or None without one.
+# Linux: CLOCK_BOOTTIME (clock_gettime(2)). Elsewhere Python offers none that differs from the
+# monotonic one in a known direction.
+boot_clock = _make_boot_clock()
 
 
 def process_cpu_seconds():

@@ -129,7 +129,7 @@ def test_calls_share_a_connection_whatever_the_answers(connect):
 
 def test_a_connection_idle_for_over_20_seconds_is_not_reused(connect, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(sockets, "boot_clock", lambda: now[0])
+    monkeypatch.setattr(sockets, "idle_clock", lambda: now[0])
     with ScriptedServer(answering(answer())) as server:
         wire = connect(server)
         wire.call(EVENT)

@@ -124,14 +124,12 @@ class Connection(object):
         except _ERRORS as error:
             raise self._translated(error, doing)
 
-    def read(self, doing, statement, values, take):
-        """Call `take(row)` for the rows of a statement until it returns True."""
+    def read(self, doing, step, statement, values):
+        """Return `step(rows)`, which need not take all rows of a statement."""
         try:
             cursor = self._execute(statement, values)
             try:
-                for row in cursor:
-                    if take(row):
-                        return
+                return step(cursor)
             finally:
                 # A statement that is not read to its end would block checkpoints.
                 cursor.close()

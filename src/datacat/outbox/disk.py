@@ -172,7 +172,9 @@ class Disk(object):
 
     def save(self, entry, state=None, burying=None, changes=None):
         """Save a session's row, and in the same step what goes with it (see Store.save)."""
-        self.unwritten.add(entry.number, state, burying)
+        is_more = state is not None or burying is not None
+        if is_more:
+            self.unwritten.add(entry.number, state, burying)
         began = clock()
         while self.state in _WRITABLE:
             try:
@@ -182,7 +184,8 @@ class Disk(object):
                 self._refused(error)
                 continue
             self.changed += 1
-            self.unwritten.remove(entry.number, state, burying)
+            if is_more:
+                self.unwritten.remove(entry.number, state, burying)
             break
         self._time(began)
 

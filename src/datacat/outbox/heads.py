@@ -32,7 +32,8 @@ class Heads(object):
 
     def head(self, entry):
         """Return a session's oldest waiting record, or None."""
-        remembered = self._disk.memory.first(entry.number, entry.position)
+        memory = self._disk.memory
+        remembered = memory.first(entry.number, entry.position) if memory.sessions else None
         page = self._pages.get(entry)
         while page and page[0].number <= entry.position:
             page.popleft()

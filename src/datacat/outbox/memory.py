@@ -26,58 +26,62 @@ def weight(record):
 
 
 class MemoryQueue(object):
-    """The records of several sessions, each session's in the order in which they came."""
+    """The records of several sessions, each session's in the order in which they came.
+
+    :ivar sessions: {session: {number: record}}; empty as long as nothing waits here.
+    :ivar bytes: how many bytes all of them take.
+    """
 
     def __init__(self, max_bytes=MEMORY_BYTES):
         self.bytes = 0
         self._max_bytes = max_bytes
-        self._sessions = {}
+        self.sessions = {}
         self._searched = {}
 
     def __len__(self):
-        return sum(len(waiting) for waiting in list(self._sessions.values()))
+        return sum(len(waiting) for waiting in list(self.sessions.values()))
 
     def put(self, record):
         """Keep a record; it replaces one of its number, which an interruption may have left."""
         self.take_out(record.session, record.number)
-        waiting = self._sessions.setdefault(record.session, collections.OrderedDict())
+        waiting = self.sessions.setdefault(record.session, collections.OrderedDict())
         waiting[record.number] = record
         self.bytes += weight(record)
 
     def take_out(self, session, number):
         """Remove a record; harmless where it is not here."""
-        waiting = self._sessions.get(session, {})
+        waiting = self.sessions.get(session, {})
         record = waiting.pop(number, None)
         if record is not None:
             self.bytes -= weight(record)
             if not waiting:
-                del self._sessions[session]
+                del self.sessions[session]
 
     def forget(self, session):
         """Remove a session with all its records."""
-        for record in self._sessions.pop(session, {}).values():
+        for record in self.sessions.pop(session, {}).values():
             self.bytes -= weight(record)
 
     def first(self, session, after):
         """Return the session's oldest record after a number, or None; those before it go."""
-        first = next(iter(self._sessions.get(session, {}).values()), None)
+        first = next(iter(self.sessions.get(session, {}).values()), None)
         while first is not None and first.number <= after:
             self.take_out(session, first.number)
-            first = next(iter(self._sessions.get(session, {}).values()), None)
+            first = next(iter(self.sessions.get(session, {}).values()), None)
         return first
 
     def last_number(self, session):
         """Return the number of the session's youngest record here, 0 without one."""
-        return next(reversed(self._sessions.get(session, ())), 0)
+        return next(reversed(self.sessions.get(session, ())), 0)
 
     def count(self, session):
         """Return how many records of the session wait here."""
-        return len(self._sessions.get(session, ()))
+        return len(self.sessions.get(session, ()))
 
     def some(self, limit):
         """Return up to `limit` records, each session's oldest first."""
         found = []
-        for waiting in self._sessions.values():
+        for waiting in self.sessions.values():
             for record in waiting.values():
                 if len(found) == limit:
                     return found
@@ -97,7 +101,7 @@ class MemoryQueue(object):
             {session: what each sacrificed report told of}).
         """
         merged, dropped, reported = {}, {}, {}
-        for session in list(self._sessions):
+        for session in list(self.sessions):
             gone = self._merge_some(session, handed.get(session, 0))
             if gone:
                 merged[session] = gone
@@ -108,7 +112,7 @@ class MemoryQueue(object):
 
     def _merge_some(self, session, handed):
         """Merge neighbours, a slice at a time: this happens in a log call."""
-        waiting = self._sessions[session]
+        waiting = self.sessions[session]
         found, size = [], 0
         for record in waiting.values():
             if record.number >= self._searched.get(session, 0):
@@ -140,7 +144,7 @@ class MemoryQueue(object):
     def _oldest(self, kind):
         found = [
             record
-            for waiting in self._sessions.values()
+            for waiting in self.sessions.values()
             for record in waiting.values()
             if record.kind == kind
         ]

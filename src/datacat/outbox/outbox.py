@@ -20,7 +20,7 @@ from .disk import Disk
 from .entry import Entry
 from .heads import Heads
 from .intake import Intake, with_lock
-from .memory import weight
+from .memory import ROW_OVERHEAD
 from .room import Room
 from .sessions import Sessions
 from .tables import DeadLetter
@@ -109,9 +109,8 @@ class Outbox(object):
         """Whether something is written that a power cut may still take."""
         return self.disk.unsynced
 
-    @property
-    def appended(self):
-        """Something that is another after every change: records queued, written, or settled."""
+    def changes(self):
+        """Return what is another after every change: records queued, written, or settled."""
         return self.disk.changed, self.intake.last_queued, self.disk.memory.bytes
 
     @property
@@ -170,7 +169,7 @@ class Outbox(object):
 
         :param state: bytes of the merged state; b"" forgets it.
         """
-        if self.has(entry):
+        if not entry.forgotten:
             for name, value in columns.items():
                 setattr(entry, name, value)
             self.disk.save(entry, state)
@@ -182,7 +181,7 @@ class Outbox(object):
         :param word: "ended", "closed" or "crashed".
         :returns: False where nothing was noted, because the session is forgotten.
         """
-        if not self.has(entry):
+        if entry.forgotten:
             return False
         losses.report(self.intake, entry)
         self.intake.add(entry, kind, body, goodbye=word)
@@ -225,15 +224,10 @@ class Outbox(object):
         """Return (entry, capture time of its oldest record) of every session with some waiting."""
         return self._heads.times(self.entries())
 
+    @with_lock
     def head(self, entry):
         """Return the session's oldest waiting record, or None."""
-        if not self.has(entry) or entry.waiting <= 0:
-            return None
-        return self._head(entry)
-
-    @with_lock
-    def _head(self, entry):
-        head = self._heads.head(entry)
+        head = None if entry.forgotten else self._heads.head(entry)
         if head is not None:
             entry.handed = max(entry.handed, head.number)
         return head
@@ -271,7 +265,7 @@ class Outbox(object):
         From here on the record is out.  What else belongs to that may be cut short by want of
         memory: the session's next step makes up for it.
         """
-        if not self.has(entry) or record.number <= entry.position:
+        if entry.forgotten or record.number <= entry.position:
             return False
         entry.position = record.number
         entry.gone += 1
@@ -282,8 +276,10 @@ class Outbox(object):
         return True
 
     def _save(self, entry, record, state=None, burying=None):
-        self.disk.memory.take_out(record.session, record.number)
-        self._room.left += weight(record)
+        memory = self.disk.memory
+        if memory.sessions:
+            memory.take_out(record.session, record.number)
+        self._room.left += len(record.body) + ROW_OVERHEAD
         self.disk.save(entry, state, burying)
         self.upkeep.after_settling()
 

@@ -195,20 +195,8 @@ class Store(object):
 
         :param most: how many records at most; no more than 256 KiB, but one record at least.
         """
-        found, damaged = [], []
-
-        def take(row):
-            record = tables.record_of(row)
-            if record is not None:
-                found.append(record)
-                return sum(len(record.body) for record in found) > PAGE_BYTES
-            if not found:
-                damaged.append(row[0] & NUMBER_MASK)
-            return bool(found)
-
         where = _range(session, after + 1) + (most,)
-        self._connection.read("read", tables.PAGE, where, take)
-        return found, damaged
+        return self._connection.read("read", _sound_rows, tables.PAGE, where)
 
     def short_bodies(self, session, numbers, kind, longest):
         """Return the bodies of those of the session's records that are of a kind and so short."""
@@ -325,17 +313,35 @@ class Store(object):
             return False
 
 
+def _sound_rows(rows):
+    """Return the first records of some rows, and the numbers of damaged ones before them."""
+    found, damaged, size = [], [], 0
+    for row in rows:
+        record = tables.record_of(row)
+        if record is not None:
+            found.append(record)
+            size += len(record.body)
+        elif not found:
+            damaged.append(row[0] & NUMBER_MASK)
+        if size > PAGE_BYTES or (found and record is None):
+            break
+    return found, damaged
+
+
 def _range(session, first=0):
     return identity(session, first), identity(session, NUMBER_MASK)
 
 
 def _saving(entry, changes=None):
-    return tables.SAVE, tables.saved_values(entry, changes)
+    """Return the statement that saves an entry, with `changes` in the place of its own values."""
+    if not changes:
+        return tables.SAVE, tables.saved_values(entry)
+    return tables.SAVE, tuple(changes.get(name, getattr(entry, name)) for name in tables.TO_SAVE)
 
 
 def _deleting_what_is_out(entry):
-    out = identity(entry.number, 0), identity(entry.number, entry.position)
-    return tables.DELETE_RANGE, out
+    first = entry.number << NUMBER_BITS
+    return tables.DELETE_RANGE, (first, first | entry.position)
 
 
 def _keeping(session, state):

@@ -96,6 +96,9 @@ RECORDS = "SELECT id, kind, captured, checksum, body FROM records"
 PAGE = RECORDS + " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 DELETE = "DELETE FROM records WHERE id = ?"
 DELETE_RANGE = "DELETE FROM records WHERE id BETWEEN ? AND ?"
+# What SAVE needs of an entry.
+TO_SAVE = SAVED + ("number",)
+saved_values = operator.attrgetter(*TO_SAVE)
 SAVE = "UPDATE sessions SET %s WHERE number = ?" % ", ".join(name + " = ?" for name in SAVED)
 ADD_SESSION = "INSERT OR IGNORE INTO sessions (%s) VALUES (%s)" % (
     ", ".join(COLUMNS),
@@ -234,16 +237,3 @@ def entry_of(row):
     except TypeError:
         return None
     return Entry(**columns) if sound else None
-
-
-_saved_values = operator.attrgetter(*(SAVED + ("number",)))
-
-
-def saved_values(entry, changes=None):
-    """Return what of a session's row changes, in the order of SAVED, and its number.
-
-    :param changes: values that go in the place of the entry's own, a dict.
-    """
-    if not changes:
-        return _saved_values(entry)
-    return tuple(changes.get(name, getattr(entry, name)) for name in SAVED + ("number",))

@@ -6,6 +6,8 @@ start and stop, which sessions there are, locks.
 
 from __future__ import absolute_import, division
 
+import threading
+
 from .._compat import monotonic
 from ..records import kinds
 from ..sending import adoption
@@ -13,10 +15,10 @@ from ..sending.sender import Sender
 from .keeper import Keeper
 from .loop import Loop, shortest
 from .places import ENDED
-from .progress import Progress
 
 FRESH_ATTEMPT_SECONDS = 0.4
 GATHER_SECONDS = 0.5
+_GLANCE_SECONDS = 0.25
 
 _imported = []
 
@@ -31,6 +33,34 @@ def import_transport():
         from ..wire.transport import Transport
 
         _imported.append(Transport)
+
+
+class Progress(object):
+    """Wakes the threads that wait whenever the sender has made a step."""
+
+    def __init__(self):
+        self._condition = threading.Condition()
+        self._waiters = 0
+
+    def made(self):
+        """Let those who wait look again; free where nobody waits."""
+        if self._waiters:
+            with self._condition:
+                self._condition.notify_all()
+
+    def wait(self, seconds, is_over):
+        """Return when `is_over()` holds, after `seconds` at the latest."""
+        until = monotonic() + seconds
+        with self._condition:
+            self._waiters += 1
+            try:
+                while not is_over():
+                    left = until - monotonic()
+                    if left <= 0:
+                        return
+                    self._condition.wait(min(left, _GLANCE_SECONDS))
+            finally:
+                self._waiters -= 1
 
 
 class Engine(object):
@@ -57,7 +87,7 @@ class Engine(object):
         self.sending = Loop(
             "datacat-sender",
             self._send_step,
-            lambda: outbox.appended,
+            outbox.changes,
             lambda: self.sender.server.link.due <= monotonic(),
             pipeline.sleepers,
             GATHER_SECONDS,
@@ -66,7 +96,7 @@ class Engine(object):
         self.keeping = Loop(
             "datacat-keeper",
             self._keep_step,
-            lambda: outbox.appended,
+            outbox.changes,
             lambda: not self._keeper.is_alert,
             pipeline.sleepers,
         )

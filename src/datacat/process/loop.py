@@ -149,8 +149,9 @@ class Loop(object):
 
     def _run(self):
         be_quiet_here()
+        me = threading.current_thread()
         with self._turn:
-            while self._goes_on():
+            while self._goes_on(me):
                 try:
                     self._step_and_rest()
                 except Exception:
@@ -158,13 +159,12 @@ class Loop(object):
                     time.sleep(_PAUSE_AFTER_FAULT)
         self._leaving.ring()
 
-    def _goes_on(self):
-        """Return whether this thread takes another step; if not, `start` makes a new one.
+    def _goes_on(self, me):
+        """Return whether this thread, `me`, takes another step; if not, `start` makes a new one.
 
         It gives up its claim before it looks whether to stop: a `start` between any two of these
         lines finds either a thread that will look again, or none.
         """
-        me = threading.current_thread()
         if self._thread is not me:
             return False
         self._thread = None

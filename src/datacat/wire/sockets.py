@@ -39,6 +39,9 @@ from .._compat import boot_clock, monotonic
 # Seconds. NATs and load balancers drop idle connections silently, some after 30.
 LONGEST_IDLE = 20.0
 
+# A connection is idle too while the machine sleeps.
+idle_clock = monotonic if boot_clock() is None else boot_clock
+
 _in_thread = threading.local()
 
 
@@ -103,6 +106,9 @@ class BoundedSocket(object):
         self._silence = self._applied = plain.gettimeout()
         self._readers = 0
         self._is_closed = False
+        # Asked for in every call; `__getattr__` takes longer.
+        self.fileno = plain.fileno
+        self.shutdown = plain.shutdown
 
     def __getattr__(self, name):
         return getattr(self._plain, name)
@@ -187,6 +193,7 @@ class _BoundedConnection(object):
     _body_follows = False
 
     def request(self, method, url, body=None, *arguments, **options):
+        _in_thread.call.touched = True
         self._head = b""
         self._body_follows = bool(body)
         return super(_BoundedConnection, self).request(method, url, body, *arguments, **options)
@@ -205,10 +212,6 @@ class _BoundedConnection(object):
         if not isinstance(self.sock, BoundedSocket):
             self.sock = BoundedSocket(self.sock)
         return result
-
-    def putrequest(self, *arguments, **options):
-        _in_thread.call.touched = True
-        return super(_BoundedConnection, self).putrequest(*arguments, **options)
 
     def getresponse(self, *arguments, **options):
         _in_thread.call.handed_over = True
@@ -273,21 +276,15 @@ class _FreshPool(object):
     def _get_conn(self, timeout=None):
         connection = super(_FreshPool, self)._get_conn(timeout)
         idle_since = getattr(connection, "idle_since", None)
-        if idle_since is None or _clock() - idle_since <= LONGEST_IDLE:
+        if idle_since is None or idle_clock() - idle_since <= LONGEST_IDLE:
             return connection
         connection.close()
         return self._new_conn()
 
     def _put_conn(self, conn):
         if conn is not None:
-            conn.idle_since = _clock()
+            conn.idle_since = idle_clock()
         return super(_FreshPool, self)._put_conn(conn)
-
-
-def _clock():
-    """Return seconds on a clock that also counts while the machine sleeps, if there is one."""
-    with_sleep = boot_clock()
-    return monotonic() if with_sleep is None else with_sleep
 
 
 def _bounded(pool):

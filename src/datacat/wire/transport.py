@@ -137,6 +137,7 @@ class _Wire(object):
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)
         self._headers = _headers(settings)
+        self._base_url = six.ensure_str(settings.base_url)
         self.read_environment()
 
     def close(self):
@@ -145,7 +146,7 @@ class _Wire(object):
     def read_environment(self):
         """Look up proxies and CA bundles in the environment: they may have changed."""
         self._environment = self._session.merge_environment_settings(
-            six.ensure_str(self.settings.base_url),
+            self._base_url,
             dict(self.settings.proxies or ()),
             True,
             self.settings.verify,
@@ -164,8 +165,9 @@ class _Wire(object):
     def _prepare(self, request):
         # Not Session.prepare_request: it lets .netrc replace our key.
         prepared = requests.PreparedRequest()
-        prepared.method = six.ensure_str(request.method)
-        prepared.url = six.ensure_str(self.settings.base_url) + six.ensure_str(request.path)
+        prepared.method = request.method
+        # Python 2: the whole request is bytes only if each of its parts is.
+        prepared.url = self._base_url + str(request.path)
         prepared.headers = headers = self._headers.copy()
         prepared.body = request.body
         if request.body is not None:
