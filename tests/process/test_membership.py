@@ -276,6 +276,47 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert [is_marked_shared(path) for path in files_in(spool)].count(True) == 1
 
 
+@FORKS
+@pytest.mark.parametrize("why", ["parent without a file", "no marker can be made"])
+def test_a_child_that_cannot_mark_its_parents_outbox_opens_a_session_of_its_own(
+    why, make_collector, run_program, spool, tmp_path
+):
+    """The parent could take its record for one of ours."""
+    collector = make_collector(classic=True).start()
+    folder = spool if why == "no marker can be made" else tmp_path / "a file" / "spool"
+    (tmp_path / "a file").write_bytes(b"")
+    program = run_program(
+        IN_CHILD + u"""
+from datacat.process import registry
+path = registry.pipelines()[0].outbox.path
+if path != ":memory:":
+    os.mkdir(path + "-shared")
+
+def logging():
+    session.log_event("in child")
+    assert session.flush(20)
+    os._exit(0)
+
+session.log_event("in parent")
+assert session.flush(20)
+assert in_child(logging) == 0
+if path != ":memory:":
+    os.rmdir(path + "-shared")
+print("id", session.session_id)
+""",
+        collector.url,
+        DATACAT_SPOOL_DIR=str(folder),
+    )
+    program.wait(60)
+    sessions = dict(
+        (listed["id"], held.names(collector.session(listed["id"])))
+        for listed in collector.sessions()
+    )
+    own = sessions.pop(program.output.split("id ")[1].split()[0])
+    assert "in parent" in own and "in child" not in own
+    assert list(sessions.values()) == [["session_forked", "in child"]]
+
+
 def test_the_sessions_client_notes_that_it_writes_before_its_request_is_out(
     classic_collector, run_program, before, spool
 ):

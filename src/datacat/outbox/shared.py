@@ -18,13 +18,16 @@ def mark_shared(path):
     """Note beside an outbox that another process writes into its sessions too.
 
     A forked child does this for its parent's outbox, which it must not open.
+
+    :returns: whether the mark is there; not so where the outbox has no file, or on a full disk.
     """
     if path == IN_MEMORY:
-        return
+        return False
     try:
         os.close(os.open(path + SHARED, os.O_CREAT | os.O_WRONLY, _FILE_MODE))
     except OSError:
-        pass
+        return False
+    return True
 
 
 def is_marked_shared(path):

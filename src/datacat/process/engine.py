@@ -12,6 +12,7 @@ from .._compat import monotonic
 from ..records import kinds
 from ..sending import adoption
 from ..sending.sender import Sender
+from ..wire import dialects
 from .keeper import Keeper
 from .loop import Loop, shortest
 from .places import ENDED
@@ -156,6 +157,11 @@ class Engine(object):
             "online": server.link.online,
             "dialect": server.dialect.name if server.dialect is not None else None,
         }
+
+    @property
+    def tells_records_apart(self):
+        """Whether the server keeps each record's identity, so that arrivals need no counting."""
+        return self.sender.server.dialect is dialects.V1
 
     def mark_shared(self, server_id):
         """Note that somebody else writes into a session, so that counting proves nothing."""

@@ -82,13 +82,23 @@ def open_session(outbox, opening, local_id, news=None):
     return entry
 
 
+def can_move(place):
+    """Return whether a session can carry on elsewhere, in the server's session that it has.
+
+    A forked child must leave a mark beside its parent's outbox before it keeps anything: the
+    parent's next read-back must know, unless the server tells records apart.
+    """
+    if place.entry.server_id is None:
+        return False
+    if not place.is_foreign or mark_shared(place.pipeline.outbox.path):
+        return True
+    return place.pipeline.engine.tells_records_apart
+
+
 def move_session(outbox, local_id, place):
-    """Add a session that a server knows to an outbox, as it was in its place; return the entry."""
+    """Add a session that can move to an outbox, as it was in its place; return the entry."""
     old, is_forked = place.entry, place.is_foreign
     columns = {"shared": 1}
-    if is_forked:
-        # Before the child keeps anything: the parent's next read-back must know.
-        mark_shared(place.pipeline.outbox.path)
     if not is_forked or old.goodbye is not None:
         columns = dict((name, getattr(old, name)) for name in _CARRIED)
         columns["goodbye"] = old.goodbye
