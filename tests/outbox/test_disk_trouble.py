@@ -12,12 +12,12 @@ from tools.outboxes import (
     CAP,
     DISK_CLOCK,
     NAME,
-    PATIENCE,
     SCOPE,
     Box,
     Warnings,
     sql,
 )
+from tools.waiting import PATIENCE
 
 from datacat.outbox import bounds, disk, intake, outbox
 from datacat.outbox.no_store import NoStore

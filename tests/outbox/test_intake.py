@@ -13,14 +13,13 @@ import threading
 import pytest
 from tools.interruption import BrokenOff, break_off, each_step
 from tools.outboxes import (
-    PATIENCE,
     Box,
     Clock,
     Holder,
     in_another_thread,
     queue_some,
 )
-from tools.waiting import wait_until
+from tools.waiting import PATIENCE, wait_until
 
 from datacat._compat import monotonic
 from datacat.outbox import intake, tables

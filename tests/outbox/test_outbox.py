@@ -11,13 +11,13 @@ import threading
 
 import pytest
 from tools.outboxes import (
-    PATIENCE,
     SCOPE,
     Box,
     TroubledStore,
     queue_some,
 )
 from tools.process import ChildProcess, environment
+from tools.waiting import PATIENCE
 
 from datacat.outbox import bounds, upkeep
 from datacat.outbox.shared import is_marked_shared, mark_shared

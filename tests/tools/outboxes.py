@@ -14,15 +14,13 @@ from datacat.outbox.refusals import StoreRefused
 from datacat.outbox.store import Store
 from datacat.records import kinds
 from datacat.wire.readback import merge_state
+from tools.waiting import PATIENCE
 
 SCOPE = "aaaaaaaaaaaa"
 NAME = SCOPE + "-bbbbbbbbbbbb.outbox"
 CAP = 256 * 1024 * 1024
 # For tests that open and close hundreds of files, each with a sync.
 MEMORY_DISK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-
-
-PATIENCE = 300  # seconds after which something hangs
 
 
 class Warnings(object):

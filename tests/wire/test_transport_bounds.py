@@ -6,7 +6,8 @@ import socket
 import threading
 
 import pytest
-from tools.scripted_server import LONGEST_WAIT, ScriptedServer, answer, answering
+from tools.scripted_server import ScriptedServer, answer, answering
+from tools.waiting import PATIENCE
 
 from datacat.errors import NotSent, OutcomeUnknown
 from datacat.wire import sockets, transport
@@ -37,7 +38,7 @@ def dripping(clock, head, dripped):
 
 
 def silent(server, _):
-    server.over.wait(LONGEST_WAIT)
+    server.over.wait(PATIENCE)
 
 
 # The deadline
@@ -97,7 +98,7 @@ def test_a_nested_call_leaves_the_outer_deadline_alone(connect, clock):
     def play(server, connection):
         server.read(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 265536\r\n\r\n" + b"x" * 65536)
-        inner_is_done.wait(LONGEST_WAIT)
+        inner_is_done.wait(PATIENCE)
         clock.now += 100
         connection.sendall(b"x" * 200000)
 
@@ -181,7 +182,7 @@ def test_only_a_large_body_may_be_answered_late_and_only_where_the_call_names_no
 
 def silent_after_reading(server, connection):
     server.read(connection)
-    server.over.wait(LONGEST_WAIT)
+    server.over.wait(PATIENCE)
 
 
 def test_a_large_body_may_not_be_answered_after_a_deadline_that_the_call_names(connect, clock):
@@ -189,7 +190,7 @@ def test_a_large_body_may_not_be_answered_after_a_deadline_that_the_call_names(c
         server.read(connection)
         clock.now += 81
         connection.sendall(answer()[:1])
-        server.over.wait(LONGEST_WAIT)
+        server.over.wait(PATIENCE)
 
     with ScriptedServer(late) as server:
         wire = connect(server, timeout=70, deadline=75)

@@ -11,7 +11,8 @@ import traceback
 
 import pytest
 import six
-from tools.scripted_server import LONGEST_WAIT, ScriptedServer, answer, answering
+from tools.scripted_server import ScriptedServer, answer, answering
+from tools.waiting import PATIENCE
 
 from datacat.errors import DatacatError, NotSent, OutcomeUnknown, TlsFailure
 from datacat.wire import answers
@@ -219,7 +220,7 @@ def test_a_missing_certificate_file_is_named(connect, options):
 
 def test_a_handshake_that_is_never_answered_ends_with_the_call(connect):
     """The server waits longer than that, and the call's other bounds are even longer."""
-    with ScriptedServer(lambda server, _: server.over.wait(LONGEST_WAIT)) as server:
+    with ScriptedServer(lambda server, _: server.over.wait(PATIENCE)) as server:
         wire = connect(server.url.replace("http:", "https:"), timeout=60)
         error = pytest.raises(NotSent, wire.call, EVENT, deadline=0.4).value
     assert type(error) is NotSent and "deadline of 0.4 s has passed" in str(error)
