@@ -3,7 +3,14 @@
 from __future__ import absolute_import, division
 
 import pytest
-from tools.outboxes import Box
+from tools.outboxes import Box, disks_timed_by_the_test
+
+
+@pytest.fixture(autouse=True)
+def timed_disks():
+    """A busy machine looks like a slow disk; here only the test makes disks slow."""
+    with disks_timed_by_the_test():
+        yield
 
 
 @pytest.fixture

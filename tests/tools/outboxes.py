@@ -2,16 +2,19 @@
 
 from __future__ import absolute_import, division
 
+import contextlib
 import os
 import shutil
 import threading
 import time
 
+from datacat.outbox import disk, intake, store, upkeep
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.refusals import StoreRefused
 from datacat.outbox.store import Store
 from datacat.records import kinds
 from datacat.wire.readback import merge_state
+from tools.waiting import PATIENCE
 
 SCOPE = "aaaaaaaaaaaa"
 NAME = SCOPE + "-bbbbbbbbbbbb.outbox"
@@ -37,8 +40,42 @@ class Warnings(object):
         return [topic for topic, _ in self.told]
 
 
+class Clock(object):
+    """A clock that the test sets, in seconds since the epoch."""
+
+    def __init__(self, now=1700000000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+DISK_CLOCK = Clock()
+
+
+@contextlib.contextmanager
+def disks_timed_by_the_test():
+    """Let no write of this process pass for slow because the machine is.
+
+    How long a write takes is what a TroubledStore's `delay` says; else no time passes.
+    """
+    clocks = [(module, "clock") for module in (disk, store, upkeep)]
+    clocks += [(module, "monotonic") for module in (disk, intake, upkeep)]
+    before = [getattr(*place) for place in clocks]
+    for module, name in clocks:
+        setattr(module, name, DISK_CLOCK)
+    try:
+        yield
+    finally:
+        for (module, name), clock in zip(clocks, before):
+            setattr(module, name, clock)
+
+
 class TroubledStore(Store):
-    """A store whose disk is full (`full`), full for inserts only, or slow by some seconds."""
+    """A store whose disk is full (`full`), full for inserts only, or slow.
+
+    :ivar delay: how many seconds each write takes on the DISK_CLOCK.
+    """
 
     full = False
     full_for_inserts = False
@@ -61,8 +98,7 @@ class TroubledStore(Store):
         self.insert = insert_in_trouble
 
     def _trouble(self, is_insert):
-        if self.delay:
-            time.sleep(self.delay)
+        DISK_CLOCK.now += self.delay
         if self.full or (is_insert and self.full_for_inserts):
             self.refused += 1
             raise StoreRefused("could not write to it: database or disk is full")
@@ -75,16 +111,6 @@ class TroubledStore(Store):
 def sql(store, statement):
     """Run a statement behind a store's back; return its rows."""
     return store._connection.fetch("run SQL on", statement)
-
-
-class Clock(object):
-    """A wall clock that the test sets, in seconds since the epoch."""
-
-    def __init__(self, now=1700000000.0):
-        self.now = now
-
-    def __call__(self):
-        return self.now
 
 
 class Box(object):
@@ -142,26 +168,33 @@ def queue_some(box):
 def in_another_thread(call, *arguments):
     thread = threading.Thread(target=call, args=arguments)
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
 
 
 class Holder(object):
-    """A thread that holds the outbox's lock until `let_go`."""
+    """A thread that holds the outbox's lock until `let_go`, or the end of its `with`."""
 
     def __init__(self, box):
         self._held, self._done = threading.Event(), threading.Event()
 
         def hold():
             self._held.set()
-            self._done.wait(30)
+            self._done.wait(PATIENCE)
 
         self._thread = threading.Thread(target=box.outbox.intake.run, args=(hold,))
         self._thread.start()
-        assert self._held.wait(30)
+        assert self._held.wait(PATIENCE)
 
     def let_go(self):
         self._done.set()
-        self._thread.join(30)
+        self._thread.join(PATIENCE)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.let_go()
 
 
 def applied(updates, null_deletes, state=None):

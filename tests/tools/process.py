@@ -10,6 +10,7 @@ import subprocess
 import threading
 
 from datacat._compat import monotonic
+from tools.waiting import PATIENCE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
@@ -129,7 +130,7 @@ class ChildProcess(object):
             try:
                 self._process.send_signal(number)
             except OSError:
-                self._waiter.join(1.0)
+                self._waiter.join(PATIENCE)
 
     def go_on(self):
         """Write the line to the child's stdin that it waits for."""
@@ -149,9 +150,9 @@ class ChildProcess(object):
     def kill(self):
         """Kill the child (SIGKILL) and wait for its end."""
         self.signal(SIGKILL)
-        return self.wait(30)
+        return self.wait(PATIENCE)
 
-    def terminate(self, patience=10):
+    def terminate(self, patience=PATIENCE):
         """Ask the child to end (SIGTERM); kill it after `patience` seconds."""
         if self._paused:
             self.resume()

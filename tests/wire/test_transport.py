@@ -13,6 +13,7 @@ import requests
 import responses
 import six
 from tools.scripted_server import ScriptedServer, answer, answering, reset
+from tools.waiting import PATIENCE
 
 from datacat.errors import NotSent, OutcomeUnknown, TlsFailure, UnexpectedAnswer
 from datacat.wire import answers, sockets
@@ -203,7 +204,7 @@ def test_two_first_calls_at_once_share_a_connection(connect, monkeypatch):
 
 def test_a_closed_connection_is_kept_until_its_answer_is_read_and_no_longer():
     ours, theirs = socket.socketpair()
-    theirs.settimeout(5)
+    theirs.settimeout(PATIENCE)
     bounded = sockets.BoundedSocket(ours)
     with sockets.Call(5):
         reader = bounded.makefile("rb")
@@ -303,7 +304,7 @@ def test_a_request_that_was_not_sent_completely_counts_as_not_sent(connect, end)
     def reading_little(server, connection):
         connection.recv(1000)
         end(connection)
-        server.over.wait(20)
+        server.over.wait(PATIENCE)
 
     large = EVENT._replace(body=b" " * 16 * 1024 * 1024)
     with ScriptedServer(reading_little) as server:
