@@ -267,6 +267,13 @@ def test_before_record_changes_and_drops_what_is_sent(server, clock):
     assert client.end_session("s") == OK
 
 
+@pytest.mark.parametrize("broken", [lambda kind, fields: "text", lambda kind, fields: 1 / 0])
+def test_a_record_whose_before_record_fails_is_not_sent(server, broken, caplog):
+    client = DatacatClient(URL, before_record=broken)
+    assert client.log_event("s", "e", {"k": "hunter2"}) is None
+    assert server.asked() == [] and "the record is dropped" in caplog.text
+
+
 def test_an_id_is_percent_encoded_into_the_path(server, client):
     server.says("GET", "/api/sessions/a%2Fb%3Fc", dict(CLASSIC_SESSION, id="a/b?c"))
     assert client.get_session("a/b?c")["id"] == "a/b?c"

@@ -22,7 +22,6 @@ else:
 get_ident = _thread.get_ident
 
 SUPPORTS_FORK_HOOKS = hasattr(os, "register_at_fork")
-CAN_FORK = hasattr(os, "fork")
 # Wraps bytes so that sqlite3 stores a BLOB.
 blob = bytes if six.PY3 else buffer  # noqa: F821
 CAN_UNLINK_OPEN_FILES = os.name == "posix"

@@ -13,7 +13,9 @@ import time
 from datacat import settings as settings_module
 from datacat._compat import monotonic
 from datacat.errors import DatacatError, NotSent, OperationUnknown, ServerBusy, ServerFault
+from datacat.notices import Notices
 from datacat.records import build, exceptions, kinds
+from datacat.records.redaction import Redaction
 from datacat.wire import answers, backoff, dialects
 
 _ATTEMPTS = 4
@@ -46,6 +48,9 @@ class DatacatClient(object):
         ready = isinstance(base_url, settings_module.Settings)
         self.settings = base_url if ready else settings_module.resolve(base_url, **options)
         self.before_write = None
+        self._redact = None
+        if self.settings.before_record is not None:
+            self._redact = Redaction(self.settings.before_record, Notices())
         # Imported late: `import datacat` must not cost its users the import of requests.
         from datacat.wire.transport import Transport
 
@@ -137,8 +142,8 @@ class DatacatClient(object):
         return self._write(session_id, kinds.END, {})
 
     def _write(self, session_id, kind, fields):
-        if self.settings.before_record is not None and kind != kinds.END:
-            fields = self.settings.before_record(kind, fields)
+        if self._redact is not None and kind != kinds.END:
+            fields = self._redact(kind, fields)
             if fields is None:
                 return None
         encode = exceptions.encode_cut if kind == kinds.EXCEPTION else build.encode

@@ -43,6 +43,16 @@ def test_while_the_disk_is_full_records_wait_in_memory_and_all_is_written_when_i
     assert box.bodies() == [b"1", b"2", b"3", b"4"]
 
 
+def test_a_disk_that_is_full_again_is_warned_of_again(box):
+    for times in (1, 2):
+        box.store.full = True
+        box.append(b"1")
+        assert box.warnings.topics == ["disk"] * times
+        assert box.warnings.cleared.count("disk") == times - 1
+        box.store.full = False
+        assert box.outbox.upkeep.heal(None)
+
+
 def test_sending_goes_on_while_the_disk_is_full_and_nothing_comes_back_afterwards(box, tmp_path):
     box.append(b"1", b"2", b"3")
     box.store.full = True

@@ -274,7 +274,7 @@ def test_an_outbox_that_could_not_be_taken_over_is_free_again_for_the_next_try(
     dead, left = process_with(process, "one")
     alive = process()
     dead.die()
-    condemn, broken = adoption.condemn, [RuntimeError()]
+    condemn, broken = adoption.condemn, [RuntimeError("our bug")]
 
     def condemn_in_vain(outbox, entries, notes):
         if entries and broken:
@@ -282,7 +282,7 @@ def test_an_outbox_that_could_not_be_taken_over_is_free_again_for_the_next_try(
         condemn(outbox, entries, notes)
 
     monkeypatch.setattr(adoption, "condemn", condemn_in_vain)
-    alive.warnings.expected.add("fault")
+    alive.warnings.expected.add("bug: RuntimeError: our bug")
     alive.session()
     alive.run(5)
     assert not broken and len(alive.sender.outboxes) == 1

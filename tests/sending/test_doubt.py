@@ -126,7 +126,7 @@ def test_a_record_whose_exchange_raised_something_unexpected_is_not_sent_twice(b
         server.answer(request)
         raise error
 
-    bench.warnings.expected.add("fault")
+    bench.warnings.expected.add("bug: RuntimeError: our bug")
     bench.server.concerned = is_event
     bench.server.next_faults = [applied_then_raised]
     bench.event(bench.entry, "one")

@@ -163,7 +163,7 @@ def test_a_disk_that_does_not_give_a_record_is_not_asked_again_and_again(v1, mon
 
 def test_a_bug_that_one_session_meets_delays_only_that_one_and_is_reported(v1, monkeypatch):
     other = v1.session()
-    v1.warnings.expected.add("fault")
+    v1.warnings.expected.add("bug: RuntimeError: unforeseen")
     really = v1.outbox.settle
 
     def broken(entry, record, *state):
@@ -176,7 +176,7 @@ def test_a_bug_that_one_session_meets_delays_only_that_one_and_is_reported(v1, m
     v1.event(other, "good")
     v1.run(10)
     assert v1.server.names(other.server_id) == ["good"]
-    (report,) = v1.warnings.about("fault")
+    (report,) = v1.warnings.about("bug: RuntimeError: unforeseen")
     assert "unforeseen" in report
 
 

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division
 
 import contextlib
+import json
 import os
 import shutil
 import threading
@@ -28,12 +29,13 @@ class Warnings(object):
 
     def __init__(self):
         self.told = []
+        self.cleared = []
 
     def __call__(self, topic, message):
         self.told.append((topic, message))
 
     def clear(self, topic):
-        pass
+        self.cleared.append(topic)
 
     @property
     def topics(self):
@@ -203,3 +205,10 @@ def applied(updates, null_deletes, state=None):
     for update in updates:
         state = merge_state(state, update, null_deletes)
     return state
+
+
+def losses_told_in(bodies):
+    """Return how many lost records each report among records' bodies tells of."""
+    events = [json.loads(body.decode("ascii")) for body in bodies]
+    reports = [event for event in events if event.get("name") == "datacat_records_dropped"]
+    return [report["data"]["count"] for report in reports]

@@ -90,8 +90,8 @@ class Sweep(object):
 
     First state updates that lie next to each other are merged, where the merge cannot change the
     result; then the oldest metrics go, the oldest events, the oldest exceptions, and the oldest
-    states where all that was not enough.  Open, end and crash stay, and so does what may be in
-    flight.
+    states where all that was not enough.  Open, end, crash and reports stay, and so does what may
+    be in flight.
     """
 
     def __init__(self):

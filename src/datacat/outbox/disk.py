@@ -68,7 +68,7 @@ class Disk(object):
     :ivar is_slow: whether a write took so long that log calls must not wait for the next one.
     :ivar changed: a count that grows with every write; `synced` is what it was at the last sync.
     :param store: an open Store; this object closes it.
-    :param warn: a callable (topic, message).
+    :param warn: a callable (topic, message) with `clear(topic)`.
     """
 
     def __init__(self, store, warn):
@@ -220,6 +220,14 @@ class Disk(object):
         self.state = next_state(self.state, error)
         self.refusal = error
 
+    def has_healed(self):
+        """Note that everything is on disk, and warn again when it refuses again."""
+        self.state = HEALTHY
+        self.refusal = None
+        self.reserve.keep()
+        for topic in ("disk", "deleted"):
+            self._warn.clear(topic)
+
     # Reading
 
     def page(self, session, after, most):
@@ -281,9 +289,11 @@ class Disk(object):
                 "a moment later" % self.path,
             )
 
-    def is_calm(self, now):
-        """Return whether the disk, having been slow, has done well for a while."""
-        return now - self._slow_at > CALM_SECONDS
+    def calm_down(self, now):
+        """Let log calls wait for the disk again once it has done well for a while."""
+        if self.is_slow and now - self._slow_at > CALM_SECONDS:
+            self.is_slow = False
+            self._warn.clear("slow")
 
     # Trouble and its end
 

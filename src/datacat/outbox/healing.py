@@ -14,7 +14,7 @@ from __future__ import absolute_import, division
 
 from .. import errors
 from . import bounds
-from .disk import HEALTHY, REFUSING, SETTLES_FIT, WITHOUT_FILE, next_state
+from .disk import REFUSING, SETTLES_FIT, WITHOUT_FILE, next_state
 from .refusals import StoreRefused
 
 _HEALED_AT_ONCE = 1000
@@ -76,7 +76,5 @@ def _write_some(disk):
         disk.memory.take_out(record.session, record.number)
     if not len(disk.memory):
         _return_log_space(disk)
-        disk.state = HEALTHY
-        disk.refusal = None
-        disk.reserve.keep()
+        disk.has_healed()
     return True

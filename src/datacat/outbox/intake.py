@@ -248,8 +248,7 @@ class Intake(object):
         # A slice at a time, for log calls come in between; and only what is there now.
         for _ in range(0, len(self.arrivals), WRITTEN_AT_ONCE):
             self.run(_do_nothing)
-        if self._disk.is_slow and self._disk.is_calm(monotonic()):
-            self._disk.is_slow = False
+        self._disk.calm_down(monotonic())
 
 
 def _do_nothing():

@@ -10,9 +10,9 @@ from ..records import build, kinds
 
 
 class Losses(object):
-    """Counts the records that sessions lose.
+    """Counts the records that sessions lose, and reports them.
 
-    :param warn: a callable (topic, message).
+    :param warn: a callable (topic, message) with `clear(topic)`.
     """
 
     def __init__(self, warn):
@@ -34,17 +34,12 @@ class Losses(object):
             % (count, entry.local_id),
         )
 
-
-def report(intake, entry):
-    """Queue an event that tells the server of a session's losses since the last one, if any."""
-    if entry.unreported:
-        intake.add(entry, kinds.EVENT, _report_of, unreported=0)
-
-
-def report_all(intake, entries):
-    """Report the losses of several sessions."""
-    for entry in entries:
-        report(intake, entry)
+    def report(self, intake, entries):
+        """Queue events that tell the server of sessions' losses since the last ones, if any."""
+        self._warn.clear("dropped")
+        for entry in entries:
+            if entry.unreported:
+                intake.add(entry, kinds.REPORT, _report_of, unreported=0)
 
 
 def _report_of(entry):

@@ -8,13 +8,13 @@ from __future__ import absolute_import, division
 
 import collections
 
-from ..records import build, kinds, merging
+from ..records import kinds, merging
 
 MEMORY_BYTES = 16 * 1024 * 1024
 # A row's id, kind, time, checksum and lengths in sqlite; in memory a record takes more.
 ROW_OVERHEAD = 40
-# What is sacrificed first; open, end and crash never are.  States come last, and only where
-# merging those that lie next to each other was not enough.
+# What is sacrificed first; open, end, crash and reports never are.  States come last, and only
+# where merging those that lie next to each other was not enough.
 SACRIFICED = (kinds.METRIC, kinds.EVENT, kinds.EXCEPTION, kinds.STATE)
 ROOM_AFTER_SACRIFICE = 0.95
 _SLICE_BYTES = 256 * 1024
@@ -59,6 +59,7 @@ class MemoryQueue(object):
 
     def forget(self, session):
         """Remove a session with all its records."""
+        self._searched.pop(session, None)
         for record in self.sessions.pop(session, {}).values():
             self.bytes -= weight(record)
 
@@ -97,18 +98,17 @@ class MemoryQueue(object):
         """Sacrifice records until it is within its bound again.
 
         :param handed: {session: number up to which its records may be in flight, and stay}.
-        :returns: ({session: how many were merged}, {session: how many were dropped},
-            {session: what each sacrificed report told of}).
+        :returns: ({session: how many were merged}, {session: how many were dropped}).
         """
-        merged, dropped, reported = {}, {}, {}
+        merged, dropped = {}, {}
         for session in list(self.sessions):
             gone = self._merge_some(session, handed.get(session, 0))
             if gone:
                 merged[session] = gone
         for kind in SACRIFICED:
             if self.is_full:
-                self._drop(kind, handed, dropped, reported)
-        return merged, dropped, reported
+                self._drop(kind, handed, dropped)
+        return merged, dropped
 
     def _merge_some(self, session, handed):
         """Merge neighbours, a slice at a time: this happens in a log call."""
@@ -129,17 +129,13 @@ class MemoryQueue(object):
         self._searched[session] = found[-1].number if found else 0
         return len(gone)
 
-    def _drop(self, kind, handed, dropped, reported):
+    def _drop(self, kind, handed, dropped):
         for record in self._oldest(kind):
             if self.bytes <= self._max_bytes * ROOM_AFTER_SACRIFICE:
                 return
             if record.number > handed.get(record.session, 0):
                 self.take_out(record.session, record.number)
-                told = kind == kinds.EVENT and build.told_in(record.body)
-                if told:
-                    reported.setdefault(record.session, []).append(told)
-                else:
-                    dropped[record.session] = dropped.get(record.session, 0) + 1
+                dropped[record.session] = dropped.get(record.session, 0) + 1
 
     def _oldest(self, kind):
         found = [

@@ -15,18 +15,18 @@ import time
 
 from .. import errors
 from ..records import kinds
-from . import losses
 from .disk import Disk
 from .entry import Entry
 from .heads import Heads
 from .intake import Intake, with_lock
+from .losses import Losses
 from .memory import ROW_OVERHEAD
 from .room import Room
 from .sessions import Sessions
 from .tables import DeadLetter
 from .upkeep import Upkeep
 
-EVENT_KINDS = (kinds.EVENT, kinds.EXCEPTION)
+EVENT_KINDS = (kinds.EVENT, kinds.EXCEPTION, kinds.REPORT)
 
 
 class Outbox(object):
@@ -44,7 +44,7 @@ class Outbox(object):
         epoch, 0 where unknown.
     :param store: an open Store; this object closes it.
     :param max_bytes: how large the spool may grow before records are sacrificed.
-    :param warn: a callable (topic, message) for what the user of the application should know.
+    :param warn: a callable (topic, message) with `clear(topic)`, for the application's user.
     :param wall: a callable that returns seconds since the epoch.
     """
 
@@ -54,10 +54,10 @@ class Outbox(object):
         self._sessions = sessions = Sessions()
         self.entries, self.has, self.find = sessions.entries, sessions.has, sessions.find
         self.disk = disk = Disk(store, warn)
-        told = losses.Losses(warn)
-        self._heads = Heads(disk, told)
-        self._room = Room(disk, max_bytes, self.entries, self._heads, told)
-        self.intake = Intake(disk, wall, self._room, told)
+        self._losses = losses = Losses(warn)
+        self._heads = Heads(disk, losses)
+        self._room = Room(disk, max_bytes, self.entries, self._heads, losses)
+        self.intake = Intake(disk, wall, self._room, losses)
         self.upkeep = Upkeep(self.intake, disk, self._heads, self._room, self.entries, warn)
         self.lock = self.intake.lock
         self.stirred = self.intake.stirred
@@ -183,7 +183,7 @@ class Outbox(object):
         """
         if entry.forgotten:
             return False
-        losses.report(self.intake, entry)
+        self._losses.report(self.intake, [entry])
         self.intake.add(entry, kind, body, goodbye=word)
         return True
 
@@ -215,7 +215,7 @@ class Outbox(object):
     def report_drops(self):
         """Append an event for every session that lost records since its last report."""
         if self.has_unreported and not self.closed:
-            self.intake.run(losses.report_all, self.intake, self.entries())
+            self.intake.run(self._losses.report, self.intake, self.entries())
 
     # Delivering
 

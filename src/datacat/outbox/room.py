@@ -8,7 +8,6 @@ The caller has the outbox's lock.
 from __future__ import absolute_import, division
 
 from .. import errors
-from ..records import build, kinds
 from . import bounds
 from .disk import HEALTHY
 from .memory import ROOM_AFTER_SACRIFICE
@@ -65,32 +64,33 @@ class Room(object):
     def _make_in_memory(self):
         by_number = dict((entry.number, entry) for entry in self._entries())
         handed = dict((number, entry.handed) for number, entry in by_number.items())
-        merged, dropped, reported = self._disk.memory.make_room(handed)
+        merged, dropped = self._disk.memory.make_room(handed)
         for number, count in merged.items():
             _count_merged(by_number[number], count)
         for number, count in dropped.items():
             self._losses.count(by_number[number], count)
-        for number, counts in reported.items():
-            _count_merged(by_number[number], len(counts))
-            by_number[number].unreported += sum(counts)
 
     def _make_on_disk(self, wanted):
-        found = self._sweep.next(self._disk.store, self._entries(), wanted)
-        if found is None:
-            return False
-        entry, replaced, gone, is_loss = found
-        if gone:
-            self._sacrifice(entry, replaced, gone, is_loss)
+        try:
+            found = self._sweep.next(self._disk.store, self._entries(), wanted)
+            if found is None:
+                return False
+            entry, replaced, gone, is_loss = found
+            if gone:
+                self._sacrifice(entry, replaced, gone, is_loss)
+        except BaseException:
+            # What was chosen may still be there: search from the start.
+            self._sweep = bounds.Sweep()
+            raise
         return True
 
     def _sacrifice(self, entry, replaced, gone, is_loss):
-        reported = self._reported_in(entry, gone) if is_loss else []
-        dropped = len(gone) - len(reported) if is_loss else 0
+        dropped = len(gone) if is_loss else 0
         changes = {
             "gone": entry.gone + len(gone),
             "dropped": entry.dropped + dropped,
             "merged": entry.merged + len(gone) - dropped,
-            "unreported": entry.unreported + dropped + sum(reported),
+            "unreported": entry.unreported + dropped,
         }
         # Written first: an interruption then leaves rows missing that are counted as waiting, and
         # these are found and counted when their turn comes.
@@ -98,15 +98,7 @@ class Room(object):
         self._disk.changed += 1
         self._heads.forget(entry)
         _count_merged(entry, len(gone) - dropped)
-        entry.unreported += sum(reported)
         self._losses.count(entry, dropped)
-
-    def _reported_in(self, entry, gone):
-        """Return how many losses each sacrificed report told of; the next report tells of them."""
-        bodies = self._disk.store.short_bodies(
-            entry.number, gone, kinds.EVENT, build.LONGEST_REPORT
-        )
-        return [count for count in map(build.told_in, bodies) if count]
 
 
 def _count_merged(entry, count):

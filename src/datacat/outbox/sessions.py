@@ -11,13 +11,16 @@ class Sessions(object):
 
     def __init__(self):
         self._entries = {}
+        self._by_local_id = {}
 
     def add(self, entry):
         """Add a session's entry."""
+        self._by_local_id[entry.local_id] = entry
         self._entries[entry.number] = entry
 
     def remove(self, entry):
         """Remove a session's entry."""
+        self._by_local_id.pop(entry.local_id, None)
         del self._entries[entry.number]
 
     def entries(self):
@@ -30,7 +33,4 @@ class Sessions(object):
 
     def find(self, local_id):
         """Return the entry of the session with a local id, or None."""
-        for entry in list(self._entries.values()):
-            if entry.local_id == local_id:
-                return entry
-        return None
+        return self._by_local_id.get(local_id)

@@ -20,13 +20,12 @@ import errno
 import os
 import re
 import stat
-import threading
 import time
 import uuid
 
 import platformdirs
 
-from .. import errors
+from .. import errors, locks
 from .bounds import RESERVE
 from .refusals import SpoolUnusable, StoreDamaged, StoreHeld, StoreTooNew
 from .shared import SHARED, is_marked_shared, mark_shared
@@ -61,7 +60,7 @@ class Spool(object):
         self._scope = scope
         self._power_safe = power_safe
         self._warn = warn
-        self.lock = threading.RLock()
+        self.lock = locks.RLock()
 
     def claim(self):
         """Return the store of a free outbox of this scope, or else of a new one."""

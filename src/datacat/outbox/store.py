@@ -198,22 +198,6 @@ class Store(object):
         where = _range(session, after + 1) + (most,)
         return self._connection.read("read", _sound_rows, tables.PAGE, where)
 
-    def short_bodies(self, session, numbers, kind, longest):
-        """Return the bodies of those of the session's records that are of a kind and so short."""
-        found = self._fetch(
-            "read",
-            tables.RECORDS + " WHERE id BETWEEN ? AND ? AND kind = ?" " AND length(body) <= ?",
-            (
-                identity(session, min(numbers)),
-                identity(session, max(numbers)),
-                tables.KIND_CODES[kind],
-                longest,
-            ),
-        )
-        wanted = set(numbers)
-        sound = [record for record in map(tables.record_of, found) if record is not None]
-        return [record.body for record in sound if record.number in wanted]
-
     def outline(self, session, after, limit):
         """Return up to `limit` (number, kind, bytes) of the session's records after a number."""
         found = self._fetch(

@@ -28,6 +28,7 @@ KINDS = (
     kinds.EXCEPTION,
     kinds.END,
     kinds.CRASH,
+    kinds.REPORT,
 )
 KIND_CODES = dict((kind, code) for code, kind in enumerate(KINDS))
 

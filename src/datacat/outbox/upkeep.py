@@ -117,7 +117,9 @@ class Upkeep(object):
         disk = self._disk
         before, disk.synced = disk.synced, disk.changed
         try:
-            return _sync_file(disk.path + "-wal")
+            size = _sync_file(disk.path + "-wal")
+            self._warn.clear("sync")
+            return size
         except OSError as error:
             if error.errno != errno.ENOENT:
                 disk.synced = before

@@ -19,8 +19,9 @@ Theory of operation
    because it interrupts its own thread inside the pipeline or because another thread takes too
    long there, leaves it pending, and whoever is inside lets the session enter on the way out.
 4. A forked child carries on with the session if the server's id was known at the fork; before it
-   keeps anything, it leaves a marker beside its parent's outbox. If it cannot leave one, and the
-   server does not tell records apart, or without an id, it opens a session of its own. What was pending at the fork is the parent's to keep.
+   keeps anything, it leaves a marker beside its parent's outbox. Without an id, or where it cannot
+   leave a marker and the server does not tell records apart, it opens a session of its own. What
+   was pending at the fork is the parent's to keep.
 5. Records in a file that this process does not get back are left behind: they count as waiting
    for as long as that file exists.
 """

@@ -8,6 +8,7 @@ from __future__ import absolute_import, division
 import contextlib
 import threading
 
+from .. import locks
 from .._compat import start_daemon
 from ..outbox.no_store import NoStore
 from ..outbox.refusals import SpoolUnusable
@@ -27,7 +28,7 @@ class NoSpool(object):
     """Stands in for a Spool in a process that must not use sqlite."""
 
     def __init__(self):
-        self.lock = threading.RLock()
+        self.lock = locks.RLock()
 
     def _refuse(self, *_):
         raise SpoolUnusable(_LOST)

@@ -8,9 +8,9 @@ from __future__ import absolute_import, division
 
 import collections
 
+from ..outbox.salvage import UNKNOWN_STATE
 from ..outbox.shared import mark_shared
 from ..records import build, kinds
-from ..sending.sender import UNKNOWN_STATE
 
 ENDED = "ended"
 CLOSED = "closed"

@@ -13,6 +13,8 @@ STATE = "state"
 EVENT = "event"
 METRIC = "metric"
 EXCEPTION = "exception"
+# An event that tells the server of lost records; it is never lost itself.
+REPORT = "report"
 END = "end"
 CRASH = "crash"
 

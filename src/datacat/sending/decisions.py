@@ -40,7 +40,6 @@ EVERYTHING_WAITS = "everything_waits"
 # Questions: is a GET of the session answered?  Does the server itself answer anything at all?
 PROBE = "probe"
 ASK_HEALTH = "ask_health"
-QUESTIONS = (PROBE, ASK_HEALTH)
 
 # What a probe may find.
 ANSWERED = "answered"

@@ -9,11 +9,11 @@ from __future__ import absolute_import, division
 import json
 
 from .. import errors
+from ..outbox.salvage import UNKNOWN_STATE
 from ..records import build
 from ..wire import dialects, readback
 
 STATE_BYTES = 256 * 1024
-UNKNOWN_STATE = b"null"
 
 
 def merged_state(lane):

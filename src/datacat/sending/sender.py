@@ -18,10 +18,7 @@ from .backlog import Backlog, complaint
 from .delivery import Delivery
 from .heartbeats import Heartbeats
 from .lanes import Lanes
-from .merged import UNKNOWN_STATE
 from .server import Server
-
-__all__ = ["UNKNOWN_STATE", "Sender"]
 
 ADOPTION_SECONDS = 60.0
 FAULT_SECONDS = 30.0
@@ -270,7 +267,7 @@ class Sender(object):
 
     def _report_bug(self):
         self._warn(
-            "fault",
+            "bug: %s" % traceback.format_exc().splitlines()[-1],
             "a fault in datacat itself; please report it. Sending goes on. %s"
             % traceback.format_exc(),
         )

@@ -26,8 +26,9 @@ _KNOWN_REFUSALS = frozenset(
         u"Unauthorized",
     )
 )
-_LONGEST_RETRY_AFTER = 3600.0
 _LONGEST_OWN_WORDS = 200
+# Seconds.
+LONGEST_RETRY_AFTER = 3600.0
 _WORDS_READ = 2000
 
 _is_possible_id = re.compile(
@@ -125,7 +126,7 @@ def retry_after(headers, now_wall):
             return None
         sent = _http_date(headers.get("Date") or "")
         seconds = float(until - (now_wall if sent is None else sent))
-    return min(seconds, _LONGEST_RETRY_AFTER) if seconds > 0 else None
+    return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None
 
 
 def _http_date(value):

@@ -6,12 +6,12 @@ anything that remembers.
 
 from __future__ import absolute_import, division
 
+from .answers import LONGEST_RETRY_AFTER
 from .verdicts import AMBIGUOUS, POISON, READ_BACK_ATTEMPTS, REFUSED, verdict
 
 SHORTEST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
 REFUSED_PAUSE = 30.0
-LONGEST_RETRY_AFTER = 3600.0
 READ_BACK_DELAY = 0.1
 # A request that was cut off may still be applied: this long after a first read-back that did not
 # find its record comes the second.

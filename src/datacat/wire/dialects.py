@@ -31,11 +31,12 @@ _OPERATIONS = {
     kinds.STATE: "/state",
     kinds.EVENT: "/events",
     kinds.EXCEPTION: "/events",
+    kinds.REPORT: "/events",
     kinds.METRIC: "/metrics",
     kinds.END: "/end",
     kinds.CRASH: "/crash",
 }
-_STAMPED = frozenset((kinds.EVENT, kinds.EXCEPTION, kinds.METRIC))
+_STAMPED = frozenset((kinds.EVENT, kinds.EXCEPTION, kinds.REPORT, kinds.METRIC))
 _NOT_IDS = frozenset(("", ".", ".."))
 # Up to here, compressing costs more than the few packets that it saves.
 _LONGEST_UNCOMPRESSED = 1024

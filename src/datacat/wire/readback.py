@@ -18,7 +18,7 @@ ARRIVED = "arrived"
 ABSENT = "absent"
 UNKNOWABLE = "unknowable"
 
-_NAMED = frozenset((kinds.EVENT, kinds.EXCEPTION))
+_NAMED = frozenset((kinds.EVENT, kinds.EXCEPTION, kinds.REPORT))
 # A server may put this many spaces between a key and its value, or between two fields.
 _MOST_SPACES = 16
 _LEAD_LENGTH = len('[{"timestamp":') + 4 * _MOST_SPACES
