@@ -58,3 +58,27 @@ def test_the_first_session_to_live_gets_its_heartbeat_at_once(v1):
     entry = v1.session()
     v1.run(0.1)
     assert len(v1.server.sent_to("/%s/heartbeat" % entry.server_id)) == 1
+
+
+def test_records_are_sent_between_the_heartbeats_of_many_sessions(v1):
+    for _ in range(99):
+        v1.session()
+    v1.run(14)
+    del v1.server.calls[:]
+    while not v1.server.calls:
+        v1.world.pass_(v1.step() or 0)
+    log(v1, ["meanwhile"])
+    v1.run(14)
+    operations = [request.path.rsplit("/", 1)[1] for request in v1.server.calls]
+    assert operations.count("heartbeat") == 100
+    assert operations.index("events") < 30
+
+
+def test_a_server_that_goes_away_is_not_asked_for_the_rest_of_the_sessions(v1):
+    for _ in range(50):
+        v1.session()
+    v1.run(14)
+    v1.server.fault = refuse
+    del v1.server.calls[:]
+    v1.run(2)
+    assert len(v1.server.sent_to("/heartbeat")) <= 1

@@ -149,6 +149,8 @@ class Delivery(object):
 
     def _judge(self, decide, lane, record, error):
         """Decide what a failure leads to, with the answer to a question if need be; do it."""
+        if verdicts.verdict(error) == verdicts.POISON:
+            lane.count_refusal(error.words)
         known = self._known(lane, record, error)
         acts = decide(error, known)
         if acts == decisions.PROBE:
@@ -161,11 +163,10 @@ class Delivery(object):
     def _known(self, lane, record, error):
         """Return what a decision has to know besides the error, before any question."""
         now = self._clock()
-        is_poison = error is not None and verdicts.verdict(error) == verdicts.POISON
         is_read_back = error is not None and lane.doubt is not None
         return decisions.Known(
             is_repeated=record is not None and decisions.is_repeated(record),
-            is_suspicious=is_poison and verdicts.is_suspicious(lane.count_refusal(error.words)),
+            is_suspicious=verdicts.is_suspicious(lane.refusals),
             would_be_poisoned=lane.would_be_poisoned(now),
             would_end_doubt=is_read_back and lane.doubt.would_be_over(error, now),
             may_reopen=lane.may_reopen(now),

@@ -6,9 +6,14 @@ come from the application and stay in this process.
 
 from __future__ import absolute_import, division
 
+import collections
+
 from ..wire import dialects
 
 HEARTBEAT_SECONDS = 15.0
+# With thousands of sessions, records are sent in between.
+_AT_ONCE = 20
+_PAUSE_SECONDS = 0.05
 
 
 class Heartbeats(object):
@@ -26,6 +31,8 @@ class Heartbeats(object):
         self._server = server
         self._inherited = inherited
         self._living = set()
+        self._round = collections.deque()
+        self._next_round = 0.0
 
     @property
     def are_needed(self):
@@ -40,17 +47,21 @@ class Heartbeats(object):
             self._living.discard(entry)
 
     def send(self, entries, now, record_is_next):
-        """Send a heartbeat for each living session; give up at the first that cannot get through.
+        """Send a heartbeat for some living sessions; end the round at one that cannot get through.
 
         :param entries: the process's own sessions.
         :param record_is_next: whether a record is sent right after, which tells more.
         """
-        self.due = now + HEARTBEAT_SECONDS
-        living = [entry for entry in entries if self._is_alive(entry)]
-        self._living = set(living)
-        for entry in living:
-            if not self._server.beat(entry, record_is_next):
-                return
+        if not self._round:
+            self._round.extend(entry for entry in entries if self._is_alive(entry))
+            self._living = set(self._round)
+            self._next_round = now + HEARTBEAT_SECONDS
+        for _ in range(min(_AT_ONCE, len(self._round))):
+            entry = self._round.popleft()
+            if self._is_alive(entry) and not self._server.beat(entry, record_is_next):
+                self._round.clear()
+                break
+        self.due = now + _PAUSE_SECONDS if self._round else self._next_round
 
     def _is_alive(self, entry):
         return entry.server_id is not None and not entry.goodbye and entry not in self._inherited

@@ -48,6 +48,7 @@ class Lane(Pausing):
     :ivar merged: the session's state as delivered (a dict), None where it is not loaded.
     :ivar reopened_at: when the session was last opened again (monotonic), or None.
     :ivar has_complaint: whether a warning was given that its records wait.
+    :ivar refusals: how many refusals in a row had the same words.
     :ivar blames: how often the oldest record failed by itself.
     """
 
@@ -64,7 +65,7 @@ class Lane(Pausing):
         "has_complaint",
         "blames",
         "_first_blame",
-        "_refusals",
+        "refusals",
         "_refused_with",
     )
 
@@ -78,7 +79,7 @@ class Lane(Pausing):
         self.reopened_at = None
         self.has_complaint = False
         self._refused_with = None
-        self._refusals = 0
+        self.refusals = 0
         self.move_on()
 
     def move_on(self):
@@ -142,13 +143,13 @@ class Lane(Pausing):
 
     def count_refusal(self, words):
         """Return how many refusals in a row had the same words, this one included."""
-        self._refusals = self._refusals + 1 if words == self._refused_with else 1
+        self.refusals = self.refusals + 1 if words == self._refused_with else 1
         self._refused_with = words
-        return self._refusals
+        return self.refusals
 
     def trust(self):
         """Forget the refusals: they were the records' fault, or the server takes some again."""
-        self._refusals = 0
+        self.refusals = 0
         self._refused_with = None
 
 
