@@ -15,6 +15,7 @@ import time
 from datacat._compat import monotonic
 from tools import farewells
 from tools.process import HERE, ChildProcess, environment
+from tools.waiting import PATIENCE
 
 GLANCE = 0.002  # seconds between looks at the accepted file while waiting for a moment to kill
 
@@ -83,10 +84,10 @@ class Application(object):
             self._read_to += whole
         return self._counted
 
-    def wait(self, timeout=60, expect=0):
+    def wait(self, timeout=PATIENCE, expect=0):
         """Wait for its end and return its exit status, which must be `expect` (None: any).
 
-        Fails if an `end()`, a `close()` or the exit took longer than it may.
+        Fails if an `end()`, a `close()` or the exit hung.
         """
         status = self._process.wait(timeout)
         assert (
@@ -99,7 +100,7 @@ class Application(object):
         farewells.check(self.output, self._process.ended_at)
         return status
 
-    def wait_for_accepted(self, count, timeout=60):
+    def wait_for_accepted(self, count, timeout=PATIENCE):
         """Wait until `count` calls have returned."""
         end = monotonic() + timeout
         while self.count_accepted() < count:
@@ -127,7 +128,7 @@ class Application(object):
         """Send SIGKILL and wait for its end."""
         return self._process.kill()
 
-    def kill_after_accepted(self, count, timeout=60):
+    def kill_after_accepted(self, count, timeout=PATIENCE):
         """Kill it as soon as at least `count` calls have returned."""
         self.wait_for_accepted(count, timeout)
         return self.kill()

@@ -8,6 +8,7 @@ import struct
 import threading
 
 from tools.http_wire import BrokenMessage, Wire
+from tools.waiting import PATIENCE
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER for 0 seconds: close() sends RST
 
@@ -42,7 +43,7 @@ class Connection(object):
         if self.server is not None and _is_closed_by_peer(self.server.socket):
             self.drop_server()
         if self.server is None:
-            server = socket.create_connection(("127.0.0.1", self.proxy.target_port), 10)
+            server = socket.create_connection(("127.0.0.1", self.proxy.target_port), PATIENCE)
             server.settimeout(None)
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.server = Wire(server)

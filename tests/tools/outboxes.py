@@ -12,6 +12,7 @@ from datacat.outbox.refusals import StoreRefused
 from datacat.outbox.store import Store
 from datacat.records import kinds
 from datacat.wire.readback import merge_state
+from tools.waiting import PATIENCE
 
 SCOPE = "aaaaaaaaaaaa"
 NAME = SCOPE + "-bbbbbbbbbbbb.outbox"
@@ -142,7 +143,7 @@ def queue_some(box):
 def in_another_thread(call, *arguments):
     thread = threading.Thread(target=call, args=arguments)
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
 
 
 class Holder(object):
@@ -153,15 +154,15 @@ class Holder(object):
 
         def hold():
             self._held.set()
-            self._done.wait(30)
+            self._done.wait(PATIENCE)
 
         self._thread = threading.Thread(target=box.outbox.intake.run, args=(hold,))
         self._thread.start()
-        assert self._held.wait(30)
+        assert self._held.wait(PATIENCE)
 
     def let_go(self):
         self._done.set()
-        self._thread.join(30)
+        self._thread.join(PATIENCE)
 
 
 def applied(updates, null_deletes, state=None):

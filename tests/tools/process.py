@@ -10,6 +10,7 @@ import subprocess
 import threading
 
 from datacat._compat import monotonic
+from tools.waiting import PATIENCE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
@@ -119,8 +120,8 @@ class ChildProcess(object):
             raise AssertionError(
                 "process %d did not end within %s s:\n%s" % (self.pid, timeout, self.output)
             )
-        # A grandchild may keep the pipe open after the child's end.
-        self._reader.join(1.0)
+        # What it wrote last may not have been read yet.  A grandchild may keep the pipe open.
+        self._reader.join(timeout)
         return self._process.returncode
 
     def signal(self, number):
@@ -129,7 +130,7 @@ class ChildProcess(object):
             try:
                 self._process.send_signal(number)
             except OSError:
-                self._waiter.join(1.0)
+                self._waiter.join(PATIENCE)
 
     def go_on(self):
         """Write the line to the child's stdin that it waits for."""
@@ -149,9 +150,9 @@ class ChildProcess(object):
     def kill(self):
         """Kill the child (SIGKILL) and wait for its end."""
         self.signal(SIGKILL)
-        return self.wait(30)
+        return self.wait(PATIENCE)
 
-    def terminate(self, patience=10):
+    def terminate(self, patience=PATIENCE):
         """Ask the child to end (SIGTERM); kill it after `patience` seconds."""
         if self._paused:
             self.resume()

@@ -6,8 +6,7 @@ import socket
 import threading
 
 from tools.http_wire import BrokenMessage, Wire
-
-LONGEST_WAIT = 20.0
+from tools.waiting import PATIENCE
 
 OK_BODY = b'{"status":"ok"}\n'
 
@@ -68,7 +67,7 @@ class ScriptedServer(object):
         for end in [self._listener] + self._open:
             _shut(end)
         for player in [self._thread] + self._players:
-            player.join(LONGEST_WAIT)
+            player.join(PATIENCE)
             assert not player.is_alive(), "a script did not end with its test"
         for end in [self._listener] + self._open:
             end.close()
@@ -92,7 +91,7 @@ class ScriptedServer(object):
         for index in range(len(data)):
             before_each()
             connection.sendall(data[index : index + 1])
-        self.over.wait(LONGEST_WAIT)
+        self.over.wait(PATIENCE)
 
     def _accept(self):
         while not self.over.is_set():
@@ -100,7 +99,7 @@ class ScriptedServer(object):
                 connection, _ = self._listener.accept()
             except (OSError, IOError):
                 return
-            connection.settimeout(LONGEST_WAIT)
+            connection.settimeout(PATIENCE)
             self.connections += 1
             self._open.append(connection)
             player = threading.Thread(target=self._play, args=(connection,))
