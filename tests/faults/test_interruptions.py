@@ -98,7 +98,7 @@ recorders = [recorder_of(session, "b%d" % each) for each in range(3)]
 stopping, struck = [], 0
 
 def log():
-    session.log_event("broken off")
+    session.log_event("interrupted")
 
 def fork():
     if not os.fork():

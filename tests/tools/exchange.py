@@ -31,7 +31,7 @@ class Connection(object):
     def join(self):
         self._thread.join()
 
-    def break_off(self):
+    def abort(self):
         """End it from another thread; wakes whatever waits for its bytes."""
         self.broken.set()
         for wire in (self.client, self.server):
@@ -48,7 +48,7 @@ class Connection(object):
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.server = Wire(server)
             if self.broken.is_set():
-                raise BrokenMessage("broken off while connecting")
+                raise BrokenMessage("aborted while connecting")
 
     def drop_server(self):
         """Close the connection to the server."""
@@ -150,7 +150,7 @@ class Exchange(object):
     def sleep(self, seconds):
         """Wait, but no longer than the connection lasts."""
         if self._connection.broken.wait(seconds):
-            raise BrokenMessage("broken off while waiting")
+            raise BrokenMessage("aborted while waiting")
 
     def await_client_gone(self):
         """Wait until the client closes its connection; ignore what it still sends."""

@@ -147,7 +147,7 @@ def in_another_thread(call, *arguments):
 
 
 class Holder(object):
-    """A thread that holds the outbox's lock until `let_go`."""
+    """A thread that holds the outbox's lock until `release`."""
 
     def __init__(self, box):
         self._held, self._done = threading.Event(), threading.Event()
@@ -160,7 +160,7 @@ class Holder(object):
         self._thread.start()
         assert self._held.wait(PATIENCE)
 
-    def let_go(self):
+    def release(self):
         self._done.set()
         self._thread.join(PATIENCE)
 

@@ -132,9 +132,9 @@ class ChildProcess(object):
             except OSError:
                 self._waiter.join(PATIENCE)
 
-    def go_on(self):
+    def proceed(self):
         """Write the line to the child's stdin that it waits for."""
-        self._process.stdin.write(b"go on\n")
+        self._process.stdin.write(b"proceed\n")
         self._process.stdin.flush()
 
     def pause(self):
