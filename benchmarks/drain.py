@@ -12,7 +12,7 @@ import os
 import requests
 
 from . import subjects
-from .measuring import Row, main, median, ratio_of
+from .measuring import Row, main, median, plain, ratio_of
 from .sink import Sink
 
 
@@ -92,7 +92,14 @@ class BareLoop(object):
                 self._floor.execute("DELETE FROM records WHERE id = ?", (number,))
 
 
-MEASURES = (drain_rows,)
+def sink_rows(scale):
+    """Return the row of the sink, which must not be what limits the drain."""
+    with Sink() as sink:
+        fastest = max(sink.requests_a_second() for _ in range(2 if scale.is_small else 5))
+    return [plain("the sink alone, a request", 1e6 / fastest, "us", at_most=100)]
+
+
+MEASURES = (drain_rows, sink_rows)
 
 if __name__ == "__main__":
     main(MEASURES)

@@ -76,7 +76,7 @@ class Runs(object):
 
     def output(self, name):
         """Wait for an example's end; return what it printed."""
-        self._programs[name].wait(30)
+        self._programs[name].wait()
         return self._programs[name].output
 
     def session(self, name):
@@ -181,7 +181,7 @@ def test_the_lower_level_client_reads_what_it_has_just_written(runs):
 def test_an_old_program_runs_unchanged(name, any_collector, run_program):
     """It was written for the first client: no arguments, no waiting, reads at once."""
     program = run_program(name, any_collector.url)
-    program.wait(30)
+    program.wait()
     session_id = program.output.split()[-1]
     assert "all is well" in program.output
     session = any_collector.session(session_id)

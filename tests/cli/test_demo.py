@@ -145,7 +145,7 @@ def test_the_demo_loses_nothing_and_leaves_nothing_behind(tmp_path):
         ),
     )
     try:
-        code = demo.wait(120)
+        code = demo.wait(600)
         output = demo.output
     finally:
         demo.close()
@@ -162,7 +162,7 @@ def test_the_demo_loses_nothing_and_leaves_nothing_behind(tmp_path):
 def test_an_old_python_is_told_which_one_the_demo_needs():
     demo = ChildProcess([sys.executable, "-m", "datacat", "demo"], environment())
     try:
-        assert demo.wait(60) == 1
+        assert demo.wait(120) == 1
         assert "needs Python 3.9 or newer" in demo.output
     finally:
         demo.close()

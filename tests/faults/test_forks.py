@@ -6,7 +6,7 @@ import os
 import sys
 
 import pytest
-from tools.call_times import HEALTHY_DISK, SICK_DISK, check_bounds
+from tools.call_times import SICK_DISK, check_calls
 from tools.host import (
     OWN,
     application,
@@ -24,22 +24,22 @@ from tools.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
-# A child's first call creates its file and threads.  On a Python without fork hooks it may first
-# have to find out that sqlite did not survive the fork.
-CHILDS_LONGEST = HEALTHY_DISK if hasattr(os, "register_at_fork") else SICK_DISK
-
 # The exception that leaves an inherited `with` block is logged, without a mark.
 LEFT_BY = OWN | frozenset(["exception"])
 
 # Forks up to four children at a time.  Meanwhile threads log to this session now and then, and
-# all the time to one whose server is away, so that forks find them inside sqlite.
+# all the time to one whose server is away, so that forks find them inside sqlite: it goes on
+# forking until half as many as asked for have.
 FORKS = u"""
 if not hasattr(os, "register_at_fork"):
     # Before 3.7, logging's own locks do not survive a fork (bpo-6721).
     logging.getLogger("datacat").addHandler(logging.NullHandler())
     logging.getLogger("datacat").propagate = False
 count, known = int(sys.argv[3]), sys.argv[4] == "known"
-session = open_session(connect_wait=20 if known else 0)
+# A thread inside sqlite may have to wait for a processor; it does not hang.
+from datacat.process import fork as hooks
+hooks.FREEZE_SECONDS = 60.0
+session = open_session(connect_wait=120 if known else 0)
 assert (session.session_id != session.local_id) == known, "the server's id is not as wanted"
 elsewhere = datacat.create_session("http://127.0.0.1:9", product="elsewhere", version="1",
                                    connect_wait=0, max_bytes=1 << 20, spool_dir="elsewhere")
@@ -62,8 +62,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=note_whether_it_strikes)
 
 def await_somebody_inside():
-    until = time.time() + 0.1
-    while not is_somebody_inside() and time.time() < until:
+    while not is_somebody_inside():
         time.sleep(0)
 
 def log_on(writer):
@@ -105,22 +104,24 @@ def reap(most):
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.002)
 
-for number in range(count):
+forks = 0
+while forks < count or len(struck) < count // 2 and hasattr(os, "register_at_fork"):
     await_somebody_inside()
     pid = os.fork()
     if not pid:
         sys.stderr = open(os.devnull, "w")
-        be_a_child(number)
-    living[pid] = time.time() + 30
+        be_a_child(forks)
+    forks += 1
+    living[pid] = time.time() + 120
     reap(3)
 reap(0)
 stopping.append(True)
 for logger in loggers:
     logger.join()
-say("forked", hung=len(hung), forks=count, struck=struck.count(os.getpid()))
-wait_for("finish", 600)
+say("forked", hung=len(hung), forks=forks)
+wait_for("finish")
 recorder_of(session, "last").log_event("after all forks")
-session.end()
+session.end(120)
 say("ended", **session.stats())
 """
 
@@ -140,18 +141,11 @@ def files_of(app):
     return [app.accepted, app.accepted + ".children"]
 
 
-def check_bounds_of(app):
-    parents, childrens = files_of(app)
-    check_bounds([parents])
-    # Half of a child's calls are its first.
-    check_bounds([childrens], CHILDS_LONGEST, usual=CHILDS_LONGEST)
-
-
-def check_forks(forked, count):
-    """Check that no child hung, and that forks happened while threads were inside the outbox."""
-    assert (forked["hung"], forked["forks"]) == (0, count)
-    if hasattr(os, "register_at_fork"):
-        assert forked["struck"] >= count // 2, forked
+def await_forks(app, timeout):
+    """Return how many times the application forked; check that no child hung."""
+    forked = await_word(app, "forked", timeout)
+    assert not forked["hung"], forked
+    return forked["forks"]
 
 
 def kept_in_memory(app):
@@ -183,13 +177,12 @@ def test_children_log_to_the_inherited_session_and_neither_end_nor_crash_it(
     own_collector, spool, tmp_path, scaled
 ):
     """Fork: no child hangs, loses a record, or ends or crashes its parent's session."""
-    count = scaled(60, 2000)
-    with start_forking(tmp_path, own_collector, spool, count, known=True) as app:
-        check_forks(await_word(app, "forked", scaled(120, 3600)), count)
+    with start_forking(tmp_path, own_collector, spool, scaled(60, 2000), known=True) as app:
+        count = await_forks(app, scaled(600, 7200))
         (session,), _ = parents_of(app, own_collector.sessions())
         assert is_untouched(session)
         tell(tmp_path, "finish")
-        app.wait(60)
+        app.wait(180)
         ended = said(app, "ended")[0]
     # Parent and children write to one session, so that only each writer's records have an order.
     calls = len(read_accepted(files_of(app)))
@@ -198,7 +191,7 @@ def test_children_log_to_the_inherited_session_and_neither_end_nor_crash_it(
         own_collector,
         files_of(app),
         tmp_path,
-        scaled(30, 600),
+        scaled(120, 600),
         allow={"out_of_order": calls, "lost": 2 * len(in_vain)},
         own=LEFT_BY,
     )
@@ -207,21 +200,20 @@ def test_children_log_to_the_inherited_session_and_neither_end_nor_crash_it(
     assert sum(call.fields["name"] == "child" for call in report.calls.values()) == count
     check_order_by_writer(own_collector.sessions())
     assert not report.own["session_crashed_detected"]
-    check_bounds_of(app)
+    check_calls(files_of(app), SICK_DISK)
 
 
 def test_children_of_a_session_unknown_to_the_server_open_their_own(
     make_collector, spool, tmp_path, scaled
 ):
     """Fork: without a server nothing is lost, and a child's session names its parent's."""
-    count = scaled(24, 600)
     collector = make_collector().start()
     collector.stop()
-    with start_forking(tmp_path, collector, spool, count, known=False) as app:
-        check_forks(await_word(app, "forked", scaled(120, 3600)), count)
+    with start_forking(tmp_path, collector, spool, scaled(24, 600), known=False) as app:
+        count = await_forks(app, scaled(600, 7200))
         collector.start()
         tell(tmp_path, "finish")
-        app.wait(60)
+        app.wait(180)
     # A child that exits by os._exit leaves its session without a goodbye.  One with records only
     # in memory loses them either way, because the server came later.
     in_vain = kept_in_memory(app)
@@ -230,7 +222,7 @@ def test_children_of_a_session_unknown_to_the_server_open_their_own(
         collector,
         files_of(app),
         tmp_path,
-        scaled(30, 600),
+        scaled(120, 600),
         own=LEFT_BY,
         allow={"lost": 2 * len(in_vain)},
         until=lambda: len(crashed_processes(collector)) >= len(cut_off),
@@ -244,7 +236,7 @@ def test_children_of_a_session_unknown_to_the_server_open_their_own(
     assert report.own["exception"] == len(set(range(2, count, 3)) - in_vain)
     crashed = crashed_processes(collector)
     assert len(set(crashed)) == len(crashed) == len(cut_off)
-    check_bounds_of(app)
+    check_calls(files_of(app), SICK_DISK)
 
 
 def crashed_processes(collector):
@@ -257,7 +249,7 @@ def crashed_processes(collector):
 
 
 DAEMON = u"""
-session = open_session(connect_wait=20)
+session = open_session(connect_wait=120)
 recorder = recorder_of(session)
 for number in range(20):
     recorder.log_event("before", {"number": number})
@@ -269,7 +261,7 @@ if os.fork():
 say("daemon", pid=os.getpid())
 for number in range(100):
     recorder.log_event("in the daemon", {"number": number})
-say("delivered", flushed=session.flush(20))
+say("delivered", flushed=session.flush(120))
 """
 
 
@@ -278,17 +270,17 @@ def test_a_daemonizing_process_continues_in_its_grandchild(own_collector, spool,
     with application(
         DAEMON, tmp_path, own_collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
     ) as app:
-        app.wait(20)
-        wait_until(lambda: said(app, "delivered"), 40)
+        app.wait()
+        wait_until(lambda: said(app, "delivered"))
         assert said(app, "delivered") == [{"flushed": True}]
         daemon = said(app, "daemon")[0]["pid"]
-        wait_until(lambda: not os.path.exists("/proc/%d" % daemon), 20)
+        wait_until(lambda: not os.path.exists("/proc/%d" % daemon))
     report = deliver_what_is_left(
         own_collector, [app.accepted], tmp_path, allow={"out_of_order": 120}
     )
     assert report.accepted == 120
     check_order_by_writer(own_collector.sessions())
-    check_bounds([app.accepted], CHILDS_LONGEST)
+    check_calls([app.accepted], SICK_DISK)
 
 
 MULTIPROCESSING = u"""
@@ -296,14 +288,14 @@ import multiprocessing
 
 def work(number):
     # What spawn starts imports this file anew; what fork starts inherits the session.
-    session = globals().get("session") or open_session(connect_wait=20)
+    session = globals().get("session") or open_session(connect_wait=120)
     label = "process %d" % os.getpid() if spawned else None
     recorder_of(session, "m%d" % number, label=label).log_event("work", {"number": number})
-    return session.flush(20)
+    return session.flush(120)
 
 spawned = sys.argv[3] == "spawn"
 if __name__ == "__main__":
-    session = None if spawned else open_session(connect_wait=20)
+    session = None if spawned else open_session(connect_wait=120)
     context = multiprocessing.get_context(sys.argv[3])
     with context.Pool(4) as pool:
         flushed = pool.map(work, range(40), chunksize=1)
@@ -328,8 +320,8 @@ def test_processes_of_multiprocessing_deliver_what_they_log(
         (method,),
         env={"DATACAT_SPOOL_DIR": str(spool)},
     ) as app:
-        app.wait(60)
+        app.wait(180)
         assert said(app, "worked") == [{"flushed": True}]
     report = await_delivery(own_collector, [app.accepted], allow={"out_of_order": 40, "split": 4})
     assert report.accepted == 40
-    check_bounds([app.accepted], CHILDS_LONGEST)
+    check_calls([app.accepted], SICK_DISK)

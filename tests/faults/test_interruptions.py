@@ -6,16 +6,19 @@ import os
 import sys
 
 import pytest
-from tools.call_times import check_bounds
-from tools.farewells import EXIT_WITHIN, LATENESS
+from tools.call_times import SICK_DISK, check_calls
 from tools.host import application, await_word, deliver_what_is_left
 from tools.invariants import compare
 
-from datacat._compat import monotonic
-
-# The interrupting code counts how often it interrupted an append.
+# The interrupting code counts how often it interrupted, and how often an append; the program goes
+# on until that is often enough.  Calls that meet others give up waiting as in production.
 COUNTING = u"""
-struck = [0, 0]
+call_times.be_patient(False)
+struck, enough = [0, 0], [int(sys.argv[3]), int(sys.argv[4])]
+
+def is_enough():
+    return struck[0] >= enough[0] and struck[1] >= enough[1]
+
 WHERE_IT_IS_HELD = ("outbox", "intake", "disk", "store")
 
 def note_where(frame):
@@ -45,11 +48,10 @@ class Mortal(object):
             dying.log_event("finalized", {"inside": struck[1]})
 
 running = [True]
-most = 200 * float(sys.argv[3])
-until = time.time() + float(sys.argv[3])
+most = 20 * enough[1]
 Mortal()
 gc.set_threshold(3, 1000, 1000)
-while time.time() < until:
+while not is_enough():
     recorder.log_event("living", {"nested": [{"some": ["text"]}]})
     recorder.update_state({"living": True})
     time.sleep(0.002)
@@ -57,7 +59,7 @@ del running[:]
 gc.set_threshold(700, 10, 10)
 gc.collect()
 recorder_of(session, "last").log_event("after all")
-session.end(20)
+session.end(300)
 say("ended", struck=struck[0], inside=struck[1], **session.stats())
 """
 
@@ -71,22 +73,23 @@ def on_alarm(number, frame):
 
 signal.signal(signal.SIGALRM, on_alarm)
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-until = time.time() + float(sys.argv[3])
-while time.time() < until:
+while not is_enough():
     recorder.log_event("working")
     recorder.log_metric("m", 1)
     recorder.update_state({"a": {"b": 1}})
     time.sleep(0.001)
 signal.setitimer(signal.ITIMER_REAL, 0)
-session.flush(20)
+session.flush(300)
 recorder_of(session, "last").log_event("after all")
-session.end(20)
+session.end(300)
 say("ended", struck=struck[0], inside=struck[1], **session.stats())
 """
 
 # Other threads log without a pause, so that a call is mostly waiting when it is interrupted.
 # Interrupted calls are not recorded: their records may be kept or not.
 RAISING = u"""
+call_times.be_patient(False)
+
 class Interrupted(BaseException):
     pass
 
@@ -95,7 +98,7 @@ recorders = [recorder_of(session, "b%d" % each) for each in range(3)]
 stopping, struck = [], 0
 
 def log():
-    session.log_event("broken off")
+    session.log_event("interrupted")
 
 def fork():
     if not os.fork():
@@ -106,7 +109,7 @@ step = {"log": log, "fork": fork}[sys.argv[4]]
 def on_alarm(number, frame):
     global struck
     # Not in other hooks: if logging's own is interrupted, its lock stays held for ever.
-    if os.path.basename(os.path.dirname(frame.f_code.co_filename)) == "datacat":
+    if frame.f_code.co_filename.startswith(os.path.dirname(datacat.__file__)):
         struck += 1
         raise Interrupted()
 
@@ -120,24 +123,24 @@ def fork_on():
     while step is fork and not stopping:
         fork()
 
-def strike_for(seconds):
+def strike(times):
     # Repeatedly, because Python ignores exceptions in fork hooks.
     signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
-    until = time.time() + seconds
-    while time.time() < until:
+    goal = struck + times
+    while struck < goal:
         try:
             step()
         except Interrupted:
             pass
     signal.setitimer(signal.ITIMER_REAL, 0)
 
-def strike_beside_others(seconds):
+def strike_beside_others(times):
     del stopping[:]
     beside = [threading.Thread(target=log_on, args=(each,)) for each in recorders]
     beside.append(threading.Thread(target=fork_on))
     for thread in beside:
         thread.start()
-    strike_for(seconds)
+    strike(times)
     stopping.append(True)
     for thread in beside:
         thread.join()
@@ -145,10 +148,10 @@ def strike_beside_others(seconds):
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the children
 signal.signal(signal.SIGALRM, on_alarm)
 for _ in range(int(sys.argv[3])):
-    strike_beside_others(0.5)
-    assert session.flush(60), session.stats()
+    strike_beside_others(15)
+    assert session.flush(600), session.stats()
 recorder_of(session, "last").log_event("after all")
-session.end(20)
+session.end(300)
 say("ended", struck=struck, **session.stats())
 """
 
@@ -167,9 +170,9 @@ def test_calls_interrupted_by_an_exception_leave_nothing_locked(
     with application(
         RAISING, tmp_path, own_collector.url, (rounds, step), env={"DATACAT_SPOOL_DIR": str(spool)}
     ) as app:
-        ended = await_word(app, "ended", 120 * rounds)
-        app.wait(10)
-    assert ended["struck"] >= 10 * rounds, ended
+        ended = await_word(app, "ended", 600 * rounds)
+        app.wait()
+    assert ended["struck"] >= 15 * rounds, ended
     assert (ended["dead"], ended["dropped"], ended["merged"], ended["possibly_twice"]) == (0,) * 4
     assert ended["waiting"] == 0
     report = compare([app.accepted], own_collector.sessions())
@@ -194,26 +197,21 @@ def test_logging_while_the_same_thread_holds_the_outbox_neither_hangs_nor_loses(
     own_collector, spool, tmp_path, scaled, program
 ):
     """Accepted means kept: a record logged during an append is on disk when the append is done."""
-    seconds = scaled(0.7, 15)
+    enough = scaled((140, 7), (3000, 150))
     with application(
-        program, tmp_path, own_collector.url, (seconds,), env={"DATACAT_SPOOL_DIR": str(spool)}
+        program, tmp_path, own_collector.url, enough, env={"DATACAT_SPOOL_DIR": str(spool)}
     ) as app:
-        ended = await_word(app, "ended", seconds + 60)
-        app.wait(10)
-    # A busy machine delivers fewer signals than asked for.
-    assert ended["struck"] >= 200 * seconds
-    assert ended["inside"] >= 10 * seconds, "the outbox was interrupted too rarely"
+        ended = await_word(app, "ended", 600)
+        app.wait()
+    assert (ended["struck"], ended["inside"]) >= enough
     assert (ended["dead"], ended["dropped"], ended["merged"], ended["possibly_twice"]) == (0,) * 4
-    deliver_what_is_left(own_collector, [app.accepted], tmp_path, scaled(30, 300))
-    check_bounds([app.accepted])
+    deliver_what_is_left(own_collector, [app.accepted], tmp_path, scaled(120, 300))
+    check_calls([app.accepted])
 
 
-# Each program says when it has nothing left to do but exit.
+# Each program says when it has nothing left to do but exit; Application.wait checks the exit.
 LEAVING = u"""
-from datacat._compat import monotonic
-
-def leave():
-    say("leaving", at=monotonic())
+leave = farewells.leave
 """
 
 AT_EXIT = u"""
@@ -254,16 +252,20 @@ log_late = lambda: recorder_of(open_session(connect_wait=0.5)).log_event("only n
 NEVER_STOPS = u"""
 session = open_session()
 
+logged = []
+
 def log_for_ever(recorder):
     while True:
         recorder.log_event("and on")
+        logged.append(1)
         time.sleep(0.01)
 
 for number in range(3):
     each = threading.Thread(target=log_for_ever, args=(recorder_of(session, "d%d" % number),))
     each.daemon = True
     each.start()
-time.sleep(0.3)
+while len(logged) < 30:
+    time.sleep(0.01)
 leave()
 """
 
@@ -338,13 +340,11 @@ def test_what_is_logged_during_exit_is_kept(
     with application(
         LEAVING + program, tmp_path, collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
     ) as app:
-        left = await_word(app, "leaving", 15)["at"]
-        app.wait(15, expect=status)
-        assert monotonic() - left <= EXIT_WITHIN + LATENESS
+        app.wait(expect=status)
     if away:
         collector.start()
     report = deliver_what_is_left(collector, [app.accepted], tmp_path)
     assert report.accepted >= least
     if TAKEN_APART_FIRST not in app.output:
         assert "Traceback" not in app.output and "ignored" not in app.output, app.output
-    check_bounds([app.accepted])
+    check_calls([app.accepted], SICK_DISK)

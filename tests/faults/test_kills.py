@@ -8,8 +8,7 @@ import re
 import signal
 
 import pytest
-from tools.call_times import check_bounds
-from tools.farewells import EXIT_WITHIN, LATENESS
+from tools.call_times import check_calls
 from tools.host import (
     NEXT_RUN,
     application,
@@ -22,8 +21,6 @@ from tools.host import (
 )
 from tools.waiting import wait_until
 
-from datacat._compat import monotonic
-
 # Only sqlite uses these calls here, not the sockets or the accepted file.
 DISK_CALLS = ("pwrite64", "fdatasync", "fsync", "ftruncate", "unlink")
 
@@ -33,9 +30,9 @@ recorder = recorder_of(session, sys.argv[3])
 for number in range(4):
     recorder.log_event("step", {"number": number})
     recorder.update_state({"step": number, "parts": {"p%d" % number: number}})
-session.flush(10)
+session.flush(120)
 recorder.log_metric("late", 1)
-session.end(10)
+session.end(120)
 """
 
 
@@ -50,7 +47,7 @@ def live(folder, collector, spool, writer, prefix=(), accepted=None):
         accepted=accepted,
         env={"DATACAT_SPOOL_DIR": str(spool)},
     ) as app:
-        return app.wait(60, expect=None)
+        return app.wait(expect=None)
 
 
 def count_disk_calls(folder, collector):
@@ -101,16 +98,16 @@ def test_a_kill_before_any_write_or_sync_loses_nothing(own_collector, tmp_path, 
 
 
 THREADS = u"""
-session = open_session(connect_wait=20)
+session = open_session(connect_wait=120)
 recorder = recorder_of(session)
-session.flush(5)
-time.sleep(1.1)  # let the keeper sync what there is, so that it rests
+session.flush(120)
+time.sleep(1.1)  # mostly, the keeper has synced what there is, and rests
 say("threads", ids=sorted(map(int, os.listdir("/proc/self/task"))))
 wait_for("traced")
 for number in range(40):
     recorder.log_event("step", {"number": number})
     time.sleep(0.002)
-session.flush(10)
+session.flush(120)
 wait_for("never")
 """
 
@@ -122,7 +119,7 @@ def kill_in_thread(app, folder, which, call, number):
         thread, "-e", "trace=" + call, "-e", "inject=%s:signal=SIGKILL:when=%d" % (call, number)
     ):
         tell(folder, "traced")
-        return app.wait(30, expect=None)
+        return app.wait(expect=None)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +156,9 @@ while True:
     recorder.log_event("step", {"number": number})
     if number % 5 == 0:
         recorder.update_state({"step": number})
+    if number > 2000:
+        # Whoever is to kill it gets no processor; there is enough to deliver.
+        time.sleep(0.1)
 """
 
 
@@ -178,8 +178,8 @@ def test_kills_at_random_moments_lose_nothing(any_own_collector, spool, tmp_path
         ) as app:
             status = app.kill_after_accepted(chance.randrange(1, 120))
             assert status == -signal.SIGKILL
-    deliver_what_is_left(any_own_collector, [accepted], tmp_path, scaled(60, 900), no_losses=True)
-    check_bounds([accepted])
+    deliver_what_is_left(any_own_collector, [accepted], tmp_path, scaled(300, 900), no_losses=True)
+    check_calls([accepted])
 
 
 # How each end is reported
@@ -189,8 +189,8 @@ ENDS = {
     "os._exit": u"os._exit(3)",
     "close": u"session.close(5); os._exit(3)",
     "killed": u"os.kill(os.getpid(), signal.SIGKILL)",
-    "terminated": u"os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)",
-    "end_on_signals": u"os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)",
+    "terminated": u"os.kill(os.getpid(), signal.SIGTERM); time.sleep(600)",
+    "end_on_signals": u"os.kill(os.getpid(), signal.SIGTERM); time.sleep(600)",
     "killed in a hang": u"""
 session.start_heartbeat_monitor(timeout=0.3, check_interval=0.1)
 def await_hang():
@@ -212,9 +212,10 @@ STATUS = {
 
 BEGINNING = u"""
 options = {"end_on_signals": (signal.SIGTERM,)} if sys.argv[3] == "end_on_signals" else {}
-session = open_session(connect_wait=20, **options)
+session = open_session(connect_wait=120, **options)
 recorder_of(session).log_event("working")
-say("leaving", at=datacat._compat.monotonic())
+if sys.argv[3] != "killed in a hang":
+    farewells.leave()
 """
 
 
@@ -240,11 +241,14 @@ def end_like(how, folder, collector, spool):
             await_word(app, "hanging")
             wait_until(lambda: events_of(collector.sessions(), "application_appears_hung"))
             app.kill()
-        left = await_word(app, "leaving")["at"]
-        app.wait(30, expect=STATUS[how])
-        if how != "killed in a hang":
-            assert monotonic() - left <= EXIT_WITHIN + LATENESS
+        # It checks that the exit did not hang, too.
+        app.wait(expect=STATUS[how])
     return app
+
+
+def is_as_it_will_be(session, how, reason):
+    """Return whether the server knows how a run ended."""
+    return how == "close" or bool(session["crashed"] if reason else session.get("ended_at"))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +270,7 @@ def test_each_way_to_end_is_reported_as_what_it_is(own_collector, spool, tmp_pat
         own_collector,
         [app.accepted],
         tmp_path,
-        until=lambda: (not reason or session_of_its_own(own_collector)["crashed"]),
+        until=lambda: is_as_it_will_be(session_of_its_own(own_collector), how, reason),
     )
     session = session_of_its_own(own_collector)
     crashes = crashes_told_by_the_client([session])
@@ -290,7 +294,12 @@ def test_a_crash_is_reported_once_whoever_finds_it(own_collector, spool, tmp_pat
     ]
     tell(tmp_path, "finish")
     for run in runs:
-        run.wait(30)
-    deliver_what_is_left(own_collector, [app.accepted], tmp_path)
+        run.wait()
+    deliver_what_is_left(
+        own_collector,
+        [app.accepted],
+        tmp_path,
+        until=lambda: crashes_told_by_the_client(own_collector.sessions()),
+    )
     found = crashes_told_by_the_client(own_collector.sessions())
     assert len(found) == 1, found

@@ -9,7 +9,7 @@ import signal
 import stat
 
 import pytest
-from tools.call_times import SICK_DISK, check_bounds
+from tools.call_times import check_calls
 from tools.host import (
     application,
     await_delivery,
@@ -20,6 +20,7 @@ from tools.host import (
     tell,
     warnings_of,
 )
+from tools.invariants import read_accepted
 from tools.report import LOSSES
 from tools.waiting import wait_until
 
@@ -33,7 +34,7 @@ for number in range(20):
     recorder.update_state({"at": number})
 if sys.argv[5:] == ["killed"]:
     os.kill(os.getpid(), signal.SIGKILL)
-session.end(30)
+session.end(300)
 say("ended", **session.stats())
 """
 
@@ -64,7 +65,7 @@ def test_processes_of_one_application_do_not_disturb_each_other(
         await_word(each, "ready")
     tell(tmp_path, "start")
     for each in running:
-        each.wait(60)
+        each.wait(600)
     report = await_delivery(own_collector, [running[0].accepted])
     assert report.accepted == count * 40
     assert not report.own["session_crashed_detected"]
@@ -72,7 +73,7 @@ def test_processes_of_one_application_do_not_disturb_each_other(
     for each in running:
         ended = said(each, "ended")[0]
         assert not any(ended[name] for name in LOSSES), ended
-    check_bounds([running[0].accepted])
+    check_calls([running[0].accepted])
 
 
 def test_processes_that_race_to_adopt_outboxes_make_no_copy(
@@ -88,7 +89,7 @@ def test_processes_that_race_to_adopt_outboxes_make_no_copy(
         await_word(each, "ready")
     tell(tmp_path, "start")
     for each in running:
-        each.wait(60, expect=-signal.SIGKILL)
+        each.wait(300, expect=-signal.SIGKILL)
     left = len(glob.glob(str(spool / "*.outbox")))
     assert left == count
     collector.start()
@@ -104,12 +105,12 @@ def test_processes_that_race_to_adopt_outboxes_make_no_copy(
     report = await_delivery(collector, [running[0].accepted])
     tell(racers, "finish")
     for each in heirs:
-        each.wait(60)
+        each.wait(600)
     assert report.accepted == count * 40
     deliver_what_is_left(collector, [running[0].accepted], tmp_path)
     for each in heirs:
         check_no_losses(each)
-    check_bounds([running[0].accepted])
+    check_calls([running[0].accepted])
 
 
 RACING = u"""
@@ -118,7 +119,7 @@ say("ready")
 wait_for("start")
 session = open_session(connect_wait=10)
 wait_for("finish")
-session.end(30)
+session.end(300)
 say("losses", **losses())
 """
 
@@ -132,7 +133,7 @@ if sys.argv[6] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 say("up")
 wait_for("finish-" + sys.argv[3])
-session.end(20)
+session.end(300)
 """
 
 
@@ -161,7 +162,7 @@ def test_products_and_servers_share_a_folder_but_no_records(make_collector, spoo
         server.stop()
     for server, product, key in parties:
         with scoped(tmp_path, spool, server, "killed", product, key, "killed") as app:
-            app.wait(30, expect=-signal.SIGKILL)
+            app.wait(expect=-signal.SIGKILL)
     for server in servers:
         server.start()
     # The first application comes back, and must leave the outboxes of the others alone.
@@ -169,17 +170,17 @@ def test_products_and_servers_share_a_folder_but_no_records(make_collector, spoo
         await_word(app, "up")
         await_delivery(servers[0], [app.accepted])
         tell(tmp_path, "finish-first")
-        app.wait(30)
+        app.wait(600)
     assert len(glob.glob(str(spool / "*.outbox"))) == 2
     assert servers[1].sessions() == []
     for server, product, key in parties[1:]:
         with scoped(tmp_path, spool, server, "next" + product, product, key, "lives") as app:
             await_delivery(server, all_accepted(tmp_path, server))
             tell(tmp_path, "finish-next" + product)
-            app.wait(30)
+            app.wait(600)
     for server in servers:
         await_delivery(server, all_accepted(tmp_path, server))
-        check_bounds(all_accepted(tmp_path, server))
+        check_calls(all_accepted(tmp_path, server))
 
 
 DELETED = u"""
@@ -192,10 +193,19 @@ wait_for("deleted")
 for number in range(50):
     recorder.log_event("after", {"number": number})
     time.sleep(0.05)
-time.sleep(1.5)
+wait_for("moved")
 say("after", **session.stats())
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def has_moved(spool, marks):
+    """Return whether the files in a spool, if there are any, hold these records."""
+    content = b""
+    for path in glob.glob(str(spool / "*.outbox*")):
+        with open(path, "rb") as stream:
+            content += stream.read()
+    return all(mark.encode("ascii") in content for mark in marks)
 
 
 def test_a_folder_deleted_under_a_running_application_is_recreated(
@@ -210,15 +220,17 @@ def test_a_folder_deleted_under_a_running_application_is_recreated(
         await_word(app, "before")
         shutil.rmtree(str(spool))
         tell(tmp_path, "deleted")
-        wait_until(lambda: glob.glob(str(spool / "*.outbox")), timeout=2)
+        app.wait_for_accepted(100)
+        wait_until(lambda: has_moved(spool, list(read_accepted([app.accepted]))))
+        tell(tmp_path, "moved")
         after = await_word(app, "after")
-        app.wait(20, expect=-signal.SIGKILL)
+        app.wait(expect=-signal.SIGKILL)
     assert (after["dropped"], after["dead"]) == (0, 0)
     assert len(warnings_of(app, "deleted")) == 1, app.output
     assert glob.glob(str(spool / "*.outbox")) != []
     collector.start()
     deliver_what_is_left(collector, [app.accepted], tmp_path, no_losses=True)
-    check_bounds([app.accepted], SICK_DISK)
+    check_calls([app.accepted])
 
 
 def content_and_time(path):
@@ -231,7 +243,7 @@ os.umask(int(sys.argv[3], 8))
 session = open_session(connect_wait=0)
 recorder = recorder_of(session)
 recorder.log_event("private")
-time.sleep(1.3)
+time.sleep(1.3)  # mostly, the keeper has looked after its files, too
 say("logged", **session.stats())
 wait_for("seen")
 """
@@ -250,12 +262,12 @@ def test_outboxes_are_private_whatever_the_umask(own_collector, tmp_path, umask)
             for name in os.listdir(str(spool))
         )
         tell(tmp_path, "seen")
-        app.wait(20)
+        app.wait()
     assert len(modes) >= 2, modes
     assert set(modes.values()) == set([0o600]), modes
     assert stat.S_IMODE(os.stat(str(spool)).st_mode) == 0o700
     await_delivery(own_collector, [app.accepted])
-    check_bounds([app.accepted])
+    check_calls([app.accepted])
 
 
 @pytest.mark.parametrize("is_foreign", [False, True], ids=["symlink", "another user's"])
@@ -270,7 +282,7 @@ def test_an_outbox_that_is_not_ours_is_neither_read_nor_written(
     env = {"DATACAT_SPOOL_DIR": str(spool)}
     with application(WORKING, tmp_path, collector.url, ("w", 0, "killed"), env=env) as app:
         tell(tmp_path, "start")
-        app.wait(30, expect=-signal.SIGKILL)
+        app.wait(expect=-signal.SIGKILL)
     (planted,) = glob.glob(str(spool / "*.outbox"))
     if is_foreign:
         os.chown(planted, 65534, 65534)
@@ -282,8 +294,8 @@ def test_an_outbox_that_is_not_ours_is_neither_read_nor_written(
     with application(
         WORKING, tmp_path, collector.url, ("own", 5), env=env, accepted=str(tmp_path / "own.jsonl")
     ) as own:
-        own.wait(30)
+        own.wait(600)
     await_delivery(collector, [own.accepted])
-    check_bounds([own.accepted])
+    check_calls([own.accepted])
     assert content_and_time(planted) == before
     wait_until(lambda: len(collector.sessions()) == 1)

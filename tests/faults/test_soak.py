@@ -8,7 +8,7 @@ import random
 import time
 
 import pytest
-from tools.call_times import check_bounds
+from tools.call_times import check_calls
 from tools.fault_proxy import FaultProxy
 from tools.faults import CutAnswer, CutBeforeLastByte, LoseAnswer, Reset, gateway_error, one_in
 from tools.host import (
@@ -21,7 +21,8 @@ from tools.host import (
 )
 from tools.invariants import check_invariants
 
-from datacat._compat import monotonic
+# The log grows to 4 MiB between two checkpoints, and the file may keep 1 MiB.
+MOST_BYTES = 6 * 1024 * 1024
 
 # One run: sessions in a row, three threads in each, until it is told to be calm; then it is
 # measured, continues, and is measured again.
@@ -90,8 +91,11 @@ def soak(phase):
         forget_the_finished()
         time.sleep(0.1)
     say("drained " + phase)
-    wait_for("measure-" + phase, 600)
-    time.sleep(1.5)  # the keeper looks once a second, and shrinks what is large
+    wait_for("measure-" + phase)
+    # The keeper looks once a second, and shrinks what is large.
+    until = time.time() + 60
+    while measure()["files"] >= float(sys.argv[7]) and time.time() < until:
+        time.sleep(0.5)
     say(phase, losses=losses, **measure())
 
 # It stays open, so that the measurements never include closing and starting again.
@@ -122,11 +126,12 @@ class Fire(object):
         self._between = between
         self._one_request_in = one_request_in
 
-    def keep_up(self, seconds):
-        """Strike for some seconds; no fault is left when this returns."""
+    def keep_up(self, strikes, harmed=0):
+        """Strike so often, and until so many requests were harmed; no fault is left then."""
         self._harm_requests()
-        until = monotonic() + seconds
-        while monotonic() < until:
+        before = self.requests_harmed
+        while strikes > 0 or self.requests_harmed < before + harmed:
+            strikes -= 1
             self._pass_time(self._between)
             self._strike(self._chance.choice(self.LINE + self.SERVER))
         self._proxy.clear()
@@ -181,12 +186,12 @@ def fire(own_collector, scaled):
 
 
 def start_soaking(name, folder, spool, fire, accepted, scaled):
-    options = dict(connect_wait=0.2, timeout=scaled(0.5, 3), deadline=scaled(2, 9))
+    options = dict(connect_wait=0.2, timeout=3, deadline=9)
     return application(
         SOAK,
         folder,
         fire.url,
-        (name, json.dumps(options), scaled(1, 5), 0.04),
+        (name, json.dumps(options), scaled(1, 5), 0.04, MOST_BYTES),
         env={"DATACAT_SPOOL_DIR": str(spool)},
         accepted=accepted,
     ).start()
@@ -199,45 +204,41 @@ def measured_in_calm(app, folder, phase, collector):
     takes the server, and the proxy in this process, seconds.
     """
     tell(folder, "calm-" + phase)
-    await_word(app, "calm " + phase, 30)
-    await_word(app, "drained " + phase, 30)
+    await_word(app, "calm " + phase)
+    await_word(app, "drained " + phase, 600)
     check_invariants([app.accepted], collector.sessions(), own_events=OWN)
     tell(folder, "measure-" + phase)
-    return await_word(app, phase, 30)
+    return await_word(app, phase)
 
 
 def test_a_soak_leaves_memory_threads_descriptors_and_files_flat(
     own_collector, spool, tmp_path, scaled, fire
 ):
-    """Long runs: after 20 minutes of faults everything has arrived once, and nothing has grown."""
+    """Long runs: after 150 faults everything has arrived once, and nothing has grown."""
     accepted = str(tmp_path / "accepted.jsonl")
-    kills, until_killed = scaled((1, 2), (20, 12))
+    kills, until_killed = scaled((1, 2), (20, 2))
     for number in range(kills):
         with start_soaking("killed-%d" % number, tmp_path, spool, fire, accepted, scaled) as app:
             app.wait_for_accepted(20)
             fire.keep_up(until_killed)
             fire.kill(app)
-    deliver_what_is_left(fire, [accepted], tmp_path, scaled(30, 120), no_losses=True)
+    deliver_what_is_left(fire, [accepted], tmp_path, scaled(300, 600), no_losses=True)
     with start_soaking("last", tmp_path, spool, fire, accepted, scaled) as app:
-        fire.keep_up(scaled(2, 120))
+        fire.keep_up(scaled(2, 15))
         early = measured_in_calm(app, tmp_path, "early", own_collector)
-        fire.keep_up(scaled(7, 840))
+        fire.keep_up(*scaled((9, 9), (100, 200)))
         late = measured_in_calm(app, tmp_path, "late", own_collector)
-        app.wait(10)
+        app.wait()
     assert fire.struck["application killed"] == kills
-    assert sum(fire.struck.values()) > scaled(9, 100) and set(fire.struck) > set(
-        scaled((), fire.LINE + fire.SERVER)
-    )
-    assert fire.requests_harmed > scaled(8, 200)
+    assert set(fire.struck) > set(scaled((), fire.LINE + fire.SERVER))
     assert not any(late["losses"].values()), late
     assert late["memory"] < early["memory"] + 4 * 1024 * 1024, (early, late)
     assert late["threads"] == early["threads"], (early, late)
     # The connection to the server may be open or not.
     assert late["descriptors"] <= early["descriptors"] + 1, (early, late)
-    # The log grows to 4 MiB between two checkpoints, and the file may keep 1 MiB.
-    assert late["files"] < 6 * 1024 * 1024, (early, late)
+    assert late["files"] < MOST_BYTES, (early, late)
     deliver_what_is_left(fire, [accepted], tmp_path, no_losses=True)
-    check_bounds([accepted])
+    check_calls([accepted])
 
 
 COME_AND_GO = u"""
@@ -280,4 +281,4 @@ def test_sessions_that_come_and_go_leave_nothing_behind(own_collector, spool, tm
     # The sessions' states, 10 kB each, would exceed it.
     assert gone["files"] <= 1024 * 1024, gone
     assert await_delivery(own_collector, [app.accepted]).accepted == count + 28
-    check_bounds([app.accepted])
+    check_calls([app.accepted])

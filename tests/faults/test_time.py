@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from tools.call_times import check_bounds
+from tools.call_times import check_calls
 from tools.clocks import ShiftedClocks
 from tools.host import (
     application,
@@ -19,14 +19,43 @@ from tools.host import (
 )
 from tools.waiting import wait_until
 
+from datacat._compat import monotonic
+
 HOUR = 3600.0
 YEAR = 365 * 24 * HOUR
 
-JUMPS = u"""
+# A machine that is busy for longer than the timeout makes a gap between two heartbeats, which is a
+# hang.  `Beats` counts the gaps, so that a test knows how many hangs there may be.
+BEATS = u"""
 from datacat._compat import monotonic
-session = open_session(connect_wait=20)
+
+class Beats(object):
+    def __init__(self, timeout, check_interval):
+        self.gaps, self._timeout, self._last = [], timeout, monotonic()
+        session.start_heartbeat_monitor(timeout=timeout, check_interval=check_interval)
+
+    def beat(self, call=None):
+        # The gap as the library sees it is shorter.
+        (call or session.heartbeat)()
+        before, self._last = self._last, monotonic()
+        if self._last - before >= self._timeout:
+            self.gaps.append(self._last - before)
+
+    def resumed(self):
+        # Before this, the library counts nothing.
+        self._last = monotonic()
+
+    def beat_until(self, word):
+        while not os.path.exists(word):
+            self.beat()
+            time.sleep(0.02)
+"""
+
+JUMPS = BEATS + u"""
+session = open_session(connect_wait=120)
 recorder = recorder_of(session)
-session.start_heartbeat_monitor(timeout=1.0, check_interval=0.2)
+# A jump is an hour or more.
+session.start_heartbeat_monitor(timeout=600.0, check_interval=0.2)
 
 def live_until(word, at_least, step):
     number = 0
@@ -44,16 +73,14 @@ for step in range(int(sys.argv[3])):
     live_until(".", 15, step)
     say("logged", wall=time.time())
     live_until("delivered-%d" % step, 0, step)
-began = monotonic()
-say("flushed", flushed=session.flush(20), seconds=monotonic() - began, **session.stats())
-session.heartbeat()
-say("hanging")
-while not os.path.exists("unhang"):
-    time.sleep(0.01)
-session.heartbeat()
-time.sleep(0.5)
+say("flushed", flushed=session.flush(120), **session.stats())
 session.stop_heartbeat_monitor()
-session.flush(20)
+beats = Beats(1.0, 0.2)
+wait_for("hung")
+beats.beat_until("recovered")
+session.stop_heartbeat_monitor()
+say("ended", gaps=beats.gaps)
+session.flush(120)
 """
 
 
@@ -67,8 +94,8 @@ def test_a_wall_clock_that_jumps_changes_neither_order_nor_delivery(
 ):
     """Time: an hour ahead, an hour back, 1970 and 2038; order and sending use other clocks.
 
-    The server is away at each jump, so that sender and keeper are asleep then.  A hang after the
-    jumps is noticed in time.
+    The server is away at each jump, so that sender and keeper are asleep then.  A jump is no hang;
+    a hang after the jumps is noticed.
     """
     jumps = scaled(
         [-HOUR, 10 - time.time(), 12 * YEAR, 0],
@@ -84,21 +111,22 @@ def test_a_wall_clock_that_jumps_changes_neither_order_nor_delivery(
         for step, jump in enumerate(jumps):
             own_server.kill()
             tell(tmp_path, "away-%d" % step)
-            wait_until(lambda: len(said(app, "logged")) > step, 20)  # noqa: B023
+            wait_until(lambda: len(said(app, "logged")) > step)  # noqa: B023
             clocks.shift(wall=jump)
             own_server.start()
-            await_delivery(own_server, [app.accepted], 30)
+            await_delivery(own_server, [app.accepted])
             tell(tmp_path, "delivered-%d" % step)
-        flushed = await_word(app, "flushed", 30)
-        await_word(app, "hanging")
-        wait_until(lambda: outboxes_hold(spool, b"application_appears_hung"), 1.0 + 0.2 + 1.0)
-        tell(tmp_path, "unhang")
-        app.wait(30)
-    assert flushed["flushed"] and flushed["seconds"] < 5, flushed
+        flushed = await_word(app, "flushed")
+        await_outbox(spool, HUNG)
+        tell(tmp_path, "hung")
+        await_outbox(spool, RECOVERED)
+        tell(tmp_path, "recovered")
+        app.wait()
+    assert flushed["flushed"], flushed
     assert [flushed[name] for name in ("dead", "dropped", "merged", "possibly_twice")] == [0] * 4
     report = deliver_what_is_left(own_server, [app.accepted], tmp_path)
     assert report.accepted == 45 * len(jumps)
-    assert len(events_of(own_server.sessions(), "application_appears_hung")) == 1
+    check_hangs(own_server, 1, len(gaps_of(app)))
     seen = [each["wall"] for each in said(app, "logged")]
     assert min(seen) < HOUR and max(seen) > time.time() + 11 * YEAR, seen
     if not own_server.classic:
@@ -109,51 +137,66 @@ def test_a_wall_clock_that_jumps_changes_neither_order_nor_delivery(
             if event["name"] == "step"
         ]
         assert "1970" in times and max(times) >= "2037", "the clock did not jump"
-    check_bounds([app.accepted])
+    check_calls([app.accepted])
 
 
-def check_no_hangs(collector):
-    assert events_of(collector.sessions(), "application_appears_hung") == []
-    assert events_of(collector.sessions(), "application_recovered") == []
+HUNG, RECOVERED = "application_appears_hung", "application_recovered"
+
+
+def await_outbox(spool, name):
+    """Wait until the files of a spool contain an event's name; does not use sqlite."""
+    text = name.encode("ascii")
+    wait_until(
+        lambda: any(
+            text in path.read_bytes() for path in spool.iterdir() if path.name.endswith("-wal")
+        )
+    )
+
+
+def gaps_of(app):
+    """Return how long the gaps between heartbeats were that the application has seen."""
+    return said(app, "ended")[0]["gaps"]
+
+
+def check_hangs(collector, fewest, most):
+    """Check that so many hangs, and as many recoveries, were reported."""
+    wait_until(
+        lambda: len(events_of(collector.sessions(), HUNG))
+        == len(events_of(collector.sessions(), RECOVERED))
+    )
+    assert fewest <= len(events_of(collector.sessions(), HUNG)) <= most
 
 
 # A main thread that hangs
 
-HANGS = u"""
+HANGS = BEATS + u"""
 session = open_session(connect_wait=0)
 recorder = recorder_of(session)
 recorder.log_event("working")
-session.start_heartbeat_monitor(timeout=1.0, check_interval=0.25)
-session.heartbeat()
+beats = Beats(1.0, 0.25)
+beats.beat()
 
 def the_place_that_blocks():
-    say("blocking", at=time.time())
+    say("blocking")
     wait_for("unblock")
 
 the_place_that_blocks()
-session.heartbeat()
-say("unblocked", at=time.time())
-for _ in range(20):
-    session.heartbeat()
-    time.sleep(0.1)
+beats.beat_until("recovered")
 session.stop_heartbeat_monitor()
 recorder.log_event("goes on")
-session.flush(20)
-session.end(20)
+say("ended", gaps=beats.gaps)
+session.flush(120)
+session.end(120)
 """
-
-
-def outboxes_hold(spool, text):
-    """Return whether the files of a spool contain a text, without using sqlite."""
-    found = [path.read_bytes() for path in spool.iterdir() if path.name.endswith("-wal")]
-    return any(text in each for each in found)
 
 
 @pytest.mark.parametrize("server", ["answers", "never answers"])
 def test_a_blocked_main_thread_is_one_hang_and_one_recovery_with_its_stack(
     make_collector, spool, tmp_path, server
 ):
-    """Watchdog: reported once, in time, with the blocking stack; even if no answer ever comes."""
+    """Watchdog: reported once, with the blocking stack, before it is over; even if no answer ever
+    comes.  (How soon is shown by tests/process/test_watchdog.py, with a clock.)
+    """
     collector = make_collector().start()
     if server == "never answers":
         collector.pause()
@@ -161,76 +204,84 @@ def test_a_blocked_main_thread_is_one_hang_and_one_recovery_with_its_stack(
         with application(
             HANGS, tmp_path, collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
         ) as app:
-            began = await_word(app, "blocking")["at"]
-            wait_until(lambda: outboxes_hold(spool, b"application_appears_hung"), 6)
-            assert time.time() - began < 1.0 + 0.25 + 1.0, "the hang was noticed too late"
+            await_word(app, "blocking")
+            await_outbox(spool, HUNG)
+            # Long enough for several checks.
+            time.sleep(1.0)
             tell(tmp_path, "unblock")
-            await_word(app, "unblocked")
+            await_outbox(spool, RECOVERED)
+            tell(tmp_path, "recovered")
             if server == "never answers":
-                wait_until(lambda: outboxes_hold(spool, b"application_recovered"), 6)
                 collector.resume()
-            app.wait(60)
+            app.wait(400)
             await_delivery(collector, [app.accepted])
     finally:
         collector.resume()
-    wait_until(lambda: events_of(collector.sessions(), "application_recovered"))
-    (hang,) = events_of(collector.sessions(), "application_appears_hung")
-    (recovery,) = events_of(collector.sessions(), "application_recovered")
-    assert hang["timeout"] == 1.0 and 1.0 <= hang["seconds_since_heartbeat"] < 3.0
+    check_hangs(collector, 1, len(gaps_of(app)))
+    hang = events_of(collector.sessions(), HUNG)[0]
+    recovery = events_of(collector.sessions(), RECOVERED)[0]
+    assert hang["timeout"] == 1.0 and hang["seconds_since_heartbeat"] >= 1.0
     assert hang["stacks"][0]["thread"] == "MainThread"
     assert "the_place_that_blocks" in "".join(hang["stacks"][0]["stack"])
     assert recovery["hung_seconds"] >= hang["seconds_since_heartbeat"]
-    check_bounds([app.accepted])
+    check_calls([app.accepted])
 
 
-# It counts how often it was suspended.
-BEATS = u"""
-from datacat._compat import monotonic
-session = open_session(connect_wait=20)
+BEATING = BEATS + u"""
+session = open_session(connect_wait=120)
 recorder = recorder_of(session)
-timeout, check_interval = map(float, sys.argv[3:5])
-session.start_heartbeat_monitor(timeout=timeout, check_interval=check_interval)
+beats = Beats(*map(float, sys.argv[3:5]))
 say("beating")
-gaps, last = 0, monotonic()
-while not os.path.exists("stop"):
-    session.heartbeat()
-    if monotonic() - last > timeout:
-        gaps += 1
-        recorder.log_event("stood still", {"gap": gaps})
-    last = monotonic()
-    time.sleep(0.02)
+beats.beat_until("stop")
 session.stop_heartbeat_monitor()
 recorder.log_event("goes on")
-session.end(20)
-say("beaten", gaps=gaps)
+say("ended", gaps=beats.gaps)
+session.end(120)
 """
 
 
-def stop_for(app, seconds, meanwhile=lambda: None):
-    """Suspend an application that calls heartbeat(), with time for a check before and after."""
-    time.sleep(0.5)
-    app.pause()
-    meanwhile()
-    time.sleep(seconds)
-    app.resume()
-    time.sleep(0.5)
+class Stops(object):
+    """Suspends an application that calls heartbeat(), and knows for how long."""
+
+    def __init__(self, app):
+        self.longest = 0.0
+        self.count = 0
+        self._app = app
+
+    def stop_for(self, seconds, meanwhile=lambda: None):
+        """Suspend it, with time for a check before and after."""
+        time.sleep(0.5)
+        began = monotonic()
+        self._app.pause()
+        meanwhile()
+        time.sleep(seconds)
+        self._app.resume()
+        self.longest = max(self.longest, monotonic() - began)
+        self.count += 1
+        time.sleep(0.5)
+
+    def most_hangs(self, timeout):
+        """Return how many hangs there may be: gaps beside the stops, or longer ones than these."""
+        gaps = gaps_of(self._app)
+        assert len(gaps) >= self.count, "the stops were not noticed"
+        too_long = [gap for gap in gaps if gap >= self.longest + timeout]
+        return len(gaps) - self.count + len(too_long)
 
 
 def test_a_stopped_process_does_not_hang(own_collector, spool, tmp_path, scaled):
     """Watchdog: SIGSTOP for longer than the timeout makes neither a hang nor a recovery."""
-    stops = scaled(2, 20)
     with application(
-        BEATS, tmp_path, own_collector.url, (1.0, 0.2), env={"DATACAT_SPOOL_DIR": str(spool)}
+        BEATING, tmp_path, own_collector.url, (1.0, 0.2), env={"DATACAT_SPOOL_DIR": str(spool)}
     ) as app:
         await_word(app, "beating")
-        for _ in range(stops):
-            stop_for(app, 1.8)  # over the timeout, and over the second that a check may be late
+        stops = Stops(app)
+        for _ in range(scaled(2, 20)):
+            stops.stop_for(1.8)  # over the timeout, and over the second that a check may be late
         tell(tmp_path, "stop")
-        app.wait(30)
-    assert said(app, "beaten")[0]["gaps"] == stops
+        app.wait(200)
     await_delivery(own_collector, [app.accepted])
-    check_bounds([app.accepted])
-    check_no_hangs(own_collector)
+    check_calls([app.accepted])
+    check_hangs(own_collector, 0, stops.most_hangs(1.0))
 
 
 @pytest.mark.skipif(sys.version_info < (3,), reason="Python 2 has no clock that counts sleep")
@@ -240,49 +291,51 @@ def test_a_machine_that_sleeps_does_not_hang(own_collector, spool, tmp_path, sca
     A process that is suspended for less than `check_interval` + 1 s looks the same but for that
     clock, and counts as a hang: once, to show that the clock makes the difference.
     """
-    sleeps = scaled(3, 30)
     with application(
-        BEATS,
+        BEATING,
         tmp_path,
         own_collector.url,
         (0.4, 0.3),
         env=dict(clocks.env, DATACAT_SPOOL_DIR=str(spool)),
     ) as app:
         await_word(app, "beating")
-        stop_for(app, 0.7)
-        wait_until(lambda: outboxes_hold(spool, b"application_recovered"), 5)
-        for sleep in range(sleeps):
-            stop_for(app, 0.7, lambda: clocks.shift(boot=HOUR * (sleep + 1)))  # noqa: B023
+        stops = Stops(app)
+        # A slow machine may suspend it for longer, which is no hang.
+        while not any(
+            b"application_recovered" in path.read_bytes() for path in spool.glob("*-wal")
+        ):
+            Stops(app).stop_for(0.7)
+        for sleep in range(scaled(3, 30)):
+            stops.stop_for(0.7, lambda: clocks.shift(boot=HOUR * (sleep + 1)))  # noqa: B023
         tell(tmp_path, "stop")
-        app.wait(30)
-    assert said(app, "beaten")[0]["gaps"] == sleeps + 1
+        app.wait(200)
     await_delivery(own_collector, [app.accepted])
-    check_bounds([app.accepted])
-    assert len(events_of(own_collector.sessions(), "application_appears_hung")) == 1
-    assert len(events_of(own_collector.sessions(), "application_recovered")) == 1
+    check_calls([app.accepted])
+    check_hangs(own_collector, 1, stops.most_hangs(0.4))
 
 
-PAUSES = u"""
-session = open_session(connect_wait=20)
+PAUSES = BEATS + u"""
+session = open_session(connect_wait=120)
 recorder = recorder_of(session)
-session.start_heartbeat_monitor(timeout=0.5, check_interval=0.1)
+beats = Beats(0.5, 0.1)
 for _ in range(3):
-    session.heartbeat()
-    session.pause_heartbeat_monitoring()
+    beats.beat()
+    beats.beat(session.pause_heartbeat_monitoring)
     recorder.log_event("paused")
     time.sleep(0.9)
     session.resume_heartbeat_monitoring()
+    beats.resumed()
     time.sleep(0.2)
-    session.heartbeat()
+    beats.beat()
 recorder.log_event("paused three times")
-session.flush(10)
-say("paused")
-wait_for("hang")
-time.sleep(1.2)
-session.heartbeat()
-time.sleep(0.3)
+while not session.flush(10):
+    beats.beat()
+say("paused", gaps=beats.gaps)
+wait_for("hung")
+beats.beat_until("recovered")
 session.stop_heartbeat_monitor()
-session.end(20)
+say("ended", gaps=beats.gaps)
+session.end(120)
 """
 
 
@@ -292,10 +345,12 @@ def test_a_pause_is_no_hang_and_monitoring_continues_after_it(own_collector, spo
         PAUSES, tmp_path, own_collector.url, env={"DATACAT_SPOOL_DIR": str(spool)}
     ) as app:
         await_word(app, "paused")
-        check_no_hangs(own_collector)
-        tell(tmp_path, "hang")
-        app.wait(30)
+        await_outbox(spool, HUNG)
+        tell(tmp_path, "hung")
+        await_outbox(spool, RECOVERED)
+        tell(tmp_path, "recovered")
+        app.wait(200)
     await_delivery(own_collector, [app.accepted])
-    check_bounds([app.accepted])
-    assert len(events_of(own_collector.sessions(), "application_appears_hung")) == 1
-    assert len(events_of(own_collector.sessions(), "application_recovered")) == 1
+    check_calls([app.accepted])
+    # Each pause is longer than the timeout.
+    check_hangs(own_collector, 1, len(gaps_of(app)))

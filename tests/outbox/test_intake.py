@@ -11,7 +11,7 @@ import sys
 import threading
 
 import pytest
-from tools.interruption import BrokenOff, break_off, each_step
+from tools.interruption import Interrupted, each_step, interrupt
 from tools.outboxes import (
     Box,
     Clock,
@@ -27,24 +27,24 @@ from datacat.outbox import intake, tables
 from datacat.records import kinds
 
 
-def break_off_between_row_and_count(box):
+def interrupt_between_row_and_count(box):
     insert = box.store.insert
 
-    def insert_and_be_broken_off(*arguments):
+    def insert_and_be_interrupted(*arguments):
         box.store.insert = insert
         insert(*arguments)
-        raise BrokenOff()
+        raise Interrupted()
 
-    box.store.insert = insert_and_be_broken_off
-    with pytest.raises(BrokenOff):
-        box.append(b"broken off")
+    box.store.insert = insert_and_be_interrupted
+    with pytest.raises(Interrupted):
+        box.append(b"interrupted")
 
 
 @pytest.mark.parametrize(
     "before, is_full",
     [
         (lambda box: None, False),
-        (break_off_between_row_and_count, False),
+        (interrupt_between_row_and_count, False),
         (lambda box: None, True),
     ],
     ids=["first", "second in a row", "disk full"],
@@ -55,7 +55,7 @@ def test_a_call_interrupted_anywhere_holds_nothing_and_keeps_what_was_queued(
 ):
     """Ctrl-C that the application outlives, by turns at each step of the way in."""
     calls = {
-        "append": lambda: box.append(b"broken off"),
+        "append": lambda: box.append(b"interrupted"),
         "give_up": lambda: box.outbox.give_up(box.entry, kinds.EVENT),
     }
 
@@ -69,7 +69,7 @@ def test_a_call_interrupted_anywhere_holds_nothing_and_keeps_what_was_queued(
             in_another_thread(box.append, b"4")
             box.store.full_for_inserts = False
             assert box.outbox.in_memory == len(box.outbox.disk.memory)
-            assert [body for body in box.bodies() if body != b"broken off"] == [b"1", b"3", b"4"]
+            assert [body for body in box.bodies() if body != b"interrupted"] == [b"1", b"3", b"4"]
             assert box.entry.waiting == 0
             # The one that was queued; that of the interrupted call may be counted or not.
             assert 1 <= box.entry.dropped - dropped <= (2 if call == "give_up" else 1)
@@ -179,14 +179,14 @@ def test_a_call_interrupted_while_it_waits_leaves_nothing_behind(box):
         holder = Holder(box)
 
         def check():
-            holder.let_go()
+            holder.release()
             assert not box.outbox.lock._is_owned()
             in_another_thread(box.append, b"next")
             assert box.outbox.in_memory == 0
 
         return check
 
-    assert each_step(lambda: box.append(b"broken off"), between) > 15
+    assert each_step(lambda: box.append(b"interrupted"), between) > 15
     waits = []
     holder = Holder(box)
     try:
@@ -195,7 +195,7 @@ def test_a_call_interrupted_while_it_waits_leaves_nothing_behind(box):
         box.append(b"waits again")
     finally:
         intake.locks.acquire_within = acquire
-        holder.let_go()
+        holder.release()
     assert len(waits) == 1
 
 
@@ -214,7 +214,7 @@ def test_a_number_that_is_taken_shows_and_nothing_is_replaced(box):
 
 def test_a_row_that_was_settled_does_not_come_back_by_a_repeated_attempt(box):
     """Whatever reads or removes rows first finishes the attempt that was interrupted."""
-    break_off_between_row_and_count(box)
+    interrupt_between_row_and_count(box)
     in_another_thread(lambda: box.outbox.settle(box.entry, box.outbox.head(box.entry)))
     box.append(b"2")
     assert box.bodies() == [b"2"] and box.entry.accepted == box.entry.gone == 2
@@ -415,7 +415,7 @@ def test_a_settle_cut_short_by_want_of_memory_is_made_up_for_by_the_next(box, ta
         box.append(b"1", b"2", b"3")
         record = box.outbox.head(box.entry)
         seen.append(record.number)
-        before = break_off(functools.partial(out, record), next(steps), MemoryError)
+        before = interrupt(functools.partial(out, record), next(steps), MemoryError)
         seen += [left.number for left in box.drain()]
     numbers = sorted(set(seen))
     assert numbers == list(range(1, len(numbers) + 1)) and next(steps) > 30
@@ -527,7 +527,7 @@ def test_a_call_that_interrupts_one_that_waits_does_not_wait_as_well(box, monkey
         box.append(b"1")
         assert len(waits) == 1 and box.entry.waiting == 2
     finally:
-        holder.let_go()
+        holder.release()
     assert box.bodies() == [b"1", b"2"]
 
 
@@ -615,7 +615,7 @@ def test_calls_set_aside_are_bounded_and_the_loss_counted(box, monkeypatch):
             box.append(b"x" * 100)
         box.outbox.append(box.entry, kinds.END, b"{}")
     finally:
-        holder.let_go()
+        holder.release()
     assert box.entry.accepted + box.entry.dropped == 201
     assert 100 < box.entry.dropped < 150 and "dropped" in box.warnings.topics
     drained = box.drain()
@@ -714,7 +714,7 @@ def test_a_queue_that_was_full_once_drops_nothing_when_it_is_empty_again(box, mo
         for _number in range(400):
             box.append(b"x" * 100)
     finally:
-        holder.let_go()
+        holder.release()
     box.outbox.take_in()
     dropped = box.entry.dropped
     assert dropped > 0 and box.outbox.in_memory == 0
@@ -775,5 +775,5 @@ def test_a_call_set_aside_keeps_the_time_at_which_it_was_made(make_box):
     holder = Holder(box)
     box.append(b"1")
     clock.now += 100
-    holder.let_go()
+    holder.release()
     assert box.outbox.head(box.entry).captured == 1700000000000000

@@ -101,7 +101,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     )
     wait_until(lambda: "ready" in program.output, 20)
     own_collector.stop()
-    program.go_on()
+    program.proceed()
     program.wait(30, expect=-signal.SIGKILL)
     own_collector.start()
     run_program(SUCCESSOR, own_collector.url)
@@ -158,7 +158,7 @@ assert session.flush(timeout=20)
     )
     wait_until(lambda: "child\n" in program.output, 20)
     any_own_collector.start()
-    program.go_on()
+    program.proceed()
     program.wait(40)
     own, parents = the_one(any_own_collector, "in child"), the_one(any_own_collector, "first")
     assert held.names(own) == ["session_forked", "in child"]
@@ -270,7 +270,7 @@ def test_a_fork_waits_for_who_is_inside_the_outbox(own_collector, spool, tmp_pat
         app.wait(20)
 
 
-FORKS_BROKEN_OFF = OPENS + u"""
+INTERRUPTED_FORKS = OPENS + u"""
 import itertools
 from datacat import locks
 from datacat.process import fork, registry
@@ -279,17 +279,17 @@ LIBRARY = ("fork", "registry", "pipeline", "engine", "locks", "_compat")
 all_locks = [registry.lock()] + list(pipeline.locks_over_sqlite())
 sys.stderr = open(os.devnull, "w")  # Python says there what it ignores in a hook
 
-class BrokenOff(BaseException):
+class Interrupted(BaseException):
     pass
 
-def fork_broken_off(step):
+def interrupted_fork(step):
     left = [step]
 
     def profile(frame, event, _):
         if os.path.basename(frame.f_code.co_filename).split(".")[0] in LIBRARY:
             left[0] -= 1
             if left[0] == -1:
-                raise BrokenOff()
+                raise Interrupted()
 
     sys.setprofile(profile)
     child = os.fork()
@@ -300,7 +300,7 @@ def fork_broken_off(step):
     return left[0] < 0
 
 for steps in itertools.count():
-    if not fork_broken_off(steps):
+    if not interrupted_fork(steps):
         break
     held = [lock for lock in all_locks if locks.is_owned(lock)]
     if held:
@@ -317,7 +317,7 @@ def test_a_fork_that_a_handler_breaks_off_at_any_step_leaves_nothing_held(
     own_collector, run_program
 ):
     """Ctrl-C in a hook of the fork: Python ignores it there, and the fork goes on."""
-    program = run_program(FORKS_BROKEN_OFF, own_collector.url)
+    program = run_program(INTERRUPTED_FORKS, own_collector.url)
     program.wait(60)
     assert int(program.output.split("steps ")[1]) > 40
     assert held.is_ended(the_one(own_collector))

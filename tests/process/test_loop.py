@@ -223,16 +223,16 @@ def test_a_wake_up_that_a_handler_breaks_off_rings_all_the_same(stepper, monkeyp
     wait_until(asleep(stepper))
     (sleeper,) = stepper.sleepers
 
-    class BrokenOff(BaseException):
+    class Interrupted(BaseException):
         pass
 
     def discard(_, sleeper):
-        raise BrokenOff()
+        raise Interrupted()
 
     with monkeypatch.context() as patch:
         patch.setattr(Sleepers, "discard", discard)
         stepper.news += 1
-        with pytest.raises(BrokenOff):
+        with pytest.raises(Interrupted):
             sleeper.wake()
     wait_until(lambda: stepper.steps == 2)
 

@@ -63,7 +63,7 @@ def test_records_that_another_process_took_over_are_reported_until_it_has_sent_t
     assert stats["waiting"] == 10
     assert path in stats["last_error"] and "another process" in stats["last_error"]
     wait_until(lambda: len(held.numbers(collector.session(session.session_id))) == 20, 20)
-    other.go_on()
+    other.proceed()
     other.wait(30)
     assert session.flush(5) is True and session.stats()["waiting"] == 0
     arrived = held.numbers(collector.session(session.session_id))
@@ -338,7 +338,7 @@ session.client.log_event(session.session_id, "directly")
     )
     wait_until(lambda: "ready" in program.output, 20)
     proxy.rule(Stall(), when=lambda request: b"directly" in request.body)
-    program.go_on()
+    program.proceed()
     wait_until(lambda: proxy.struck["stall"], 20)
     program.kill()
     (path,) = files_in(spool)

@@ -67,7 +67,7 @@ def test_what_a_killed_application_accepted_is_delivered_by_its_successor(
             lambda: [each for each in whole_sessions(any_own_collector) if each.get("ended_at")],
             30,
         )
-        successor.go_on()
+        successor.proceed()
         successor.wait(30)
     there = whole_sessions(any_own_collector)
     report = check_invariants([program.accepted], there)

@@ -147,9 +147,9 @@ class Application(object):
     def signal(self, number):
         self._process.signal(number)
 
-    def go_on(self):
+    def proceed(self):
         """Write the line to its stdin that it waits for."""
-        self._process.go_on()
+        self._process.proceed()
 
     def pause(self):
         """Suspend it (SIGSTOP)."""

@@ -9,11 +9,11 @@ import sys
 import requests
 
 from tools.process import ChildProcess, environment
+from tools.waiting import PATIENCE
 
 LISTENING = re.compile(
     r"datacat collector \((v1|classic)\) listening on http://127\.0\.0\.1:(\d+)"
 )
-PATIENCE = 60  # seconds; starting takes one on an idle machine
 
 
 def collector_python():
@@ -125,7 +125,7 @@ class CollectorProcess(object):
             http.trust_env = False
             if self.api_key:
                 http.headers["Authorization"] = "Bearer " + self.api_key
-            answer = http.get(self.url + path, timeout=60)
+            answer = http.get(self.url + path, timeout=PATIENCE)
         assert answer.status_code == 200, "GET %s: %d %s" % (path, answer.status_code, answer.text)
         return answer.json()
 

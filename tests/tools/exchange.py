@@ -8,6 +8,7 @@ import struct
 import threading
 
 from tools.http_wire import BrokenMessage, Wire
+from tools.waiting import PATIENCE
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER for 0 seconds: close() sends RST
 
@@ -30,7 +31,7 @@ class Connection(object):
     def join(self):
         self._thread.join()
 
-    def break_off(self):
+    def abort(self):
         """End it from another thread; wakes whatever waits for its bytes."""
         self.broken.set()
         for wire in (self.client, self.server):
@@ -42,12 +43,12 @@ class Connection(object):
         if self.server is not None and _is_closed_by_peer(self.server.socket):
             self.drop_server()
         if self.server is None:
-            server = socket.create_connection(("127.0.0.1", self.proxy.target_port), 10)
+            server = socket.create_connection(("127.0.0.1", self.proxy.target_port), PATIENCE)
             server.settimeout(None)
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.server = Wire(server)
             if self.broken.is_set():
-                raise BrokenMessage("broken off while connecting")
+                raise BrokenMessage("aborted while connecting")
 
     def drop_server(self):
         """Close the connection to the server."""
@@ -149,7 +150,7 @@ class Exchange(object):
     def sleep(self, seconds):
         """Wait, but no longer than the connection lasts."""
         if self._connection.broken.wait(seconds):
-            raise BrokenMessage("broken off while waiting")
+            raise BrokenMessage("aborted while waiting")
 
     def await_client_gone(self):
         """Wait until the client closes its connection; ignore what it still sends."""

@@ -223,7 +223,7 @@ class FaultProxy(object):
         with self._line_changed:
             connections = list(self._connections)
             for connection in connections:
-                connection.break_off()
+                connection.abort()
             self._line_changed.notify_all()
         for connection in connections:
             connection.join()

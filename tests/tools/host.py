@@ -20,7 +20,7 @@ import pytest
 from datacat._compat import monotonic
 from tools.application import Application
 from tools.invariants import OWN_EVENTS, check_invariants, compare
-from tools.waiting import wait_until
+from tools.waiting import PATIENCE, wait_until
 
 # What the client itself logs, after an outage or a fork.
 OWN = OWN_EVENTS | frozenset(["session_forked", "session_opened_offline", "session_ended_offline"])
@@ -36,9 +36,10 @@ if "DIES_WITH_PARENT" in os.environ:
     import ctypes
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to outlive strace
 logging.basicConfig(format="LOGGED %(levelname)s %(name)s %(message)s")
-from tools import farewells
+from tools import call_times, farewells
 from tools.recorder import Recorder
 import datacat
+call_times.be_patient()
 farewells.watch(datacat.Session)
 
 ACCEPTED, URL = sys.argv[1:3]
@@ -46,7 +47,7 @@ ACCEPTED, URL = sys.argv[1:3]
 def say(word, **more):
     os.write(1, ("SAYS " + json.dumps([word, more]) + "\\n").encode("ascii"))
 
-def wait_for(word, patience=60):
+def wait_for(word, patience=600):
     end = time.time() + patience
     while not os.path.exists(word):
         if time.time() > end:
@@ -100,7 +101,7 @@ def said(app, word):
     return [more for each, more in map(json.loads, lines) if each == word]
 
 
-def await_word(app, word, timeout=60):
+def await_word(app, word, timeout=PATIENCE):
     """Wait until the application says a word; return the arguments of the first time."""
     end = monotonic() + timeout
     while not said(app, word):
@@ -119,7 +120,7 @@ def warnings_of(app, about):
     ]
 
 
-def await_delivery(collector, files, timeout=30, allow=None, own=OWN):
+def await_delivery(collector, files, timeout=PATIENCE, allow=None, own=OWN):
     """Wait until the server has everything that was accepted; then check all invariants.
 
     allow, own: see check_invariants.
@@ -151,7 +152,7 @@ def deliver_what_is_left(
     collector,
     files,
     folder,
-    timeout=30,
+    timeout=PATIENCE,
     allow=None,
     own=OWN,
     spool=None,
@@ -173,7 +174,7 @@ def deliver_what_is_left(
         if until is not None:
             wait_until(until, timeout)
         tell(workplace, "finish")
-        run.wait(20)
+        run.wait()
     if no_losses:
         check_no_losses(run)
     return check_invariants(files, collector.sessions(), allow, own)

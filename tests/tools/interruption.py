@@ -1,4 +1,4 @@
-"""Calls interrupted at each of their steps, as an exception of a signal handler does."""
+"""Calls interrupted at each of their steps, as by a signal handler that raises."""
 
 from __future__ import absolute_import, division
 
@@ -6,7 +6,8 @@ import itertools
 import os
 import sys
 
-STRUCK = (
+# The outbox's modules, by name.
+INTERRUPTED = (
     "connection",
     "disk",
     "entry",
@@ -23,27 +24,28 @@ STRUCK = (
 )
 
 
-class BrokenOff(BaseException):
-    """What a signal handler raises in the middle of a call."""
+class Interrupted(BaseException):
+    """What the signal handler raises."""
 
 
-def break_off(call, step, error=BrokenOff):
-    """Raise an error where the outbox's code is called or returned to for the step-th time.
+def interrupt(call, step, error=Interrupted):
+    """Run a call and raise an error at its step-th step; return whether it has as many.
 
-    That is where Python calls signal handlers.  Returns whether there were so many.
+    A step is a call of a function of the outbox, or a return to one: there Python may run signal
+    handlers.
     """
-    struck = []
+    places = []
     left = [step]
 
     def profile(frame, event, _):
-        # What is raised in a generator that is thrown away goes nowhere.
+        # Python ignores what is raised in a generator that is being thrown away.
         if frame.f_code.co_name == "<genexpr>":
             return
-        if os.path.basename(frame.f_code.co_filename).split(".")[0] in STRUCK:
+        if os.path.basename(frame.f_code.co_filename).split(".")[0] in INTERRUPTED:
             left[0] -= 1
             if left[0] == -1:
-                struck.append("%s in line %d of %s" % (event, frame.f_lineno, frame.f_code))
-                raise error(struck[0])
+                places.append("%s in line %d of %s" % (event, frame.f_lineno, frame.f_code))
+                raise error(places[0])
 
     before = sys.getprofile()
     sys.setprofile(profile)
@@ -53,19 +55,19 @@ def break_off(call, step, error=BrokenOff):
         pass
     finally:
         sys.setprofile(before)
-    print(struck)
-    return bool(struck)
+    print(places)
+    return bool(places)
 
 
-def each_step(call, between, error=BrokenOff):
-    """Break a call off at its first step, its second, and so on; return how many it has.
+def each_step(call, between, error=Interrupted):
+    """Interrupt a call at its first step, then at its second, and so on; return how many it has.
 
-    :param between: called before each and returns what is called after it.
-    :param error: the class of what is raised there.
+    :param between: called before each run; returns a callable for after it.
+    :param error: the class of what is raised.
     """
     for step in itertools.count():
         check = between()
-        is_broken_off = break_off(call, step, error)
+        was_interrupted = interrupt(call, step, error)
         check()
-        if not is_broken_off:
+        if not was_interrupted:
             return step

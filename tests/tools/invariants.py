@@ -52,7 +52,7 @@ def _read_line(line, calls):
     outcome = RETURNED if RETURNED in line else RAISED
     call = calls[line[outcome]]
     call.outcome, call.began, call.ended = outcome, line["began"], line["ended"]
-    call.starved = line["starved"]
+    call.asked = line["asked"]
 
 
 def compare(files, sessions, own_events=OWN_EVENTS):

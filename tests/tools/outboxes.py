@@ -175,7 +175,7 @@ def in_another_thread(call, *arguments):
 
 
 class Holder(object):
-    """A thread that holds the outbox's lock until `let_go`, or the end of its `with`."""
+    """A thread that holds the outbox's lock until `release`, or the end of its `with`."""
 
     def __init__(self, box):
         self._held, self._done = threading.Event(), threading.Event()
@@ -188,7 +188,7 @@ class Holder(object):
         self._thread.start()
         assert self._held.wait(PATIENCE)
 
-    def let_go(self):
+    def release(self):
         self._done.set()
         self._thread.join(PATIENCE)
 
@@ -196,7 +196,7 @@ class Holder(object):
         return self
 
     def __exit__(self, *_):
-        self.let_go()
+        self.release()
 
 
 def applied(updates, null_deletes, state=None):

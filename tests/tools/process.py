@@ -120,8 +120,8 @@ class ChildProcess(object):
             raise AssertionError(
                 "process %d did not end within %s s:\n%s" % (self.pid, timeout, self.output)
             )
-        # A grandchild may keep the pipe open after the child's end.
-        self._reader.join(1.0)
+        # What it wrote last may not have been read yet.  A grandchild may keep the pipe open.
+        self._reader.join(timeout)
         return self._process.returncode
 
     def signal(self, number):
@@ -132,9 +132,9 @@ class ChildProcess(object):
             except OSError:
                 self._waiter.join(PATIENCE)
 
-    def go_on(self):
+    def proceed(self):
         """Write the line to the child's stdin that it waits for."""
-        self._process.stdin.write(b"go on\n")
+        self._process.stdin.write(b"proceed\n")
         self._process.stdin.flush()
 
     def pause(self):

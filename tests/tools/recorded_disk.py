@@ -187,7 +187,8 @@ class _Folder(object):
 class RecordedDisk(object):
     """The files and folders below a folder, as an application changed them.
 
-    synced: {path: how often it was synced}.
+    synced: {path: how often it was synced}. safe_at: when the last sync of a write-ahead log began
+    that took effect.
     """
 
     def __init__(self, root):
@@ -196,6 +197,7 @@ class RecordedDisk(object):
         self._kept = dict(self._there)
         self._syncing = {}
         self.synced = collections.Counter()
+        self.safe_at = 0.0
 
     def cuts(self, trace):
         """Replay the record; yield the time of each sync's end, just before it takes effect.
@@ -255,14 +257,16 @@ class RecordedDisk(object):
             written = synced.written()
         else:
             return
-        self._syncing[call.thread] = synced, written
+        self._syncing[call.thread] = synced, written, call.time
 
     def _ended_sync(self, call):
-        synced, written = self._syncing.pop(call.thread)
+        synced, written, began_at = self._syncing.pop(call.thread)
         path = call.of_descriptor
         if call.result != 0:
             return
         self.synced[path] += 1
+        if path.endswith("-wal"):
+            self.safe_at = began_at
         if isinstance(synced, _File):
             synced.keep(written)
             return

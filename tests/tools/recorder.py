@@ -13,7 +13,7 @@ import os
 import signal
 
 from datacat._compat import monotonic
-from tools.call_times import Starving
+from tools.call_times import Asking
 
 MARK = "mark"
 
@@ -103,10 +103,10 @@ class Recorder(object):
 
 
 class _Times(object):
-    """When a call began and ended, and how long it waited for a processor."""
+    """When a call began and ended, and how long it asked to wait for locks."""
 
     def __init__(self):
-        self._starving = Starving()
+        self._asking = Asking()
         self._began = monotonic()
 
     def of(self, outcome, mark):
@@ -116,5 +116,5 @@ class _Times(object):
             outcome: mark,
             "began": self._began,
             "ended": ended,
-            "starved": self._starving.seconds(),
+            "asked": self._asking.end(),
         }

@@ -18,7 +18,7 @@ class Call(object):
     """One call of the library as the application recorded it.
 
     outcome: RETURNED, RAISED or UNFINISHED (killed during it). began, ended: monotonic seconds.
-    starved: for how many of these seconds its process waited for a processor.
+    asked: for how many seconds it asked to wait for locks.
     """
 
     def __init__(self, mark, session, kind, fields):
@@ -29,7 +29,7 @@ class Call(object):
         self.outcome = UNFINISHED
         self.began = None
         self.ended = None
-        self.starved = 0.0
+        self.asked = 0.0
 
     def __repr__(self):
         return "%s %s (%s) in %s" % (self.kind, self.mark, self.outcome, self.session)

@@ -9,7 +9,6 @@ import time
 import pytest
 
 from tools.application import Application
-from tools.call_times import durations
 from tools.invariants import read_accepted
 from tools.process import ChildProcess, environment
 from tools.waiting import wait_until
@@ -45,7 +44,7 @@ def test_what_an_application_accepted_is_in_its_file(tmp_path):
     assert [call.fields["data"]["number"] for call in calls] == [0, 1, 2]
     assert [call.outcome for call in calls] == ["returned"] * 3
     assert application.count_accepted() == 3
-    assert [0 <= each < 1 for each in durations([application.accepted])] == [True] * 3
+    assert all(call.began <= call.ended and call.asked == 0 for call in calls)
 
 
 def test_every_kind_of_call_is_recorded_with_its_mark(tmp_path):
@@ -86,15 +85,15 @@ def test_an_application_kills_itself_after_exactly_so_many_calls(tmp_path):
     assert application.count_accepted() == 7
 
 
-def test_an_application_is_killed_after_about_so_many_calls(tmp_path):
+def test_an_application_is_killed_after_so_many_calls_at_least(tmp_path):
     then = u"while True:\n    recorder.log_event('e')\n    time.sleep(0.001)\n"
     with events(0, then, folder=tmp_path) as application:
         assert application.kill_after_accepted(20) == -signal.SIGKILL
-    assert 20 <= application.count_accepted() < 2000
+    assert application.count_accepted() >= 20
 
 
 def test_an_application_is_killed_after_a_delay(tmp_path):
-    with events(1, u"time.sleep(60)\n", folder=tmp_path) as application:
+    with events(1, u"time.sleep(600)\n", folder=tmp_path) as application:
         application.wait_for_accepted(1)
         assert application.kill_after(0.05) == -signal.SIGKILL
 
@@ -123,18 +122,25 @@ def test_runs_that_share_a_file_are_counted_apart(tmp_path):
 
 
 def test_a_paused_application_does_nothing_until_it_is_resumed(tmp_path):
-    then = u"for _ in range(1000):\n    recorder.log_event('e')\n    time.sleep(0.001)\n"
+    then = (
+        u"import os\n"
+        u"while not os.path.exists('enough'):\n"
+        u"    recorder.log_event('e')\n"
+        u"    time.sleep(0.001)\n"
+    )
     with events(0, then, folder=tmp_path) as application:
         application.wait_for_accepted(5)
         application.pause()
         with open("/proc/%d/stat" % application.pid) as stream:
             wait_until(lambda: stream.seek(0) or ") T " in stream.read())
         count = application.count_accepted()
+        # If it were not paused, a slow machine might hide it.
         time.sleep(0.2)
         assert application.count_accepted() == count
         application.resume()
+        application.wait_for_accepted(count + 5)
+        (tmp_path / "enough").write_bytes(b"")
         application.wait()
-    assert application.count_accepted() == 1000
 
 
 def test_a_child_does_not_see_the_tests_settings(monkeypatch):
@@ -144,6 +150,6 @@ def test_a_child_does_not_see_the_tests_settings(monkeypatch):
 
 
 def test_close_ends_a_child_that_still_runs():
-    child = ChildProcess([sys.executable, "-c", "import time; time.sleep(60)"], environment())
+    child = ChildProcess([sys.executable, "-c", "import time; time.sleep(600)"], environment())
     child.close()
     assert child.returncode == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""farewells.py: times that are kept pass, each that is not fails."""
+"""farewells.py: what is merely slow passes, what hangs fails."""
 
 from __future__ import absolute_import, division
 
@@ -6,21 +6,21 @@ import pytest
 
 from tools import farewells
 
-KEPT = u"one line\nPARTED 0.5 0.9\nPARTED 5 0.1\nLEAVES 10.0\n"
+KEPT = u"one line\nPARTED 0.5 29.9\nPARTED 5 0.1\nLEAVES 10.0\n"
 
 
-def test_end_close_and_exit_in_time_pass():
-    farewells.check(KEPT, 12.4)
+def test_an_end_close_and_exit_that_are_merely_slow_pass():
+    farewells.check(KEPT, 41.9)
 
 
-def test_an_end_or_close_that_overran_fails():
-    with pytest.raises(AssertionError, match="a farewell of 0.5 s took 1.1"):
-        farewells.check(KEPT + u"PARTED 0.5 1.1\n", 12.4)
+def test_an_end_or_close_that_hung_fails():
+    with pytest.raises(AssertionError, match="a farewell of 0.5 s took 30.6"):
+        farewells.check(KEPT + u"PARTED 0.5 30.6\n", 41.9)
 
 
-def test_an_exit_that_overran_fails():
-    with pytest.raises(AssertionError, match="2.6 s to exit"):
-        farewells.check(KEPT, 12.6)
+def test_an_exit_that_hung_fails():
+    with pytest.raises(AssertionError, match="32.6 s to exit"):
+        farewells.check(KEPT, 42.6)
 
 
 def test_end_and_close_print_how_long_they_took(capfd):

@@ -21,7 +21,7 @@ def written(tmp_path, *calls):
         )
         lines.append({"trying": mark, "session": "local-1", "kind": kind, "fields": fields})
         if outcome != "unfinished":
-            lines.append({outcome: mark, "began": began, "ended": ended, "starved": 0.0})
+            lines.append({outcome: mark, "began": began, "ended": ended, "asked": 0.0})
     path.write_text(u"".join(u"%s\n" % json.dumps(line) for line in lines))
     return [path]
 

@@ -5,6 +5,8 @@ from __future__ import absolute_import, division
 import socket
 import threading
 
+from tools.waiting import PATIENCE
+
 PIECE = 65536
 GLANCE = 0.1  # seconds
 
@@ -58,7 +60,7 @@ class TlsFront(object):
                 client, _ = self._listener.accept()
             except socket.timeout:
                 continue
-            client.settimeout(10)
+            client.settimeout(PATIENCE)
             self._begin(self._serve, client)
 
     def _serve(self, client):
@@ -75,7 +77,7 @@ class TlsFront(object):
             _shut_down(client)
             return
         self.accepted += 1
-        server = socket.create_connection(("127.0.0.1", self._target_port), 10)
+        server = socket.create_connection(("127.0.0.1", self._target_port), PATIENCE)
         self._ends.append(server)
         server.sendall(first)
         client.settimeout(None)

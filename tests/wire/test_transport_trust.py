@@ -56,7 +56,7 @@ def unreachable(connect):
     return pytest.raises(NotSent, connect("http://127.0.0.1:1").call, EVENT).value
 
 
-def broken_off(connect):
+def disconnected(connect):
     with ScriptedServer(lambda server, connection: server.read(connection)) as server:
         return pytest.raises(OutcomeUnknown, connect(server).call, EVENT).value
 
@@ -86,7 +86,7 @@ def answered_by_an_echo(connect):
     "fail",
     [
         unreachable,
-        broken_off,
+        disconnected,
         refused_with_our_own_words,
         answered_by_a_portal,
         answered_by_an_echo,

@@ -13,7 +13,6 @@ import sys
 from datacat.wire import backoff, verdicts
 from tools.applications import trial_application
 from tools.applications.mixed_records import log_one
-from tools.call_times import seconds_starved
 from tools.recorder import Recorder
 
 
@@ -52,7 +51,6 @@ def main(accepted, url, writer, text):
             log_one(recorder, number, chance)
             if number in ((3,) if quick else (2, 6, 10)):
                 log_poison(recorder, number)
-    trial_application.say("STARVED", seconds_starved())
     trial_application.say("LOGGED", trial_application.monotonic())
     trial_application.await_drained(sessions, settings["leave"])
     trial_application.await_leave(settings["leave"])

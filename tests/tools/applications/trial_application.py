@@ -2,10 +2,11 @@
 
 usage: trial_application.py ACCEPTED URL WRITER SETTINGS
 
-SETTINGS is JSON: records, sessions, seconds_between, options (of create_session), leave (the file
-that tells it to end), farewell ("end" or "close"), patience (seconds for each farewell).  It
-prints lines for trial.py: OPENED, STARVED, LOGGED, DRAINED, FAREWELL, STATS, LOSSES and LEAVING,
-with monotonic times; and WARNED for each warning of the library.
+SETTINGS is JSON: records, enough (null, or the file that tells it to stop logging, after so many
+records at least), sessions, seconds_between, options (of create_session), leave (the file that
+tells it to end), farewell ("end" or "close"), patience (seconds for each farewell).  It prints
+lines for trial.py: OPENED, LOGGED, DRAINED, FAREWELL, STATS, LOSSES and LEAVING, with monotonic
+times; and WARNED for each warning of the library.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -17,22 +18,28 @@ import random
 import sys
 import time
 
-import requests  # noqa: F401 (imported early: its import is not to be timed)
+import requests  # noqa: F401 (imported early: what it takes is not to be measured)
 
 import datacat
 from datacat._compat import monotonic
+from tools import call_times
 from tools.applications.mixed_records import log_one
-from tools.call_times import seconds_starved
 from tools.losses import losses
 from tools.recorder import Recorder
 
 GLANCE = 0.02  # seconds
+MOST_RECORDS = 50000  # of an endless run that nobody stops
 
+call_times.be_patient()
 logging.basicConfig(format="WARNED %(name)s %(message)s", level=logging.WARNING)
 
 
 def say(topic, value):
     print(topic, json.dumps(value))
+
+
+def is_enough(enough):
+    return enough is None or os.path.exists(enough)
 
 
 def await_drained(sessions, leave):
@@ -76,10 +83,11 @@ def main(accepted, url, writer, text):
         for index, session in enumerate(sessions)
     ]
     chance = random.Random(writer)
-    for number in range(settings["records"]):
+    for number in range(MOST_RECORDS):
+        if number >= settings["records"] and is_enough(settings["enough"]):
+            break
         log_one(chance.choice(recorders), number, chance)
         time.sleep(settings["seconds_between"])
-    say("STARVED", seconds_starved())
     say("LOGGED", monotonic())
     await_drained(sessions, settings["leave"])
     await_leave(settings["leave"])

@@ -15,7 +15,6 @@ import time
 import datacat
 from tools.applications import trial_application
 from tools.applications.mixed_records import log_one
-from tools.call_times import seconds_starved
 from tools.recorder import Recorder
 
 
@@ -40,8 +39,8 @@ def log_beside(session, number):
 def main(accepted, url, writer, text):
     settings = json.loads(text)
     second = settings["options"]["second"]
-    session = datacat.create_session(url, product="trial", version="1", connect_wait=30)
-    session.flush()
+    session = datacat.create_session(url, product="trial", version="1", connect_wait=120)
+    session.flush(120)
     if second == "fork" and os.fork() == 0:
         log_as_child(session, accepted, settings)
     recorder = Recorder(session, accepted, writer)
@@ -51,7 +50,6 @@ def main(accepted, url, writer, text):
         if second == "client":
             log_beside(session, number)
         time.sleep(settings["seconds_between"])
-    trial_application.say("STARVED", seconds_starved())
     trial_application.say("LOGGED", trial_application.monotonic())
     trial_application.await_drained([session], settings["leave"])
     trial_application.await_leave(settings["leave"])
