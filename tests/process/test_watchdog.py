@@ -341,11 +341,11 @@ class Waiting(object):
             self.stand_still(depth - 1)
         else:
             self.there.set()
-            self.go.wait(60)
+            self.go.wait()
 
     def __enter__(self):
         self.thread.start()
-        assert self.there.wait(30)
+        assert self.there.wait()
         return self.thread
 
     def __exit__(self, *exc_info):
