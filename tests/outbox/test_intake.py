@@ -127,7 +127,7 @@ def test_a_session_whose_removal_is_interrupted_is_gone_or_takes_records(box, ca
 
 
 def told(bodies):
-    return [count for count in map(build.told_in, bodies) if count]
+    return [count for count in map(build.reported_losses, bodies) if count]
 
 
 def test_a_report_tells_of_what_was_given_up_while_it_waited(box):

@@ -154,7 +154,7 @@ def test_drops_are_reported_once_and_the_report_is_kept_with_its_count(make_box,
 
 
 def reported(bodies):
-    return sum(build.told_in(body) or 0 for body in bodies)
+    return sum(build.reported_losses(body) or 0 for body in bodies)
 
 
 def test_a_report_that_is_sacrificed_itself_is_told_with_the_next(make_box):

@@ -131,9 +131,9 @@ class MemoryQueue(object):
                 return
             if record.number > handed.get(record.session, 0):
                 self.take_out(record.session, record.number)
-                told = kind == kinds.EVENT and build.told_in(record.body)
-                if told:
-                    reported.setdefault(record.session, []).append(told)
+                losses = kind == kinds.EVENT and build.reported_losses(record.body)
+                if losses:
+                    reported.setdefault(record.session, []).append(losses)
                 else:
                     dropped[record.session] = dropped.get(record.session, 0) + 1
 

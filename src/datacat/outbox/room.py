@@ -106,7 +106,7 @@ class Room(object):
         bodies = self._disk.store.short_bodies(
             entry.number, gone, kinds.EVENT, build.LONGEST_REPORT
         )
-        return [count for count in map(build.told_in, bodies) if count]
+        return [count for count in map(build.reported_losses, bodies) if count]
 
 
 def _count_merged(entry, count):

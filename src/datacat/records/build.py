@@ -127,7 +127,7 @@ def dropped(count):
     return event(_DROPPED, {"count": count}, category="warning")
 
 
-def told_in(body):
+def reported_losses(body):
     """Return how many lost records an event reports, or None if it is another event.
 
     :param body: the event's encoded body (bytes).
