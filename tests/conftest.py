@@ -14,6 +14,7 @@ import requests
 from tools.application import Application
 from tools.collector_process import CollectorProcess
 from tools.fault_proxy import FaultProxy
+from tools.outboxes import disks_timed_by_the_test
 from tools.waiting import PATIENCE
 
 import datacat
@@ -47,6 +48,16 @@ def clean_environment(monkeypatch):
             "DATACAT_TEST_URL",
         ):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def timed_disks():
+    """Disks in this process that are never slow, however busy the machine is.
+
+    On one that passes for slow, records stay in memory for a while, and files stay open.
+    """
+    with disks_timed_by_the_test():
+        yield
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_records_that_another_process_took_over_are_reported_until_it_has_sent_t
     assert path in stats["last_error"] and "another process" in stats["last_error"]
     wait_until(lambda: len(held.numbers(collector.session(session.session_id))) == 20)
     other.go_on()
-    other.wait(30)
+    other.wait()
     assert session.flush(5) is True and session.stats()["waiting"] == 0
     arrived = held.numbers(collector.session(session.session_id))
     assert sorted(arrived) == list(range(20))
