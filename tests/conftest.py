@@ -14,6 +14,8 @@ import requests
 from tools.application import Application
 from tools.collector_process import CollectorProcess
 from tools.fault_proxy import FaultProxy
+from tools.outboxes import disks_timed_by_the_test
+from tools.waiting import PATIENCE
 
 import datacat
 
@@ -46,6 +48,16 @@ def clean_environment(monkeypatch):
             "DATACAT_TEST_URL",
         ):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def timed_disks():
+    """Disks in this process that are never slow, however busy the machine is.
+
+    On one that passes for slow, records stay in memory for a while, and files stay open.
+    """
+    with disks_timed_by_the_test():
+        yield
 
 
 @pytest.fixture
@@ -120,12 +132,16 @@ def any_own_collector(request, make_collector):
 
 @pytest.fixture
 def open_session(spool):
-    """Opens sessions in this process, in the test's own folder, and closes them."""
+    """Opens sessions in this process, in the test's own folder, and closes them.
+
+    They wait for the server's id as long as that takes, unless the test says otherwise.
+    """
     opened = []
 
     def open_one(url, **options):
         options.setdefault("product", "tests")
         options.setdefault("version", "1")
+        options.setdefault("connect_wait", PATIENCE)
         session = datacat.create_session(url, **options)
         opened.append(session)
         return session

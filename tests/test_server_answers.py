@@ -7,11 +7,13 @@ import os
 
 import pytest
 from tools import faults, held
-from tools.waiting import wait_until
+from tools.waiting import PATIENCE, wait_until
 
 import datacat
 
 TEXT = [("Content-Type", "text/plain; charset=utf-8")]
+
+pytestmark = pytest.mark.usefixtures("timed_disks")
 
 
 def is_event(seen):
@@ -34,7 +36,7 @@ def test_a_wrong_key_raises_at_once_with_the_servers_words_and_what_to_pass(
     assert [name for name in os.listdir(str(spool)) if name.endswith(".outbox")] == []
     session = open_session(collector.url, api_key="right")
     session.log_event("e")
-    assert held.names(session.get_details()) == ["e"]
+    assert held.names(session.get_details(PATIENCE)) == ["e"]
     assert len(collector.sessions()) == 1
 
 
@@ -43,7 +45,7 @@ def test_a_key_that_is_refused_later_loses_nothing_and_warns_once(
 ):
     collector = make_collector(api_key="right").start()
     session = open_session(collector.url, api_key="right")
-    session.flush()
+    session.flush(PATIENCE)
     collector.stop()
     collector.api_key = "another"
     collector.start()
@@ -60,7 +62,7 @@ def test_a_key_that_is_refused_later_loses_nothing_and_warns_once(
     collector.start()
     again = open_session(collector.url, api_key="right", timeout=9)
     again.log_event("again")
-    assert again.flush()
+    assert again.flush(PATIENCE)
     first = session.session_id
     wait_until(lambda: held.numbers(collector.session(first)) == list(range(5)))
 
@@ -100,7 +102,7 @@ def test_an_open_answered_by_anything_else_waits_and_raises_nothing(
     session = open_session(proxy.url, connect_wait=1)
     session.log_event("e")
     assert session.session_id == session.local_id
-    assert proxy.struck[fault.name] > 0
+    wait_until(lambda: proxy.struck[fault.name])
     assert (session.stats()["waiting"], session.stats()["dead"]) == (2, 0)
     proxy.clear()
     assert held.names(delivered(session)) == ["e"]
@@ -108,8 +110,8 @@ def test_an_open_answered_by_anything_else_waits_and_raises_nothing(
 
 def delivered(session):
     """Return a session as the server has it, once it has everything."""
-    wait_until(session.flush, 20)
-    return session.get_details()
+    wait_until(session.flush)
+    return session.get_details(PATIENCE)
 
 
 def test_a_record_refused_with_400_becomes_a_dead_letter_and_the_next_is_sent(
@@ -138,7 +140,7 @@ def test_flush_does_not_cut_a_retry_after_short_and_does_not_wait_for_it(
 ):
     proxy = before(any_collector)
     session = open_session(proxy.url)
-    session.flush()
+    session.flush(PATIENCE)
     proxy.rule(faults.busy(retry_after=3600), is_event)
     session.log_event("e")
     wait_until(lambda: "503" in (session.stats()["last_error"] or ""))
@@ -151,13 +153,13 @@ def test_a_record_answered_with_503_is_sent_again_after_its_retry_after(
 ):
     proxy = before(any_collector)
     session = open_session(proxy.url)
-    session.flush()
+    session.flush(PATIENCE)
     proxy.rule(faults.busy(retry_after=2), is_event, times=1)
     session.log_event("e")
     wait_until(lambda: session.stats()["waiting"] == 0)
     refused, taken = events_seen(proxy)
     assert taken - refused >= 2
-    assert held.names(session.get_details()) == ["e"]
+    assert held.names(session.get_details(PATIENCE)) == ["e"]
     assert session.stats()["possibly_twice"] == 0
 
 
@@ -167,7 +169,7 @@ def test_a_200_with_html_is_no_delivery_and_an_applied_record_is_not_sent_again(
 ):
     proxy = before(any_collector)
     session = open_session(proxy.url)
-    session.flush()
+    session.flush(PATIENCE)
     page = faults.captive_portal()
     page.applied = applied
     proxy.rule(page, is_event, times=1)
@@ -183,7 +185,7 @@ def test_a_record_that_meets_a_404_waits_unless_the_session_is_unknown(
 ):
     proxy = before(collector)
     session = open_session(proxy.url)
-    session.flush()
+    session.flush(PATIENCE)
     proxy.rule(faults.Answer(404, b"404 page not found\n", TEXT).named("other"), is_event)
     session.log_event("e")
     wait_until(lambda: proxy.struck["other"] > 0)

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Promises of the settings: checked once, immutable, equal by value, silent about the key."""
+"""Settings: checked once, immutable, compared by value, never showing the key."""
 
 from __future__ import absolute_import, division
 
@@ -50,25 +50,25 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
         ("-", "python"),
     ],
 )
-def test_the_product_is_the_main_programs_name(monkeypatch, started_as, product):
+def test_the_product_defaults_to_the_name_of_the_main_program(monkeypatch, started_as, product):
     monkeypatch.setattr(sys, "argv", [started_as, "argument"])
     assert settings.resolve().product == product
 
 
 @pytest.mark.parametrize("argv", [None, []])
-def test_without_a_main_program_the_product_is_python(monkeypatch, argv):
+def test_the_product_defaults_to_python_without_a_main_program(monkeypatch, argv):
     monkeypatch.setattr(sys, "argv", argv)
     assert settings.resolve().product == "python"
 
 
-def test_a_main_program_with_an_undecodable_name_gives_a_product_that_json_can_carry(monkeypatch):
+def test_an_undecodable_program_name_still_makes_a_product_that_json_can_hold(monkeypatch):
     name = b"caf\xe9.py"
     monkeypatch.setattr(sys, "argv", [name if six.PY2 else os.fsdecode(name)])
     product = settings.resolve().product
     assert product.encode("utf-8").startswith(b"caf")
 
 
-def test_the_environment_is_read_at_the_call_and_arguments_win(monkeypatch):
+def test_arguments_override_the_environment_which_is_read_at_each_call(monkeypatch):
     monkeypatch.setenv("DATACAT_URL", "https://cats.example/")
     monkeypatch.setenv("DATACAT_API_KEY", "key-1")
     monkeypatch.setenv("DATACAT_PRODUCT", "shop")
@@ -94,7 +94,7 @@ def test_the_environment_is_read_at_the_call_and_arguments_win(monkeypatch):
     )
 
 
-def test_an_empty_variable_counts_as_unset_and_an_empty_key_takes_the_key_away(monkeypatch):
+def test_an_empty_variable_is_ignored_and_an_empty_api_key_means_none(monkeypatch):
     monkeypatch.setenv("DATACAT_URL", "")
     monkeypatch.setenv("DATACAT_API_KEY", "key-1")
     assert settings.resolve().base_url == "http://localhost:8080"
@@ -113,7 +113,7 @@ def test_an_empty_variable_counts_as_unset_and_an_empty_key_takes_the_key_away(m
         ("", False),
     ],
 )
-def test_datacat_disabled_is_read_from_the_environment(monkeypatch, value, disabled):
+def test_datacat_disabled_disables_unless_the_call_says_otherwise(monkeypatch, value, disabled):
     monkeypatch.setenv("DATACAT_DISABLED", value)
     assert settings.resolve().disabled is disabled
     assert settings.resolve(disabled=False).disabled is False
@@ -163,14 +163,14 @@ def test_the_base_url_is_normalised(given, normal):
         ["http://cats.example"],
     ],
 )
-def test_a_base_url_that_cannot_work_is_refused(wrong):
+def test_an_invalid_base_url_is_refused(wrong):
     with pytest.raises(InvalidSettings) as caught:
         settings.resolve(wrong)
     assert "base_url" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "secretive",
+    "url",
     [
         "http://user:hunter2@cats.example",
         "http://hunter2@cats.example",
@@ -178,9 +178,9 @@ def test_a_base_url_that_cannot_work_is_refused(wrong):
         "http://cats.example/#hunter2",
     ],
 )
-def test_secrets_in_a_base_url_are_refused_and_not_repeated(secretive):
+def test_credentials_in_a_base_url_are_refused_and_not_shown(url):
     with pytest.raises(InvalidSettings) as caught:
-        settings.resolve(secretive)
+        settings.resolve(url)
     assert "hunter2" not in str(caught.value) + repr(caught.value)
 
 
@@ -195,14 +195,14 @@ def test_secrets_in_a_base_url_are_refused_and_not_repeated(secretive):
         u"hunter2\u20ac",
     ],
 )
-def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(wrong):
+def test_an_api_key_that_no_header_can_hold_is_refused_and_not_shown(wrong):
     with pytest.raises(InvalidSettings) as caught:
         settings.resolve(api_key=wrong)
     assert "api_key" in str(caught.value)
     assert "hunter2" not in str(caught.value) + repr(caught.value)
 
 
-def test_the_repr_shows_neither_key_nor_proxy_credentials():
+def test_the_repr_hides_the_api_key_and_proxy_credentials():
     made = settings.resolve(api_key="hunter2", proxies={"https": "http://u:hunter3@proxy:3128"})
     assert "api_key='***'" in repr(made)
     assert "hunter" not in repr(made) + str(made) + "%s" % (made,)
@@ -244,7 +244,7 @@ def test_the_repr_shows_neither_key_nor_proxy_credentials():
     ],
     ids=repr,
 )
-def test_an_option_that_cannot_work_is_refused_by_name(options):
+def test_an_invalid_option_is_refused_by_name(options):
     with pytest.raises(InvalidSettings) as caught:
         settings.resolve(**options)
     assert list(options)[0] in str(caught.value)
@@ -271,7 +271,7 @@ def test_an_option_that_cannot_work_is_refused_by_name(options):
     ],
     ids=repr,
 )
-def test_an_option_that_works_is_kept_as_given(options):
+def test_a_valid_option_is_kept_as_given(options):
     for name, value in options.items():
         assert getattr(settings.resolve(**options), name) == value
 
@@ -284,17 +284,17 @@ def test_paths_may_be_path_objects():
     assert (made.spool_dir, made.verify) == ("/var/cats", "/ca.pem")
 
 
-def test_an_option_that_does_not_exist_is_a_type_error_that_names_it():
+def test_an_unknown_option_raises_a_type_error_that_names_it():
     with pytest.raises(TypeError) as caught:
         settings.resolve(timout=3)
     assert "timout" in str(caught.value)
 
 
-def test_none_counts_as_not_given():
+def test_none_means_the_default():
     assert settings.resolve(None, timeout=None, verify=None) == settings.resolve()
 
 
-def test_settings_cannot_be_changed():
+def test_settings_are_immutable():
     made = settings.resolve()
     with pytest.raises(AttributeError):
         made.timeout = 3
@@ -305,7 +305,7 @@ def test_settings_cannot_be_changed():
     assert made.timeout == 10.0
 
 
-def test_a_dict_given_and_changed_later_does_not_change_the_settings():
+def test_changing_a_dict_that_was_passed_in_does_not_change_the_settings():
     proxies = {"http": "http://proxy:3128"}
     made = settings.resolve(proxies=proxies)
     proxies["http"] = "http://evil"
@@ -322,7 +322,7 @@ def test_settings_are_equal_and_hashable_by_value():
     assert one != "text"
 
 
-def test_the_scope_tells_server_product_and_host_apart_and_nothing_else(monkeypatch):
+def test_the_scope_depends_on_server_product_and_host_only(monkeypatch):
     scope = settings.resolve("http://cats", product="shop").scope()
     assert len(scope) == 12 and int(scope, 16) >= 0
     assert settings.resolve("http://CATS:80/", product="shop", api_key="k").scope() == scope
@@ -333,7 +333,7 @@ def test_the_scope_tells_server_product_and_host_apart_and_nothing_else(monkeypa
 
 
 @pytest.mark.parametrize(
-    "name, value, is_shared",
+    "name, value, is_shared_setting",
     [
         ("version", "2", False),
         ("hostname", "here", False),
@@ -351,12 +351,10 @@ def test_the_scope_tells_server_product_and_host_apart_and_nothing_else(monkeypa
         ("max_bytes", 7, True),
     ],
 )
-def test_sessions_share_settings_unless_something_differs_that_is_not_theirs_alone(
-    name, value, is_shared
-):
+def test_sessions_share_a_pipeline_unless_a_shared_setting_differs(name, value, is_shared_setting):
     one = settings.resolve("http://cats", product="shop")
     options = {"base_url": "http://cats", "product": "shop"}
     options[name] = value
     other = settings.resolve(**options)
-    assert (one.shared() != other.shared()) is is_shared
+    assert (one.shared() != other.shared()) is is_shared_setting
     assert other.shared() == other.shared() and other.shared().base_url == other.base_url

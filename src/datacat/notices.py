@@ -1,7 +1,7 @@
-"""Warnings for the user of an application, each given once.
+"""The library's log messages: its logger, and warnings that are not repeated.
 
-Belongs here: the library's logger, the memory of what was said, and keeping urllib3 quiet.  Does
-not: the reasons for a warning.
+Belongs here: the logger, which warnings were given, and silencing urllib3 in our threads.  Does
+not: when to warn.
 """
 
 from __future__ import absolute_import, division
@@ -11,7 +11,7 @@ import threading
 
 LOGGER = logging.getLogger("datacat")
 
-_TRANSPORTS_LOGGERS = tuple(
+_URLLIB3_LOGGERS = tuple(
     "urllib3." + name
     for name in ("connection", "connectionpool", "poolmanager", "response", "util.retry")
 )
@@ -19,36 +19,37 @@ _here = threading.local()
 
 
 def be_quiet_here():
-    """Keep urllib3 from logging in this thread, which is one of the library's own.
+    """Silence urllib3's loggers in this thread, which is one of the library's own.
 
-    A handler that logs to datacat would record each request, which makes another request.
+    An application may send its log to datacat. Each request would then log a record, which needs
+    another request, and so on.
     """
     _here.is_quiet = True
-    for name in _TRANSPORTS_LOGGERS:
-        logging.getLogger(name).addFilter(_passes)
+    for name in _URLLIB3_LOGGERS:
+        logging.getLogger(name).addFilter(_not_ours)
 
 
-class _Passes(logging.Filter):
-    """Drops what the library's own threads log."""
+class _NotOurs(logging.Filter):
+    """Drops what is logged in the library's own threads."""
 
     def filter(self, record):
         return not getattr(_here, "is_quiet", False)
 
 
-_passes = _Passes()
+_not_ours = _NotOurs()
 
 
 class Notices(object):
-    """Logs one warning per topic until the topic is cleared; safe to use from any thread."""
+    """Logs a warning once per topic until the topic is cleared; thread-safe."""
 
     def __init__(self):
-        self._said = set()
+        self._given = set()
 
     def __call__(self, topic, message):
-        if topic not in self._said:
-            self._said.add(topic)
+        if topic not in self._given:
+            self._given.add(topic)
             LOGGER.warning("%s", message)
 
     def clear(self, topic):
-        """Let the topic be warned of again."""
-        self._said.discard(topic)
+        """Log the next warning about the topic again."""
+        self._given.discard(topic)

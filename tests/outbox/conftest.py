@@ -3,14 +3,12 @@
 from __future__ import absolute_import, division
 
 import pytest
-from tools.outboxes import Box, disks_timed_by_the_test
+from tools.outboxes import Box
 
 
 @pytest.fixture(autouse=True)
-def timed_disks():
-    """A busy machine looks like a slow disk; here only the test makes disks slow."""
-    with disks_timed_by_the_test():
-        yield
+def only_the_test_makes_disks_slow(timed_disks):
+    """A busy machine looks like a slow disk."""
 
 
 @pytest.fixture

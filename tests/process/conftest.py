@@ -3,11 +3,8 @@
 from __future__ import absolute_import, division
 
 import pytest
-from tools.outboxes import disks_timed_by_the_test
 
 
 @pytest.fixture(autouse=True)
-def timed_disks():
-    """On a disk that passes for slow, records stay in memory a while, and files stay open."""
-    with disks_timed_by_the_test():
-        yield
+def only_the_test_makes_disks_slow(timed_disks):
+    """A busy machine looks like a slow disk."""

@@ -4,20 +4,34 @@ from __future__ import absolute_import, division
 
 from tools import held
 
-# A run that delivers what others left, and stays until it is killed.
-SUCCESSOR = u"""
-import datacat, time
-session = datacat.create_session()
-session.log_event("successor")
-assert session.flush(timeout=20)
-time.sleep(60)
+# Takes the library's own bounds away, which a busy machine would pass: what is logged is on disk
+# when the call returns, an exit delivers everything, a fork waits for every lock.
+UNHURRIED = u"""
+import datacat, os, signal, sys, time
+from datacat.outbox import disk, intake
+from datacat.process import fork, shutdown
+from tools.waiting import PATIENCE
+disk.SLOW_SECONDS = intake.BUSY_SECONDS = intake.CROWDED_SECONDS = PATIENCE
+fork.FREEZE_SECONDS = shutdown.EXIT_SECONDS = PATIENCE
 """
 
-FLUSHES = u"assert session.flush(timeout=20)\n"
+FLUSHES = u"assert session.flush(PATIENCE)\n"
 
-OPENS = u"""
-import datacat, os, signal, sys, time
-session = datacat.create_session()
+# A run that delivers what others left, and stays until it is killed.
+SUCCESSOR = (
+    UNHURRIED
+    + u"""
+session = datacat.create_session(connect_wait=PATIENCE)
+session.log_event("successor")
+"""
+    + FLUSHES
+    + u"""
+sys.stdin.readline()
+"""
+)
+
+OPENS = UNHURRIED + u"""
+session = datacat.create_session(connect_wait=PATIENCE)
 session.log_event("first")
 """ + FLUSHES
 

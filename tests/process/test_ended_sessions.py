@@ -5,16 +5,22 @@ from __future__ import absolute_import, division
 import gc
 import sys
 import threading
-import time
 
 import pytest
 from inside import pipelines_of
-from tools.waiting import wait_until
+from tools.waiting import PATIENCE, wait_until
 
 import datacat
 
 THREADS = 4
 EVENTS = 150
+
+
+def create_session(collector, product):
+    """Return a session that no fixture refers to."""
+    return datacat.create_session(
+        collector.url, product=product, version="1", connect_wait=PATIENCE
+    )
 
 
 def names_of(collector, session):
@@ -27,7 +33,7 @@ def ended(any_collector, open_session):
     open_session(any_collector.url)
     session = open_session(any_collector.url)
     session.log_event("working")
-    session.end()
+    session.end(PATIENCE)
     return session
 
 
@@ -36,22 +42,22 @@ def test_last_words_are_delivered_and_counted_on(ended, any_collector):
     assert ended.stats()["sent"] == 3
     for count, name in enumerate(["last", "very last"], 4):
         ended.log_event(name)
-        assert ended.flush(10)
+        assert ended.flush(PATIENCE)
         assert ended.stats()["sent"] == count
     assert names_of(any_collector, ended) == ["working", "last", "very last"]
 
 
 def test_an_end_that_is_said_again_is_sent_once(ended):
-    ended.end()
+    ended.end(PATIENCE)
     assert ended.stats()["sent"] == 3
 
 
 def test_a_session_that_was_closed_can_still_be_ended(any_collector, open_session):
     open_session(any_collector.url)
     session = open_session(any_collector.url)
-    session.close()
+    session.close(PATIENCE)
     assert not any_collector.session(session.session_id).get("ended_at")
-    session.end()
+    session.end(PATIENCE)
     assert any_collector.session(session.session_id)["ended_at"]
 
 
@@ -91,7 +97,7 @@ def test_threads_that_log_while_the_outbox_closes_again_and_again_lose_nothing(
         thread.join()
     assert not failures
     session.log_event("all the rest")
-    wait_until(lambda: len(names_of(any_collector, session)) >= THREADS * EVENTS + 1, 60)
+    assert session.flush(3 * PATIENCE)
     names = names_of(any_collector, session)
     for number in range(THREADS):
         writer = "w%d" % number
@@ -104,14 +110,13 @@ def test_sessions_that_come_and_go_leave_nothing_behind(collector, open_session)
     """The outbox holds what somebody has in hand or what has work, however many there were."""
     lasting = open_session(collector.url, product="lasting")
     for _ in range(40):
-        session = datacat.create_session(collector.url, product="lasting", version="1")
+        session = create_session(collector, "lasting")
         session.log_event("short")
-        session.end()
+        session.end(PATIENCE)
     del session
     (pipeline,) = pipelines_of(product="lasting")
-    wait_until(lambda: len(pipeline.outbox.entries()) == 1)
+    wait_until(lambda: list(pipeline.members) == [lasting.local_id])
     assert [entry.local_id for entry in pipeline.outbox.entries()] == [lasting.local_id]
-    assert list(pipeline.members) == [lasting.local_id]
 
 
 def test_a_finalizer_in_the_same_garbage_may_still_log(collector, open_session):
@@ -120,8 +125,8 @@ def test_a_finalizer_in_the_same_garbage_may_still_log(collector, open_session):
 
     class Window(object):
         def __init__(self):
-            self.session = datacat.create_session(collector.url, product="tests", version="1")
-            self.session.end()
+            self.session = create_session(collector, "tests")
+            self.session.end(PATIENCE)
             self.itself = self
 
         def __del__(self):
@@ -146,13 +151,15 @@ def test_what_nobody_holds_is_not_remembered_once_it_is_over(
     """Memory does not grow with the sessions that were, but with those that somebody may use."""
     product = "lasting, " + way
     lasting = open_session(collector.url, product=product)
-    session = datacat.create_session(collector.url, product=product, version="1")
-    getattr(session, way)()
-    local_id = session.local_id
+    local_ids = []
+    for each in (way, "end"):
+        session = create_session(collector, product)
+        getattr(session, each)(PATIENCE)
+        local_ids.append(session.local_id)
+        del session
     (pipeline,) = pipelines_of(product=product)
-    del session
-    looked = time.time()
-    wait_until(
-        lambda: (local_id in pipeline.members) == is_kept and time.time() - looked > 2 * is_kept
-    )
+    # Whoever came later is not forgotten earlier.
+    wait_until(lambda: local_ids[1] not in pipeline.members)
+    wait_until(lambda: is_kept or local_ids[0] not in pipeline.members)
+    assert (local_ids[0] in pipeline.members) == is_kept
     assert lasting.session_id != lasting.local_id

@@ -3,27 +3,35 @@
 from __future__ import absolute_import, division
 
 import pytest
+from programs import UNHURRIED, the_one
 from tools import held
-from tools.waiting import wait_until
+from tools.waiting import PATIENCE, wait_until
 
 import datacat
+from datacat._compat import monotonic
 
-HANGS = u"""
-import datacat, time
-session = datacat.create_session(connect_wait=0.5, timeout=3)
-session.start_heartbeat_monitor(timeout=0.8, check_interval=0.2)
-def where_it_hangs():
-    time.sleep(2)
-for _ in range(3):
-    session.heartbeat()
-    time.sleep(0.1)
+# It hangs until that is recorded, and goes on until that is; a pause is a heartbeat too.
+HANGS = UNHURRIED + u"""
+session = datacat.create_session(connect_wait=%r, timeout=PATIENCE, deadline=PATIENCE)
 session.log_event("hanging")
+
+def is_recorded(count):
+    stats = session.stats()
+    return stats["sent"] + stats["waiting"] >= count
+
+def where_it_hangs():
+    while not is_recorded(3):
+        time.sleep(0.05)
+
+session.start_heartbeat_monitor(timeout=0.8, check_interval=0.2)
 where_it_hangs()
-session.heartbeat()
-time.sleep(0.5)
-print("goes on")
+session.pause_heartbeat_monitoring()
+while not is_recorded(4):
+    time.sleep(0.05)
 session.log_event("done")
-session.end(timeout=%d)
+print("goes on")
+sys.stdin.readline()
+session.end(PATIENCE)
 """
 
 
@@ -36,57 +44,33 @@ def check_hang(there):
         "done",
     ]
     hang = held.event(there, "application_appears_hung")["data"]
-    assert 0.8 <= hang["seconds_since_heartbeat"] < 1.6
-    assert hang["timeout"] == 0.8
+    assert hang["seconds_since_heartbeat"] >= hang["timeout"] == 0.8
     assert any("where_it_hangs" in line for line in hang["stacks"][0]["stack"])
     assert hang["stacks"][0]["thread"] == "MainThread"
     names = [each["thread"] for each in hang["stacks"]]
     assert "datacat-sender" in names
     recovery = held.event(there, "application_recovered")["data"]
-    assert 1.9 <= recovery["hung_seconds"] < 3.5
+    assert recovery["hung_seconds"] >= hang["seconds_since_heartbeat"]
 
 
 def test_a_hang_and_its_end_are_told_with_the_stack_that_hung(any_own_collector, run_program):
-    run_program(HANGS % 5, any_own_collector.url).wait(30)
+    program = run_program(HANGS % PATIENCE, any_own_collector.url)
+    program.proceed()
+    program.wait()
     (listed,) = any_own_collector.sessions()
     check_hang(any_own_collector.session(listed["id"]))
 
 
-def test_a_hang_is_noticed_in_time_though_the_server_never_answers(
-    own_collector, run_program, before
-):
+def test_a_hang_is_noticed_though_the_server_never_answers(own_collector, run_program, before):
     proxy = before(own_collector)
     proxy.black_hole()
     program = run_program(HANGS % 0, proxy.url)
-    wait_until(lambda: "goes on" in program.output, 20)
+    wait_until(lambda: "goes on" in program.output)
+    assert own_collector.sessions() == []
     proxy.heal()
-    program.wait(30)
-    assert proxy.struck["black_hole"] == 1
-    # What the exit had no time for, the next run delivers.
-    run_program(
-        u"import datacat\ndatacat.create_session().end()\n" u"import time\ntime.sleep(3)\n",
-        proxy.url,
-    )
-    wait_until(lambda: len(own_collector.sessions()) == 2, 20)
-    wait_until(
-        lambda: [
-            session
-            for session in map(whole(own_collector), own_collector.sessions())
-            if "done" in held.names(session)
-        ],
-        20,
-    )
-    (there,) = [
-        session
-        for session in map(whole(own_collector), own_collector.sessions())
-        if "done" in held.names(session)
-    ]
-    check_hang(there)
-
-
-def whole(collector):
-    """Return what reads a listed session in full."""
-    return lambda listed: collector.session(listed["id"])
+    program.proceed()
+    program.wait()
+    check_hang(the_one(own_collector, "done"))
 
 
 def test_a_heartbeat_before_the_monitor_was_started_raises(collector, open_session):
@@ -106,19 +90,36 @@ def test_a_heartbeat_after_the_monitor_was_stopped_raises(collector, open_sessio
         session.heartbeat()
 
 
+HANG_SECONDS = 0.3
+
+
 def test_silence_during_a_pause_or_after_the_stop_is_no_hang(collector, open_session):
-    paused, stopped, hung = [open_session(collector.url) for _ in range(3)]
-    for session in (paused, stopped, hung):
-        session.start_heartbeat_monitor(timeout=0.3, check_interval=0.1)
-    paused.pause_heartbeat_monitoring()
-    stopped.stop_heartbeat_monitor()
-    wait_until(lambda: held.names(hung.get_details()) == ["application_appears_hung"])
+    def watched_no_longer(stop):
+        """Return a session whose monitor was stopped right after its start."""
+        while True:
+            session = open_session(collector.url)
+            began = monotonic()
+            session.start_heartbeat_monitor(timeout=HANG_SECONDS, check_interval=0.1)
+            getattr(session, stop)()
+            if monotonic() - began < HANG_SECONDS:
+                return session  # else it really hung meanwhile
+
+    paused = watched_no_longer("pause_heartbeat_monitoring")
+    stopped = watched_no_longer("stop_heartbeat_monitor")
+    hung = open_session(collector.url)
+    hung.start_heartbeat_monitor(timeout=HANG_SECONDS, check_interval=0.1)
+    wait_until(lambda: names_of(hung) == ["application_appears_hung"])
+    assert names_of(paused) == names_of(stopped) == []
     paused.resume_heartbeat_monitoring()
-    paused.stop_heartbeat_monitor()
-    assert held.names(paused.get_details()) == held.names(stopped.get_details()) == []
+    wait_until(lambda: names_of(paused) == ["application_appears_hung"])
+    assert names_of(stopped) == []
+
+
+def names_of(session):
+    return held.names(session.get_details(PATIENCE))
 
 
 def test_v1_is_told_that_a_session_lives(collector, open_session):
     session = open_session(collector.url)
     session.log_event("e")
-    wait_until(lambda: session.get_details().get("last_heartbeat"))
+    wait_until(lambda: session.get_details(PATIENCE).get("last_heartbeat"))

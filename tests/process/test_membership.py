@@ -13,7 +13,7 @@ from inside import pipelines_of
 from programs import IN_CHILD, the_one
 from tools import held
 from tools.faults import Stall
-from tools.waiting import wait_until
+from tools.waiting import PATIENCE, wait_until
 
 from datacat._compat import monotonic
 from datacat.outbox.outbox import Outbox
@@ -30,13 +30,14 @@ def files_in(spool):
 # After a close
 
 TAKES_OVER = u"""
-import datacat, sys, time
+import datacat, sys
+from tools.waiting import PATIENCE
 session = datacat.create_session(connect_wait=0)
 print("has taken over")
 sys.stdout.flush()
 sys.stdin.readline()
-session.flush(20)
-session.end()
+session.flush(PATIENCE)
+session.end(PATIENCE)
 """
 
 
@@ -46,25 +47,26 @@ def test_records_that_another_process_took_over_are_reported_until_it_has_sent_t
     """Their order with later ones cannot be kept; so nothing says that all is delivered."""
     collector = make_collector().start()
     session = open_session(collector.url)
-    session.flush()
+    session.flush(PATIENCE)
     collector.stop()
     for number in range(10):
         session.log_event("step", {"number": number})
     session.close(0)
+    wait_until(lambda: pipelines_of(base_url=collector.url) == [])
     (path,) = files_in(spool)
     other = run_program(TAKES_OVER, collector.url)
-    wait_until(lambda: "has taken over" in other.output, 20)
+    wait_until(lambda: "has taken over" in other.output)
     for number in range(10, 20):
         session.log_event("step", {"number": number})
     collector.start()
-    wait_until(lambda: session.stats()["sent"] == 11, 20)
+    wait_until(lambda: session.stats()["sent"] == 11)
     assert session.flush(5) is False
     stats = session.stats()
     assert stats["waiting"] == 10
     assert path in stats["last_error"] and "another process" in stats["last_error"]
-    wait_until(lambda: len(held.numbers(collector.session(session.session_id))) == 20, 20)
+    wait_until(lambda: len(held.numbers(collector.session(session.session_id))) == 20)
     other.proceed()
-    other.wait(30)
+    other.wait()
     assert session.flush(5) is True and session.stats()["waiting"] == 0
     arrived = held.numbers(collector.session(session.session_id))
     assert sorted(arrived) == list(range(20))
@@ -79,8 +81,8 @@ def test_a_file_that_nobody_took_over_goes_on_in_order(
     collector = make_collector().start()
     if not is_known:
         collector.stop()
-    session = open_session(collector.url, connect_wait=2 if is_known else 0)
-    session.flush()
+    session = open_session(collector.url, connect_wait=PATIENCE if is_known else 0)
+    session.flush(PATIENCE)
     if is_known:
         collector.stop()
     for number in range(10):
@@ -91,9 +93,9 @@ def test_a_file_that_nobody_took_over_goes_on_in_order(
     for number in range(10, 20):
         session.log_event("step", {"number": number})
     collector.start()
-    wait_until(session.flush, 30)
+    wait_until(session.flush)
     assert session.stats()["waiting"] == 0 and session.stats()["sent"] == 21
-    assert held.numbers(session.get_details()) == list(range(20))
+    assert held.numbers(session.get_details(PATIENCE)) == list(range(20))
 
 
 def test_a_session_comes_back_with_its_file_though_another_one_opens_it(
@@ -108,7 +110,7 @@ def test_a_session_comes_back_with_its_file_though_another_one_opens_it(
         session.close(0)
     first.log_event("opens it again")
     collector.start()
-    wait_until(lambda: first.flush(5), 30)
+    wait_until(lambda: first.flush(5))
     wait_until(lambda: second.stats()["waiting"] == 0)
     assert second.stats()["sent"] == 2 and second.session_id != second.local_id
 
@@ -135,7 +137,8 @@ def test_a_handler_that_logs_while_its_thread_closes_and_opens_loses_nothing(
     signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
     number = 0
     try:
-        while len(struck) < 20 and number < 1000:
+        until = monotonic() + PATIENCE
+        while len(struck) < 20 and monotonic() < until:
             session.log_event("step", {"number": number})
             session.close(0)
             number += 1
@@ -143,8 +146,8 @@ def test_a_handler_that_logs_while_its_thread_closes_and_opens_loses_nothing(
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert len(struck) >= 5, "the pipeline was hardly ever interrupted"
-    wait_until(lambda: session.flush(5), 60)
-    there = session.get_details()
+    wait_until(lambda: session.flush(5))
+    there = session.get_details(PATIENCE)
     assert held.numbers(there) == list(range(number))
     # A handler that interrupts another comes before it, and after its number.
     assert sorted(held.numbers(there, "handler")) == list(range(next(logged)))
@@ -166,7 +169,7 @@ def test_a_call_that_cannot_have_the_pipelines_lock_leaves_its_record_to_whoever
     """As where opening the file takes seconds: no call waits for that, nothing is lost."""
     session = open_session(collector.url, product="locked")
     open_session(collector.url, product="locked")
-    session.end()
+    session.end(PATIENCE)
     (pipeline,) = pipelines_of(product="locked")
     lock = next(iter(pipeline.locks_over_sqlite()))
     is_held, release = threading.Event(), threading.Event()
@@ -174,22 +177,20 @@ def test_a_call_that_cannot_have_the_pipelines_lock_leaves_its_record_to_whoever
     def hold():
         with lock:
             is_held.set()
-            release.wait(60)
+            release.wait(PATIENCE)
 
     holder = threading.Thread(target=hold)
     holder.start()
-    is_held.wait()
+    is_held.wait(PATIENCE)
     session.close(0)
-    began = monotonic()
     session.log_event("step", {"number": 0})
-    took = monotonic() - began
-    assert took < 5
+    assert holder.is_alive(), "the call waited until it had the lock"
     assert (session.stats()["waiting"], session.stats()["in_memory"]) == (1, 1)
     release.set()
     holder.join()
     session.log_event("step", {"number": 1})
-    assert session.flush(20) and session.stats()["in_memory"] == 0
-    assert held.numbers(session.get_details()) == [0, 1]
+    assert session.flush(PATIENCE) and session.stats()["in_memory"] == 0
+    assert held.numbers(session.get_details(PATIENCE)) == [0, 1]
 
 
 def test_a_record_that_meets_a_slow_close_is_kept_by_the_thread_that_closes(
@@ -202,19 +203,19 @@ def test_a_record_that_meets_a_slow_close_is_kept_by_the_thread_that_closes(
     def close_slowly(outbox):
         closes.set()
         outbox.intake.closed = True
-        may_close.wait(60)
+        may_close.wait(PATIENCE)
         outbox.intake.closed = False
         close(outbox)
 
     monkeypatch.setattr(Outbox, "close", close_slowly)
     closing = threading.Thread(target=session.close)
     closing.start()
-    closes.wait(60)
+    assert closes.wait(PATIENCE)
     session.log_event("meanwhile")
     assert session.stats()["in_memory"] == 1
     monkeypatch.undo()
     may_close.set()
-    closing.join(60)
+    closing.join(PATIENCE)
     wait_until(lambda: "meanwhile" in names_at(collector, session))
 
 
@@ -237,7 +238,7 @@ def test_threads_that_log_first_at_the_same_time_after_a_close_share_one_place(
         for thread in threads:
             thread.join()
     collector.start()
-    wait_until(session.flush, 30)
+    wait_until(session.flush)
     (listed,) = collector.sessions()
     assert held.names(collector.session(listed["id"])) == ["e"] * 80
 
@@ -272,7 +273,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """,
         own_collector.url,
     )
-    program.wait(30, expect=-signal.SIGKILL)
+    program.wait(expect=-signal.SIGKILL)
     assert [is_marked_shared(path) for path in files_in(spool)].count(True) == 1
 
 
@@ -325,9 +326,10 @@ def test_the_sessions_client_notes_that_it_writes_before_its_request_is_out(
     program = run_program(
         u"""
 import datacat, sys
-session = datacat.create_session()
+from tools.waiting import PATIENCE
+session = datacat.create_session(connect_wait=PATIENCE, timeout=PATIENCE, deadline=PATIENCE)
 session.log_event("first")
-assert session.flush(20)
+assert session.flush(PATIENCE)
 session.client.get_session(session.session_id)
 print("ready")
 sys.stdout.flush()
@@ -336,10 +338,10 @@ session.client.log_event(session.session_id, "directly")
 """,
         proxy.url,
     )
-    wait_until(lambda: "ready" in program.output, 20)
+    wait_until(lambda: "ready" in program.output)
     proxy.rule(Stall(), when=lambda request: b"directly" in request.body)
     program.proceed()
-    wait_until(lambda: proxy.struck["stall"], 20)
+    wait_until(lambda: proxy.struck["stall"])
     program.kill()
     (path,) = files_in(spool)
     store = Store(path)
@@ -354,47 +356,52 @@ session.client.log_event(session.session_id, "directly")
 WATCHES = IN_CHILD + u"""
 other = datacat.create_session()
 session.start_heartbeat_monitor(timeout=0.5, check_interval=0.1)
+session.pause_heartbeat_monitoring()
 
 def watched_while_another_closes():
     session.heartbeat()
     other.log_event("in child")
-    other.close(10)
-    until = time.time() + 30
-    while time.time() < until and not hangs():
-        time.sleep(0.05)
-    session.flush(20)
+    other.close(PATIENCE)
+    session.heartbeat()
+    hang_in_child()
     os._exit(0)
 
-def hangs():
-    session.flush(1)
-    events = session.client.get_session(session.session_id)["events"] or ()
-    return [event for event in events if event["name"] == "application_appears_hung"]
+def hang_in_child():
+    until = time.time() + PATIENCE
+    while not is_recorded():
+        assert time.time() < until
+        time.sleep(0.05)
 
-session.pause_heartbeat_monitoring()
+def is_recorded():
+    session.flush(PATIENCE)
+    events = session.client.get_session(session.session_id)["events"] or ()
+    return any("hang_in_child" in str(event["data"]) for event in events)
+
 child = os.fork()
 if not child:
     session.resume_heartbeat_monitoring()
     watched_while_another_closes()
-os.waitpid(child, 0)
-assert len(hangs()) == 1
-session.end()
+assert os.waitpid(child, 0)[1] == 0
+assert is_recorded()
+session.end(PATIENCE)
 """
 
 
 @FORKS
 def test_a_childs_monitor_goes_on_when_another_session_closes_there(own_collector, run_program):
-    run_program(WATCHES, own_collector.url).wait(60)
-    assert held.names(the_one(own_collector)) == ["first", "application_appears_hung"]
+    """A hang after that close is recorded, and told by its stack from any before."""
+    run_program(WATCHES, own_collector.url).wait(2 * PATIENCE)
+    assert "application_appears_hung" in held.names(the_one(own_collector))
 
 
 def test_a_monitor_outlives_a_close_of_its_pipeline(collector, open_session):
     """Also where it was started after the session's own close, and no heartbeat ever comes."""
     session = open_session(collector.url)
     other = open_session(collector.url)
-    session.close()
+    session.close(PATIENCE)
     session.start_heartbeat_monitor(timeout=0.5, check_interval=0.1)
     other.close()
-    wait_until(lambda: "application_appears_hung" in names_at(collector, session), 20)
+    wait_until(lambda: "application_appears_hung" in names_at(collector, session))
 
 
 def test_a_heartbeat_starts_threads_that_could_not_be_started(

@@ -15,18 +15,20 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's"
 SIGTERM_STATUS = -signal.SIGTERM
 
 SIGTERM_ENDS = OPENS.replace(
-    u"create_session()", u"create_session(end_on_signals=(signal.SIGTERM,))"
+    u"create_session(", u"create_session(end_on_signals=(signal.SIGTERM,), "
 )
 
 
-@pytest.mark.parametrize("during", [u"time.sleep(30)", u"while True: session.flush()"])
+@pytest.mark.parametrize(
+    "during", [u"time.sleep(PATIENCE)", u"while True: session.flush(PATIENCE)"]
+)
 def test_with_end_on_signals_sigterm_ends_the_session_and_then_the_process(
     during, own_collector, run_program
 ):
     program = run_program(SIGTERM_ENDS + u"print('ready')\n" + during, own_collector.url)
-    wait_until(lambda: "ready" in program.output, 20)
+    wait_until(lambda: "ready" in program.output)
     program.signal(signal.SIGTERM)
-    program.wait(10, expect=SIGTERM_STATUS)
+    program.wait(expect=SIGTERM_STATUS)
     assert held.names(the_one(own_collector)) == ["first"]
     assert held.is_ended(the_one(own_collector))
 
@@ -42,11 +44,11 @@ with registry.pipelines()[0].outbox.lock:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.01)
     session.log_event("came out")
-time.sleep(30)
+time.sleep(PATIENCE)
 """,
         own_collector.url,
     )
-    program.wait(20, expect=SIGTERM_STATUS)
+    program.wait(expect=SIGTERM_STATUS)
     assert held.names(the_one(own_collector)) == ["first", "came out"]
     assert held.is_ended(the_one(own_collector))
 
@@ -59,11 +61,11 @@ def test_end_on_signals_goes_on_with_the_handler_that_was_there(own_collector, r
         u"    sys.exit(7)\n"
         u"signal.signal(signal.SIGTERM, handler)\n"
         + SIGTERM_ENDS
-        + u"print('ready')\ntime.sleep(30)",
+        + u"print('ready')\ntime.sleep(PATIENCE)",
         own_collector.url,
     )
-    wait_until(lambda: "ready" in program.output, 20)
+    wait_until(lambda: "ready" in program.output)
     program.signal(signal.SIGTERM)
-    program.wait(10, expect=7)
+    program.wait(expect=7)
     assert "handled" in program.output
     assert held.is_ended(the_one(own_collector))

@@ -15,9 +15,9 @@ import weakref
 import pytest
 import six
 from inside import pipelines_of, threads
-from programs import SUCCESSOR, with_event
+from programs import SUCCESSOR, UNHURRIED, with_event
 from tools import held
-from tools.waiting import wait_until
+from tools.waiting import PATIENCE, wait_until
 
 import datacat
 from datacat.process import pipeline as pipeline_module
@@ -56,12 +56,13 @@ def deaf():
 def open_unfixtured(url, **options):
     """Open a session that no fixture refers to."""
     options.setdefault("product", "tests")
+    options.setdefault("connect_wait", PATIENCE)
     return datacat.create_session(url, version="1", **options)
 
 
 def open_with_hanging_sender(deaf, open_session):
     """Return a session whose sender waits for an answer, of a server known to be away."""
-    session = open_session(deaf.url, connect_wait=0, timeout=60, deadline=60)
+    session = open_session(deaf.url, connect_wait=0, timeout=10 * PATIENCE, deadline=10 * PATIENCE)
     wait_until(lambda: session.stats()["online"] is False)
     deaf.take_connections()
     session.log_event("step", {"number": 0})
@@ -79,13 +80,13 @@ def test_a_close_that_waits_for_its_sender_holds_up_no_other_pipeline(
     """Openings, calls and farewells of others, and a fork, are over before that close is."""
     other = open_session(collector.url)
     stuck = open_with_hanging_sender(deaf, open_session)
-    closing = threading.Thread(target=stuck.close, args=(60,))
+    closing = threading.Thread(target=stuck.close, args=(10 * PATIENCE,))
     closing.start()
     (pipeline,) = pipelines_of(base_url=deaf.url)
     wait_until(lambda: pipeline.state == pipeline_module.LINGERING)
     other.log_event("meanwhile")
-    other.end()
-    open_session(collector.url, product="another").close()
+    other.end(PATIENCE)
+    open_session(collector.url, product="another").close(PATIENCE)
     if hasattr(os, "fork"):
         child = os.fork()
         if not child:
@@ -94,7 +95,7 @@ def test_a_close_that_waits_for_its_sender_holds_up_no_other_pipeline(
     assert closing.is_alive()
     assert held.names(collector.session(other.session_id)) == ["meanwhile"]
     deaf.__exit__()
-    closing.join(60)
+    closing.join(PATIENCE)
     assert not closing.is_alive()
 
 
@@ -106,8 +107,8 @@ def test_a_pipeline_that_could_not_close_in_time_closes_when_its_sender_is_done(
     (lingering,) = pipelines_of(base_url=deaf.url)
     assert lingering.state == pipeline_module.LINGERING
     deaf.__exit__()
-    wait_until(lambda: lingering.state == pipeline_module.CLOSED)
-    assert pipelines_of(base_url=deaf.url) == [] and stuck.stats()["waiting"] == 2
+    wait_until(lambda: pipelines_of(base_url=deaf.url) == [])
+    assert lingering.state == pipeline_module.CLOSED and stuck.stats()["waiting"] == 2
 
 
 def test_records_that_have_no_file_are_not_closed_away(make_collector, open_session, tmp_path):
@@ -122,8 +123,8 @@ def test_records_that_have_no_file_are_not_closed_away(make_collector, open_sess
     session.close(0)
     collector.start()
     session.log_event("step", {"number": 1})
-    wait_until(session.flush, 30)
-    assert held.numbers(session.get_details()) == [0, 1]
+    wait_until(session.flush)
+    assert held.numbers(session.get_details(PATIENCE)) == [0, 1]
 
 
 # What interrupts it
@@ -169,16 +170,16 @@ def test_a_close_that_is_interrupted_anywhere_leaves_a_sender_or_lets_the_next_c
     session = open_session(collector.url, product="interrupted")
     for number in itertools.count():
         session.log_event("step", {"number": 2 * number})
-        session.flush()
+        session.flush(PATIENCE)
         with interrupted_at(number) as struck:
             session.close(0.5)
         session.log_event("step", {"number": 2 * number + 1})
-        assert session.flush(20), (number, struck, session.stats())
+        assert session.flush(PATIENCE), (number, struck, session.stats())
         if not struck:
             break
     assert number > 30, "the lines were not counted"
-    assert held.numbers(session.get_details()) == list(range(2 * number + 2))
-    assert len(threads() - before) == 2
+    assert held.numbers(session.get_details(PATIENCE)) == list(range(2 * number + 2))
+    wait_until(lambda: len(threads() - before) == 2)
 
 
 def test_a_call_that_is_interrupted_anywhere_while_it_opens_the_outbox_again_can_be_repeated(
@@ -191,19 +192,19 @@ def test_a_call_that_is_interrupted_anywhere_while_it_opens_the_outbox_again_can
     before = threads()
     session = open_session(collector.url, product="interrupted, too")
     for number in itertools.count():
-        session.close()
+        session.close(PATIENCE)
         # Each third line, which takes a third of the time.
         with interrupted_at(3 * number) as struck:
             session.log_event("interrupted")
         session.log_event("step", {"number": number})
-        assert session.flush(20), (number, struck, session.stats())
+        assert session.flush(PATIENCE), (number, struck, session.stats())
         if not struck:
             break
     assert number > 30, "the lines were not counted"
-    there = session.get_details()
+    there = session.get_details(PATIENCE)
     assert held.numbers(there) == list(range(number + 1))
     assert 0 < held.names(there).count("interrupted") <= number + 1
-    assert len(threads() - before) == 2
+    wait_until(lambda: len(threads() - before) == 2)
     assert len(pipelines_of(product="interrupted, too")) == 1
     assert len([name for name in os.listdir(str(spool)) if name.endswith(".outbox")]) < 5
 
@@ -246,7 +247,7 @@ def test_where_no_thread_can_be_started_records_are_kept_and_it_is_said_once(
     assert caplog.text.count("no thread can be started") == 1
     refusing.is_on = False
     wait_until(lambda: session.flush(5))
-    assert held.numbers(session.get_details()) == [0, 1, 2]
+    assert held.numbers(session.get_details(PATIENCE)) == [0, 1, 2]
     assert session.stats()["last_error"] is None
 
 
@@ -265,11 +266,8 @@ def test_threads_are_tried_again_by_log_calls_at_most_once_a_second(
     assert a_try and refusing.asked == 3 * a_try
 
 
-LOGS_AFTER_EXIT = u"""
-from __future__ import print_function
+LOGS_AFTER_EXIT = u"from __future__ import print_function\n" + UNHURRIED + u"""
 import threading
-import datacat
-from datacat.process import shutdown
 session = datacat.create_session('http://127.0.0.1:9', connect_wait=0)
 shutdown.at_exit()
 threading.Thread.start = lambda thread: print("started", thread.name)
@@ -282,7 +280,7 @@ print("waiting", session.stats()["waiting"])
 def test_no_thread_is_tried_once_the_interpreter_exits(run_program):
     """What is logged then is kept for the next run."""
     program = run_program(LOGS_AFTER_EXIT)
-    program.wait(30)
+    program.wait()
     assert program.output.endswith("waiting 5\n") and "started" not in program.output
 
 
@@ -312,11 +310,11 @@ session.close(0)
 def test_an_isolated_subinterpreter_keeps_its_records_for_the_next_run(own_collector, run_program):
     """No daemon thread can be started there."""
     program = run_program(IN_ISOLATION, own_collector.url)
-    program.wait(30)
+    program.wait()
     assert "waiting 2" in program.output
     assert program.output.count("LOGGED datacat no thread can be started") == 1
     run_program(SUCCESSOR, own_collector.url)
-    wait_until(lambda: with_event(own_collector, "isolated"), 20)
+    wait_until(lambda: with_event(own_collector, "isolated"))
 
 
 # Release
@@ -336,9 +334,9 @@ def test_sessions_whose_own_settings_differ_share_a_pipeline_and_leave_nothing(
         session.log_event("e")
         assert len(pipelines_of(product="one")) == 1
         if number % 2:
-            session.end()
-        session.close()
-    assert pipelines_of(product="one") == [] and os.listdir(str(spool)) == []
+            session.end(PATIENCE)
+        session.close(PATIENCE)
+    wait_until(lambda: pipelines_of(product="one") == [] and os.listdir(str(spool)) == [])
 
 
 def open_files_in(folder):
@@ -346,8 +344,12 @@ def open_files_in(folder):
     descriptors = "/proc/self/fd"
     if not os.path.isdir(descriptors):
         return []
-    links = [os.path.join(descriptors, name) for name in os.listdir(descriptors)]
-    targets = [os.readlink(link) for link in links if os.path.lexists(link)]
+    targets = []
+    for name in os.listdir(descriptors):
+        try:
+            targets.append(os.readlink(os.path.join(descriptors, name)))
+        except OSError:
+            pass  # closed meanwhile
     return [target for target in targets if target.startswith(str(folder))]
 
 
@@ -360,13 +362,17 @@ def test_a_pipeline_without_sessions_is_released(collector, spool, farewell):
         (pipeline,) = pipelines_of(product=farewell, api_key="key %d" % number)
         released.append(weakref.ref(pipeline))
         session.log_event("e")
-        getattr(session, farewell)()
+        getattr(session, farewell)(PATIENCE)
         del session, pipeline
-    wait_until(lambda: pipelines_of(product=farewell) == [], 20)
+    wait_until(lambda: pipelines_of(product=farewell) == [])
     wait_until(lambda: not threads() - before)
-    gc.collect()
-    assert [reference() for reference in released] == [None] * 5
-    assert os.listdir(str(spool)) == [] and not open_files_in(spool)
+
+    def is_freed():
+        gc.collect()
+        return [reference() for reference in released] == [None] * 5
+
+    wait_until(is_freed)
+    wait_until(lambda: os.listdir(str(spool)) == [] and not open_files_in(spool))
 
 
 def test_a_pipeline_is_not_released_while_something_waits(make_collector, spool):
@@ -382,6 +388,6 @@ def test_a_pipeline_is_not_released_while_something_waits(make_collector, spool)
     assert reference() is None
     assert len(pipelines_of(base_url=collector.url)) == 1
     collector.start()
-    wait_until(lambda: pipelines_of(base_url=collector.url) == [], 60)
+    wait_until(lambda: pipelines_of(base_url=collector.url) == [])
     (listed,) = collector.sessions()
     assert held.names(collector.session(listed["id"])) == ["offline"]
