@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from tools.process import SOURCES, ChildProcess, environment
+from tools.waiting import PATIENCE
 
 ROOT = os.path.dirname(SOURCES)
 DOCS = os.path.join(ROOT, "docs")
@@ -24,7 +25,7 @@ DEFINED = re.compile(r"^ *def (test_\w+)", re.MULTILINE)
 def test_the_picture_in_the_docs_is_that_of_the_imports():
     child = ChildProcess([sys.executable, SCRIPT], environment())
     try:
-        assert child.wait(60) == 0, child.output
+        assert child.wait(PATIENCE) == 0, child.output
     finally:
         child.close()
 

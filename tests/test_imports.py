@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 from tools.process import SOURCES, ChildProcess, environment
+from tools.waiting import PATIENCE
 
 PACKAGE = "datacat"
 FACE = "__init__"
@@ -240,7 +241,7 @@ def test_importing_datacat_starts_no_thread_and_touches_no_file(tmp_path):
         cwd=str(tmp_path),
     )
     try:
-        assert child.wait(60) == 0, child.output
+        assert child.wait(PATIENCE) == 0, child.output
         assert child.output == u"touched [], threads 1, at the end"
     finally:
         child.close()

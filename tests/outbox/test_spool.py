@@ -11,6 +11,7 @@ import textwrap
 import pytest
 from tools.outboxes import CAP, SCOPE, Warnings, sql
 from tools.process import ChildProcess, environment
+from tools.waiting import PATIENCE
 
 from datacat.outbox import bounds, spool
 from datacat.outbox.outbox import Outbox
@@ -269,7 +270,7 @@ def test_a_held_outbox_is_never_taken_and_a_killed_processes_is_free_at_once(pla
     path = place.leave(b"1")
     child = ChildProcess([sys.executable, "-c", HOLDING, place.folder], environment())
     try:
-        held = child.wait_for_line(re.compile("holds (.*)"), 60).group(1).strip()
+        held = child.wait_for_line(re.compile("holds (.*)"), PATIENCE).group(1).strip()
         assert held == path
         with pytest.raises(StoreHeld):
             Store(path)
@@ -289,7 +290,8 @@ def test_many_processes_that_start_at_once_get_an_outbox_each(place):
         for _ in range(6)
     ]
     try:
-        held = [child.wait_for_line(re.compile("holds (.*)"), 60).group(1) for child in children]
+        lines = [child.wait_for_line(re.compile("holds (.*)"), PATIENCE) for child in children]
+        held = [line.group(1) for line in lines]
         assert len(set(held)) == 6
         for path in held:
             assert os.path.exists(path.strip())

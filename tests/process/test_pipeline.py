@@ -21,17 +21,15 @@ from datacat._compat import monotonic
 A_PORT_NOBODY_LISTENS_ON = "http://127.0.0.1:9"
 
 
-# Bounds of a request that never pass while a test runs.
-ENDLESS = {"timeout": 10 * PATIENCE, "deadline": 10 * PATIENCE}
+# What lasts as long as a request without an answer hangs.
+ENDLESS = {"timeout": 2 * PATIENCE, "deadline": 2 * PATIENCE}
 
 
 def took(call):
-    """Return how many seconds a call took, which did not hang."""
+    """Return how many seconds a call took."""
     began = monotonic()
     call()
-    seconds = monotonic() - began
-    assert seconds < PATIENCE
-    return seconds
+    return monotonic() - began
 
 
 def test_a_disabled_session_accepts_everything_and_does_nothing(monkeypatch, spool, open_session):
@@ -227,15 +225,15 @@ def test_calls_that_wait_keep_their_time_in_a_black_hole(name, collector, open_s
     session.flush(PATIENCE)
     proxy.black_hole()
     session.log_event("e")
-    assert took(lambda: getattr(session, name)(timeout=1)) >= 1
+    assert 1 <= took(lambda: getattr(session, name)(timeout=1)) < PATIENCE
 
 
 @pytest.mark.parametrize("name", ["flush", "end", "close"])
-def test_calls_that_wait_return_at_once_when_the_server_is_away(name, open_session):
+def test_calls_that_wait_do_not_wait_for_a_server_that_is_away(name, open_session):
     session = open_session(A_PORT_NOBODY_LISTENS_ON)
     session.log_event("e")
     assert session.stats()["online"] is False
-    assert took(lambda: getattr(session, name)(timeout=10 * PATIENCE))
+    assert took(lambda: getattr(session, name)(timeout=2 * PATIENCE)) < PATIENCE
 
 
 def test_a_session_closed_while_a_request_hangs_goes_on_when_it_is_used_again(
@@ -266,7 +264,7 @@ def test_opening_waits_for_the_id_no_longer_than_it_was_told(
 
     monkeypatch.setattr(Progress, "wait", noted)
     options = dict(ENDLESS, connect_wait=seconds)
-    assert took(lambda: open_session(proxy.url, **options)) >= seconds
+    assert seconds <= took(lambda: open_session(proxy.url, **options)) < PATIENCE
     assert waits == [seconds]
 
 
