@@ -92,17 +92,17 @@ def test_a_session_that_had_nothing_waiting_is_told_to_the_sender(box):
     box.append(b"1", b"2")
     other = box.outbox.add_session(u"local-2", b"{}")
     box.outbox.append(other, kinds.EVENT, b"1")
-    assert [entry for entry, _ in box.outbox.stirred] == [box.entry, other]
-    box.outbox.stirred.clear()
+    assert [entry for entry, _ in box.outbox.newly_waiting] == [box.entry, other]
+    box.outbox.newly_waiting.clear()
     box.drain()
     queue_some(box)
     box.outbox.take_in()
     box.outbox.say_goodbye(other, "ended", kinds.END, b"{}")
-    assert [entry for entry, _ in box.outbox.stirred] == [box.entry]
-    box.outbox.stirred.clear()
+    assert [entry for entry, _ in box.outbox.newly_waiting] == [box.entry]
+    box.outbox.newly_waiting.clear()
     box.drain(other)
     box.outbox.say_goodbye(other, "ended", kinds.END, b"{}")
-    assert [entry for entry, _ in box.outbox.stirred] == [other]
+    assert [entry for entry, _ in box.outbox.newly_waiting] == [other]
 
 
 def test_many_waiting_sessions_share_a_bounded_number_of_records_in_memory(box, monkeypatch):

@@ -84,7 +84,7 @@ class Sender(object):
         :returns: seconds; 0.0 where there may be more to do at once, None where nothing is due.
         """
         link, own = self.server.link, self._outboxes[0]
-        if own.stirred:
+        if own.newly_waiting:
             self._notice_records(own)
         if self._is_hurried:
             self._is_hurried = False
@@ -136,18 +136,18 @@ class Sender(object):
 
     def _notice_records(self, outbox):
         """Make lanes of sessions that had nothing to send and got a record."""
-        stirred = outbox.stirred
-        reported = len(stirred)
+        newly_waiting = outbox.newly_waiting
+        reported = len(newly_waiting)
         # An outbox reports a record just before it counts it, while the record is still queued.
         outbox.take_in()
         for _ in range(reported):
-            entry, captured = stirred[0]
+            entry, captured = newly_waiting[0]
             if entry.waiting > 0 and outbox.has(entry):
                 self._add_lane(outbox, entry, captured)
             elif entry.goodbye:
                 self._lanes.drop_idle(outbox, entry)
                 self._heartbeats.note(entry)
-            stirred.popleft()
+            newly_waiting.popleft()
 
     def _add_lane(self, outbox, entry, captured):
         is_adopted = outbox is not self._outboxes[0] or entry in self._inherited
@@ -168,7 +168,7 @@ class Sender(object):
         if lane.outbox is own:
             if entry.goodbye or entry.server_id != server_id:
                 self._heartbeats.note(entry)
-        elif lane.outbox.stirred:
+        elif lane.outbox.newly_waiting:
             self._notice_records(lane.outbox)
         if lane.is_adopted and entry.is_over:
             self._end_adopted(lane)
@@ -200,7 +200,7 @@ class Sender(object):
         """Return how long there is nothing to do."""
         own = self._outboxes[0]
         own.take_in()
-        if own.stirred:
+        if own.newly_waiting:
             return 0.0
         times = [self._lanes.next_due()]
         if times == [None]:
