@@ -242,8 +242,8 @@ def test_where_no_thread_can_be_started_records_are_kept_and_it_is_said_once(
     assert session.flush(5) is False
     stats = session.stats()
     assert (stats["waiting"], stats["in_memory"]) == (4, 0)
-    assert "no thread can be started (can't start new thread)" in stats["last_error"]
-    assert caplog.text.count("no thread can be started") == 1
+    assert "cannot start a thread (can't start new thread)" in stats["last_error"]
+    assert caplog.text.count("cannot start a thread") == 1
     refusing.is_on = False
     wait_until(lambda: session.flush(5))
     assert held.numbers(session.get_details()) == [0, 1, 2]
@@ -314,7 +314,7 @@ def test_an_isolated_subinterpreter_keeps_its_records_for_the_next_run(own_colle
     program = run_program(IN_ISOLATION, own_collector.url)
     program.wait(30)
     assert "waiting 2" in program.output
-    assert program.output.count("LOGGED datacat no thread can be started") == 1
+    assert program.output.count("LOGGED datacat cannot start a thread") == 1
     run_program(SUCCESSOR, own_collector.url)
     wait_until(lambda: with_event(own_collector, "isolated"), 20)
 

@@ -274,14 +274,14 @@ def test_an_outbox_that_could_not_be_taken_over_is_free_again_for_the_next_try(
     dead, left = process_with(process, "one")
     alive = process()
     dead.die()
-    condemn, broken = adoption.condemn, [RuntimeError()]
+    report_crashes, broken = adoption.report_crashes, [RuntimeError()]
 
-    def condemn_in_vain(outbox, entries, notes):
+    def report_in_vain(outbox, entries, notes):
         if entries and broken:
             raise broken.pop()
-        condemn(outbox, entries, notes)
+        report_crashes(outbox, entries, notes)
 
-    monkeypatch.setattr(adoption, "condemn", condemn_in_vain)
+    monkeypatch.setattr(adoption, "report_crashes", report_in_vain)
     alive.warnings.expected.add("fault")
     alive.session()
     alive.run(5)
@@ -407,7 +407,7 @@ def test_a_crash_is_recorded_once(process):
     dead, left = process_with(process)
     outbox = dead.outbox
     for _ in range(3):
-        adoption.condemn(outbox, outbox.entries(), {})
+        adoption.report_crashes(outbox, outbox.entries(), {})
     dead.run(10)
     assert dead.server.names(left.server_id) == ["session_crashed_detected"]
     assert len(dead.server.sent_to("/crash")) == 1
@@ -416,5 +416,5 @@ def test_a_crash_is_recorded_once(process):
 def test_a_session_withdrawn_meanwhile_is_not_judged(process):
     dead, left = process_with(process)
     dead.outbox.forget(left)
-    adoption.condemn(dead.outbox, [left], {})
+    adoption.report_crashes(dead.outbox, [left], {})
     assert dead.outbox.entries() == []

@@ -9,13 +9,13 @@
 3. `waiters` holds the threads that wait.  More arrivals than waiters means that some calls have
    timed out already, and that nobody gains by waiting: then a call waits for 1 ms.  That is still
    enough to keep a tight loop of log calls from outrunning the writer.
-4. The queue has two bounds.  Over 4 MiB, a call waits for its full 45 ms before it adds its record.
+4. The queue has two bounds.  Over 4 MiB, a call waits for up to 45 ms before it adds its record.
    Over 16 MiB, the record is counted as dropped instead, unless it opens or ends a session.
 5. A slow disk is not waited for: the call returns at once, and the keeper writes the queue by
    `take_in`, which also notices that the disk has been fast again for a while.
-6. Everything but log calls takes the lock by `run`, which drains up to 500 arrivals before its step
-   and after it.  Arrivals that an interrupted attempt has numbered are the first of the queue, so
-   that the attempt is finished before a step sees or settles its rows.
+6. Everything but log calls takes the lock by `run`, which drains up to 500 arrivals before its
+   step and after it.  Arrivals that an interrupted attempt has numbered are at the front, so the
+   attempt is finished before a step sees or settles its rows.
 7. A call that interrupts the holder in its own thread (a signal handler, a finalizer) cannot wait
    for it.  It leaves its arrival in the queue, and the holder looks there when done.  A nested
    `run` takes its step, but drains nothing: what it interrupts may be a drain.
@@ -166,7 +166,7 @@ class Intake(object):
         self.arrivals.append(arrival)
 
     def _bound(self, arrival):
-        """Count the bytes of an arrival that joins a queue, and keep the queue within its bounds."""
+        """Count the bytes of an arrival that joins others; keep the queue within its bounds."""
         writer = self._writer
         # Racing threads may miscount; a queue that has run empty starts from zero again.
         if len(self.arrivals) <= 1:

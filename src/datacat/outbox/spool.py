@@ -6,8 +6,8 @@
    So a file that can be opened is free, and one that is locked has a living owner.
 3. Between listing the folder and opening a file, another process may open or delete it.  That is
    noticed after opening: by the lock, and by the inode that the name has then.
-4. A file that sqlite finds damaged is read once more, because a failing disk looks the same.  If it
-   is damaged, what can be read goes into a new file, and the old one is kept as
+4. A file that sqlite finds damaged is read once more, because a failing disk looks the same.  If
+   it is damaged, what can be read goes into a new file, and the old one is kept as
    `.corrupt-<time>`.
 
 Belongs here: file names, permissions, and the order of these steps.  Does not: SQL, records,

@@ -12,7 +12,7 @@ from timeit import default_timer as clock
 
 from .. import errors
 from .._compat import CAN_UNLINK_OPEN_FILES
-from . import opening, salvage, tables
+from . import preparing, salvage, tables
 from .connection import Connection
 from .refusals import StoreDamaged
 from .salvage import UNKNOWN_STATE
@@ -50,7 +50,7 @@ class Store(object):
             if as_it_is:
                 connection.read_what_is_damaged()
             else:
-                connection.run("open", opening.prepare, path, power_safe)
+                connection.run("open", preparing.prepare, path, power_safe)
         except errors.DatacatError:
             self.close()
             raise
@@ -95,7 +95,7 @@ class Store(object):
 
         :param removing: numbers of the records to delete.
         :param replacing: records that replace those with their numbers.
-        :param changes: values to save instead of the entry's own, a dict; the entry is not changed.
+        :param changes: values to save instead of the entry's own, a dict; the entry keeps its own.
         """
         statements = [(tables.DELETE, (identity(entry.number, number),)) for number in removing]
         statements.extend((tables.REPLACE, tables.row(*record)) for record in replacing)
@@ -192,7 +192,7 @@ class Store(object):
 
         The damaged ones are those before the records; one after a record ends the page.
 
-        :param most: how many records at most.  A page ends at 256 KiB, but has at least one record.
+        :param most: how many records at most.  A page ends at 256 KiB, but not before one record.
         """
         where = _range(session, after + 1) + (most,)
         return self._connection.read("read", _sound_rows, tables.PAGE, where)
@@ -248,11 +248,11 @@ class Store(object):
 
     def size(self):
         """Return how many bytes of pages are in use, without the free ones."""
-        return (self._pages("page_count") - self._pages("freelist_count")) * opening.PAGE_SIZE
+        return (self._pages("page_count") - self._pages("freelist_count")) * preparing.PAGE_SIZE
 
     def growth(self):
         """Return how many bytes a checkpoint may add to the file."""
-        size = self._pages("page_count") * opening.PAGE_SIZE
+        size = self._pages("page_count") * preparing.PAGE_SIZE
         try:
             return max(0, size - os.path.getsize(self.path))
         except OSError:

@@ -10,8 +10,8 @@
 4. A first attempt is a plain INSERT, so that a clash of numbers shows.  After one (a bug, or a
    damaged file) the numbers are taken back, and the next ones follow the highest in the file.
    That is the only gap there can be.
-5. A report's body is made when it is written, and set on the arrival before its number.  A repeated
-   attempt writes the body of the first.
+5. A report's body is made when it is written, and set on the arrival before its number.  So a
+   repeated attempt writes the same body.
 
 Belongs here: the order of these steps.  Does not: SQL, trouble with the disk, who drains when.
 """

@@ -40,16 +40,16 @@ def adopt(stores, heirs, max_bytes, warn):
     return adopted
 
 
-def condemn_inherited(outbox, entries, heirs, notes=None):
+def report_inherited_crashes(outbox, entries, heirs, notes=None):
     """Judge the sessions that a continued outbox already had.
 
     :param notes: what the process before noted of itself; by default what the outbox has.
     """
     if identity_of(outbox.path) not in heirs:
-        condemn(outbox, entries, outbox.notes() if notes is None else notes)
+        report_crashes(outbox, entries, outbox.notes() if notes is None else notes)
 
 
-def condemn(outbox, entries, notes):
+def report_crashes(outbox, entries, notes):
     """Record the crash of every session among `entries` that did not say goodbye.
 
     A session that the dead process had itself inherited may live on elsewhere, and is only left.

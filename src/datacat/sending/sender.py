@@ -245,10 +245,12 @@ class Sender(object):
             return
         adopted = adoption.adopt(free, heirs, self._max_bytes, self._warn)
         try:
-            adoption.condemn_inherited(own, self._sorted_inherited(), heirs, self._predecessor)
+            adoption.report_inherited_crashes(
+                own, self._sorted_inherited(), heirs, self._predecessor
+            )
             while adopted:
                 self._take_over(adopted[0])
-                adoption.condemn(adopted[0], adopted[0].entries(), adopted[0].notes())
+                adoption.report_crashes(adopted[0], adopted[0].entries(), adopted[0].notes())
                 self._outboxes.append(adopted.pop(0))
         finally:
             # Those that could not be taken over are free again for the next try.
