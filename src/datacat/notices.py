@@ -1,7 +1,7 @@
 """Warnings for the user of an application, each given once.
 
-Belongs here: the library's logger, the memory of what was said, and keeping urllib3 quiet.  Does
-not: the reasons for a warning.
+Belongs here: the library's logger, remembering what was logged, and silencing urllib3.  Does not:
+the reasons for a warning.
 """
 
 from __future__ import absolute_import, division
@@ -19,9 +19,9 @@ _here = threading.local()
 
 
 def be_quiet_here():
-    """Keep urllib3 from logging in this thread, which is one of the library's own.
+    """Keep urllib3 from logging in this thread, one of the library's own.
 
-    A handler that logs to datacat would record each request, which makes another request.
+    A handler that logs to datacat would record each request, and so cause another one.
     """
     _here.is_quiet = True
     for name in _TRANSPORTS_LOGGERS:
@@ -50,5 +50,5 @@ class Notices(object):
             LOGGER.warning("%s", message)
 
     def clear(self, topic):
-        """Let the topic be warned of again."""
+        """Allow another warning on the topic."""
         self._said.discard(topic)
