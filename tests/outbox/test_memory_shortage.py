@@ -48,7 +48,7 @@ session.end()
 """
 
 
-def test_a_log_call_without_memory_returns_and_its_loss_is_counted_and_told(
+def test_a_log_call_without_memory_returns_and_its_loss_is_counted_and_reported(
     run_program, own_collector
 ):
     """Never in the way, never silent: the server is told how many records had no room."""

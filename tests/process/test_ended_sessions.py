@@ -31,7 +31,7 @@ def ended(any_collector, open_session):
     return session
 
 
-def test_last_words_are_delivered_and_counted_on(ended, any_collector):
+def test_last_words_are_delivered_and_counted(ended, any_collector):
     """Logged after the end was delivered, twice over, each arrives in the same session."""
     assert ended.stats()["sent"] == 3
     for count, name in enumerate(["last", "very last"], 4):
@@ -41,7 +41,7 @@ def test_last_words_are_delivered_and_counted_on(ended, any_collector):
     assert names_of(any_collector, ended) == ["working", "last", "very last"]
 
 
-def test_an_end_that_is_said_again_is_sent_once(ended):
+def test_an_end_called_twice_is_sent_once(ended):
     ended.end()
     assert ended.stats()["sent"] == 3
 
@@ -140,7 +140,7 @@ def test_a_finalizer_in_the_same_garbage_may_still_log(collector, open_session):
 
 
 @pytest.mark.parametrize("way, is_kept", [("end", False), ("close", False), ("flush", True)])
-def test_what_nobody_holds_is_not_remembered_once_it_is_over(
+def test_an_unreferenced_session_is_forgotten_once_it_is_over(
     collector, open_session, way, is_kept
 ):
     """Memory does not grow with the sessions that were, but with those that somebody may use."""

@@ -46,7 +46,7 @@ def check_hang(there):
     assert 1.9 <= recovery["hung_seconds"] < 3.5
 
 
-def test_a_hang_and_its_end_are_told_with_the_stack_that_hung(any_own_collector, run_program):
+def test_a_hang_and_its_end_are_logged_with_the_hung_stack(any_own_collector, run_program):
     run_program(HANGS % 5, any_own_collector.url).wait(30)
     (listed,) = any_own_collector.sessions()
     check_hang(any_own_collector.session(listed["id"]))
@@ -118,7 +118,7 @@ def test_silence_during_a_pause_or_after_the_stop_is_no_hang(collector, open_ses
     assert held.names(paused.get_details()) == held.names(stopped.get_details()) == []
 
 
-def test_v1_is_told_that_a_session_lives(collector, open_session):
+def test_a_v1_server_gets_heartbeats_for_a_living_session(collector, open_session):
     session = open_session(collector.url)
     session.log_event("e")
     wait_until(lambda: session.get_details().get("last_heartbeat"))

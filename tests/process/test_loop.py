@@ -73,7 +73,7 @@ def test_news_that_comes_during_a_step_is_not_slept_through(stepper):
     wait_until(lambda: stepper.steps == 2)
 
 
-def test_who_would_sleep_for_ever_heeds_news_whatever_it_listens_to(stepper):
+def test_a_loop_that_would_sleep_for_ever_always_wakes_for_news(stepper):
     """News that came while the step ended, and that made it stop listening, wakes it."""
     stepper.heeds = False
 
@@ -87,7 +87,7 @@ def test_who_would_sleep_for_ever_heeds_news_whatever_it_listens_to(stepper):
     wait_until(asleep(stepper))
 
 
-def test_news_does_not_cut_a_pause_short_that_does_not_listen(stepper):
+def test_news_does_not_cut_short_a_pause_of_a_loop_that_does_not_listen(stepper):
     stepper.heeds = False
 
     def step():
@@ -100,7 +100,7 @@ def test_news_does_not_cut_a_pause_short_that_does_not_listen(stepper):
     assert stepper.stop() and stepper.steps == 1
 
 
-def test_news_waits_for_company_and_is_then_stepped_for_together():
+def test_news_is_gathered_before_a_step():
     stepper = Stepper(gather=0.2)
     stepper.loop.start()
     wait_until(asleep(stepper))
@@ -115,7 +115,7 @@ def test_news_waits_for_company_and_is_then_stepped_for_together():
     assert stepper.stop()
 
 
-def test_who_wakes_it_does_not_wait_for_company():
+def test_a_wake_up_is_not_gathered():
     stepper = Stepper(gather=60.0)
     stepper.loop.start()
     wait_until(asleep(stepper))
@@ -131,7 +131,7 @@ def test_who_wakes_it_does_not_wait_for_company():
     assert stepper.stop()
 
 
-def test_it_steps_on_while_there_is_more_to_do(stepper):
+def test_it_steps_without_pause_while_there_is_more_to_do(stepper):
     stepper.on_step = lambda: 0.0 if stepper.steps < 50 else None
     stepper.loop.start()
     wait_until(lambda: stepper.steps == 50)
@@ -217,7 +217,7 @@ def test_a_loop_without_a_thread_says_why_and_starts_when_there_is_one(stepper, 
     wait_until(lambda: stepper.steps == 1)
 
 
-def test_a_wake_up_that_a_handler_breaks_off_rings_all_the_same(stepper, monkeypatch):
+def test_an_interrupted_wake_up_still_rings(stepper, monkeypatch):
     """Else it would sleep on: the next record finds nobody asleep and wakes nobody."""
     stepper.loop.start()
     wait_until(asleep(stepper))
@@ -303,7 +303,7 @@ def test_a_fault_outside_a_step_does_not_end_the_thread(stepper, monkeypatch):
     not hasattr(os, "set_blocking") or not hasattr(os, "fork"),
     reason="PipeBell is for Python 3 where there is poll(2)",
 )
-def test_a_bell_that_a_forked_child_lets_go_leaves_the_childs_files_alone():
+def test_a_bell_collected_in_a_forked_child_closes_none_of_its_files():
     """The child may have closed all descriptors and opened files under the same numbers."""
     bell = PipeBell()
     child = os.fork()

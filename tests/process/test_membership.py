@@ -72,7 +72,7 @@ def test_records_that_another_process_took_over_are_reported_until_it_has_sent_t
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["known to the server", "not yet known"])
 @pytest.mark.parametrize("comes_first", ["the session", "another session"])
-def test_a_file_that_nobody_took_over_goes_on_in_order(
+def test_a_file_that_nobody_took_over_is_continued_in_order(
     make_collector, open_session, comes_first, is_known
 ):
     """Opened again by the session itself, or by another one that shares its pipeline."""
@@ -96,9 +96,7 @@ def test_a_file_that_nobody_took_over_goes_on_in_order(
     assert held.numbers(session.get_details()) == list(range(20))
 
 
-def test_a_session_comes_back_with_its_file_though_another_one_opens_it(
-    make_collector, open_session
-):
+def test_a_session_returns_to_its_file_although_another_one_opens_it(make_collector, open_session):
     """Its own counts go on as its records are delivered, without a call of its own."""
     collector = make_collector().start()
     collector.stop()
@@ -160,7 +158,7 @@ def is_in_change(frame):
     return False
 
 
-def test_a_call_that_cannot_have_the_pipelines_lock_leaves_its_record_to_whoever_has_it(
+def test_a_call_that_cannot_get_the_pipelines_lock_leaves_its_record_to_the_holder(
     collector, open_session
 ):
     """As where opening the file takes seconds: no call waits for that, nothing is lost."""
@@ -341,7 +339,9 @@ session.end()
 
 
 @FORKS
-def test_a_childs_monitor_goes_on_when_another_session_closes_there(own_collector, run_program):
+def test_a_childs_monitor_keeps_running_when_another_session_of_the_child_closes(
+    own_collector, run_program
+):
     run_program(WATCHES, own_collector.url).wait(60)
     assert held.names(the_one(own_collector)) == ["first", "application_appears_hung"]
 

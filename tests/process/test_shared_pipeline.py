@@ -32,7 +32,7 @@ def test_a_session_that_closes_does_not_stop_the_delivery_of_others(collector, o
     assert names == [["e0", "e1", "e2"]] * 48
 
 
-def test_what_was_ended_offline_is_sent_though_a_later_session_closes(own_collector, open_session):
+def test_a_session_ended_offline_is_sent_although_a_later_one_closes(own_collector, open_session):
     """ "It is sent when the server is back" holds after another session's close as well."""
     own_collector.stop()
     ended = open_session(own_collector.url)
@@ -78,9 +78,7 @@ def _hangs(collector, session):
 
 @pytest.mark.parametrize("timeout", [None, -1, "5"])
 @pytest.mark.parametrize("call", ["end", "flush", "close", "get_details"])
-def test_a_timeout_that_is_no_time_is_refused_at_the_call_and_does_nothing(
-    collector, open_session, call, timeout
-):
+def test_an_invalid_timeout_raises(collector, open_session, call, timeout):
     session = open_session(collector.url)
     with pytest.raises(datacat.InvalidRecord):
         getattr(session, call)(timeout)

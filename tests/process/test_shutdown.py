@@ -93,7 +93,7 @@ def test_what_a_killed_application_accepted_is_delivered_by_its_successor(
     ],
     ids=["os._exit", "SIGTERM", "end and os._exit", "close without end"],
 )
-def test_only_a_session_without_a_goodbye_is_called_a_crash(
+def test_only_a_session_without_a_goodbye_is_reported_as_a_crash(
     how, crashed, own_collector, run_program
 ):
     run_program(OPENS + how, own_collector.url).wait(30, expect=None)
@@ -158,7 +158,7 @@ last = Last(session)
 """
 
 
-def test_what_a_finalizer_logs_while_python_is_taken_apart_is_delivered_by_the_next_run(
+def test_what_a_finalizer_logs_during_interpreter_shutdown_is_delivered_by_the_next_run(
     own_collector, run_program
 ):
     """The outbox was closed before, and nothing can be imported any more."""

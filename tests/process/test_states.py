@@ -110,7 +110,7 @@ def test_a_pipeline_that_could_not_close_in_time_closes_when_its_sender_is_done(
     assert pipelines_of(base_url=deaf.url) == [] and stuck.stats()["waiting"] == 2
 
 
-def test_records_that_have_no_file_are_not_closed_away(make_collector, open_session, tmp_path):
+def test_a_pipeline_with_records_in_memory_does_not_close(make_collector, open_session, tmp_path):
     """In memory is where their only copies are: they outlive the close, and are delivered."""
     collector = make_collector().start()
     collector.stop()
@@ -233,7 +233,7 @@ def refusing(monkeypatch):
     return Refusing(monkeypatch)
 
 
-def test_where_no_thread_can_be_started_records_are_kept_and_it_is_said_once(
+def test_if_no_thread_can_be_started_records_are_kept_with_one_warning(
     collector, open_session, refusing, caplog
 ):
     session = open_session(collector.url)
@@ -279,7 +279,7 @@ print("waiting", session.stats()["waiting"])
 """
 
 
-def test_no_thread_is_tried_once_the_interpreter_exits(run_program):
+def test_no_thread_is_started_once_the_interpreter_exits(run_program):
     """What is logged then is kept for the next run."""
     program = run_program(LOGS_AFTER_EXIT)
     program.wait(30)

@@ -10,7 +10,7 @@ from datacat.sending.backlog import Backlog
 # -- what is said
 
 
-def test_a_backlog_that_grows_for_ten_minutes_is_told_once_and_why(classic):
+def test_a_backlog_that_grows_for_ten_minutes_is_warned_of_once_with_its_cause(classic):
     classic.run(1)
 
     def slow(server, request):

@@ -210,7 +210,7 @@ def test_one_warning_says_what_answered_and_everything_waits(bench, status, word
     assert len(bench.server.calls) - calls <= 8
 
 
-def test_each_outage_is_told_once(bench):
+def test_each_outage_is_warned_of_once(bench):
     for _ in range(2):
         bench.server.fault = refuse
         log(bench, ["x"])

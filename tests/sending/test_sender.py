@@ -135,7 +135,7 @@ def test_no_record_is_loaded_for_a_session_before_its_turn(make_bench, monkeypat
 # -- trouble
 
 
-def test_a_lack_of_memory_is_not_our_bug_and_soon_tried_again(bench):
+def test_want_of_memory_is_not_reported_as_a_bug_and_soon_retried(bench):
     """Quiet: nobody is asked to report it, and what waits is delivered once there is memory."""
 
     def raise_memory_error(server, request):
@@ -150,7 +150,7 @@ def test_a_lack_of_memory_is_not_our_bug_and_soon_tried_again(bench):
     assert bench.world.now - began < 10
 
 
-def test_a_disk_that_does_not_give_a_record_is_not_asked_again_and_again(v1, monkeypatch):
+def test_a_record_that_cannot_be_read_is_not_asked_for_again_and_again(v1, monkeypatch):
     log(v1)
     monkeypatch.setattr(v1.outbox, "head", lambda number: None)
     before = v1.steps
@@ -180,7 +180,7 @@ def test_a_bug_that_one_session_meets_delays_only_that_one_and_is_reported(v1, m
     assert "unforeseen" in report
 
 
-def test_constants_are_the_designs():
+def test_the_constants_are_those_of_the_design():
     assert (backoff.QUIET_PERIOD, lanes.REOPEN_SECONDS, verdicts.READ_BACK_SECONDS) == (
         2,
         600,

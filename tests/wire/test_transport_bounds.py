@@ -172,9 +172,7 @@ def test_a_large_body_may_take_longer_than_the_settings_say(connect, clock):
     ],
     ids=["small", "timeout given", "deadline given"],
 )
-def test_only_a_large_body_may_and_only_where_the_call_names_no_bounds(
-    connect, request_, options, words
-):
+def test_small_bodies_and_given_bounds_get_no_extra_time(connect, request_, options, words):
     with ScriptedServer(silent_after_reading) as server:
         wire = connect(server, timeout=0.2, deadline=60)
         error = pytest.raises(OutcomeUnknown, wire.call, request_, **options).value
