@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Promises of DatacatClient: the server's JSON or the right error, repeated only where safe."""
+"""Promises of DatacatClient: the server's JSON or the right error, retried only if safe."""
 
 from __future__ import absolute_import, division
 

@@ -14,7 +14,7 @@ PATIENCE = 0.5
 
 
 def finish(trial, fault_ended):
-    """Wait until all is delivered, end, and check that nothing was lost or doubled."""
+    """Wait until all is delivered, end, and check that nothing was lost or duplicated."""
     trial.await_drained(fault_ended)
     trial.leave()
     trial.check()
@@ -22,7 +22,7 @@ def finish(trial, fault_ended):
 
 
 def finish_in_next_run(trial):
-    """Let the next run deliver everything, and check that nothing was lost or doubled."""
+    """Let the next run deliver everything, and check that nothing was lost or duplicated."""
     trial.start(5)
     trial.await_arrived()
     trial.leave()

@@ -1,4 +1,4 @@
-"""Once (7): where a read-back costs too much or fails, the record is sent again and counted."""
+"""Once (7): if a read-back costs too much or fails, the record is sent again and counted."""
 
 from __future__ import absolute_import, division
 

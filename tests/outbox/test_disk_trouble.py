@@ -1,4 +1,4 @@
-"""Disks that are full, slow, damaged or deleted under us: nothing is lost that can be kept."""
+"""Disks that are full, slow or damaged, and deleted files: nothing is lost that can be kept."""
 
 from __future__ import absolute_import, division
 
@@ -245,7 +245,7 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_is_really_full(small_disk):
-    """Settles go on and stay settled, and all the rest arrives once it has room again."""
+    """Settled records stay settled, and all others arrive once there is space again."""
     box = Box(small_disk, kind=Store)
     for number in range(400):
         box.append(b"%04d" % number + b"x" * 500)
@@ -433,7 +433,7 @@ def test_a_flood_on_a_disk_taken_for_slow_is_written_and_not_dropped(box):
 
 
 def test_a_tight_loop_of_log_calls_does_not_keep_the_holder_busy_for_ever(box):
-    """Who holds the lock takes in what is there, and not what is being added meanwhile."""
+    """The holder of the lock drains what is queued now, not what is added meanwhile."""
     stop = threading.Event()
 
     def log():

@@ -1,4 +1,4 @@
-"""How records get in: kept at once, interrupted anywhere, in nobody's way."""
+"""How records get in: kept at once, interrupted anywhere, never in the way."""
 
 from __future__ import absolute_import, division
 
@@ -109,7 +109,7 @@ def test_an_end_or_a_report_interrupted_anywhere_is_written_once_with_what_it_sa
 @pytest.mark.parametrize("call", ["forget_if_over", "forget"])
 @pytest.mark.parametrize("is_over", [True, False])
 def test_a_session_whose_removal_is_interrupted_is_gone_or_takes_records(box, call, is_over):
-    """Who logs looks for another place only where the outbox no longer has the session."""
+    """A log call looks for another outbox only if this one no longer has the session."""
     entries = []
 
     def between():
@@ -131,7 +131,7 @@ def told(bodies):
 
 
 def test_a_report_includes_what_was_dropped_while_it_waited(box):
-    """It is made when it is written: what it leaves out would never be told."""
+    """It is made when it is written: what it left out would never be reported."""
     box.entry.unreported = box.entry.dropped = 1
     box.outbox.disk.is_slow = True
     for _ in range(intake.WRITTEN_AT_ONCE + 1):
@@ -293,7 +293,7 @@ def test_records_that_come_and_go_while_another_thread_counts_hide_none_that_wai
 
 
 def test_want_of_memory_for_the_queue_drops_no_kept_record(box):
-    """Who is told of a MemoryError counts the record as dropped."""
+    """A caller that gets a MemoryError counts the record as dropped."""
     insert_all, struck = box.store.insert_all, []
 
     def without_memory(*arguments):
@@ -498,16 +498,16 @@ def test_an_append_that_finds_it_busy_returns_within_the_bound_and_is_kept(box):
         assert box.outbox.in_memory == 98 and box.entry.waiting == 99
     finally:
         holder.let_go()
-    # Generous, for the machine may be busy: a lock call without a bound would take 30 s.
+    # Generous, because the machine may be busy: an unbounded lock call would take 30 s.
     assert intake.BUSY_SECONDS * 0.9 <= first < 2
-    # Who comes while somebody waits already does not wait as well: 97 times the bound is 4.8 s.
+    # A call that arrives while another waits does not wait: 97 times the bound is 4.8 s.
     assert others < 2
     assert box.outbox.in_memory == 0
     assert box.bodies() == [b"%d" % number for number in range(1, 100)]
 
 
 def test_a_call_that_interrupts_a_waiting_one_does_not_wait(box, monkeypatch):
-    """Or else signals that come faster than it waits would keep the other waiting for ever."""
+    """Otherwise signals faster than its wait would keep the other waiting for ever."""
     wait, waits = intake.locks.acquire_within, []
 
     def wait_interrupted(lock, seconds):
@@ -528,7 +528,7 @@ def test_a_call_that_interrupts_a_waiting_one_does_not_wait(box, monkeypatch):
 
 
 def test_the_holder_gives_way_to_a_log_call_that_waited(box, monkeypatch):
-    """Or else the call has the outbox and waits for the interpreter; nobody else is held up."""
+    """Without this the call has the lock and waits for the GIL; no one else is delayed."""
     pauses = []
     monkeypatch.setattr(intake.time, "sleep", pauses.append)
     box.append(b"1")
@@ -673,7 +673,7 @@ class ClockThatInterrupts(Clock):
 
 @pytest.mark.parametrize("end", ["forget_if_over", "close"])
 def test_a_log_call_that_meets_the_end_of_its_session_or_outbox_returns_false(make_box, end):
-    """Whoever logs finds another place for it; it is neither here nor counted."""
+    """The caller keeps it elsewhere; it is neither here nor counted."""
     clock = ClockThatInterrupts()
     box = make_box(wall=clock)
     box.outbox.say_goodbye(box.entry, "ended")

@@ -153,7 +153,7 @@ def test_eight_threads_lose_nothing_and_keep_their_own_order(box):
 
 
 def test_a_session_is_over_when_nothing_more_comes_of_it(box):
-    """Only then it is forgotten: said goodbye, all delivered, losses told."""
+    """It is forgotten only after its goodbye, its delivery and the report of its losses."""
     assert not box.outbox.forget_if_over(box.entry)
     box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
     assert not box.outbox.forget_if_over(box.entry)

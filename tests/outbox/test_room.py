@@ -1,4 +1,4 @@
-"""Bounds: what goes when there is too much, in which order, and that every loss is told."""
+"""Bounds: what is dropped when there is too much, in which order, and that losses are reported."""
 
 from __future__ import absolute_import, division
 

@@ -1,4 +1,4 @@
-"""The folder of outboxes: private, each file one owner's, nothing readable thrown away."""
+"""The folder of outboxes: private, one owner per file, nothing readable thrown away."""
 
 from __future__ import absolute_import, division
 

@@ -1,4 +1,4 @@
-"""One sqlite file: what it takes it gives back whole, and damage never passes for data."""
+"""One sqlite file: what it takes it returns whole, and damage is never taken for data."""
 
 from __future__ import absolute_import, division
 

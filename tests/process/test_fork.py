@@ -1,4 +1,4 @@
-"""Forks: no child hangs, none harms its parent, and sessions go on in both."""
+"""Forks: no child hangs, none harms its parent, and both can continue the session."""
 
 from __future__ import absolute_import, division
 
@@ -316,7 +316,7 @@ session.end()
 def test_a_fork_whose_hooks_are_interrupted_at_any_step_leaves_nothing_locked(
     own_collector, run_program
 ):
-    """Ctrl-C in a hook of the fork: Python ignores it there, and the fork goes on."""
+    """Ctrl-C in a fork hook: Python ignores it, and the fork continues."""
     program = run_program(FORKS_BROKEN_OFF, own_collector.url)
     program.wait(60)
     assert int(program.output.split("steps ")[1]) > 40

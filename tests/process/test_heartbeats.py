@@ -1,4 +1,4 @@
-"""The watch over the main thread: a hang and its end, for real."""
+"""Watching the main thread: a real hang and its end."""
 
 from __future__ import absolute_import, division
 

@@ -1,4 +1,4 @@
-"""The keeper's promises: synced within a second, healed, losses told, hangs seen."""
+"""The keeper's promises: synced within a second, healed, losses reported, hangs seen."""
 
 from __future__ import absolute_import, division
 
@@ -17,7 +17,7 @@ from datacat.records import build, exceptions, kinds
 
 
 class Watched(object):
-    """As much of a Membership as the keeper sees."""
+    """What the keeper needs of a Membership."""
 
     is_watched = True
 
@@ -32,7 +32,7 @@ class Watched(object):
 
 
 class Kept(object):
-    """A keeper over an outbox; the time is in the test's hand."""
+    """A keeper of an outbox, on the test's clock."""
 
     def __init__(self, folder, **options):
         self.box = Box(folder, **options)

@@ -16,7 +16,7 @@ from datacat.process.loop import Loop, Sleepers
 
 
 class Stepper(object):
-    """A step that says what the test wants, and news at hand."""
+    """A step that returns what the test wants, and its news."""
 
     def __init__(self, pause=None, listens=True, gather=0.0):
         self.pause = pause
@@ -74,7 +74,7 @@ def test_news_that_comes_during_a_step_is_not_slept_through(stepper):
 
 
 def test_a_loop_that_would_sleep_for_ever_always_wakes_for_news(stepper):
-    """News that came while the step ended, and that made it stop listening, wakes it."""
+    """News that comes while the step ends, and makes it stop listening, wakes it."""
     stepper.heeds = False
 
     def step():
@@ -174,7 +174,7 @@ def test_it_can_be_stopped_by_itself_and_before_it_started():
 
 
 def test_a_loop_that_is_started_again_during_its_last_step_goes_on_in_the_same_thread(stepper):
-    """Else an application that closes and logs in turn makes a thread each time."""
+    """Otherwise an application that closes and logs in turn makes a thread each time."""
     threads, release = set(), threading.Event()
 
     def step():
@@ -218,7 +218,7 @@ def test_a_loop_without_a_thread_says_why_and_starts_when_there_is_one(stepper, 
 
 
 def test_an_interrupted_wake_up_still_rings(stepper, monkeypatch):
-    """Else it would sleep on: the next record finds nobody asleep and wakes nobody."""
+    """Otherwise it would sleep on: the next record would find no sleeper to wake."""
     stepper.loop.start()
     wait_until(asleep(stepper))
     (sleeper,) = stepper.sleepers
@@ -287,7 +287,7 @@ def test_a_bell_wakes_once_however_often_it_was_rung(kind):
 
 
 def test_a_fault_outside_a_step_does_not_end_the_thread(stepper, monkeypatch):
-    """There may be no memory for anything, also for what surrounds a step."""
+    """There may be no memory even for the code around a step."""
     monkeypatch.setattr(loop_module, "_PAUSE_AFTER_FAULT", 0.01)
     stepper.pause = 5.0
     stepper.failures.append(MemoryError())

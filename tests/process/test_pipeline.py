@@ -248,7 +248,7 @@ def test_opening_waits_no_longer_than_connect_wait(collector, open_session, befo
     proxy = before(collector)
     proxy.black_hole()
     for wait, least, most in ((0.4, 0.3, 1), (0, 0, 0.3)):
-        # The first one makes an outbox too, which is no waiting for the id.
+        # The first one makes an outbox too, which takes time without waiting for the id.
         open_session(proxy.url, connect_wait=wait)
         assert least <= took(lambda wait=wait: open_session(proxy.url, connect_wait=wait)) < most
 

@@ -33,7 +33,7 @@ def test_a_session_that_closes_does_not_stop_the_delivery_of_others(collector, o
 
 
 def test_a_session_ended_offline_is_sent_although_a_later_one_closes(own_collector, open_session):
-    """ "It is sent when the server is back" holds after another session's close as well."""
+    """ "Sent when the server is back" holds after another session's close as well."""
     own_collector.stop()
     ended = open_session(own_collector.url)
     ended.log_event("kept")
@@ -54,7 +54,7 @@ def test_heartbeats_after_the_end_do_not_raise_into_the_main_loop(collector, ope
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_that_gives_heartbeats_is_watched_too(collector, open_session):
-    """A program that starts the monitor and then daemonizes is told from one that hangs."""
+    """A program that starts the monitor and then daemonizes is not taken for a hung one."""
     session = open_session(collector.url)
     session.start_heartbeat_monitor(timeout=0.5, check_interval=0.1)
     child = os.fork()

@@ -1,4 +1,4 @@
-"""How processes end, and what becomes of their sessions: real processes, real kills."""
+"""How processes end, and what happens to their sessions: real processes, real kills."""
 
 from __future__ import absolute_import, division
 
@@ -134,7 +134,7 @@ def test_a_script_that_never_called_end_is_ended_and_delivered_at_its_exit(
 def test_what_an_early_atexit_handler_logs_last_is_delivered_by_the_next_run(
     own_collector, run_program
 ):
-    """It runs after the session's own end, when nothing may start a thread any more."""
+    """It runs after the session's own end, when no thread can be started any more."""
     program = run_program(
         u"import atexit\natexit.register(lambda: session.log_event('last words'))\n" + OPENS,
         own_collector.url,
@@ -202,7 +202,7 @@ def test_an_exit_in_a_black_hole_is_bounded_and_silent(collector, run_program, b
 
 
 def test_python_of_these_tests_is_the_one_that_runs_the_programs(run_program):
-    """Guards all of the above: it is this Python whose exits and forks are looked at."""
+    """Guards the tests above: the programs must run on this Python."""
     program = run_program(
         u"import sys\nprint(sys.version_info[:2] == %r)\n" % (tuple(sys.version_info[:2]),)
     )

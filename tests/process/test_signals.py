@@ -1,4 +1,4 @@
-"""`end_on_signals`: a signal ends the session, and then does what it did before."""
+"""`end_on_signals`: a signal ends the session, then calls the previous handler."""
 
 from __future__ import absolute_import, division
 

@@ -1,4 +1,4 @@
-"""A pipeline closes, lingers, goes on and is released, whatever interrupts it."""
+"""A pipeline closes, lingers, resumes and is released, whatever interrupts it."""
 
 from __future__ import absolute_import, division
 
@@ -111,7 +111,7 @@ def test_a_pipeline_that_could_not_close_in_time_closes_when_its_sender_is_done(
 
 
 def test_a_pipeline_with_records_in_memory_does_not_close(make_collector, open_session, tmp_path):
-    """In memory is where their only copies are: they outlive the close, and are delivered."""
+    """Memory has their only copies: they survive the close, and are delivered."""
     collector = make_collector().start()
     collector.stop()
     (tmp_path / "a file").write_text(u"not a folder")
@@ -130,7 +130,7 @@ def test_a_pipeline_with_records_in_memory_does_not_close(make_collector, open_s
 
 
 class Interrupted(BaseException):
-    """Raised by a signal handler, as a Ctrl-C that the application outlives."""
+    """Raised by a signal handler, like a Ctrl-C that the application survives."""
 
 
 @contextlib.contextmanager
@@ -186,7 +186,7 @@ def test_a_call_that_is_interrupted_anywhere_while_it_opens_the_outbox_again_can
 ):
     """Its own record is kept or not; all others arrive, once and in order.
 
-    The next call goes on with the file that is open already: there is not one more each time.
+    The next call continues with the file that is already open, instead of opening another.
     """
     before = threads()
     session = open_session(collector.url, product="interrupted, too")
@@ -212,7 +212,7 @@ def test_a_call_that_is_interrupted_anywhere_while_it_opens_the_outbox_again_can
 
 
 class Refusing(object):
-    """Lets `threading.Thread.start` refuse the library's threads for as long as it is said."""
+    """Makes `threading.Thread.start` refuse the library's threads for a while."""
 
     def __init__(self, monkeypatch):
         self.is_on = True
@@ -353,7 +353,7 @@ def open_files_in(folder):
 
 @pytest.mark.parametrize("farewell", ["close", "end"])
 def test_a_pipeline_without_sessions_is_released(collector, spool, farewell):
-    """Closed by the application, or ended and let go of: no memory, file or descriptor stays."""
+    """Closed by the application, or ended and unreferenced: nothing of it stays open."""
     before, released = threads(), []
     for number in range(5):
         session = open_unfixtured(collector.url, product=farewell, api_key="key %d" % number)
@@ -370,7 +370,7 @@ def test_a_pipeline_without_sessions_is_released(collector, spool, farewell):
 
 
 def test_a_pipeline_is_not_released_while_something_waits(make_collector, spool):
-    """A session that ended offline and that nobody refers to is delivered all the same."""
+    """A session that ended offline is delivered even if it is no longer referenced."""
     collector = make_collector().start()
     collector.stop()
     session = open_unfixtured(collector.url, connect_wait=0)

@@ -19,7 +19,7 @@ from datacat.process.watchdog import Hang, Readings, Recovered, Watchdog, stacks
 
 
 class Machine(object):
-    """A watchdog with clocks in hand: it is checked whenever a check is due."""
+    """A watchdog on the test's clocks, checked whenever a check is due."""
 
     def __init__(self, timeout=10, check_interval=1, boots=True):
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""Promises about what a dead process left: who adopts it, how its end is told, that it arrives.
+"""Promises about what a dead process left: who adopts it, what is reported, that it arrives.
 
 A process dies here by letting go of its file without a word, as happens at kill -9.
 """

@@ -1,4 +1,4 @@
-"""Promises about the backlog: growth for ten minutes is told once, with its cause."""
+"""Promises about the backlog: ten minutes of growth are warned of once, with the cause."""
 
 from __future__ import absolute_import, division
 

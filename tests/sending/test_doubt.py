@@ -120,7 +120,7 @@ def test_a_session_that_is_read_back_does_not_delay_others(make_bench):
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("our bug")])
 def test_a_record_whose_exchange_raised_something_unexpected_is_not_sent_twice(bench, error):
-    """Once: the server may have the record all the same, so it is read back first."""
+    """Once: the server may have the record, so it is read back first."""
 
     def applied_then_raised(server, request):
         server.answer(request)
@@ -158,7 +158,7 @@ def a_child_writes(bench, name):
 
 
 def test_a_childs_equal_event_in_a_classic_session_is_not_taken_for_ours(classic):
-    """Once: ours never arrived, and only the mark beside the outbox tells whose that one is."""
+    """Once: ours never arrived, and only the mark beside the outbox shows that."""
     a_child_writes(classic, "one")
     classic.server.concerned = is_write
     classic.server.next_faults = [never_answer]
@@ -169,7 +169,7 @@ def test_a_childs_equal_event_in_a_classic_session_is_not_taken_for_ours(classic
 
 
 def test_a_marked_session_is_not_judged_by_counting(classic):
-    """The mark is looked for after the answer: the child may begin just before it."""
+    """The mark is looked for after the answer, because the child may write just before it."""
 
     def child_first(server, request):
         a_child_writes(classic, "one")
@@ -324,7 +324,7 @@ def test_failed_read_backs_do_not_count_while_the_server_does_not_answer(bench):
 
 
 def test_a_portals_page_is_never_taken_for_a_session_without_the_record(v1):
-    """A 200 with HTML to the GET must not make what arrived be sent again."""
+    """An HTML page in answer to the GET must not cause a copy."""
     v1.run(1)
     v1.server.next_faults = [lose_answer] + [portal] * 20
     v1.server.concerned = lambda request: request.method == "GET" or is_write(request)

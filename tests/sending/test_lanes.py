@@ -18,7 +18,7 @@ Head = collections.namedtuple("Head", "number captured kind")
 
 
 class Entry(object):
-    """As much of an outbox's entry as a lane needs."""
+    """What a lane needs of an outbox's entry."""
 
     def __init__(self, number=1, server_id="id", waiting=1, restoring=0, goodbye=None):
         self.number = number
@@ -31,7 +31,7 @@ class Entry(object):
 
 
 class Outbox(object):
-    """As much of an outbox as lanes need: each session's oldest record is its entry's."""
+    """What lanes need of an outbox; an entry has its session's oldest record."""
 
     def __init__(self):
         self.asked = 0
@@ -60,7 +60,7 @@ def lanes():
 
 @pytest.fixture
 def add(lanes, outbox):
-    """Adds a lane whose oldest record was captured then: add(captured, number, ...)."""
+    """Adds a lane by the capture time of its oldest record: add(captured, number, ...)."""
 
     def one(captured=100, number=1, is_adopted=False, **columns):
         return lanes.add(outbox, Entry(number, **columns), captured, is_adopted)
@@ -347,7 +347,7 @@ def test_a_session_may_be_opened_again_ten_minutes_after_the_last_time(lane):
 
 
 class Choosing(RuleBasedStateMachine):
-    """Whatever happens, the heaps choose as a search through all lanes would."""
+    """The heaps always choose as a search through all lanes would."""
 
     def __init__(self):
         super(Choosing, self).__init__()

@@ -1,4 +1,4 @@
-"""Promises about opening sessions: refusals are handed on, everything else waits."""
+"""Promises about opening sessions: refusals reach the caller, everything else waits."""
 
 from __future__ import absolute_import, division
 

@@ -1,4 +1,4 @@
-"""Promises about a session that the server lost: opened again, its state restored, told."""
+"""Promises about a session that the server lost: opened again, restored, logged."""
 
 from __future__ import absolute_import, division
 

@@ -57,7 +57,7 @@ def test_an_open_goes_first_then_the_oldest_record(make_bench):
 def test_a_record_that_is_being_appended_as_the_sender_goes_to_rest_is_not_missed(
     bench, monkeypatch
 ):
-    """The thread that appends it may have rung for it already."""
+    """The thread that appends it may have woken the sender already."""
     bench.run(1.0)
     take_in, appended = bench.outbox.take_in, []
 
@@ -136,7 +136,7 @@ def test_no_record_is_loaded_for_a_session_before_its_turn(make_bench, monkeypat
 
 
 def test_want_of_memory_is_not_reported_as_a_bug_and_soon_retried(bench):
-    """Quiet: nobody is asked to report it, and what waits is delivered once there is memory."""
+    """Quiet: no bug is reported, and waiting records are delivered once there is memory."""
 
     def raise_memory_error(server, request):
         raise MemoryError()

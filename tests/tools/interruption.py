@@ -36,7 +36,7 @@ def break_off(call, step, error=BrokenOff):
     left = [step]
 
     def profile(frame, event, _):
-        # What is raised in a generator that is thrown away goes nowhere.
+        # What is raised in a generator that is being discarded is lost.
         if frame.f_code.co_name == "<genexpr>":
             return
         if os.path.basename(frame.f_code.co_filename).split(".")[0] in STRUCK:
