@@ -39,8 +39,8 @@ class Kept(object):
         self.outbox = self.box.outbox
         spool = Spool(str(folder), SCOPE, False, self.box.warnings)
         self.members = {}
-        self.told = 0
-        self.keeper = Keeper(self.outbox, spool.replacement, self.members, self.tell)
+        self.nudges = 0
+        self.keeper = Keeper(self.outbox, spool.replacement, self.members, self.nudge)
         self.now = float(int(monotonic()))
         self.syncs = 0
         sync = self.outbox.upkeep.sync
@@ -51,8 +51,8 @@ class Kept(object):
 
         self.outbox.upkeep.sync = counted
 
-    def tell(self):
-        self.told += 1
+    def nudge(self):
+        self.nudges += 1
 
     def watch(self, dog):
         """Have the keeper check a watchdog for the box's session; return its membership."""
@@ -192,7 +192,7 @@ def test_a_hang_and_its_end_are_recorded_and_the_hang_noted_for_the_next_run(kep
     kept.watch(dog)
     for _ in range(10):
         assert 0.0 < kept.step(0.5) <= 0.5
-    assert kept.box.entry.hung == 1 and kept.told == 1
+    assert kept.box.entry.hung == 1 and kept.nudges == 1
     dog.beat(kept.now)
     kept.step(0.5)
     kept.step(0.5)

@@ -124,7 +124,7 @@ def test_a_wake_up_is_not_gathered():
     wait_until(lambda: stepper.steps == 2)
     wait_until(asleep(stepper))
     stepper.news += 1
-    stepper.loop.tell()
+    stepper.loop.nudge()
     wait_until(lambda: not stepper.sleepers)
     stepper.loop.wake()
     wait_until(lambda: stepper.steps == 3)

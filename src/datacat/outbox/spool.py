@@ -192,6 +192,7 @@ class Spool(object):
         salvaged = store.salvage()
         fresh = self.create(parent_of(store.path))
         try:
+            # Refilled before the old file is moved: a kill in between loses nothing.
             fresh.refill(salvaged)
         except errors.DatacatError:
             fresh.delete()

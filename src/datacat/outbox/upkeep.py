@@ -75,6 +75,7 @@ class Upkeep(object):
         """Take a step towards health; return whether it made progress."""
         if self.intake.closed or self._disk.state is HEALTHY:
             return False
+        # A step a lock: log calls get their turn between two.
         before = self._disk.memory.bytes, self._disk.state
         self._heal_a_step(replace)
         return before != (self._disk.memory.bytes, self._disk.state)

@@ -78,6 +78,7 @@ class Engine(object):
         self._spool = spool
         self._tend = pipeline.tend
         self._progress = Progress()
+        # Read before they are replaced: a crash is reported with the previous owner's notes.
         notes = outbox.notes()
         outbox.note(**adoption.describe_owner())
         self._transport = _imported[0](settings)
@@ -92,7 +93,7 @@ class Engine(object):
             pipeline.sleepers,
             GATHER_SECONDS,
         )
-        self._keeper = Keeper(outbox, spool.replacement, pipeline.members, self.sending.tell)
+        self._keeper = Keeper(outbox, spool.replacement, pipeline.members, self.sending.nudge)
         self.keeping = Loop(
             "datacat-keeper",
             self._keep_step,
@@ -107,7 +108,7 @@ class Engine(object):
         if self.outbox.unsynced or not self.sending.is_running:
             # Wake the keeper: settles need a sync, a drained file can shrink, a closing pipeline
             # can close.
-            self.keeping.tell()
+            self.keeping.nudge()
         return pause
 
     def _keep_step(self, now):

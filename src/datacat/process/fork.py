@@ -90,6 +90,7 @@ def _take(lock):
 
 def _after_in_parent():
     while _freeze.locks:
+        # Released, then removed: if this is interrupted, the second call completes it.
         locks.release_if_owned(_freeze.locks[-1])
         _freeze.locks.pop()
     _freeze.until = None
@@ -101,6 +102,7 @@ def _after_in_child():
     if not _freeze.is_complete:
         lose_sqlite()
     _Child.guarded = os.getpid()
+    # Not released: the child uses none of its parent's pipelines.
     del _freeze.locks[:]
     _freeze.until = None
 

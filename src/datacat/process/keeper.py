@@ -19,14 +19,14 @@ class Keeper(object):
     :param outbox: this process's own Outbox.
     :param replacement: a callable (store) -> a new Store with what can be read of the old one.
     :param members: {local id: Membership}, a dict that the pipeline changes.
-    :param tell: called after the keeper has appended a record.
+    :param nudge: called after the keeper has appended a record.
     """
 
-    def __init__(self, outbox, replacement, members, tell):
+    def __init__(self, outbox, replacement, members, nudge):
         self._outbox = outbox
         self._replacement = replacement
         self._members = members
-        self._tell = tell
+        self._nudge = nudge
         self._looked = None
         # Seconds that its other work took since the last check, which explain a late one.
         self.busy = 0.0
@@ -66,7 +66,7 @@ class Keeper(object):
         entry = member.place.entry
         if body is not None:
             self._outbox.append(entry, kinds.EVENT, body)
-            self._tell()
+            self._nudge()
         self._outbox.update(entry, hung=int(is_hang))
 
     def _keep_safe(self, now):
@@ -76,6 +76,7 @@ class Keeper(object):
         outbox.take_in()
         if self.is_alert and (self._looked is None or now - self._looked >= SYNC_SECONDS):
             self._looked = now
+            # Healed before the sync, so that what was written then is synced, too.
             if outbox.refusal is not None:
                 outbox.upkeep.heal(self._replacement)
             if outbox.unsynced:

@@ -121,7 +121,7 @@ class Loop(object):
         self._is_urgent = True
         self._bell.ring()
 
-    def tell(self):
+    def nudge(self):
         """Wake it for a new record if it sleeps; free if not, and safe in signal handlers."""
         sleep = self._sleep
         if sleep is not None:

@@ -99,6 +99,7 @@ class Membership(object):
 
     def append(self, kind, body):
         """Keep a record, and wake the sender if it sleeps."""
+        # Read once: another thread may replace the place at any time.
         here = self.place
         if here.process != getpid() or not here.append(here.entry, kind, body):
             self._keep_in_next_place(None, kind, body)
@@ -150,6 +151,7 @@ class Membership(object):
         :param process: of the new Place.
         """
         before, is_kept = self.place, False
+        # Again if the outbox forgot the session in between, because it was over.
         while not is_kept:
             entry = self._entry_in(pipeline, before)
             is_kept = self._keep_pending(pipeline.outbox, entry)
@@ -158,6 +160,7 @@ class Membership(object):
             dog = self.watchdog
             self.watchdog = Watchdog(dog.timeout, dog.check_interval, monotonic())
         pipeline.members[self.local_id] = self
+        # Last: until here an interruption leaves the old place, and the next call enters again.
         self.place = places.Place(pipeline, entry, process)
 
     def may_return_to(self, pipeline):
@@ -174,6 +177,8 @@ class Membership(object):
         is_new = before.pipeline is None
         if not is_new and not before.is_foreign and old.waiting > 0:
             self._left_behind[before.pipeline.outbox.path] = old.waiting
+        # A session that the server knows continues; one that it does not know would be opened by
+        # both, so this process opens another.
         if old.server_id is not None:
             return places.move_session(outbox, self.local_id, before)
         news = None if is_new else self.encoded(places.forked_event(self.local_id))
