@@ -1,4 +1,4 @@
-"""The docs show the packages, modules and tests that there are."""
+"""The docs name existing packages, modules and tests."""
 
 from __future__ import absolute_import, division
 

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Promises of DatacatClient: the server's JSON or the right error, repeated only where safe."""
+"""Promises of DatacatClient: the server's JSON or the right error, retried only if safe."""
 
 from __future__ import absolute_import, division
 
@@ -391,7 +391,7 @@ def test_a_write_that_may_not_be_repeated_fails_at_once_with_all_that_is_known(
     assert clock.slept == []
 
 
-def test_an_answer_that_stays_out_is_not_repeated_for_an_event(server, client):
+def test_an_event_without_an_answer_is_not_repeated(server, client):
     server.is_v1()
     server.says("POST", "/api/sessions/s/events", requests.exceptions.ReadTimeout())
     with pytest.raises(OutcomeUnknown):
@@ -411,7 +411,7 @@ def test_an_answer_that_stays_out_is_not_repeated_for_an_event(server, client):
     ],
     ids=repr,
 )
-def test_reading_and_updating_state_are_tried_again(server, client, clock, failing):
+def test_reading_and_updating_state_are_retried(server, client, clock, failing):
     server.is_v1()
     for method, path, answer in (
         ("GET", "/api/sessions/s", V1_SESSION),
@@ -424,14 +424,14 @@ def test_reading_and_updating_state_are_tried_again(server, client, clock, faili
     assert len(clock.slept) == 2
 
 
-def test_what_never_left_is_tried_again_for_every_operation(server, client, clock):
+def test_every_operation_that_was_never_sent_is_retried(server, client, clock):
     server.says("POST", "/api/sessions", requests.exceptions.ConnectTimeout())
     server.says("POST", "/api/sessions", {"session_id": "s"})
     assert client.create_session() == "s"
     assert len(clock.slept) == 1
 
 
-def test_trying_again_ends_after_four_attempts_with_the_last_error(server, client, clock):
+def test_retries_end_after_four_attempts_with_the_last_error(server, client, clock):
     server.says("POST", "/api/sessions", requests.exceptions.ConnectTimeout())
     with pytest.raises(NotSent):
         client.create_session()
@@ -440,7 +440,7 @@ def test_trying_again_ends_after_four_attempts_with_the_last_error(server, clien
     assert all(0.05 <= pause <= 2.0 for pause in clock.slept)
 
 
-def test_a_certificate_that_is_not_trusted_is_not_tried_again(server, client, clock):
+def test_an_untrusted_certificate_is_not_retried(server, client, clock):
     server.says("POST", "/api/sessions", requests.exceptions.SSLError())
     with pytest.raises(NotSent):
         client.create_session()
@@ -465,7 +465,7 @@ def test_a_wait_that_would_pass_the_deadline_is_not_begun(server, client, clock)
 # The rest
 
 
-def test_whoever_asked_is_told_of_each_write_before_it_and_of_no_read(server, client):
+def test_before_write_is_called_before_each_write_and_no_read(server, client):
     """Before: what must be on disk when the request is out cannot be written after it."""
     told = []
     client.before_write = lambda session_id: told.append((session_id, server.asked("/events")))
@@ -480,14 +480,14 @@ def test_whoever_asked_is_told_of_each_write_before_it_and_of_no_read(server, cl
     assert told == [("s", []), ("s", ["/api/sessions/s/events"])]
 
 
-def test_a_client_with_impossible_settings_cannot_be_made():
+def test_a_client_with_invalid_settings_cannot_be_made():
     with pytest.raises(InvalidSettings):
         DatacatClient("cats.example:8080")
     with pytest.raises(TypeError):
         DatacatClient(URL, timout=3)
 
 
-def test_a_client_is_made_of_ready_settings_as_they_are():
+def test_a_client_takes_ready_settings_unchanged():
     ready = settings.resolve(URL, product="shop")
     assert DatacatClient(ready).settings is ready
 

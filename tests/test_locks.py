@@ -12,7 +12,7 @@ from datacat.locks import ReentrantLock
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGALRM")
 def test_a_signal_handler_between_any_two_lines_of_the_lock_leaves_it_consistent():
-    """Such a handler can release 2.7's own RLock twice; ours is traced line by line."""
+    """Such a handler can make 2.7's own RLock release twice; ours is traced line by line."""
     lock = ReentrantLock()
     codes = [getattr(ReentrantLock, name) for name in ("acquire", "release")]
     codes = set(getattr(method, "__func__", method).__code__ for method in codes)

@@ -1,4 +1,4 @@
-"""The server goes away and comes back: nothing is lost, doubled or out of order."""
+"""The server goes away and comes back: nothing is lost, duplicated or reordered."""
 
 from __future__ import absolute_import, division
 

@@ -31,7 +31,7 @@ def test_what_was_logged_is_what_the_server_holds(any_collector, open_session):
     assert there["state"]["a"] == {"b": 3, "c": 2}
 
 
-def test_where_the_seed_says_none_calls_return_none(collector, open_session):
+def test_calls_return_none_if_the_seed_says_so(collector, open_session):
     session = open_session(collector.url)
     session.start_heartbeat_monitor()
     try:
@@ -97,7 +97,7 @@ def test_get_details_reads_what_was_logged_right_before(any_collector, open_sess
         assert held.numbers(session.get_details()) == list(range(number + 1))
 
 
-def test_get_details_says_so_when_it_cannot(open_session):
+def test_get_details_raises_if_not_everything_is_delivered(open_session):
     session = open_session(A_PORT_NOBODY_LISTENS_ON)
     session.log_event("e")
     began = monotonic()
@@ -184,7 +184,7 @@ def test_log_exception_never_raises(collector, open_session):
         lambda session: session.start_heartbeat_monitor(timeout=0),
     ],
 )
-def test_the_programmers_faults_raise_at_once_and_are_value_errors(call, open_session):
+def test_invalid_arguments_raise_a_value_error_at_once(call, open_session):
     session = open_session(A_PORT_NOBODY_LISTENS_ON, connect_wait=0)
     with pytest.raises(datacat.InvalidRecord) as caught:
         call(session)
@@ -202,7 +202,7 @@ def test_what_is_logged_after_the_end_arrives(any_collector, open_session):
     assert held.is_ended(there)
 
 
-def test_end_tells_the_server_once(collector, open_session, before):
+def test_end_is_sent_to_the_server_once(collector, open_session, before):
     proxy = before(collector)
     session = open_session(proxy.url)
     session.end()

@@ -1,4 +1,7 @@
-"""A client for the datacat REST API.  Only the public names are here."""
+"""A client for the datacat REST API.
+
+Belongs here: the public names, and nothing else.
+"""
 
 from __future__ import absolute_import
 

@@ -1,7 +1,7 @@
 """The differences between Pythons and platforms that `six` does not cover.
 
-Belongs here: names that mean the same on 2.7 and 3, and the clocks. Does not: anything that knows
-what datacat is.
+Belongs here: names that mean the same on 2.7 and 3, and clocks. Does not: anything that knows
+about datacat.
 """
 
 from __future__ import absolute_import, division
@@ -41,14 +41,14 @@ def _make_boot_clock():
     return lambda: None
 
 
-# Returns seconds on a clock that also counts while the machine sleeps, or None without one.
-# Linux: CLOCK_BOOTTIME (clock_gettime(2)). Elsewhere Python offers none that differs from the
-# monotonic one in a known direction.
+# Returns seconds on a clock that also counts while the machine sleeps, or None if there is none.
+# Linux: CLOCK_BOOTTIME (clock_gettime(2)). Elsewhere, Python has none that is known to differ from
+# the monotonic one.
 boot_clock = _make_boot_clock()
 
 
 def process_cpu_seconds():
-    """Return the CPU time that this process has used, user and system, in seconds."""
+    """Return the user and system CPU time of this process, in seconds."""
     if hasattr(time, "process_time"):
         return time.process_time()
     times = os.times()
@@ -56,9 +56,9 @@ def process_cpu_seconds():
 
 
 def boot_identity():
-    """Return a string that differs from boot to boot, or "" if it cannot be known."""
+    """Return a string that is different after each boot, or "" if unknown."""
     try:
-        # Not `open`: at exit it is gone before the last finalizers run.
+        # Not `open`: at exit, it is gone before the last finalizers run.
         descriptor = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY)
     except OSError:
         return ""
@@ -69,16 +69,16 @@ def boot_identity():
 
 
 def keep_forever(thing):
-    """Take a reference to `thing`, so that it is never finalized (see `release_kept`)."""
+    """Take a reference to `thing`, so that it is not finalized before `release_kept`."""
     ctypes = _imported_ctypes()
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def start_daemon(thread):
-    """Start a thread as a daemon; return None, or the error that says why none can be started.
+    """Start a thread as a daemon; return None, or the error if it cannot be started.
 
-    A system may have no thread left, an interpreter at its exit starts none (3.12), and an
-    isolated subinterpreter forbids daemons.
+    The system may be out of threads, an exiting interpreter starts none (3.12), and an isolated
+    subinterpreter forbids daemons.
     """
     try:
         thread.daemon = True
@@ -95,8 +95,8 @@ def release_kept(thing):
 
 
 def _imported_ctypes():
-    # Imported late, because `import datacat` does not need it, and kept, because a finalizer that
-    # logs during shutdown cannot import.
+    # Imported late, to keep `import datacat` fast, and kept, because a finalizer that logs during
+    # shutdown cannot import.
     if not _imported:
         import ctypes
 
@@ -125,4 +125,4 @@ try:
 except ImportError:
 
     class Enum(object):
-        """Stands in for enum34's, if that is not installed: nothing is an instance of it."""
+        """Stands in for enum34's if that is not installed; nothing is an instance of it."""

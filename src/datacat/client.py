@@ -1,7 +1,7 @@
-"""Direct calls: each is answered by the server before it returns, or raises. No queue, no thread.
+"""Direct calls: each returns the server's answer, or raises. No queue, no thread.
 
-What may live here: the server's operations as methods, and repeating what is safe to repeat.
-What may not: anything that keeps records or decides later (that is the sender's).
+Belongs here: the server's operations as methods, and retrying what is safe to repeat.  Does not:
+keeping records, and decisions about them (see `sending`).
 """
 
 from __future__ import absolute_import, division
@@ -27,21 +27,23 @@ _MICROSECONDS = 10**6
 class DatacatClient(object):
     """The server's operations, one call each. Safe to use from many threads.
 
-    What surely was not applied is tried again with backoff, and so is any failure that may
-    pass of a call that is safe to repeat (reading, updating state); all within the settings'
-    `deadline`. The server's generation, classic or v1, is found out when first needed.
+    Retries requests that certainly had no effect, and transient failures of repeatable calls
+    (reading, updating state), with backoff and within the settings' `deadline`. The server's
+    generation, classic or v1, is found out when first needed.
 
     A record that the settings' `before_record` drops is not sent; the call returns None.
 
-    Every method raises a `DatacatError` of the kind that tells what happened (see `errors`),
-    and `InvalidRecord` for arguments that cannot be recorded.
+    The methods that make requests raise a `DatacatError` whose class says what happened (see
+    `errors`).
 
-    :param base_url: where the server is; by default DATACAT_URL, else http://localhost:8080.
-        Or ready `Settings`.
-    :param options: the other fields of `settings.Settings`.
+    :param base_url: the server's URL (str), by default DATACAT_URL or http://localhost:8080; or
+        `Settings`.
+    :param options: the same as those of `create_session`.
+    :raises InvalidSettings: if an option cannot work.
+    :raises TypeError: if an option does not exist.
     :ivar settings: the `Settings` in use.
-    :ivar before_write: called with the session's id before each request that writes to a
-        session; None: nothing is called.
+    :ivar before_write: a callable (session id), called before each request that writes to a
+        session; or None.
     """
 
     def __init__(self, base_url=None, **options):
@@ -51,7 +53,7 @@ class DatacatClient(object):
         self._redact = None
         if self.settings.before_record is not None:
             self._redact = Redaction(self.settings.before_record, Notices())
-        # Imported late: `import datacat` must not cost its users the import of requests.
+        # Imported late, so that `import datacat` does not import requests.
         from datacat.wire.transport import Transport
 
         self._transport = Transport(self.settings)
@@ -67,14 +69,16 @@ class DatacatClient(object):
         self.close()
 
     def close(self):
-        """Close the idle connections. A later call opens new ones."""
+        """Close idle connections. A later call opens new ones."""
         self._transport.close()
 
     def create_session(self, product=None, version=None):
-        """Create a session and return its id (text).
+        """Create a session and return its id (str).
 
-        :param product: by default the settings' product, the main program's name.
-        :param version: by default the settings' version.
+        :param product: the application's name (str), by default the settings'.
+        :param version: its version (str), by default the settings'.
+        :raises InvalidRecord: if one is not a non-empty string.
+        :raises DatacatError: if the server could not be asked, or refused.
         """
         settings = self.settings
         fields = build.opening(
@@ -88,16 +92,23 @@ class DatacatClient(object):
     register_session = create_session
 
     def get_session(self, session_id, timeout=None):
-        """Return all that the server holds of a session (dict).
+        """Return everything that the server has of a session (dict).
 
-        :param timeout: seconds for all of it, by default the settings' `deadline`.
+        :param session_id: the id that `create_session` returned (str).
+        :param timeout: seconds for the whole call (float), by default the settings' `deadline`.
+        :raises InvalidRecord: if the id cannot be one.
+        :raises SessionNotFound: if the server does not know the session.
+        :raises DatacatError: if it could not be asked.
         """
         return self._exchange(
             dialects.CLASSIC.read(session_id), limit=_LONGEST_SESSION, seconds=timeout
         )
 
     def get_all_sessions(self):
-        """Return all sessions that the server holds (list of dicts)."""
+        """Return all sessions of the server (list of dicts).
+
+        :raises DatacatError: if it could not be asked.
+        """
         likely, other = dialects.CLASSIC, dialects.V1
         if self._is_known_as_v1():
             likely, other = other, likely
@@ -107,13 +118,24 @@ class DatacatClient(object):
             return self._exchange(other.listing(), limit=_LONGEST_SESSION)
 
     def update_state(self, session_id, state):
-        """Merge `state` (dict) into the session's state and return the server's answer."""
+        """Merge a state into the session's and return the server's answer (dict).
+
+        :param session_id: the id that `create_session` returned (str).
+        :param state: a dict; dicts are merged key by key, everything else replaces.
+        :raises InvalidRecord: if it is not a dict or has over 1 MiB encoded, or if the id cannot
+            be one.
+        :raises SessionNotFound: if the server does not know the session.
+        :raises DatacatError: if the server could not be asked, or refused.
+        """
         return self._write(session_id, kinds.STATE, build.state(state))
 
     def log_event(
         self, session_id, name, data=None, category=None, group=None, labels=None, message=None
     ):
-        """Log an event and return the server's answer. Arguments as in `Session.log_event`."""
+        """Log an event and return the server's answer (dict).
+
+        Takes the arguments of `Session.log_event`, and raises as `update_state` does.
+        """
         fields = build.event(
             name, data, category=category, group=group, labels=labels, message=message
         )
@@ -122,23 +144,36 @@ class DatacatClient(object):
     def log_metric(
         self, session_id, name, value, tags=None, type=None, unit=None, count=None, metadata=None
     ):
-        """Log a metric and return the server's answer. Arguments as in `Session.log_metric`."""
+        """Log a metric and return the server's answer (dict).
+
+        Takes the arguments of `Session.log_metric`, and raises as `update_state` does.
+        """
         fields = build.metric(
             name, value, tags, type=type, unit=unit, count=count, metadata=metadata
         )
         return self._write(session_id, kinds.METRIC, fields)
 
     def log_exception(self, session_id, extra_data=None, exc_info=None):
-        """Log an exception, by default the one being handled, and return the server's answer.
+        """Log an exception, by default the one being handled; return the server's answer (dict).
 
+        :param session_id: the id that `create_session` returned (str).
         :param extra_data: merged into the event's data (dict or None).
-        :param exc_info: what `sys.exc_info()` gave.
+        :param exc_info: a tuple as from `sys.exc_info()`, or an exception.
+        :raises InvalidRecord: if the id cannot be one.
+        :raises SessionNotFound: if the server does not know the session.
+        :raises DatacatError: if the server could not be asked, or refused.
         """
         fields = exceptions.exception(exc_info or sys.exc_info(), extra_data)
         return self._write(session_id, kinds.EXCEPTION, fields)
 
     def end_session(self, session_id):
-        """End a session and return the server's answer."""
+        """End a session and return the server's answer (dict).
+
+        :param session_id: the id that `create_session` returned (str).
+        :raises InvalidRecord: if the id cannot be one.
+        :raises SessionNotFound: if the server does not know the session.
+        :raises DatacatError: if the server could not be asked, or refused.
+        """
         return self._write(session_id, kinds.END, {})
 
     def _write(self, session_id, kind, fields):
@@ -156,7 +191,7 @@ class DatacatClient(object):
         return self._exchange(request)
 
     def _dialect_for(self, session_id):
-        """Return the server's dialect, which `/health` tells, or else a session's fields."""
+        """Return the server's dialect, recognised by `/health` or else by a session's fields."""
         if self.settings.disabled:
             return dialects.V1
         dialect = self._dialect
@@ -221,7 +256,7 @@ def _is_v1s_health(request, response):
 
 
 def _answer_of_nobody(request):
-    """Return what a call gets where datacat is disabled: nothing is sent, nothing fails."""
+    """Return what a call gets if datacat is disabled: nothing is sent, nothing fails."""
     listings = (dialects.CLASSIC.listing(), dialects.V1.listing())
     if request in listings:
         return []

@@ -17,7 +17,7 @@ _UNPRINTABLE = re.compile(u"[\\s\u0000-\u001f\u007f-\u009f]+", re.UNICODE)
 class DatacatError(Exception):
     """The base class of this library's exceptions.
 
-    :ivar retriable: whether the same call may succeed when it is repeated (bool).
+    :ivar retriable: whether the same call may succeed if repeated (bool).
     :ivar message: what happened and what to do, without the evidence below (text).
     :ivar method: the request's HTTP method, or None.
     :ivar path: the request's path, without host and query, or None.
@@ -25,7 +25,7 @@ class DatacatError(Exception):
     :ivar words: what the server said (text, at most 500 characters), or None.
     :ivar retry_after: how many seconds the server asked to wait (float), or None.
 
-    It never contains the API key.  It can be pickled and copied.
+    None of these contains the API key.  Errors can be pickled and copied.
     """
 
     retriable = False
@@ -56,19 +56,22 @@ class DatacatError(Exception):
 
 
 class InvalidSettings(DatacatError, ValueError):
-    """A base_url or option is invalid; the message says which, and what is allowed."""
+    """An option is invalid; the message says which, and what is allowed."""
 
 
 class InvalidRecord(DatacatError, ValueError):
-    """A log call got an invalid argument: a bug in the calling program."""
+    """An argument is invalid: a bug in the calling program.
+
+    Raised for what cannot be recorded, and for timeouts, monitor intervals and session ids.
+    """
 
 
 class MonitorNotStarted(DatacatError):
-    """`heartbeat()` was called before `start_heartbeat_monitor()`."""
+    """A heartbeat, a pause or its end came while no monitor was started."""
 
 
 class NotDelivered(DatacatError):
-    """Records that had to be delivered first were not, within the timeout.  None is lost."""
+    """Not all waiting records were delivered in time; they are kept."""
 
     retriable = True
 
@@ -80,7 +83,7 @@ class NotSent(DatacatError):
 
 
 class TlsFailure(NotSent):
-    """No trusted connection: wrong certificate or name, failed handshake.  Nothing was sent."""
+    """No trusted connection: wrong certificate or name, failed handshake; nothing was sent."""
 
     retriable = False
 
@@ -92,13 +95,13 @@ class OutcomeUnknown(DatacatError):
 
 
 class Redirected(DatacatError):
-    """The server answered with a redirect.  Redirects are never followed."""
+    """The server answered with a redirect; redirects are never followed."""
 
 
 class Refusal(DatacatError):
-    """The request was refused, by the server or by something between.
+    """The request was refused, by the server or by something in front of it.
 
-    :ivar own_words: whether the answer is one line of plain text, as a datacat server's (bool).
+    :ivar own_words: whether the answer is one line of plain text, like a datacat server's (bool).
         HTML and the like may come from a proxy or a portal.
     """
 
@@ -121,19 +124,19 @@ class NotAuthorized(Refusal):
 
 
 class SessionNotFound(DatacatError):
-    """The server does not know this session, or no longer does."""
+    """The server does not know this session (any more)."""
 
 
 class OperationUnknown(DatacatError):
-    """The server does not know this operation: another service, or another base_url."""
+    """The server does not know this operation: another service, or a wrong base_url."""
 
 
 class RequestRefused(Refusal):
-    """The server refuses the content of the request (400, 413, 422)."""
+    """The server refused the content of the request (400, 413, 422)."""
 
 
 class ServerBusy(DatacatError):
-    """The server asks to try again later (408, 425, 429, 503)."""
+    """The server asked to try again later (408, 425, 429, 503)."""
 
     retriable = True
 

@@ -23,9 +23,9 @@ _RINGS_AT_ONCE = 65536
 
 
 def acquire_within(lock, seconds):
-    """Acquire `lock` (a Lock or RLock), waiting `seconds` at most; return whether it was got.
+    """Acquire `lock` (a Lock or RLock), waiting `seconds` at most; return whether that worked.
 
-    Python 2.7 has no timed acquire and polls.
+    Python 2.7 has no timed acquire, so it polls.
     """
     if six.PY3:
         return lock.acquire(True, max(0.0, min(seconds, threading.TIMEOUT_MAX)))
@@ -43,10 +43,10 @@ def acquire_within(lock, seconds):
 def run_holding(lock, step, seconds=None):
     """Call `step()` while holding an RLock; return whether the lock was free in time.
 
-    Unlike `with` on 2.7, this leaves nothing held where a signal handler raises between the taking
-    of the lock and the first line of the block.
+    Unlike `with` on 2.7, this leaves nothing held if a signal handler raises after the lock was
+    taken and before the first line of the block.
 
-    :param seconds: how long to wait for the lock, None: for ever.
+    :param seconds: how long to wait for the lock; None: for ever.
     """
     if is_owned(lock):
         step()
@@ -60,7 +60,7 @@ def run_holding(lock, step, seconds=None):
         finally:
             release_if_owned(lock)
     except BaseException:
-        # The line above may be the one that was interrupted.
+        # The `finally` itself may have been interrupted.
         release_if_owned(lock)
         raise
 
@@ -68,7 +68,7 @@ def run_holding(lock, step, seconds=None):
 def release_if_owned(lock):
     """Release an RLock completely if this thread holds it.
 
-    A signal handler may raise after the lock was taken and before the code that took it knows.
+    For code that a signal handler interrupted, and that cannot tell whether it has the lock.
     """
     while is_owned(lock):
         lock.release()
@@ -80,16 +80,16 @@ def is_owned(lock):
 
 
 def ownership_of(lock):
-    """Return a callable that tells whether the calling thread has an RLock."""
+    """Return a callable that returns whether the calling thread holds an RLock."""
     return lock._is_owned
 
 
 class ReentrantLock(object):
-    """`threading.RLock` for 2.7, whose own breaks when a signal handler takes it too.
+    """`threading.RLock` for 2.7, whose own breaks if a signal handler takes it too.
 
-    That one is written in Python, and a handler that runs between two of its lines leaves it
-    released twice.  Here one step in C takes the lock and notes its owner, so that a handler finds
-    it either taken or free.  Waiting for it means polling.
+    That one is written in Python, and a handler that runs between two of its lines can release it
+    twice.  Here a single step in C takes the lock and notes its owner, so a handler finds it
+    either taken or free.  Waiting for it means polling.
     """
 
     def __init__(self):
@@ -97,7 +97,7 @@ class ReentrantLock(object):
         self._depth = 0
 
     def acquire(self, blocking=True):
-        """Take the lock, again where this thread has it; return whether it was got."""
+        """Take the lock, once more if this thread has it; return whether that worked."""
         if self._is_owned():
             self._depth += 1
             return True
@@ -130,27 +130,28 @@ RLock = threading.RLock if six.PY3 else ReentrantLock
 
 
 class Bell(object):
-    """Wakes one sleeping thread; safe to ring in a signal handler and in a finalizer.
+    """Wakes one sleeping thread; safe to ring in signal handlers and finalizers.
 
-    `threading.Event` is neither: setting it takes a lock, and a handler that sets it again in the
-    same thread would wait for that lock for ever.
+    `threading.Event` is not: setting it takes a lock, for which a handler that interrupts this in
+    its own thread would wait for ever.
     """
 
     def __init__(self):
-        self._closed_door = threading.Lock()
-        self._closed_door.acquire()
+        # Held until somebody rings.
+        self._silence = threading.Lock()
+        self._silence.acquire()
 
     def wait(self, seconds):
         """Sleep until the bell rings, `seconds` at most (None: for ever)."""
         if seconds is None:
-            self._closed_door.acquire()
+            self._silence.acquire()
         else:
-            acquire_within(self._closed_door, seconds)
+            acquire_within(self._silence, seconds)
 
     def ring(self):
         """Wake the sleeper, or let its next `wait` return at once."""
         try:
-            self._closed_door.release()
+            self._silence.release()
         except (RuntimeError, _thread.error):
             pass
 
@@ -158,45 +159,45 @@ class Bell(object):
 class PipeBell(object):
     """A Bell whose sleep does not depend on the wall clock; takes two descriptors.
 
-    Before 3.11, Python's waits for a lock end when the wall clock shows a certain time (futex(2)):
-    when it is set back by an hour, they last an hour longer.  Those of poll(2) are relative.
+    Before 3.11, Python's waits for a lock end at a certain wall-clock time (futex(2)): if the
+    clock is set back by an hour, they last an hour longer.  Those of poll(2) are relative.
     """
 
     _ends = ()
 
     def __init__(self):
         self._owner = os.getpid()
-        self._ends = self._heard, self._rope = os.pipe()
+        self._ends = self._read_end, self._write_end = os.pipe()
         for end in self._ends:
             os.set_blocking(end, False)
         self._poll = select.poll()
-        self._poll.register(self._heard, select.POLLIN)
+        self._poll.register(self._read_end, select.POLLIN)
 
     def wait(self, seconds):
         """Sleep until the bell rings, `seconds` at most (None: for ever)."""
-        # Rounded up: a thread that wakes early would have to sleep again.
+        # Rounded up: a thread that woke early would have to sleep again.
         if self._poll.poll(None if seconds is None else int(seconds * 1000) + 1):
             try:
-                os.read(self._heard, _RINGS_AT_ONCE)
+                os.read(self._read_end, _RINGS_AT_ONCE)
             except OSError:
                 pass  # a forked child has read it
 
     def ring(self):
         """Wake the sleeper, or let its next `wait` return at once."""
         try:
-            os.write(self._rope, b"!")
+            os.write(self._write_end, b"!")
         except OSError:
             pass  # the pipe is full: the next `wait` returns at once anyway
 
     def __del__(self):
-        # In a forked child these numbers may belong to other files by now.
+        # In a forked child these descriptors may be other files by now.
         if self._ends and os.getpid() == self._owner:
             for end in self._ends:
                 os.close(end)
 
 
 def make_bell():
-    """Return a Bell, of the kind that this Python needs."""
+    """Return a Bell or PipeBell, whichever this Python needs."""
     if six.PY3 and sys.version_info < (3, 11) and hasattr(select, "poll"):
         try:
             return PipeBell()

@@ -20,29 +20,46 @@ _WHAT_TO_PASS = {
 
 
 def create_session(base_url=None, product=None, version=None, **options):
-    """Open a session and return it; works with the server away as well.
+    """Open a session and return it, even if the server is away.
 
-    Waits `connect_wait` seconds (2 by default) at most for the server's id of the session, and
-    not at all where the server is known to be away.
+    Waits for the server's id of the session, for `connect_wait` seconds at most, and not at all if
+    the server is known to be away.  Thread-safe.
 
-    :param base_url: where the server is, by default DATACAT_URL or http://localhost:8080.
-    :param product: the application's name, by default DATACAT_PRODUCT or the main program's.
-    :param version: its version, by default DATACAT_VERSION or "unknown".
-    :param options: api_key, hostname, machine_id, spool_dir, durability, connect_wait, timeout,
-        deadline, verify, cert, proxies, trust_env, stamp_late, max_bytes, before_record,
-        end_on_signals, disabled; see the README's table.
+    :param base_url: the server's URL (str), by default DATACAT_URL or http://localhost:8080.
+    :param product: the application's name (str), by default DATACAT_PRODUCT or the main program's.
+    :param version: its version (str), by default DATACAT_VERSION or "unknown".
+    :param api_key: sent as `Authorization: Bearer` (str), by default DATACAT_API_KEY.
+    :param hostname, machine_id: sent to v1 servers (str), by default not at all.
+    :param spool_dir: the folder of the outboxes (path), by default DATACAT_SPOOL_DIR or a folder
+        in the user's state folder.
+    :param durability: "process", or "power" to survive power cuts, with a sync per call (str).
+    :param connect_wait: seconds to wait for the server's id (float, 2 by default; 0: none).
+    :param timeout: seconds without a byte after which a request fails (float, 10 by default).
+    :param deadline: seconds that a request may take in all (float, 30 by default).
+    :param verify: a bool, or the path of a CA bundle, as in requests.
+    :param cert: a path or a pair of paths, as in requests.
+    :param proxies: a dict of str, as in requests.
+    :param trust_env: whether to use proxies and CA bundles from the environment (bool).
+    :param stamp_late: whether records sent late to a classic server carry `_captured_at` (bool).
+    :param max_bytes: the size of all outboxes together (int, 256 MiB by default).
+    :param before_record: a callable (kind, fields) -> fields, or None to drop the record.
+    :param end_on_signals: numbers of signals that end all sessions (tuple of int).
+    :param disabled: accept everything and do nothing (bool), by default DATACAT_DISABLED.
     :returns: a `Session`.
-    :raises InvalidSettings: for options that cannot work.
-    :raises NotAuthorized, RequestRefused: where a datacat server refuses the session in its own
-        words within that time; nothing of it is kept then.
+    :raises InvalidSettings: if an option cannot work.
+    :raises TypeError: if an option does not exist.
+    :raises NotAuthorized, RequestRefused: if a datacat server refuses the session, in its own
+        words, within `connect_wait`; nothing is kept then.
     """
     for name, value in (("product", product), ("version", version)):
         if value is not None:
             options[name] = value
     resolved = settings.resolve(base_url, **options)
-    if resolved.disabled:
-        return DisabledSession(resolved)
-    # Imported late: `import datacat` must not cost its users what only a session needs.
+    return DisabledSession(resolved) if resolved.disabled else _open(resolved)
+
+
+def _open(resolved):
+    # Imported late, to keep `import datacat` fast.
     from .process import signals
     from .process.membership import LONGEST_WAIT_FOR_LOCK, Membership
 
@@ -74,8 +91,8 @@ def _with_advice(refusal):
 class Session(object):
     """A session of an application, made by `create_session`.  Every method is thread-safe.
 
-    Log calls keep the record on disk and return None; sending happens in the background.  They
-    raise InvalidRecord for what cannot be recorded, and never for the state of disk or network.
+    Log calls write the record to disk and return None; it is sent in the background.  They raise
+    InvalidRecord for what cannot be recorded, and never for trouble with the disk or the network.
     """
 
     def __init__(self, membership):
@@ -95,14 +112,14 @@ class Session(object):
         if error is not None and isinstance(error, Exception):
             self.log_exception(exc_info=(kind, error, trace))
         if self._membership.is_inherited:
-            # In a forked child: ending it is the parent's business, unless end() is called.
+            # In a forked child: only the parent ends it, unless the child calls end().
             self.flush()
         else:
             self.end()
 
     @property
     def session_id(self):
-        """The server's id as soon as it is known, and the local id before (str)."""
+        """The server's id, or the local id until that is known (str)."""
         return self._membership.server_id or self._membership.local_id
 
     @property
@@ -112,10 +129,10 @@ class Session(object):
 
     @property
     def client(self):
-        """A DatacatClient for the same server (made once).
+        """A DatacatClient for the same server, made at the first use.
 
-        Writing into this session through it weakens the promise "once" on a classic server, where
-        a record is known by its place among the others.
+        Writing into this session through it weakens the promise "once" on classic servers, where a
+        record is only known by its position among the others.
         """
         if self._client is None:
             client = client_module.DatacatClient(self._membership.settings)
@@ -128,29 +145,35 @@ class Session(object):
     def log_event(self, name, data=None, category=None, group=None, labels=None, message=None):
         """Log an event.
 
-        :param name: a text that is not empty.
-        :param data: a dict; values that JSON lacks are converted (see the README).
-        :param category, group, message: texts, labels: a list of texts; for v1 servers.
-        :raises InvalidRecord: for anything else, and over 1 MiB encoded.
+        :param name: a non-empty string.
+        :param data: a dict, or None; values that JSON lacks are converted (see the README).
+        :param category, group, message: strings or None; sent to v1 servers only.
+        :param labels: a list, tuple or set of strings, or None; sent to v1 servers only.
+        :raises InvalidRecord: if an argument has another type, or the record has over 1 MiB
+            encoded.
         """
         self._log(kinds.EVENT, build.event, (name, data, category, group, labels, message))
 
     def log_metric(self, name, value, tags=None, type=None, unit=None, count=None, metadata=None):
         """Log a metric.
 
-        :param name: a text that is not empty.
+        :param name: a non-empty string.
         :param value: a finite number.
-        :param tags: a list of texts.
-        :param type, unit, count, metadata: for v1 servers, see PROTOCOL "metrics".
-        :raises InvalidRecord: for anything else.
+        :param tags: a list, tuple or set of strings, or None.
+        :param type: "gauge", "counter", "histogram" or "timer" (str or None).
+        :param unit: the unit of `value` (str or None).
+        :param count: how many observations `value` sums up (int or None).
+        :param metadata: a dict, or None.  This and the three before are sent to v1 servers only.
+        :raises InvalidRecord: if an argument has another type, or the record has over 1 MiB
+            encoded.
         """
         self._log(kinds.METRIC, build.metric, (name, value, tags, type, unit, count, metadata))
 
     def log_exception(self, extra_data=None, exc_info=None):
-        """Log an exception, by default the one being handled, with its traceback; never raises.
+        """Log an exception with its traceback, by default the one being handled; never raises.
 
-        :param extra_data: a dict that is merged into the event's data.
-        :param exc_info: (type, value, traceback).
+        :param extra_data: a dict to merge into the event's data, or None.
+        :param exc_info: a tuple as from `sys.exc_info()`, or an exception.
         """
         self._log(
             kinds.EXCEPTION,
@@ -160,9 +183,10 @@ class Session(object):
         )
 
     def update_state(self, state):
-        """Merge a dict into the session's state: dicts key by key, all else replaces.
+        """Merge a dict into the session's state: dicts key by key, everything else replaces.
 
-        :raises InvalidRecord: where it is not a dict or over 1 MiB encoded.
+        :param state: a dict.
+        :raises InvalidRecord: if it is not a dict, or has over 1 MiB encoded.
         """
         self._log(kinds.STATE, build.state, (state,))
 
@@ -181,16 +205,16 @@ class Session(object):
     # Heartbeats
 
     def start_heartbeat_monitor(self, timeout=60, check_interval=5):
-        """Watch that `heartbeat` is called: log an event when it is not, and when it is again.
+        """Start a monitor, which logs an event when heartbeats stop and when they resume.
 
-        :param timeout: seconds without a heartbeat that count as a hang.
-        :param check_interval: seconds between checks.
-        :raises InvalidRecord: where one is not a positive finite number.
+        :param timeout: seconds without a heartbeat that make a hang (number).
+        :param check_interval: seconds between checks (number).
+        :raises InvalidRecord: if one is not a positive finite number.
         """
         self._membership.watch(timeout, check_interval)
 
     def heartbeat(self):
-        """Say that the application is alive; after `end` or `close` this does nothing.
+        """Report that the application is alive; does nothing after `end` or `close`.
 
         :raises MonitorNotStarted: before `start_heartbeat_monitor`, and after
             `stop_heartbeat_monitor`.
@@ -201,7 +225,7 @@ class Session(object):
         watchdog.beat(monotonic())
 
     def pause_heartbeat_monitoring(self):
-        """Expect no heartbeats until `resume_heartbeat_monitoring`, as in a long computation.
+        """Expect no heartbeats until `resume_heartbeat_monitoring`, such as during long work.
 
         :raises MonitorNotStarted: as `heartbeat` does.
         """
@@ -221,23 +245,24 @@ class Session(object):
         watchdog.resume(monotonic())
 
     def stop_heartbeat_monitor(self):
-        """Stop watching; harmless where nothing is watched."""
+        """Stop the monitor; harmless if there is none."""
         self._membership.unwatch()
 
     # Waiting and ending
 
     def get_details(self, timeout=5):
-        """Return what the server holds of the session (dict), after delivering all that waits.
+        """Return what the server has of the session (dict), after delivering all waiting records.
 
-        :param timeout: seconds for all of it.
-        :raises NotDelivered: where that could not be delivered in time.
-        :raises DatacatError: where the server could not be asked.
+        :param timeout: seconds for all of it (number, 0 or more).
+        :raises NotDelivered: if not all records were delivered in time.
+        :raises InvalidRecord: if `timeout` is not such a number.
+        :raises DatacatError: if the server could not be asked.
         """
         until = monotonic() + _seconds(timeout)
         if not self.flush(timeout):
             stats = self.stats()
             raise errors.NotDelivered(
-                "%d records of session %s are not delivered after %g s%s; they are kept and "
+                "%d records of session %s were not delivered within %g s%s; they are kept and "
                 "will be sent"
                 % (
                     stats["waiting"],
@@ -249,36 +274,51 @@ class Session(object):
         return self.client.get_session(self.session_id, timeout=max(0.1, until - monotonic()))
 
     def flush(self, timeout=5):
-        """Wait until all that was logged is delivered, `timeout` seconds at most.
+        """Wait until all of the session's records are delivered; give up if the server is away.
 
-        Returns early where the server is away.
-
-        :returns: whether all is delivered (bool).
+        :param timeout: seconds to wait at most (number, 0 or more).
+        :returns: whether all are delivered (bool).
+        :raises InvalidRecord: if `timeout` is not such a number.
         """
         return self._membership.flush(_seconds(timeout))
 
     def stats(self):
-        """Return a dict: waiting, in_memory, oldest_age, sent, dead, dropped, merged,
-        possibly_twice, last_error, online, dialect.  Ages are in seconds; nothing is reset.
+        """Return what is known without asking the server (dict).
+
+        waiting: records of this session that are not delivered yet (int).
+        in_memory: of the records of all sessions that share its outbox, those not on disk (int).
+        oldest_age: seconds since its oldest waiting record was logged (float or None).
+        sent, dead, dropped: its records delivered, made dead letters, and lost (int).
+        merged: its state updates that became part of a later one (int).
+        possibly_twice: its records sent again though they may have arrived (int).
+        last_error: the latest trouble with server, disk or threads (str or None).
+        online: whether the server is there (bool), None while that is unknown.
+        dialect: "classic", "v1", or None while that is unknown.
         """
         return self._membership.stats()
 
     def end(self, timeout=5):
-        """End the session and wait until that is delivered, `timeout` seconds at most.
+        """End the session, and wait until all is delivered, as `flush` does.
 
-        What is not delivered then is sent later, by the next run if need be.  Calls after the
-        first only wait.  Records logged after it are delivered all the same.  In a forked child
-        this ends the session that it shares with its parent.
+        Whatever is not delivered by then is sent later, if need be by the next run.  Later calls
+        only wait.  Records logged afterwards are still delivered.  In a forked child, this ends
+        the session that it shares with its parent.
+
+        :param timeout: seconds to wait at most (number, 0 or more).
+        :raises InvalidRecord: if `timeout` is not such a number; the session is not ended then.
         """
         seconds = _seconds(timeout)
         self._membership.end()
         self.flush(seconds)
 
     def close(self, timeout=5):
-        """Let go of the session without ending it, after a flush of `timeout` seconds at most.
+        """Release the session without ending it, after a flush.
 
-        The last session to be closed closes the outbox.  A log call afterwards opens it again; if
+        The last session to be closed closes the outbox.  A later log call opens it again; if
         another process has taken it over by then, `flush` returns False and `stats` says why.
+
+        :param timeout: seconds for all of it (number, 0 or more).
+        :raises InvalidRecord: if `timeout` is not such a number; nothing is closed then.
         """
         self._membership.close(_seconds(timeout))
 
@@ -329,11 +369,11 @@ class DisabledSession(Session):
         return True
 
     def get_details(self, timeout=5):
-        """Return what there is: nothing."""
+        """Return an empty dict."""
         return {}
 
     def stats(self):
-        """Return the same keys as an enabled session's, all at rest."""
+        """Return the keys of an enabled session's stats, with initial values."""
         return {
             "waiting": 0,
             "in_memory": 0,

@@ -1,7 +1,7 @@
 """Settings: validated once, immutable from then on.
 
-Only values live here, and how they are read from arguments and environment; what they mean
-is decided where they are used. Nothing is read at import.
+Belongs here: values, and reading them from arguments and environment.  Does not: what they lead
+to, or reading anything at import.
 """
 
 from __future__ import absolute_import, division
@@ -40,7 +40,7 @@ _DEFAULTS = (
     ("disabled", False),
 )
 _FIELDS = tuple(name for name, _ in _DEFAULTS)
-# What matters to one session's opening or calls, and not to how records are kept and sent.
+# What concerns a single session, not how its records are kept and sent.
 _OF_ONE_SESSION = (
     "version",
     "hostname",
@@ -63,10 +63,10 @@ _SAFE_IN_A_PATH = "/%:@!$&'()*+,;=~-._"
 
 
 class Settings(object):
-    """What one client or session works with. Made by `resolve`, never changed.
+    """The options of one client or session. Made by `resolve`, immutable, thread-safe.
 
-    Equal and hashable by value; `repr` shows neither the API key nor proxy credentials.
-    `proxies` is kept as a tuple of sorted pairs. Safe to share between threads.
+    Equal and hashable by value; `repr` shows neither the API key nor proxy credentials. `proxies`
+    is a tuple of sorted pairs.
     """
 
     __slots__ = _FIELDS
@@ -103,9 +103,9 @@ class Settings(object):
         return "Settings(%s)" % ", ".join(shown)
 
     def shared(self):
-        """Return these settings as sessions share them that are sent by the same pipeline.
+        """Return the settings that sessions of one pipeline share.
 
-        What matters to a single session is at its default there.
+        Options that concern a single session have their defaults.
         """
         fields = dict(zip(_FIELDS, self._values()))
         defaults = dict(_DEFAULTS)
@@ -113,7 +113,7 @@ class Settings(object):
         return Settings(**fields)
 
     def scope(self):
-        """Return 12 hexadecimal characters that tell this server, product and host apart.
+        """Return 12 hexadecimal characters that identify this server, product and host.
 
         Only processes of the same scope may adopt each other's outboxes.
         """
@@ -131,11 +131,11 @@ def resolve(base_url=None, **options):
 
     An argument of None counts as not given, and so does an empty environment variable.
 
-    :param base_url: where the server is, as `http://host[:port][/prefix]`.
+    :param base_url: the server's URL, such as `http://host[:port][/prefix]` (str).
     :param options: any other field of `Settings`.
-    :raises InvalidSettings: a value that cannot work; the message names it and never
-        shows a key.
-    :raises TypeError: an option that does not exist.
+    :raises InvalidSettings: if a value cannot work; the message names the option and never shows a
+        key.
+    :raises TypeError: if an option does not exist.
     """
     for name in sorted(options):
         if name not in _FIELDS:
@@ -170,7 +170,7 @@ def _main_program():
     if name in ("", "-", "-c", "-m"):
         return u"python"
     if isinstance(name, six.text_type):
-        # A file name that is no text on this system carries lone surrogates.
+        # A file name that cannot be decoded contains lone surrogates.
         return name.encode("utf-8", "replace").decode("utf-8")
     return name.decode("utf-8", "replace")
 
@@ -179,13 +179,13 @@ def _base_url(name, value):
     url = _text(name, value)
     if u"@" in url:
         raise InvalidSettings(
-            "base_url holds a user name or password; give the server's key as api_key= instead"
+            "base_url contains a user name or password; pass the server's key as api_key= instead"
         )
     if u"?" in url or u"#" in url:
         raise InvalidSettings("base_url must end after the path: no query, no fragment")
     if _NOT_IN_A_URL.search(url):
         raise InvalidSettings(
-            "base_url must not hold spaces, backslashes, line breaks or control characters: %r"
+            "base_url must not contain spaces, backslashes, line breaks or control characters: %r"
             % str(url.encode("unicode_escape").decode("ascii"))
         )
     try:
@@ -236,10 +236,10 @@ def _api_key(name, value):
         key = _text(name, value)
         key.encode("latin-1")
     except UnicodeEncodeError:
-        raise InvalidSettings("api_key holds characters that no HTTP header can carry")
+        raise InvalidSettings("api_key contains characters that no HTTP header can carry")
     if _CONTROL.search(key):
         raise InvalidSettings(
-            "api_key holds a line break or a control character; was it read with its newline?"
+            "api_key contains a line break or control character; was it read with its newline?"
         )
     return key
 

@@ -23,7 +23,7 @@ def finish(trial, within=300):
 
 
 def finish_in_next_run(trial):
-    """Let the next run deliver everything, and check that nothing was lost or doubled."""
+    """Let the next run deliver everything, and check that nothing was lost or duplicated."""
     trial.start(5)
     trial.await_arrived()
     trial.leave()
@@ -36,7 +36,7 @@ def answered(proxy):
     return sum(seen.status is not None for seen in proxy.log)
 
 
-def test_a_lossy_line_loses_and_doubles_nothing(trial, proxy, scaled):
+def test_a_lossy_line_loses_and_duplicates_nothing(trial, proxy, scaled):
     """Once: requests lost before the server, answers lost after it, connections reset."""
     faults = [Reset(), Stall().named("request lost"), Stall(applied=True).named("answer lost")]
     for first, fault in enumerate(faults, 7):
@@ -136,7 +136,7 @@ def test_an_outage_at_the_end_delays_neither_end_nor_exit(trial, proxy):
     finish_in_next_run(trial)
 
 
-def test_a_flapping_line_loses_and_doubles_nothing(trial, proxy, scaled):
+def test_a_flapping_line_loses_and_duplicates_nothing(trial, proxy, scaled):
     """Once: the line is cut and restored every second, also within requests."""
     flaps, interval, records = scaled(3, 3600), scaled(0.5, 0.07), scaled(200, 6000)
     trial.start(records, sessions=3, seconds_between=flaps * 2 * interval / records, timeout=5)

@@ -20,11 +20,11 @@ from tools.host import (
 from tools.invariants import check_invariants, read_accepted
 from tools.left_behind import LeftBehind
 
-from datacat.outbox import opening
+from datacat.outbox import preparing
 
 STEP = 512
 RECORDS = 60
-PAGE = opening.PAGE_SIZE
+PAGE = preparing.PAGE_SIZE
 # Behind the schema, the pointer map and the root page of the records.
 FIRST_LEAF = 3 * PAGE
 # A record's length, number and other columns come before its body.

@@ -248,7 +248,7 @@ SYNCS = "fdatasync,fsync"
         "truncating",
     ],
 )
-def test_io_errors_raise_nothing_and_lose_and_double_nothing(
+def test_io_errors_raise_nothing_and_lose_and_duplicate_nothing(
     own_collector, tmp_path, scaled, calls, injection, strikes
 ):
     """Never in the way: on a failing disk every call returns and everything arrives once."""

@@ -1,4 +1,4 @@
-"""Once (7): where a read-back costs too much or fails, the record is sent again and counted."""
+"""Once (7): if a read-back costs too much or fails, the record is sent again and counted."""
 
 from __future__ import absolute_import, division
 
@@ -55,7 +55,7 @@ def check_fallback(trial, proxy, some=2, more=0):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux's /proc")
-def test_a_session_of_64_mib_takes_neither_long_nor_much_memory(trial, proxy):
+def test_a_session_of_64_mib_costs_neither_much_time_nor_memory(trial, proxy):
     """Once: the read-back stops at a limit; memory grows by under 15 MB, calls stay fast."""
     lose_some_answers(proxy)
     proxy.rule(

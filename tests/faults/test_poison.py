@@ -1,4 +1,4 @@
-"""Network (24): a record that the server does not accept becomes a dead letter, and only it."""
+"""Network (24): only a record that the server does not accept becomes a dead letter."""
 
 from __future__ import absolute_import, division
 

@@ -1,4 +1,4 @@
-"""Disks that are full, slow, damaged or deleted under us: nothing is lost that can be kept."""
+"""Disks that are full, slow or damaged, and deleted files: nothing is lost that can be kept."""
 
 from __future__ import absolute_import, division
 
@@ -136,7 +136,7 @@ def test_without_a_file_records_wait_in_memory(tmp_path):
     line.close()
 
 
-def test_a_process_that_found_no_place_for_its_file_asks_again_and_writes_all(tmp_path):
+def test_a_process_without_a_usable_folder_tries_again_and_writes_all(tmp_path):
     """A folder that becomes writable later is used: what waits is no longer in memory alone."""
     folder = tmp_path / "not yet"
     folder.write_bytes(b"a file in the folder's place")
@@ -167,7 +167,7 @@ def test_a_process_that_found_no_place_for_its_file_asks_again_and_writes_all(tm
     left.close()
 
 
-def test_where_sqlite_itself_is_unusable_no_file_is_asked_for(tmp_path):
+def test_if_sqlite_itself_is_unusable_no_file_is_tried(tmp_path):
     asked = []
     line = outbox.Outbox(NoStore("forked in the middle", is_final=True), CAP, Warnings())
     entry = line.add_session(u"local-1", b"{}")
@@ -191,11 +191,11 @@ FULL = StoreRefused("full")
         (disk.HOMELESS, StoreDamaged("malformed"), disk.HOMELESS),
     ],
 )
-def test_what_a_refusal_makes_of_a_disk(state, error, following):
+def test_a_refusal_leads_to_the_next_state(state, error, following):
     assert disk.next_state(state, error) is following
 
 
-def test_a_page_that_cannot_be_read_is_not_given_up_for_lost(box):
+def test_a_page_that_cannot_be_read_now_is_not_counted_as_lost(box):
     box.append(b"1", b"2")
     page = box.store.page
 
@@ -255,7 +255,7 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_is_really_full(small_disk):
-    """Settles go on and stay settled, and all the rest arrives once it has room again."""
+    """Settled records stay settled, and all others arrive once there is space again."""
     box = Box(small_disk, kind=Store)
     for number in range(400):
         box.append(b"%04d" % number + b"x" * 500)
@@ -352,7 +352,7 @@ def test_damaged_rows_are_counted_as_dropped_and_the_others_arrive(box):
     assert (box.entry.dropped, box.entry.waiting) == (1, 0)
 
 
-def test_rows_that_are_gone_without_a_trace_are_counted(box):
+def test_missing_rows_are_counted(box):
     box.append(b"1", b"2", b"3", b"4")
     sql(box.store, "DELETE FROM records WHERE id & 255 IN (2, 4)")
     assert box.bodies() == [b"1", b"3"]
@@ -361,7 +361,7 @@ def test_rows_that_are_gone_without_a_trace_are_counted(box):
 
 @pytest.mark.parametrize("ending", ["", "-wal"])
 @pytest.mark.skipif(os.name != "posix", reason="open files cannot be deleted")
-def test_a_file_deleted_under_us_goes_on_in_a_new_one(box, tmp_path, ending):
+def test_a_file_deleted_under_us_is_continued_in_a_new_one(box, tmp_path, ending):
     spool = spool_at(tmp_path, box.warnings)
     box.append(b"1", b"2")
     box.outbox.settle(box.entry, box.outbox.head(box.entry))
@@ -458,7 +458,7 @@ def test_a_slow_disk_takes_many_records_at_once(box, monkeypatch):
     assert box.outbox.in_memory == 0 and writes == ["insert_all"]
 
 
-def test_a_flood_on_a_disk_that_passes_for_slow_is_written_and_not_dropped(box):
+def test_a_flood_on_a_disk_taken_for_slow_is_written_and_not_dropped(box):
     """One slow write costs no record: log calls write a little themselves when memory fills."""
     box.outbox.disk.is_slow = True
     body = b'"' + b"x" * 1022 + b'"'

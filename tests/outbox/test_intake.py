@@ -1,4 +1,4 @@
-"""How records get in: kept at once, interrupted anywhere, in nobody's way."""
+"""How records get in: kept at once, interrupted anywhere, never in the way."""
 
 from __future__ import absolute_import, division
 
@@ -111,7 +111,7 @@ def test_an_end_or_a_report_interrupted_anywhere_is_written_once_with_what_it_sa
 @pytest.mark.parametrize("call", ["forget_if_over", "forget"])
 @pytest.mark.parametrize("is_over", [True, False])
 def test_a_session_whose_removal_is_interrupted_is_gone_or_takes_records(box, call, is_over):
-    """Who logs looks for another place only where the outbox no longer has the session."""
+    """A log call looks for another outbox only if this one no longer has the session."""
     entries = []
 
     def between():
@@ -128,7 +128,7 @@ def test_a_session_whose_removal_is_interrupted_is_gone_or_takes_records(box, ca
     assert each_step(lambda: getattr(box.outbox, call)(entries[-1]), between) > 10
 
 
-def test_a_report_tells_of_what_was_given_up_while_it_waited(box):
+def test_a_report_includes_what_was_dropped_while_it_waited(box):
     """It is made when it is written: what it leaves out would never be told."""
     box.entry.unreported = box.entry.dropped = 1
     box.outbox.disk.is_slow = True
@@ -155,7 +155,7 @@ def test_two_ends_in_handlers_report_each_loss_once(box):
     assert losses_told_in(box.bodies()) == [3] and box.entry.unreported == 0
 
 
-def test_what_makes_room_interrupted_anywhere_loses_no_count(make_box):
+def test_making_room_interrupted_anywhere_loses_no_count(make_box):
     """Accepted = delivered + dropped + merged, also where Ctrl-C strikes a log call at the cap."""
     box = make_box(max_bytes=60000)
     accepted = []
@@ -239,7 +239,7 @@ def test_what_is_written_from_the_queue_is_counted_as_waiting_at_every_moment(bo
     assert len(seen) > 50 and min(seen) == box.entry.waiting == 2
 
 
-def test_what_is_written_while_another_counts_what_waits_is_not_overlooked(box):
+def test_a_record_written_while_another_thread_counts_is_not_missed(box):
     queue_some(box)
     counts = []
 
@@ -259,7 +259,7 @@ def test_what_is_written_while_another_counts_what_waits_is_not_overlooked(box):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 7), reason="needs a trace of each opcode")
-def test_what_comes_and_goes_while_another_counts_does_not_hide_what_waits(box):
+def test_records_that_come_and_go_while_another_thread_counts_hide_none_that_waits(box):
     """Two come and two go, one after the other: at every moment something waits."""
 
     def come_and_go():
@@ -292,8 +292,8 @@ def test_what_comes_and_goes_while_another_counts_does_not_hide_what_waits(box):
     assert left[0] > 0, "each step was struck"
 
 
-def test_want_of_memory_for_what_is_queued_gives_up_no_record_that_is_kept(box):
-    """Who is told of a MemoryError counts the record as dropped."""
+def test_want_of_memory_for_the_queue_drops_no_kept_record(box):
+    """A caller that gets a MemoryError counts the record as dropped."""
     insert_all, struck = box.store.insert_all, []
 
     def without_memory(*arguments):
@@ -373,7 +373,7 @@ def test_an_end_in_a_handler_that_interrupts_a_log_call_is_written_after_it(box,
     assert box.outbox.refusal is None and box.outbox.close()
 
 
-def test_what_a_handler_writes_in_the_middle_of_a_transaction_becomes_a_part_of_it(box, tmp_path):
+def test_what_a_handler_writes_during_a_transaction_joins_it(box, tmp_path):
     """create_session() in a handler that interrupts a log call which writes several records."""
     added = []
     box.outbox.disk.is_slow = True
@@ -404,7 +404,7 @@ def test_what_a_handler_writes_in_the_middle_of_a_transaction_becomes_a_part_of_
 
 
 @pytest.mark.parametrize("take_out", ["settle", "bury"])
-def test_a_settle_cut_short_by_want_of_memory_is_made_up_for_by_the_next(box, take_out):
+def test_a_settle_cut_short_by_want_of_memory_is_completed_by_the_next(box, take_out):
     """Wherever it strikes: what is not out is asked for again, and each is counted once."""
     out = {
         "settle": lambda record: box.outbox.settle(box.entry, record, b'{"a":1}'),
@@ -510,8 +510,8 @@ def test_an_append_that_finds_it_busy_waits_within_the_bound_and_is_kept(box, mo
     assert box.bodies() == [b"%d" % number for number in range(1, 100)]
 
 
-def test_a_call_that_interrupts_one_that_waits_does_not_wait_as_well(box, monkeypatch):
-    """Or else signals that come faster than it waits would keep the other waiting for ever."""
+def test_a_call_that_interrupts_a_waiting_one_does_not_wait(box, monkeypatch):
+    """Otherwise signals faster than its wait would keep the other waiting for ever."""
     wait, waits = intake.locks.acquire_within, []
 
     def wait_interrupted(lock, seconds):
@@ -531,7 +531,7 @@ def test_a_call_that_interrupts_one_that_waits_does_not_wait_as_well(box, monkey
     assert box.bodies() == [b"1", b"2"]
 
 
-def test_whoever_holds_it_gives_way_to_a_log_call_that_waited(box, monkeypatch):
+def test_the_holder_gives_way_to_a_log_call_that_waited(box, monkeypatch):
     """Or else the call has the outbox and waits for the interpreter; nobody else is held up."""
     pauses, gave_way, acquire = [], threading.Event(), intake.locks.acquire_within
 
@@ -607,7 +607,7 @@ def test_a_call_that_tries_just_before_the_lock_is_released_is_kept_at_once(box)
     assert box.bodies() == [b"early", b"late"]
 
 
-def test_calls_set_aside_are_bounded_and_the_loss_counted(box, monkeypatch):
+def test_the_queue_is_bounded_and_its_losses_are_counted(box, monkeypatch):
     monkeypatch.setattr(intake, "MEMORY_BYTES", 10000)
     holder = Holder(box)
     try:
@@ -692,8 +692,8 @@ class ClockThatInterrupts(Clock):
 
 
 @pytest.mark.parametrize("end", ["forget_if_over", "close"])
-def test_a_log_call_that_meets_the_end_of_its_session_or_outbox_is_told_so(make_box, end):
-    """Whoever logs finds another place for it; it is neither here nor counted."""
+def test_a_log_call_that_meets_the_end_of_its_session_or_outbox_returns_false(make_box, end):
+    """The caller keeps it elsewhere; it is neither here nor counted."""
     clock = ClockThatInterrupts()
     box = make_box(wall=clock)
     box.outbox.say_goodbye(box.entry, "ended")
@@ -730,7 +730,7 @@ class Interrupt(Exception):
     pass
 
 
-def test_an_append_interrupted_between_its_row_and_its_count_takes_no_other_with_it(box):
+def test_an_append_interrupted_between_its_row_and_its_count_loses_no_other(box):
     """Ctrl-C at the worst moment: the row is there, the count is not."""
     box.append(b"1")
     insert = box.store.insert
@@ -769,7 +769,7 @@ def test_capture_times_follow_a_clock_that_is_set_back_by_an_hour(make_box):
     assert [record.captured for record in box.drain()] == [1700000000000000, 1699996400000000]
 
 
-def test_a_call_set_aside_keeps_the_time_at_which_it_was_made(make_box):
+def test_a_queued_record_keeps_the_time_of_its_call(make_box):
     clock = Clock()
     box = make_box(wall=clock)
     holder = Holder(box)

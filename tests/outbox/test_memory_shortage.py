@@ -1,4 +1,4 @@
-"""Where the system gives no more memory: calls return, losses are counted, nothing comes twice."""
+"""Without memory: calls return, losses are counted, nothing arrives twice."""
 
 from __future__ import absolute_import, division
 
@@ -48,10 +48,10 @@ session.end(60)
 """
 
 
-def test_a_log_call_without_memory_returns_and_its_loss_is_counted_and_told(
+def test_a_log_call_without_memory_returns_and_its_loss_is_counted_and_reported(
     run_program, own_collector
 ):
-    """Never in the way, never silent: the server is told how many records had no room."""
+    """Never in the way, never silent: a report says how many records had no memory."""
     # With more than one arena the C library finds room in those of other threads.
     app = run_program(STARVED, own_collector.url, MALLOC_ARENA_MAX="1")
     line = app.wait_for_line(re.compile(u"^TOLD (.*)$", re.MULTILINE), 300)

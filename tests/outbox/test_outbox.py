@@ -73,7 +73,7 @@ def test_each_sessions_records_come_out_in_the_order_they_went_in(box):
     assert box.bodies() == [b"a%d" % number for number in range(200)]
 
 
-def test_the_heads_of_all_sessions_are_told_at_once_the_oldest_time_of_each(box):
+def test_the_capture_times_of_all_heads_are_read_at_once(box):
     """In memory or on disk, also of settled records that a full disk still holds."""
     clock, entries = itertools.count(1700000000), []
     for number in range(5):
@@ -88,21 +88,21 @@ def test_the_heads_of_all_sessions_are_told_at_once_the_oldest_time_of_each(box)
     assert box.outbox.heads() == expected
 
 
-def test_a_session_that_had_nothing_waiting_is_told_to_the_sender(box):
+def test_a_session_that_had_nothing_waiting_is_reported_to_the_sender(box):
     box.append(b"1", b"2")
     other = box.outbox.add_session(u"local-2", b"{}")
     box.outbox.append(other, kinds.EVENT, b"1")
-    assert [entry for entry, _ in box.outbox.stirred] == [box.entry, other]
-    box.outbox.stirred.clear()
+    assert [entry for entry, _ in box.outbox.newly_waiting] == [box.entry, other]
+    box.outbox.newly_waiting.clear()
     box.drain()
     queue_some(box)
     box.outbox.take_in()
     box.outbox.say_goodbye(other, "ended", kinds.END, b"{}")
-    assert [entry for entry, _ in box.outbox.stirred] == [box.entry]
-    box.outbox.stirred.clear()
+    assert [entry for entry, _ in box.outbox.newly_waiting] == [box.entry]
+    box.outbox.newly_waiting.clear()
     box.drain(other)
     box.outbox.say_goodbye(other, "ended", kinds.END, b"{}")
-    assert [entry for entry, _ in box.outbox.stirred] == [other]
+    assert [entry for entry, _ in box.outbox.newly_waiting] == [other]
 
 
 def test_many_waiting_sessions_share_a_bounded_number_of_records_in_memory(box, monkeypatch):
@@ -121,7 +121,7 @@ def test_many_waiting_sessions_share_a_bounded_number_of_records_in_memory(box, 
     assert len(pages) < 8
 
 
-def test_a_forked_childs_mark_is_seen_and_kept_where_the_file_moves(box, tmp_path):
+def test_a_forked_childs_mark_is_seen_and_follows_the_file(box, tmp_path):
     spool = Spool(str(tmp_path), SCOPE, False, box.warnings)
     assert not box.outbox.is_marked_shared
     mark_shared(box.outbox.path)
@@ -153,7 +153,7 @@ def test_eight_threads_lose_nothing_and_keep_their_own_order(box):
 
 
 def test_a_session_is_over_when_nothing_more_comes_of_it(box):
-    """Only then it is forgotten: said goodbye, all delivered, losses told."""
+    """It is forgotten only after its goodbye, its delivery and the report of its losses."""
     assert not box.outbox.forget_if_over(box.entry)
     box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
     assert not box.outbox.forget_if_over(box.entry)
@@ -166,7 +166,7 @@ def test_a_session_is_over_when_nothing_more_comes_of_it(box):
     assert not box.outbox.say_goodbye(box.entry, "ended")
 
 
-def test_the_outbox_can_be_looked_at_while_sessions_come_and_go(box):
+def test_the_outbox_can_be_read_while_sessions_come_and_go(box):
     """Looks take no lock, and nobody's look fails over a session that is added or forgotten."""
     failures, looking = [], [True]
 
@@ -232,7 +232,7 @@ def test_a_large_file_shrinks_when_it_is_drained(box):
     assert large > 3 * MIB and os.path.getsize(box.path) < MIB
 
 
-def test_a_file_in_which_nothing_matters_any_more_is_deleted(box, tmp_path):
+def test_a_file_that_is_no_longer_needed_is_deleted(box, tmp_path):
     box.append(b"1")
     box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
     assert not box.outbox.is_over
@@ -249,7 +249,7 @@ def test_a_file_with_something_waiting_is_not_deleted(box):
     assert os.path.exists(box.path) and not os.path.exists(box.path + bounds.RESERVE)
 
 
-def test_close_writes_what_waits_in_memory_where_it_can(box):
+def test_close_writes_what_waits_in_memory_if_it_can(box):
     box.store.full = True
     box.append(b"1")
     box.store.full = False

@@ -1,4 +1,4 @@
-"""The outbox, whatever happens to it in whatever order."""
+"""The outbox under any sequence of events."""
 
 from __future__ import absolute_import, division
 

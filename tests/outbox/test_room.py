@@ -1,4 +1,4 @@
-"""Bounds: what goes when there is too much, in which order, and that every loss is told."""
+"""Bounds: what is dropped when there is too much, in which order, and that losses are reported."""
 
 from __future__ import absolute_import, division
 
@@ -50,7 +50,7 @@ def waiting_kinds(box):
     return [kind for _, kind, _ in rows]
 
 
-def test_at_the_cap_the_order_of_sacrifice_is_the_designs(make_box):
+def test_the_order_of_sacrifice_at_the_cap_is_that_of_the_design(make_box):
     box = make_box(max_bytes=333000)
     box.outbox.append(box.entry, kinds.OPEN, b"{}")
     fill(box, [kinds.METRIC, kinds.EVENT, kinds.EXCEPTION], 100)
@@ -73,7 +73,7 @@ def test_at_the_cap_the_order_of_sacrifice_is_the_designs(make_box):
     assert len(box.drain()) == len(left) and box.entry.waiting == 0
 
 
-def test_the_oldest_go_and_never_the_one_that_may_be_on_its_way(make_box):
+def test_the_oldest_are_dropped_but_never_one_that_may_be_in_flight(make_box):
     box = make_box(max_bytes=200000)
     box.append(b"{}")
     box.outbox.head(box.entry)
@@ -83,7 +83,7 @@ def test_the_oldest_go_and_never_the_one_that_may_be_on_its_way(make_box):
     assert numbers[1:] == list(range(numbers[1], 1001))
 
 
-def test_states_that_cannot_be_merged_go_last_of_all(make_box):
+def test_states_that_cannot_be_merged_are_dropped_last(make_box):
     box = make_box(max_bytes=100000)
     for _number in range(400):
         value = {"n": None, "p": "x" * 900}
@@ -199,7 +199,7 @@ def test_dead_letters_are_kept_with_the_servers_reason_and_bounded(box):
     assert box.entry.dead == 50 and box.entry.waiting == 0
 
 
-def test_dead_letters_go_after_thirty_days(make_box, tmp_path):
+def test_dead_letters_are_deleted_after_thirty_days(make_box, tmp_path):
     clock = Clock()
     box = make_box(wall=clock)
     box.append(b"1")

@@ -1,4 +1,4 @@
-"""Outboxes of every schema that was ever released are taken over whole.
+"""Outboxes of every released schema are migrated whole.
 
 tests/data/outboxes has one file per schema, as the release left it when it was killed.
 """

@@ -1,4 +1,4 @@
-"""The folder of outboxes: private, each file one owner's, nothing readable thrown away."""
+"""The folder of outboxes: private, one owner per file, nothing readable thrown away."""
 
 from __future__ import absolute_import, division
 
@@ -128,7 +128,7 @@ def test_a_folder_with_nothing_but_outboxes_is_made_private(place):
 
 
 @posix_only
-def test_a_folder_with_other_things_in_it_is_not_taken_from_others(place):
+def test_a_folder_with_other_files_keeps_its_mode(place):
     os.mkdir(place.folder, 0o755)
     os.chmod(place.folder, 0o755)
     open(os.path.join(place.folder, "readme.txt"), "w").close()
@@ -157,7 +157,7 @@ def test_a_symlink_in_the_folders_place_is_refused(place, tmp_path):
 
 
 @posix_only
-def test_a_folder_that_is_refused_is_not_looked_through_for_outboxes_either(place, tmp_path):
+def test_a_refused_folder_is_not_searched_for_outboxes(place, tmp_path):
     """A process that has no file of its own looks for those of dead ones all the same."""
     place.leave(b"1")
     os.rename(place.folder, str(tmp_path / "elsewhere"))
@@ -199,14 +199,14 @@ def test_a_folder_that_cannot_be_made_is_unusable(tmp_path):
     assert "spool_dir" in str(refused.value)
 
 
-def test_claim_goes_on_with_a_free_outbox_of_its_scope(place):
+def test_claim_continues_a_free_outbox_of_its_scope(place):
     path = place.leave(b"1")
     outbox = place.outbox(place.spool.claim())
     assert outbox.path == path
     assert outbox.head(outbox.entries()[0]).body == b"1"
 
 
-def test_a_file_that_another_process_is_just_making_is_left_to_it(place):
+def test_a_file_that_another_process_is_making_is_left_to_it(place):
     """Or that process would have to make another, and the first would lie about."""
     place.keep(place.spool.create())
     path = os.path.join(place.folder, SCOPE + "-000000000000.outbox")
@@ -218,7 +218,7 @@ def test_a_file_that_another_process_is_just_making_is_left_to_it(place):
     assert place.keep(store).path == path
 
 
-def test_claim_makes_a_new_one_where_none_is_free(place):
+def test_claim_makes_a_new_outbox_if_none_is_free(place):
     first = place.keep(place.spool.claim())
     second = place.keep(place.spool.claim())
     assert first.path != second.path and identity_of(first.path) != identity_of(second.path)
@@ -237,7 +237,7 @@ def test_a_childs_outbox_names_its_parent(place):
     assert parent_of(child.path) == identity_of(parent.path) and parent_of(parent.path) is None
 
 
-def test_survey_tells_free_ones_from_heirs(place):
+def test_survey_returns_free_outboxes_and_parents_with_heirs(place):
     mine = place.keep(place.spool.create())
     free = place.leave(b"1")
     held = place.keep(place.spool.create("dddddddddddd"))
@@ -335,7 +335,7 @@ def flip(path, needle):
         stream.write(b"?")
 
 
-def test_of_a_damaged_file_what_checks_is_saved_and_the_rest_kept_aside(place):
+def test_sound_rows_of_a_damaged_file_are_salvaged_and_the_file_is_kept(place):
     path = place.leave(*[b"body-%02d" % number for number in range(20)])
     flip(path, b"body-07")
     with open(path, "r+b") as stream:
@@ -364,7 +364,7 @@ def test_a_file_with_a_damaged_row_of_its_own_sessions_is_salvaged(place):
     assert entry.waiting == 0 and entry.dropped == 1
 
 
-def test_a_newer_schema_is_left_alone_and_said_so(place):
+def test_a_newer_schema_is_left_alone_with_a_warning(place):
     path = place.leave(b"1")
     store = Store(path)
     sql(store, "PRAGMA user_version = 99")
@@ -375,7 +375,7 @@ def test_a_newer_schema_is_left_alone_and_said_so(place):
         Store(path)
 
 
-def test_a_file_that_is_no_database_is_set_aside(place):
+def test_a_file_that_is_not_a_database_is_renamed_and_replaced(place):
     place.keep(place.spool.claim())
     path = os.path.join(place.folder, SCOPE + "-000000000000.outbox")
     with open(path, "wb") as stream:

@@ -1,4 +1,4 @@
-"""One sqlite file: what it takes it gives back whole, and damage never passes for data."""
+"""One sqlite file: what it takes it returns whole, and damage is never taken for data."""
 
 from __future__ import absolute_import, division
 
@@ -54,7 +54,7 @@ def test_a_record_comes_back_as_it_went_in(store):
     assert store.page(1, 0) == ([event(1, body)], [])
 
 
-def test_a_committed_record_is_there_for_who_opens_a_copy_of_file_and_log(store, path, tmp_path):
+def test_a_committed_record_is_in_a_copy_of_file_and_log(store, path, tmp_path):
     store.insert(tables.row(*event(1)))
     other = tmp_path / "copy"
     other.mkdir()
@@ -111,7 +111,7 @@ def test_accepted_is_what_the_records_prove(store):
     assert store.entries()[0].accepted == 2
 
 
-def test_records_that_no_count_knows_of_are_counted_in(store):
+def test_uncounted_records_are_counted(store):
     """A flipped count must not make records invisible, for then the file would be deleted."""
     entry = store.entries()[0]
     entry.gone = entry.sent = entry.accepted = 9
@@ -157,7 +157,7 @@ def test_a_newer_schema_is_left_alone(store, path):
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"x" * 700])
-def test_what_is_no_database_is_damaged(path, content):
+def test_a_file_that_is_not_a_database_is_damaged(path, content):
     with open(path, "wb") as stream:
         stream.write(content)
     with pytest.raises(StoreDamaged):
@@ -202,7 +202,7 @@ def test_a_flipped_byte_in_a_state_makes_it_unknown(store, path):
     damaged.close()
 
 
-def test_no_flipped_byte_passes_for_data_or_raises_what_nobody_expects(path):
+def test_no_flipped_byte_is_taken_for_data_or_raises_anything_unexpected(path):
     """Every 37th byte of a file, flipped: each record read is one that was written."""
     written = [event(number, b"body-%03d" % number * 9) for number in range(1, 31)]
     store = Store(path)
@@ -223,7 +223,7 @@ def test_no_flipped_byte_passes_for_data_or_raises_what_nobody_expects(path):
 
 
 @pytest.mark.parametrize("file", ["", "-wal"])
-def test_no_cut_passes_for_data_or_raises_what_nobody_expects(tmp_path, path, file):
+def test_no_cut_is_taken_for_data_or_raises_anything_unexpected(tmp_path, path, file):
     """The file or its log, cut at every 512th byte."""
     written = [event(number, b"body-%03d" % number * 9) for number in range(1, 31)]
     store = Store(path)
@@ -269,7 +269,7 @@ def read_all(path):
         store.close()
 
 
-def test_salvage_makes_up_a_session_for_records_whose_own_is_gone(store, path, tmp_path):
+def test_salvage_makes_up_a_session_for_records_without_one(store, path, tmp_path):
     opening = b'{"product":"p","version":"1"}'
     store.insert_all([event(3, session=7), event(1, opening, session=8, kind=kinds.OPEN)])
     entries, _, intact, _ = store.salvage()
@@ -306,7 +306,7 @@ def test_a_drained_file_shrinks(store, path):
     assert large > 2000000 and os.path.getsize(path) < 100000
 
 
-def test_session_numbers_are_never_used_again_while_anything_bears_them(store):
+def test_a_session_number_is_not_reused_while_anything_has_it(store):
     assert store.last_session() == 1
     store.insert(tables.row(*event(1, session=4)))
     assert store.last_session() == 4

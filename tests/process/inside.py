@@ -1,4 +1,4 @@
-"""What the tests of processes see of the library's inside.
+"""The library's internals that the tests of processes use.
 
 Sessions of other tests may still be delivering in this process: those of a test have a product of
 their own, or a server of their own.

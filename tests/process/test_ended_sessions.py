@@ -1,4 +1,4 @@
-"""A session that is over can still log; when the application lets go of it, it is forgotten."""
+"""A session that is over can still log; once it is no longer referenced, it is forgotten."""
 
 from __future__ import absolute_import, division
 
@@ -37,8 +37,8 @@ def ended(any_collector, open_session):
     return session
 
 
-def test_last_words_are_delivered_and_counted_on(ended, any_collector):
-    """Logged after the end was delivered, twice over, each arrives in the same session."""
+def test_last_words_are_delivered_and_counted(ended, any_collector):
+    """Records logged after the end was delivered, twice, arrive in the same session."""
     assert ended.stats()["sent"] == 3
     for count, name in enumerate(["last", "very last"], 4):
         ended.log_event(name)
@@ -47,7 +47,7 @@ def test_last_words_are_delivered_and_counted_on(ended, any_collector):
     assert names_of(any_collector, ended) == ["working", "last", "very last"]
 
 
-def test_an_end_that_is_said_again_is_sent_once(ended):
+def test_an_end_called_twice_is_sent_once(ended):
     ended.end(PATIENCE)
     assert ended.stats()["sent"] == 3
 
@@ -71,7 +71,7 @@ def let_disks_be_slow(is_slow):
 def test_threads_that_log_while_the_outbox_closes_again_and_again_lose_nothing(
     any_collector, open_session, is_slow
 ):
-    """Accepted means kept: a call that meets the closing goes on in the outbox opened after it."""
+    """Accepted means kept: a call that meets the close uses the outbox opened after it."""
     session = open_session(any_collector.url)
     logging, failures = [True], []
 
@@ -107,7 +107,7 @@ def test_threads_that_log_while_the_outbox_closes_again_and_again_lose_nothing(
 
 
 def test_sessions_that_come_and_go_leave_nothing_behind(collector, open_session):
-    """The outbox holds what somebody has in hand or what has work, however many there were."""
+    """The outbox has only sessions that are in use or have work, however many there were."""
     lasting = open_session(collector.url, product="lasting")
     for _ in range(40):
         session = create_session(collector, "lasting")
@@ -120,7 +120,7 @@ def test_sessions_that_come_and_go_leave_nothing_behind(collector, open_session)
 
 
 def test_a_finalizer_in_the_same_garbage_may_still_log(collector, open_session):
-    """Python tells of a session's end before the finalizers of what goes with it are run."""
+    """Weak references are cleared before the finalizers of the same garbage run."""
     lasting = open_session(collector.url)
 
     class Window(object):
@@ -145,10 +145,10 @@ def test_a_finalizer_in_the_same_garbage_may_still_log(collector, open_session):
 
 
 @pytest.mark.parametrize("way, is_kept", [("end", False), ("close", False), ("flush", True)])
-def test_what_nobody_holds_is_not_remembered_once_it_is_over(
+def test_an_unreferenced_session_is_forgotten_once_it_is_over(
     collector, open_session, way, is_kept
 ):
-    """Memory does not grow with the sessions that were, but with those that somebody may use."""
+    """Memory grows with sessions that may still be used, not with past ones."""
     product = "lasting, " + way
     lasting = open_session(collector.url, product=product)
     local_ids = []

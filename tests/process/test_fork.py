@@ -1,4 +1,4 @@
-"""Forks: no child hangs, none harms its parent, and sessions go on in both."""
+"""Forks: no child hangs, none harms its parent, and both can continue the session."""
 
 from __future__ import absolute_import, division
 
@@ -273,7 +273,7 @@ sys.exit(status >> 8)
 
 
 @HAS_HOOKS
-def test_a_fork_waits_for_who_is_inside_the_outbox(own_collector, spool, tmp_path):
+def test_a_fork_waits_for_threads_inside_the_outbox(own_collector, spool, tmp_path):
     """sqlite's mutexes do not survive a fork in the middle of a call."""
     env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": own_collector.url}
     with Application(FORKS_WHILE_IT_IS_HELD, tmp_path, env=env) as app:
@@ -323,7 +323,7 @@ session.end(PATIENCE)
 
 
 @HAS_HOOKS
-def test_a_fork_that_a_handler_breaks_off_at_any_step_leaves_nothing_held(
+def test_a_fork_whose_hooks_are_interrupted_at_any_step_leaves_nothing_locked(
     own_collector, run_program
 ):
     """Ctrl-C in a hook of the fork: Python ignores it there, and the fork goes on."""
@@ -334,7 +334,7 @@ def test_a_fork_that_a_handler_breaks_off_at_any_step_leaves_nothing_held(
 
 
 @HAS_HOOKS
-def test_a_child_of_a_fork_that_could_not_wait_uses_memory_only_and_says_so(
+def test_a_child_of_a_fork_that_could_not_wait_uses_memory_only_and_reports_it(
     own_collector, spool, run_program
 ):
     """sqlite's mutexes may be locked for ever there, and in what is forked from the child."""

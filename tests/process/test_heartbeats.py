@@ -1,4 +1,4 @@
-"""The watch over the main thread: a hang and its end, for real."""
+"""Watching the main thread: a real hang and its end."""
 
 from __future__ import absolute_import, division
 
@@ -53,7 +53,7 @@ def check_hang(there):
     assert recovery["hung_seconds"] >= hang["seconds_since_heartbeat"]
 
 
-def test_a_hang_and_its_end_are_told_with_the_stack_that_hung(any_own_collector, run_program):
+def test_a_hang_and_its_end_are_logged_with_the_hung_stack(any_own_collector, run_program):
     program = run_program(HANGS % PATIENCE, any_own_collector.url)
     program.proceed()
     program.wait()
@@ -119,7 +119,7 @@ def names_of(session):
     return held.names(session.get_details(PATIENCE))
 
 
-def test_v1_is_told_that_a_session_lives(collector, open_session):
+def test_a_v1_server_gets_heartbeats_for_a_living_session(collector, open_session):
     session = open_session(collector.url)
     session.log_event("e")
     wait_until(lambda: session.get_details(PATIENCE).get("last_heartbeat"))

@@ -1,4 +1,4 @@
-"""The keeper's promises: synced within a second, healed, losses told, hangs seen."""
+"""The keeper's promises: synced within a second, healed, losses reported, hangs seen."""
 
 from __future__ import absolute_import, division
 
@@ -17,7 +17,7 @@ from datacat.records import build, exceptions, kinds
 
 
 class Watched(object):
-    """As much of a Membership as the keeper sees."""
+    """What the keeper needs of a Membership."""
 
     is_watched = True
 
@@ -32,15 +32,15 @@ class Watched(object):
 
 
 class Kept(object):
-    """A keeper over an outbox; the time is in the test's hand."""
+    """A keeper of an outbox, on the test's clock."""
 
     def __init__(self, folder, **options):
         self.box = Box(folder, **options)
         self.outbox = self.box.outbox
         spool = Spool(str(folder), SCOPE, False, self.box.warnings)
         self.members = {}
-        self.told = 0
-        self.keeper = Keeper(self.outbox, spool.replacement, self.members, self.tell)
+        self.nudges = 0
+        self.keeper = Keeper(self.outbox, spool.replacement, self.members, self.nudge)
         self.now = float(int(monotonic()))
         self.syncs = 0
         sync = self.outbox.upkeep.sync
@@ -51,8 +51,8 @@ class Kept(object):
 
         self.outbox.upkeep.sync = counted
 
-    def tell(self):
-        self.told += 1
+    def nudge(self):
+        self.nudges += 1
 
     def watch(self, dog):
         """Have the keeper check a watchdog for the box's session; return its membership."""
@@ -97,7 +97,7 @@ def test_what_is_appended_is_synced_within_a_second(kept):
     assert kept.syncs == 2 and not kept.keeper.is_alert
 
 
-def test_being_woken_early_puts_no_sync_off(kept):
+def test_being_woken_early_delays_no_sync(kept):
     kept.box.append(b"1")
     kept.step()
     kept.box.append(b"2")
@@ -122,7 +122,7 @@ def test_a_refused_disk_is_tried_again_each_second_until_it_takes_all(kept):
     assert kept.outbox.in_memory == 0 and kept.outbox.refusal is None
 
 
-def test_what_was_set_aside_on_a_slow_disk_is_written_at_the_keepers_next_step(kept):
+def test_what_was_queued_on_a_slow_disk_is_written_at_the_keepers_next_step(kept):
     kept.step()
     kept.box.store.delay = 0.25
     kept.box.append(b"1", b"2", b"3")
@@ -142,7 +142,7 @@ def test_a_deleted_file_is_noticed_at_the_next_sync(kept):
     assert kept.box.bodies() == [b"1"]
 
 
-def test_losses_are_told_to_the_server_once(make_kept):
+def test_losses_are_reported_to_the_server_once(make_kept):
     kept = make_kept(max_bytes=200000)
     for _ in range(400):
         kept.outbox.append(kept.box.entry, kinds.METRIC, b'{"p":"%s"}' % (b"x" * 1000))
@@ -156,7 +156,7 @@ def test_losses_are_told_to_the_server_once(make_kept):
     ]
 
 
-def test_losses_are_told_while_the_disk_refuses_too(kept):
+def test_losses_are_reported_even_while_the_disk_refuses(kept):
     kept.step()
     kept.box.store.full = True
     for _ in range(180):
@@ -187,12 +187,12 @@ def test_a_drained_file_shrinks(kept):
     assert large > 3000000 and os.path.getsize(kept.box.path) < 1000000
 
 
-def test_a_hang_and_its_end_are_recorded_and_the_hang_noted_for_who_comes_after(kept):
+def test_a_hang_and_its_end_are_recorded_and_the_hang_noted_for_the_next_run(kept):
     dog = Watchdog(2.0, 0.5, kept.now)
     kept.watch(dog)
     for _ in range(10):
         assert 0.0 < kept.step(0.5) <= 0.5
-    assert kept.box.entry.hung == 1 and kept.told == 1
+    assert kept.box.entry.hung == 1 and kept.nudges == 1
     dog.beat(kept.now)
     kept.step(0.5)
     kept.step(0.5)

@@ -16,7 +16,7 @@ from datacat.process.loop import Loop, Sleepers
 
 
 class Stepper(object):
-    """A step that says what the test wants, and news at hand."""
+    """A step that returns what the test wants, and its news."""
 
     def __init__(self, pause=None, listens=True, gather=0.0):
         self.pause = pause
@@ -73,8 +73,8 @@ def test_news_that_comes_during_a_step_is_not_slept_through(stepper):
     wait_until(lambda: stepper.steps == 2)
 
 
-def test_who_would_sleep_for_ever_heeds_news_whatever_it_listens_to(stepper):
-    """News that came while the step ended, and that made it stop listening, wakes it."""
+def test_a_loop_that_would_sleep_for_ever_always_wakes_for_news(stepper):
+    """News that comes while the step ends, and makes it stop listening, wakes it."""
     stepper.heeds = False
 
     def step():
@@ -87,7 +87,7 @@ def test_who_would_sleep_for_ever_heeds_news_whatever_it_listens_to(stepper):
     wait_until(asleep(stepper))
 
 
-def test_news_does_not_cut_a_pause_short_that_does_not_listen(stepper):
+def test_news_does_not_cut_short_a_pause_of_a_loop_that_does_not_listen(stepper):
     stepper.heeds = False
 
     def step():
@@ -111,7 +111,7 @@ class Gatherer(Stepper):
         wait_until(asleep(self))
 
 
-def test_news_waits_for_company_and_is_then_stepped_for_together():
+def test_news_is_gathered_before_a_step():
     stepper = Gatherer(gather=10 * PATIENCE)
     for _ in range(5):
         stepper.news += 1
@@ -127,12 +127,12 @@ def test_news_waits_for_company_and_is_then_stepped_for_together():
 def test_news_does_not_wait_for_company_for_ever():
     stepper = Gatherer(gather=0.05)
     stepper.news += 1
-    stepper.loop.tell()
+    stepper.loop.nudge()
     wait_until(lambda: stepper.seen[-1] == 1)
     assert stepper.stop()
 
 
-def test_who_wakes_it_does_not_wait_for_company():
+def test_a_wake_up_is_not_gathered():
     stepper = Gatherer(gather=10 * PATIENCE)
     stepper.news += 1
     stepper.loop.wake()
@@ -140,7 +140,7 @@ def test_who_wakes_it_does_not_wait_for_company():
     assert stepper.stop()
 
 
-def test_it_steps_on_while_there_is_more_to_do(stepper):
+def test_it_steps_without_pause_while_there_is_more_to_do(stepper):
     stepper.on_step = lambda: 0.0 if stepper.steps < 50 else None
     stepper.loop.start()
     wait_until(lambda: stepper.steps == 50)
@@ -181,7 +181,7 @@ def test_it_can_be_stopped_by_itself_and_before_it_started():
 
 
 def test_a_loop_that_is_started_again_during_its_last_step_goes_on_in_the_same_thread(stepper):
-    """Else an application that closes and logs in turn makes a thread each time."""
+    """Otherwise an application that closes and logs in turn makes a thread each time."""
     threads, release = set(), threading.Event()
 
     def step():
@@ -224,8 +224,8 @@ def test_a_loop_without_a_thread_says_why_and_starts_when_there_is_one(stepper, 
     wait_until(lambda: stepper.steps == 1)
 
 
-def test_a_wake_up_that_a_handler_breaks_off_rings_all_the_same(stepper, monkeypatch):
-    """Else it would sleep on: the next record finds nobody asleep and wakes nobody."""
+def test_an_interrupted_wake_up_still_rings(stepper, monkeypatch):
+    """Otherwise it would sleep on: the next record would find no sleeper to wake."""
     stepper.loop.start()
     wait_until(asleep(stepper))
     (sleeper,) = stepper.sleepers
@@ -300,7 +300,7 @@ def test_a_bell_wakes_once_however_often_it_was_rung(kind):
 
 
 def test_a_fault_outside_a_step_does_not_end_the_thread(stepper, monkeypatch):
-    """There may be no memory for anything, also for what surrounds a step."""
+    """There may be no memory even for the code around a step."""
     monkeypatch.setattr(loop_module, "_PAUSE_AFTER_FAULT", 0.01)
     stepper.pause = 5.0
     stepper.failures.append(MemoryError())
@@ -316,7 +316,7 @@ def test_a_fault_outside_a_step_does_not_end_the_thread(stepper, monkeypatch):
     not hasattr(os, "set_blocking") or not hasattr(os, "fork"),
     reason="PipeBell is for Python 3 where there is poll(2)",
 )
-def test_a_bell_that_a_forked_child_lets_go_leaves_the_childs_files_alone():
+def test_a_bell_collected_in_a_forked_child_closes_none_of_its_files():
     """The child may have closed all descriptors and opened files under the same numbers."""
     bell = PipeBell()
     child = os.fork()

@@ -1,4 +1,4 @@
-"""A session finds its place again after forks, closes and its own end, and loses nothing."""
+"""A session finds its outbox again after forks, closes and its own end, and loses nothing."""
 
 from __future__ import absolute_import, division
 
@@ -44,7 +44,7 @@ session.end(PATIENCE)
 def test_records_that_another_process_took_over_are_reported_until_it_has_sent_them(
     make_collector, open_session, run_program, spool
 ):
-    """Their order with later ones cannot be kept; so nothing says that all is delivered."""
+    """Their order with later ones cannot be kept, so flush() does not return True."""
     collector = make_collector().start()
     session = open_session(collector.url)
     session.flush(PATIENCE)
@@ -74,7 +74,7 @@ def test_records_that_another_process_took_over_are_reported_until_it_has_sent_t
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["known to the server", "not yet known"])
 @pytest.mark.parametrize("comes_first", ["the session", "another session"])
-def test_a_file_that_nobody_took_over_goes_on_in_order(
+def test_a_file_that_nobody_took_over_is_continued_in_order(
     make_collector, open_session, comes_first, is_known
 ):
     """Opened again by the session itself, or by another one that shares its pipeline."""
@@ -98,10 +98,8 @@ def test_a_file_that_nobody_took_over_goes_on_in_order(
     assert held.numbers(session.get_details(PATIENCE)) == list(range(20))
 
 
-def test_a_session_comes_back_with_its_file_though_another_one_opens_it(
-    make_collector, open_session
-):
-    """Its own counts go on as its records are delivered, without a call of its own."""
+def test_a_session_returns_to_its_file_although_another_one_opens_it(make_collector, open_session):
+    """Its counts are updated as its records are delivered, without a call of its own."""
     collector = make_collector().start()
     collector.stop()
     first, second = [open_session(collector.url, connect_wait=0) for _ in range(2)]
@@ -163,10 +161,10 @@ def is_in_change(frame):
     return False
 
 
-def test_a_call_that_cannot_have_the_pipelines_lock_leaves_its_record_to_whoever_has_it(
+def test_a_call_that_cannot_get_the_pipelines_lock_leaves_its_record_to_the_holder(
     collector, open_session
 ):
-    """As where opening the file takes seconds: no call waits for that, nothing is lost."""
+    """If opening the file takes seconds, no call waits for that, and nothing is lost."""
     session = open_session(collector.url, product="locked")
     open_session(collector.url, product="locked")
     session.end(PATIENCE)
@@ -196,7 +194,7 @@ def test_a_call_that_cannot_have_the_pipelines_lock_leaves_its_record_to_whoever
 def test_a_record_that_meets_a_slow_close_is_kept_by_the_thread_that_closes(
     collector, open_session, monkeypatch
 ):
-    """Without another call: it goes on in the file that is opened again for it."""
+    """Without another call: the file is opened again for it."""
     session = open_session(collector.url)
     closes, may_close, close = threading.Event(), threading.Event(), Outbox.close
 
@@ -226,7 +224,7 @@ def names_at(collector, session):
 def test_threads_that_log_first_at_the_same_time_after_a_close_share_one_place(
     make_collector, open_session
 ):
-    """Once: the server knows neither of them, and must be told of one session."""
+    """Once: the server knows neither of them, and must get one session."""
     collector = make_collector().start()
     collector.stop()
     session = open_session(collector.url, connect_wait=0)
@@ -388,14 +386,16 @@ session.end(PATIENCE)
 
 
 @FORKS
-def test_a_childs_monitor_goes_on_when_another_session_closes_there(own_collector, run_program):
+def test_a_childs_monitor_keeps_running_when_another_session_of_the_child_closes(
+    own_collector, run_program
+):
     """A hang after that close is recorded, and told by its stack from any before."""
     run_program(WATCHES, own_collector.url).wait(2 * PATIENCE)
     assert "application_appears_hung" in held.names(the_one(own_collector))
 
 
 def test_a_monitor_outlives_a_close_of_its_pipeline(collector, open_session):
-    """Also where it was started after the session's own close, and no heartbeat ever comes."""
+    """Even if it was started after the session's own close, and no heartbeat ever comes."""
     session = open_session(collector.url)
     other = open_session(collector.url)
     session.close(PATIENCE)

@@ -7,7 +7,6 @@ import threading
 import time
 
 import pytest
-from datacat.process.progress import Progress
 from inside import pipelines_of, threads
 from programs import with_event
 from tools import held
@@ -17,6 +16,7 @@ from tools.waiting import PATIENCE, wait_until
 
 import datacat
 from datacat._compat import monotonic
+from datacat.process.engine import Progress
 
 A_PORT_NOBODY_LISTENS_ON = "http://127.0.0.1:9"
 
@@ -191,7 +191,7 @@ def test_before_record_sees_the_hang_that_the_library_reports_of_its_own_session
     [lambda kind, fields: 1 / 0, lambda kind, fields: "text"],
     ids=["raises", "returns a text"],
 )
-def test_a_broken_before_record_lets_nothing_through_and_is_told_once(
+def test_a_failing_before_record_lets_nothing_through_with_one_warning(
     broken, collector, open_session, caplog
 ):
     session = open_session(collector.url, before_record=broken)
@@ -201,7 +201,7 @@ def test_a_broken_before_record_lets_nothing_through_and_is_told_once(
     assert caplog.text.count("before_record") == 1
 
 
-def test_stats_tell_what_became_of_the_records(own_collector, open_session):
+def test_stats_count_what_became_of_the_records(own_collector, open_session):
     session = open_session(own_collector.url)
     session.log_event("e")
     session.flush(PATIENCE)
@@ -219,7 +219,9 @@ def test_stats_tell_what_became_of_the_records(own_collector, open_session):
 
 
 @pytest.mark.parametrize("name", ["flush", "end", "close"])
-def test_calls_that_wait_keep_their_time_in_a_black_hole(name, collector, open_session, before):
+def test_calls_that_wait_keep_their_timeouts_in_a_black_hole(
+    name, collector, open_session, before
+):
     proxy = before(collector)
     session = open_session(proxy.url, **ENDLESS)
     session.flush(PATIENCE)
@@ -236,9 +238,7 @@ def test_calls_that_wait_do_not_wait_for_a_server_that_is_away(name, open_sessio
     assert took(lambda: getattr(session, name)(timeout=2 * PATIENCE)) < PATIENCE
 
 
-def test_a_session_closed_while_a_request_hangs_goes_on_when_it_is_used_again(
-    collector, open_session, before
-):
+def test_a_session_closed_while_a_request_hangs_can_be_used_again(collector, open_session, before):
     proxy = before(collector)
     session = open_session(proxy.url, timeout=2)
     session.flush(PATIENCE)
@@ -252,7 +252,7 @@ def test_a_session_closed_while_a_request_hangs_goes_on_when_it_is_used_again(
 
 
 @pytest.mark.parametrize("seconds", [0.4, 0])
-def test_opening_waits_for_the_id_no_longer_than_it_was_told(
+def test_opening_waits_no_longer_than_connect_wait(
     seconds, collector, open_session, before, monkeypatch
 ):
     proxy, waits, wait = before(collector), [], Progress.wait
@@ -268,7 +268,7 @@ def test_opening_waits_for_the_id_no_longer_than_it_was_told(
     assert waits == [seconds]
 
 
-def test_where_the_folder_is_unusable_records_wait_in_memory_and_it_is_told_once(
+def test_if_the_folder_is_unusable_records_wait_in_memory_with_one_warning(
     any_collector, open_session, tmp_path, caplog
 ):
     (tmp_path / "a file").write_text(u"not a folder")
@@ -279,7 +279,7 @@ def test_where_the_folder_is_unusable_records_wait_in_memory_and_it_is_told_once
     assert caplog.text.count("memory only") == 1
 
 
-def test_a_process_without_a_file_of_its_own_delivers_what_dead_ones_left(
+def test_a_process_without_a_file_delivers_what_dead_processes_left(
     make_collector, open_session, run_program, spool
 ):
     """The folder was unusable when it started, and is not any more."""
@@ -316,7 +316,7 @@ def test_what_waits_in_memory_is_counted_and_delivered_in_order(
     assert session.stats()["in_memory"] == 0
 
 
-def test_the_last_session_to_go_ends_the_threads_and_leaves_no_file(
+def test_closing_the_last_session_ends_the_threads_and_removes_the_file(
     collector, open_session, spool
 ):
     before = threads()

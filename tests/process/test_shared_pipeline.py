@@ -33,8 +33,8 @@ def test_a_session_that_closes_does_not_stop_the_delivery_of_others(collector, o
     assert names == [["e0", "e1", "e2"]] * 48
 
 
-def test_what_was_ended_offline_is_sent_though_a_later_session_closes(own_collector, open_session):
-    """ "It is sent when the server is back" holds after another session's close as well."""
+def test_a_session_ended_offline_is_sent_although_a_later_one_closes(own_collector, open_session):
+    """ "Sent when the server is back" holds after another session's close as well."""
     own_collector.stop()
     ended = open_session(own_collector.url)
     ended.log_event("kept")
@@ -55,7 +55,7 @@ def test_heartbeats_after_the_end_do_not_raise_into_the_main_loop(collector, ope
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_that_gives_heartbeats_is_watched_too(collector, open_session):
-    """A program that starts the monitor and then daemonizes is told from one that hangs."""
+    """A program that starts the monitor and then daemonizes is not taken for a hung one."""
     session = open_session(collector.url)
     session.start_heartbeat_monitor(timeout=0.5, check_interval=0.1)
     child = os.fork()
@@ -84,9 +84,7 @@ def _is_recorded(collector, session):
 
 @pytest.mark.parametrize("timeout", [None, -1, "5"])
 @pytest.mark.parametrize("call", ["end", "flush", "close", "get_details"])
-def test_a_timeout_that_is_no_time_is_refused_at_the_call_and_does_nothing(
-    collector, open_session, call, timeout
-):
+def test_an_invalid_timeout_raises(collector, open_session, call, timeout):
     session = open_session(collector.url)
     with pytest.raises(datacat.InvalidRecord):
         getattr(session, call)(timeout)

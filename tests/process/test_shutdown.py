@@ -1,4 +1,4 @@
-"""How processes end, and what becomes of their sessions: real processes, real kills."""
+"""How processes end, and what happens to their sessions: real processes, real kills."""
 
 from __future__ import absolute_import, division
 
@@ -94,7 +94,7 @@ def test_what_a_killed_application_accepted_is_delivered_by_its_successor(
     ],
     ids=["os._exit", "SIGTERM", "end and os._exit", "close without end"],
 )
-def test_only_a_session_without_a_goodbye_is_called_a_crash(
+def test_only_a_session_without_a_goodbye_is_reported_as_a_crash(
     how, crashed, own_collector, run_program
 ):
     run_program(OPENS + how, own_collector.url).wait(expect=None)
@@ -135,7 +135,7 @@ def test_a_script_that_never_called_end_is_ended_and_delivered_at_its_exit(
 def test_what_an_early_atexit_handler_logs_last_is_delivered_by_the_next_run(
     own_collector, run_program
 ):
-    """It runs after the session's own end, when nothing may start a thread any more."""
+    """It runs after the session's own end, when no thread can be started any more."""
     program = run_program(
         u"import atexit\natexit.register(lambda: session.log_event('last words'))\n" + OPENS,
         own_collector.url,
@@ -159,7 +159,7 @@ last = Last(session)
 """
 
 
-def test_what_a_finalizer_logs_while_python_is_taken_apart_is_delivered_by_the_next_run(
+def test_what_a_finalizer_logs_during_interpreter_shutdown_is_delivered_by_the_next_run(
     own_collector, run_program
 ):
     """The outbox was closed before, and nothing can be imported any more."""
@@ -208,7 +208,7 @@ began = monotonic()
 
 
 def test_python_of_these_tests_is_the_one_that_runs_the_programs(run_program):
-    """Guards all of the above: it is this Python whose exits and forks are looked at."""
+    """Guards the tests above: the programs must run on this Python."""
     program = run_program(
         u"import sys\nprint(sys.version_info[:2] == %r)\n" % (tuple(sys.version_info[:2]),)
     )

@@ -1,4 +1,4 @@
-"""`end_on_signals`: a signal ends the session, and then does what it did before."""
+"""`end_on_signals`: a signal ends the session, then calls the previous handler."""
 
 from __future__ import absolute_import, division
 
@@ -33,7 +33,7 @@ def test_with_end_on_signals_sigterm_ends_the_session_and_then_the_process(
     assert held.is_ended(the_one(own_collector))
 
 
-def test_sigterm_in_the_middle_of_a_log_call_lets_it_come_out_and_then_ends_the_session(
+def test_sigterm_during_a_log_call_lets_it_return_and_then_ends_the_session(
     own_collector, run_program
 ):
     """Here the handler interrupts the very thread that holds the lock it needs."""
@@ -53,7 +53,7 @@ time.sleep(PATIENCE)
     assert held.is_ended(the_one(own_collector))
 
 
-def test_end_on_signals_goes_on_with_the_handler_that_was_there(own_collector, run_program):
+def test_end_on_signals_calls_the_previous_handler(own_collector, run_program):
     program = run_program(
         u"import signal, sys\n"
         u"def handler(number, frame):\n"

@@ -1,4 +1,4 @@
-"""A pipeline closes, lingers, goes on and is released, whatever interrupts it."""
+"""A pipeline closes, lingers, resumes and is released, whatever interrupts it."""
 
 from __future__ import absolute_import, division
 
@@ -111,8 +111,8 @@ def test_a_pipeline_that_could_not_close_in_time_closes_when_its_sender_is_done(
     assert lingering.state == pipeline_module.CLOSED and stuck.stats()["waiting"] == 2
 
 
-def test_records_that_have_no_file_are_not_closed_away(make_collector, open_session, tmp_path):
-    """In memory is where their only copies are: they outlive the close, and are delivered."""
+def test_a_pipeline_with_records_in_memory_does_not_close(make_collector, open_session, tmp_path):
+    """Memory has their only copies: they survive the close, and are delivered."""
     collector = make_collector().start()
     collector.stop()
     (tmp_path / "a file").write_text(u"not a folder")
@@ -131,7 +131,7 @@ def test_records_that_have_no_file_are_not_closed_away(make_collector, open_sess
 
 
 class Interrupted(BaseException):
-    """Raised by a signal handler, as a Ctrl-C that the application outlives."""
+    """Raised by a signal handler, like a Ctrl-C that the application survives."""
 
 
 @contextlib.contextmanager
@@ -187,7 +187,7 @@ def test_a_call_that_is_interrupted_anywhere_while_it_opens_the_outbox_again_can
 ):
     """Its own record is kept or not; all others arrive, once and in order.
 
-    The next call goes on with the file that is open already: there is not one more each time.
+    The next call continues with the file that is already open, instead of opening another.
     """
     before = threads()
     session = open_session(collector.url, product="interrupted, too")
@@ -213,7 +213,7 @@ def test_a_call_that_is_interrupted_anywhere_while_it_opens_the_outbox_again_can
 
 
 class Refusing(object):
-    """Lets `threading.Thread.start` refuse the library's threads for as long as it is said."""
+    """Makes `threading.Thread.start` refuse the library's threads for a while."""
 
     def __init__(self, monkeypatch):
         self.is_on = True
@@ -234,7 +234,7 @@ def refusing(monkeypatch):
     return Refusing(monkeypatch)
 
 
-def test_where_no_thread_can_be_started_records_are_kept_and_it_is_said_once(
+def test_if_no_thread_can_be_started_records_are_kept_with_one_warning(
     collector, open_session, refusing, caplog
 ):
     session = open_session(collector.url)
@@ -243,8 +243,8 @@ def test_where_no_thread_can_be_started_records_are_kept_and_it_is_said_once(
     assert session.flush(5) is False
     stats = session.stats()
     assert (stats["waiting"], stats["in_memory"]) == (4, 0)
-    assert "no thread can be started (can't start new thread)" in stats["last_error"]
-    assert caplog.text.count("no thread can be started") == 1
+    assert "cannot start a thread (can't start new thread)" in stats["last_error"]
+    assert caplog.text.count("cannot start a thread") == 1
     refusing.is_on = False
     wait_until(lambda: session.flush(5))
     assert held.numbers(session.get_details(PATIENCE)) == [0, 1, 2]
@@ -277,7 +277,7 @@ print("waiting", session.stats()["waiting"])
 """
 
 
-def test_no_thread_is_tried_once_the_interpreter_exits(run_program):
+def test_no_thread_is_started_once_the_interpreter_exits(run_program):
     """What is logged then is kept for the next run."""
     program = run_program(LOGS_AFTER_EXIT)
     program.wait()
@@ -312,7 +312,7 @@ def test_an_isolated_subinterpreter_keeps_its_records_for_the_next_run(own_colle
     program = run_program(IN_ISOLATION, own_collector.url)
     program.wait()
     assert "waiting 2" in program.output
-    assert program.output.count("LOGGED datacat no thread can be started") == 1
+    assert program.output.count("LOGGED datacat cannot start a thread") == 1
     run_program(SUCCESSOR, own_collector.url)
     wait_until(lambda: with_event(own_collector, "isolated"))
 
@@ -355,7 +355,7 @@ def open_files_in(folder):
 
 @pytest.mark.parametrize("farewell", ["close", "end"])
 def test_a_pipeline_without_sessions_is_released(collector, spool, farewell):
-    """Closed by the application, or ended and let go of: no memory, file or descriptor stays."""
+    """Closed by the application, or ended and unreferenced: nothing of it stays open."""
     before, released = threads(), []
     for number in range(5):
         session = open_unfixtured(collector.url, product=farewell, api_key="key %d" % number)
@@ -376,7 +376,7 @@ def test_a_pipeline_without_sessions_is_released(collector, spool, farewell):
 
 
 def test_a_pipeline_is_not_released_while_something_waits(make_collector, spool):
-    """A session that ended offline and that nobody refers to is delivered all the same."""
+    """A session that ended offline is delivered even if it is no longer referenced."""
     collector = make_collector().start()
     collector.stop()
     session = open_unfixtured(collector.url, connect_wait=0)

@@ -20,7 +20,7 @@ from datacat.process.watchdog import Hang, Readings, Recovered, Watchdog, stacks
 
 
 class Machine(object):
-    """A watchdog with clocks in hand: it is checked whenever a check is due."""
+    """A watchdog on the test's clocks, checked whenever a check is due."""
 
     def __init__(self, timeout=10, check_interval=1, boots=True):
         self.now = 1000.0
@@ -56,27 +56,27 @@ def kinds(facts):
     return [type(fact) for fact in facts]
 
 
-def test_an_application_that_beats_in_time_gives_no_facts():
+def test_an_application_that_beats_in_time_is_not_reported():
     machine = Machine(timeout=10)
     machine.run(200, beat_every=9)
     assert machine.facts == []
 
 
-def test_a_hang_is_told_once_with_its_length_limit_and_thread():
+def test_a_hang_is_reported_once_with_its_length_limit_and_thread():
     machine = Machine(timeout=10, check_interval=1)
     machine.run(500)
     assert machine.facts == [Hang(10.0, 10.0, get_ident())]
 
 
 @pytest.mark.parametrize("timeout, check_interval", [(10, 1), (3, 5), (2, 0.5), (60, 7)])
-def test_a_hang_is_told_within_timeout_and_check_interval(timeout, check_interval):
+def test_a_hang_is_reported_within_timeout_and_check_interval(timeout, check_interval):
     machine = Machine(timeout, check_interval)
     machine.run(timeout + check_interval)
     assert kinds(machine.facts) == [Hang]
     assert timeout <= machine.facts[0].seconds_since_heartbeat <= timeout + check_interval
 
 
-def test_the_recovery_is_told_once_with_the_length_from_beat_to_beat():
+def test_the_recovery_is_reported_once_with_the_length_from_beat_to_beat():
     machine = Machine(timeout=10)
     machine.run(33.5)
     machine.dog.beat(machine.now)
@@ -85,7 +85,7 @@ def test_the_recovery_is_told_once_with_the_length_from_beat_to_beat():
     assert machine.facts[1].hung_seconds == 33.5
 
 
-def test_each_of_two_hangs_is_told():
+def test_each_of_two_hangs_is_reported():
     machine = Machine(timeout=10)
     for _ in range(2):
         machine.run(30)
@@ -94,7 +94,7 @@ def test_each_of_two_hangs_is_told():
     assert kinds(machine.facts) == [Hang, Recovered, Hang, Recovered]
 
 
-def test_a_hang_that_no_check_saw_is_told_together_with_its_recovery():
+def test_a_hang_that_no_check_saw_is_reported_together_with_its_recovery():
     machine = Machine(timeout=2, check_interval=5)
     machine.jump(4.5)
     machine.dog.beat(machine.now)
@@ -103,7 +103,7 @@ def test_a_hang_that_no_check_saw_is_told_together_with_its_recovery():
     assert machine.check() == []
 
 
-def test_several_hangs_between_two_checks_are_all_told():
+def test_several_hangs_between_two_checks_are_all_reported():
     machine = Machine(timeout=1, check_interval=60)
     for silence in (2, 0.5, 3):
         machine.jump(silence)
@@ -163,7 +163,7 @@ def test_paused_time_does_not_count():
     assert kinds(machine.facts) == [Hang]
 
 
-def test_beats_during_a_pause_are_no_late_beats():
+def test_beats_during_a_pause_are_not_late():
     machine = Machine(timeout=10)
     machine.dog.pause(machine.now)
     machine.run(50)
@@ -190,7 +190,7 @@ def test_a_stopped_process_does_not_hang():
     assert machine.facts == []
 
 
-def test_a_stop_only_puts_a_hang_off():
+def test_a_stop_only_delays_a_hang():
     machine = Machine(timeout=10, boots=False)
     machine.run(5)
     machine.jump(3600)
@@ -256,13 +256,13 @@ def test_a_stop_before_a_beat_in_time_hides_no_hang_that_no_check_saw():
     assert machine.check() == [Hang(12.0, 10.0, get_ident()), Recovered(12.0)]
 
 
-def test_a_late_check_with_cpu_used_is_a_hang_and_no_sleep():
+def test_a_late_check_with_cpu_used_is_a_hang_not_sleep():
     machine = Machine(timeout=10)
     machine.jump(30, cpu=29)  # something hogged the interpreter, the checking thread included
     assert kinds(machine.check()) == [Hang]
 
 
-def test_a_check_late_by_the_work_of_its_own_thread_is_no_sleep():
+def test_a_check_made_late_by_its_own_thread_is_not_taken_for_sleep():
     machine = Machine(timeout=10, check_interval=1)
     for _ in range(3):
         machine.jump(4)
@@ -315,7 +315,7 @@ def test_there_are_as_many_hangs_as_silences_past_the_timeout(silences, check_in
     "wrong", [0, -1, float("nan"), float("inf"), "60", None, True, 1j, 10**400]
 )
 @pytest.mark.parametrize("name", ["timeout", "check_interval"])
-def test_what_is_not_a_positive_finite_number_is_refused_by_name(name, wrong):
+def test_an_argument_that_is_not_a_positive_finite_number_raises(name, wrong):
     values = {"timeout": 60, "check_interval": 5, "now": 0.0}
     values[name] = wrong
     with pytest.raises(InvalidRecord) as caught:
@@ -324,7 +324,7 @@ def test_what_is_not_a_positive_finite_number_is_refused_by_name(name, wrong):
 
 
 @pytest.mark.parametrize("right", [1, 0.001, Fraction(1, 3)])
-def test_every_positive_real_number_is_taken(right):
+def test_every_positive_real_number_is_accepted(right):
     assert Watchdog(right, right, 0.0).timeout == float(right)
 
 
@@ -370,7 +370,7 @@ def test_a_stack_reads_like_a_traceback_with_the_innermost_call_last():
     assert u"test_watchdog.py" in mine[-2]
 
 
-def test_a_deep_stack_keeps_its_innermost_frames_and_says_so():
+def test_a_deep_stack_keeps_its_innermost_frames_and_truncation_is_marked():
     with Waiting(depth=300) as thread:
         # It may be on its way from saying that it is there to its wait.
         wait_until(lambda: "threading" in stacks(thread.ident)[0]["stack"][-1])
@@ -385,7 +385,7 @@ def test_the_stacks_of_a_thread_that_has_ended_are_those_of_the_others():
 
 
 @pytest.mark.parametrize("bound", ["THREADS", "ALL_CHARACTERS"])
-def test_the_stacks_are_bounded_and_say_what_they_left_out(monkeypatch, bound):
+def test_the_stacks_are_bounded_and_truncation_is_marked(monkeypatch, bound):
     frames = sys._current_frames()
     monkeypatch.setattr(sys, "_current_frames", lambda: frames)
     monkeypatch.setattr(watchdog, bound, 0)

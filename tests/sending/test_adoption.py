@@ -1,4 +1,4 @@
-"""Promises about what a dead process left: who adopts it, how its end is told, that it arrives.
+"""Promises about what a dead process left: who adopts it, what is reported, that it arrives.
 
 A process dies here by letting go of its file without a word, as happens at kill -9.
 """
@@ -180,7 +180,7 @@ def test_an_adopted_outbox_whose_last_record_is_buried_is_closed_too(process):
     assert len(alive.sender.outboxes) == 1
 
 
-def test_a_session_that_said_goodbye_is_no_crash(process):
+def test_a_session_that_said_goodbye_is_not_a_crash(process):
     dead, left = process_with(process, "one")
     dead.end(left)
     closed = dead.session()
@@ -220,7 +220,7 @@ def test_an_outbox_whose_process_lives_on_in_a_child_is_not_adopted(process, mon
     assert alive.server.names(left.server_id) == ["one", "session_crashed_detected"]
 
 
-def test_a_session_that_never_reached_the_server_is_opened_told_and_ended(process):
+def test_a_dead_session_unknown_to_the_server_is_opened_reported_and_ended(process):
     dead = process()
     left = dead.session(opened=False)
     log(dead, left, "one")
@@ -233,7 +233,7 @@ def test_a_session_that_never_reached_the_server_is_opened_told_and_ended(proces
     assert alive.server.sessions["server-2"]["crashed"]
 
 
-def test_a_folder_that_cannot_be_used_is_no_bug_and_tried_again_in_a_minute(process, monkeypatch):
+def test_an_unusable_folder_is_not_a_bug_and_retried_in_a_minute(process, monkeypatch):
     """A process that found no place for its outbox has a spool all the same."""
     dead, left = process_with(process, "one")
     alive = process()
@@ -253,7 +253,7 @@ def test_a_folder_that_cannot_be_used_is_no_bug_and_tried_again_in_a_minute(proc
     assert alive.server.names(left.server_id) == ["one", "session_crashed_detected"]
 
 
-def test_an_unusable_folder_condemns_nobody(process, monkeypatch):
+def test_with_an_unusable_folder_no_crash_is_reported(process, monkeypatch):
     """Whether a forked child lives on with the sessions cannot be seen without it."""
     ended, left = process_with(process)
     successor = ended.again(adopts=True)
@@ -274,14 +274,14 @@ def test_an_outbox_that_could_not_be_taken_over_is_free_again_for_the_next_try(
     dead, left = process_with(process, "one")
     alive = process()
     dead.die()
-    condemn, broken = adoption.condemn, [RuntimeError("our bug")]
+    report_crashes, broken = adoption.report_crashes, [RuntimeError("our bug")]
 
-    def condemn_in_vain(outbox, entries, notes):
+    def report_in_vain(outbox, entries, notes):
         if entries and broken:
             raise broken.pop()
-        condemn(outbox, entries, notes)
+        report_crashes(outbox, entries, notes)
 
-    monkeypatch.setattr(adoption, "condemn", condemn_in_vain)
+    monkeypatch.setattr(adoption, "report_crashes", report_in_vain)
     alive.warnings.expected.add("bug: RuntimeError: our bug")
     alive.session()
     alive.run(5)
@@ -355,7 +355,7 @@ def facts(notes, boot, hung=None):
     return adoption.crash_facts(entry, notes, boot)
 
 
-def test_a_plain_death_is_what_servers_call_it():
+def test_an_unexplained_death_gets_the_servers_own_reason():
     assert facts({"process": "77", "boot": "b"}, "b") == {
         "reason": "abnormal_termination",
         "rebooted": False,
@@ -393,7 +393,7 @@ def test_a_continued_outboxs_dead_process_is_the_one_before_not_this_one(process
     successor.die()
 
 
-def test_when_the_dead_process_last_lived_is_told(process):
+def test_the_crash_report_has_the_time_the_process_last_lived(process):
     dead, left = process_with(process, "one")
     alive = process()
     dead.die()
@@ -407,7 +407,7 @@ def test_a_crash_is_recorded_once(process):
     dead, left = process_with(process)
     outbox = dead.outbox
     for _ in range(3):
-        adoption.condemn(outbox, outbox.entries(), {})
+        adoption.report_crashes(outbox, outbox.entries(), {})
     dead.run(10)
     assert dead.server.names(left.server_id) == ["session_crashed_detected"]
     assert len(dead.server.sent_to("/crash")) == 1
@@ -416,5 +416,5 @@ def test_a_crash_is_recorded_once(process):
 def test_a_session_withdrawn_meanwhile_is_not_judged(process):
     dead, left = process_with(process)
     dead.outbox.forget(left)
-    adoption.condemn(dead.outbox, [left], {})
+    adoption.report_crashes(dead.outbox, [left], {})
     assert dead.outbox.entries() == []

@@ -1,4 +1,4 @@
-"""Promises about the backlog: growth for ten minutes is told once, with its cause."""
+"""Promises about the backlog: ten minutes of growth are warned of once, with the cause."""
 
 from __future__ import absolute_import, division
 
@@ -10,7 +10,7 @@ from datacat.sending.backlog import Backlog
 # -- what is said
 
 
-def test_a_backlog_that_grows_for_ten_minutes_is_told_once_and_why(classic):
+def test_a_backlog_that_grows_for_ten_minutes_is_warned_of_once_with_its_cause(classic):
     classic.run(1)
 
     def slow(server, request):

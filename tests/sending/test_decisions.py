@@ -259,7 +259,7 @@ anything_known = strategies.builds(
 
 @hypothesis.given(strategies.sampled_from(FAILURES), anything_known)
 def test_every_decision_is_carried_out_by_acts_that_there_are(error, known):
-    """And asks nothing again that it was told."""
+    """And no question is asked twice."""
     for decide in (
         decisions.after_failed_send,
         decisions.after_failed_open,

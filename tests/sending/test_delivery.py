@@ -164,7 +164,7 @@ def test_an_end_and_a_crash_are_repeated_without_a_read_back(v1, kind):
 # -- times
 
 
-def test_what_was_opened_and_ended_offline_tells_when(bench):
+def test_sessions_opened_and_ended_offline_log_when(bench):
     other = bench.session(opened=False)
     bench.event(other, "one")
     bench.end(other)

@@ -103,7 +103,7 @@ def test_a_request_that_is_applied_late_is_found_by_the_second_read_back(bench):
     assert bench.server.names() == NAMES and counts(bench.entry) == CLEAN
 
 
-def test_while_a_session_is_read_back_others_go_on(make_bench):
+def test_a_session_that_is_read_back_does_not_delay_others(make_bench):
     bench = make_bench(chance=lambda: 1.0)
     first, second = bench.session(), bench.session()
     bench.run(1)
@@ -120,7 +120,7 @@ def test_while_a_session_is_read_back_others_go_on(make_bench):
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("our bug")])
 def test_a_record_whose_exchange_raised_something_unexpected_is_not_sent_twice(bench, error):
-    """Once: the server may have the record all the same, so it is read back first."""
+    """Once: the server may have the record, so it is read back first."""
 
     def applied_then_raised(server, request):
         server.answer(request)
@@ -157,8 +157,8 @@ def a_child_writes(bench, name):
     bench.server.only_session()["events"].append({"name": name, "data": {}})
 
 
-def test_a_childs_equal_event_in_a_classic_session_does_not_pass_for_ours(classic):
-    """Once: ours never arrived, and only the mark beside the outbox tells whose that one is."""
+def test_a_childs_equal_event_in_a_classic_session_is_not_taken_for_ours(classic):
+    """Once: ours never arrived, and only the mark beside the outbox shows that."""
     a_child_writes(classic, "one")
     classic.server.concerned = is_write
     classic.server.next_faults = [never_answer]
@@ -168,8 +168,8 @@ def test_a_childs_equal_event_in_a_classic_session_does_not_pass_for_ours(classi
     assert classic.entry.possibly_twice == 1 and classic.entry.shared
 
 
-def test_a_childs_event_that_comes_with_the_answer_is_told_by_a_mark_made_before(classic):
-    """The mark is looked for after the answer: the child may begin just before it."""
+def test_a_marked_session_is_not_judged_by_counting(classic):
+    """The mark is looked for after the answer, because the child may write just before it."""
 
     def child_first(server, request):
         a_child_writes(classic, "one")
@@ -220,7 +220,7 @@ def test_another_writer_does_not_matter_on_v1(v1):
     assert v1.server.names() == NAMES and counts(v1.entry) == CLEAN
 
 
-def test_on_classic_what_another_wrote_unnoticed_does_not_pass_for_our_record(classic):
+def test_an_unknown_writers_record_is_not_taken_for_ours(classic):
     classic.server.only_session()["events"].append({"name": "foreign", "data": {}})
     classic.server.concerned = is_write
     classic.server.next_faults = [never_answer]
@@ -301,7 +301,7 @@ def test_a_record_of_a_session_too_large_to_read_is_sent_again_and_counted_at_on
     assert bench.server.names()[50:] == ["last"] and bench.entry.possibly_twice == 1
 
 
-def test_failed_read_backs_do_not_count_while_nobody_speaks_for_the_server(bench):
+def test_failed_read_backs_do_not_count_while_the_server_does_not_answer(bench):
     """A portal or a dead server is no reason to send something twice."""
     bench.server.concerned = is_write
     bench.server.next_faults = [lose_answer]
@@ -323,8 +323,8 @@ def test_failed_read_backs_do_not_count_while_nobody_speaks_for_the_server(bench
     assert bench.server.names() == NAMES and counts(bench.entry) == CLEAN
 
 
-def test_a_portals_page_never_passes_for_a_session_without_the_record(v1):
-    """A 200 with HTML to the GET must not make what arrived be sent again."""
+def test_a_portals_page_is_never_taken_for_a_session_without_the_record(v1):
+    """An HTML page in answer to the GET must not cause a copy."""
     v1.run(1)
     v1.server.next_faults = [lose_answer] + [portal] * 20
     v1.server.concerned = lambda request: request.method == "GET" or is_write(request)
@@ -369,9 +369,7 @@ def test_what_is_logged_after_reopening_an_outbox_is_not_in_doubt(bench):
     assert bench.drain() < 1.0
 
 
-def test_a_session_whose_oldest_record_is_not_known_at_first_is_read_back_all_the_same(
-    bench, monkeypatch
-):
+def test_a_session_whose_oldest_record_is_unknown_at_first_is_still_read_back(bench, monkeypatch):
     """The disk may refuse to give all heads at once when an outbox is taken over."""
     bench.run(1)
     bench.server.concerned = is_write

@@ -18,7 +18,7 @@ Head = collections.namedtuple("Head", "number captured kind")
 
 
 class Entry(object):
-    """As much of an outbox's entry as a lane needs."""
+    """What a lane needs of an outbox's entry."""
 
     def __init__(self, number=1, server_id="id", waiting=1, restoring=0, goodbye=None):
         self.number = number
@@ -31,7 +31,7 @@ class Entry(object):
 
 
 class Outbox(object):
-    """As much of an outbox as lanes need: each session's oldest record is its entry's."""
+    """What lanes need of an outbox; an entry has its session's oldest record."""
 
     def __init__(self):
         self.asked = 0
@@ -60,7 +60,7 @@ def lanes():
 
 @pytest.fixture
 def add(lanes, outbox):
-    """Adds a lane whose oldest record was captured then: add(captured, number, ...)."""
+    """Adds a lane by the capture time of its oldest record: add(captured, number, ...)."""
 
     def one(captured=100, number=1, is_adopted=False, **columns):
         return lanes.add(outbox, Entry(number, **columns), captured, is_adopted)
@@ -91,7 +91,7 @@ def test_an_open_goes_before_older_records(lanes, add):
     assert lanes.next(0.0).entry.number == 2
 
 
-def test_nobody_has_a_turn_where_there_is_no_lane(lanes):
+def test_without_lanes_nothing_has_a_turn(lanes):
     assert lanes.next(0.0) is None and lanes.next_due() is None
 
 
@@ -100,7 +100,7 @@ def test_the_turn_stays_with_a_lane_until_it_is_served(lanes, add):
     assert [lanes.next(0.0).entry.number for _ in range(3)] == [1, 1, 1]
 
 
-def test_after_its_turn_a_lane_is_placed_by_its_next_record(lanes, add):
+def test_after_its_turn_a_lane_is_filed_by_its_next_record(lanes, add):
     first = add(100, 1)
     add(200, 2)
     first.move_on()
@@ -181,7 +181,7 @@ def test_a_record_does_not_end_a_pause(lanes, outbox, add):
     assert lanes.next(1000.0) is None and lanes.next_due() == 1060.0
 
 
-def test_a_lost_sessions_state_is_work_though_no_record_waits(lanes, add):
+def test_a_lost_sessions_state_is_work_even_if_no_record_waits(lanes, add):
     lane = add(100, 1, waiting=0, restoring=1)
     lanes.served(lane)
     assert lanes.next(0.0) is lane
@@ -232,7 +232,7 @@ def test_an_idle_session_that_says_goodbye_later_leaves_no_lane(lanes, add, outb
     assert not len(lanes)
 
 
-def test_a_late_record_of_a_session_that_went_alone_has_one_lane(lanes, add, outbox):
+def test_a_late_record_of_a_session_that_was_alone_has_one_lane(lanes, add, outbox):
     lane = add(100, 1)
     lanes.served(lane)
     lane.entry.goodbye, lane.entry.waiting = "ended", 0
@@ -347,7 +347,7 @@ def test_a_session_may_be_opened_again_ten_minutes_after_the_last_time(lane):
 
 
 class Choosing(RuleBasedStateMachine):
-    """Whatever happens, the heaps choose as a search through all lanes would."""
+    """The heaps always choose as a search through all lanes would."""
 
     def __init__(self):
         super(Choosing, self).__init__()

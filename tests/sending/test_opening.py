@@ -1,4 +1,4 @@
-"""Promises about opening sessions: refusals are handed on, everything else waits."""
+"""Promises about opening sessions: refusals reach the caller, everything else waits."""
 
 from __future__ import absolute_import, division
 
@@ -19,7 +19,9 @@ from datacat.records import kinds
         (say(403, "not this product\n"), errors.NotAuthorized),
     ],
 )
-def test_a_refusal_of_an_open_in_a_datacat_servers_own_words_is_handed_on(make_bench, fault, kind):
+def test_a_refusal_of_an_open_in_a_datacat_servers_own_words_reaches_the_caller(
+    make_bench, fault, kind
+):
     bench = make_bench()
     bench.server.concerned, bench.server.fault = is_open, fault
     entry = bench.session(opened=False)
@@ -55,7 +57,7 @@ def test_any_other_refusal_of_an_open_makes_the_session_wait(make_bench, fault):
     assert bench.server.names()[0] == "one"
 
 
-def test_a_plain_403_is_not_handed_on_where_no_datacat_server_is_known(make_bench):
+def test_a_plain_403_does_not_reach_the_caller_if_no_datacat_server_is_known(make_bench):
     bench = make_bench(classic=True)
     bench.server.concerned, bench.server.fault = is_open, say(403, "Forbidden\n")
     entry = bench.session(opened=False)

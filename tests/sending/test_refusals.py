@@ -1,4 +1,4 @@
-"""Promises about refusals: a poison record goes alone, a whole server's refusal loses nothing."""
+"""Promises about refusals: only a poison record is buried, a server's refusal loses nothing."""
 
 from __future__ import absolute_import, division
 
@@ -42,7 +42,7 @@ def test_a_record_that_a_server_refuses_becomes_a_dead_letter_and_the_next_goes_
 
 
 def test_after_two_refusals_in_the_same_words_nothing_is_buried_while_reads_fail_too(bench):
-    """Something on the way that says what a datacat server says costs two records at most."""
+    """A proxy that uses a datacat server's words costs two records at most."""
     bench.server.concerned = lambda request: request.path.startswith("/api/sessions/")
     bench.server.fault = OWN_400
     log(bench, ["%d" % number for number in range(20)])
@@ -210,7 +210,7 @@ def test_one_warning_says_what_answered_and_everything_waits(bench, status, word
     assert len(bench.server.calls) - calls <= 8
 
 
-def test_each_outage_is_told_once(bench):
+def test_each_outage_is_warned_of_once(bench):
     for _ in range(2):
         bench.server.fault = refuse
         log(bench, ["x"])

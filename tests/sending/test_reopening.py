@@ -1,4 +1,4 @@
-"""Promises about a session that the server lost: opened again, its state restored, told."""
+"""Promises about a session that the server lost: opened again, restored, logged."""
 
 from __future__ import absolute_import, division
 
@@ -6,7 +6,7 @@ from tools.memory_server import lose_answer, never_answer, say
 from tools.sending import CLEAN, NAMES, OWN_400, counts, is_write, log
 
 
-def test_a_lost_session_is_opened_again_with_its_state_first_and_told_by_an_event(bench):
+def test_a_lost_session_is_opened_again_with_its_state_first_and_logged(bench):
     bench.state(bench.entry, a={"b": 1}, c=None)
     bench.state(bench.entry, a={"d": 2})
     bench.drain()
@@ -106,7 +106,7 @@ def test_a_state_that_the_server_refuses_to_take_again_does_not_delay_its_sessio
     assert counts(v1.entry) == CLEAN
 
 
-def test_any_other_404_is_no_lost_session(bench):
+def test_any_other_404_is_not_a_lost_session(bench):
     bench.server.concerned = is_write
     bench.server.fault = say(404, "Not found\n")
     log(bench)

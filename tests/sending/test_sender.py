@@ -57,7 +57,7 @@ def test_an_open_goes_first_then_the_oldest_record(make_bench):
 def test_a_record_that_is_being_appended_as_the_sender_goes_to_rest_is_not_missed(
     bench, monkeypatch
 ):
-    """The thread that appends it may have rung for it already."""
+    """The thread that appends it may have woken the sender already."""
     bench.run(1.0)
     take_in, appended = bench.outbox.take_in, []
 
@@ -135,8 +135,8 @@ def test_no_record_is_loaded_for_a_session_before_its_turn(make_bench, monkeypat
 # -- trouble
 
 
-def test_a_lack_of_memory_is_not_our_bug_and_soon_tried_again(bench):
-    """Quiet: nobody is asked to report it, and what waits is delivered once there is memory."""
+def test_want_of_memory_is_not_reported_as_a_bug_and_soon_retried(bench):
+    """Quiet: no bug is reported, and waiting records are delivered once there is memory."""
 
     def raise_memory_error(server, request):
         raise MemoryError()
@@ -150,7 +150,7 @@ def test_a_lack_of_memory_is_not_our_bug_and_soon_tried_again(bench):
     assert bench.world.now - began < 10
 
 
-def test_a_disk_that_does_not_give_a_record_is_not_asked_again_and_again(v1, monkeypatch):
+def test_a_record_that_cannot_be_read_is_not_asked_for_again_and_again(v1, monkeypatch):
     log(v1)
     monkeypatch.setattr(v1.outbox, "head", lambda number: None)
     before = v1.steps
@@ -180,7 +180,7 @@ def test_a_bug_that_one_session_meets_delays_only_that_one_and_is_reported(v1, m
     assert "unforeseen" in report
 
 
-def test_constants_are_the_designs():
+def test_the_constants_are_those_of_the_design():
     assert (backoff.QUIET_PERIOD, lanes.REOPEN_SECONDS, verdicts.READ_BACK_SECONDS) == (
         2,
         600,

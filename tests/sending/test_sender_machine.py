@@ -1,4 +1,4 @@
-"""Whatever befalls the sender, everything that was accepted arrives, once and in order.
+"""Whatever happens to the sender, everything that was accepted arrives, once and in order.
 
 Hypothesis logs, breaks the server in every way, lets somebody else write, time pass, this and
 other processes die.  What arrived is read from the server, what was accepted from the test's own
@@ -77,7 +77,7 @@ which = strategies.integers(0, 2)
 
 
 class WatchedBench(Bench):
-    """A Bench that keeps a list of each session in its outboxes, the adopted ones included.
+    """A Bench that knows every session in its outboxes, including adopted ones.
 
     :param known: a dict of each session's latest Entry, by its local id.
     """
@@ -221,7 +221,7 @@ class Sending(RuleBasedStateMachine):
         steps=strategies.integers(1, 6),
     )
     def a_record_is_applied_late(self, number, seconds, steps):
-        """Its connection broke, and within the quiet period the server applies it all the same."""
+        """Its connection broke, but within the quiet period the server applies it."""
         self.a_record_meets_a_fault(number, apply_late(seconds), steps)
 
     @rule(number=which, times=strategies.integers(1, 5), steps=strategies.integers(0, 6))

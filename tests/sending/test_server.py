@@ -83,7 +83,7 @@ def test_a_v1_server_whose_health_is_hidden_is_recognised_by_a_sessions_fields(m
     assert bench.server.only_session()["events"][0]["timestamp"].endswith("Z")
 
 
-def test_a_portal_never_passes_for_a_classic_server(v1):
+def test_a_portal_is_never_taken_for_a_classic_server(v1):
     v1.employ()
     v1.server.fault = portal
     log(v1)

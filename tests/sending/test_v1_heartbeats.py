@@ -45,7 +45,7 @@ def test_heartbeats_are_never_queued(v1):
     assert 1 <= len(v1.server.sent_to("/heartbeat")) - before <= 3
 
 
-def test_an_ended_session_wakes_nobody_any_more(v1):
+def test_an_ended_session_causes_no_more_wakeups(v1):
     v1.run(1)
     v1.end(v1.entry)
     v1.drain()

@@ -1,4 +1,4 @@
-"""What a starting process gets out of a folder of outboxes."""
+"""What a starting process finds in a folder of outboxes."""
 
 from __future__ import absolute_import, division
 

@@ -310,7 +310,7 @@ def test_a_request_that_was_not_sent_completely_counts_as_not_sent(connect, end)
     with ScriptedServer(reading_little) as server:
         call = connect(server).call
         error = pytest.raises(NotSent, call, large, timeout=0.5, deadline=1.0).value
-    assert "before the request was out" in str(error)
+    assert "before the whole request was sent" in str(error)
 
 
 @pytest.mark.parametrize(

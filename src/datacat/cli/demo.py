@@ -1,4 +1,4 @@
-"""`datacat demo`: a real outage, kill and hang, and a count of what arrives all the same.
+"""`datacat demo`: a real outage, kill and hang, and a count of what still arrives.
 
 Belongs here: what happens when.  Does not: the processes (see `demo_processes` and
 `demo_application`), the count (see `demo_tally`).

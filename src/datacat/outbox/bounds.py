@@ -1,4 +1,4 @@
-"""How large a spool may grow, and what goes first when it is reached.
+"""How large a spool may grow, and what is dropped first when it does.
 
 Belongs here: the limits, measuring against them, and the order of sacrifice on disk.  Does not:
 SQL, locks, and what the loss of a record leads to.
@@ -18,7 +18,7 @@ RESERVE = "-reserve"
 RESERVE_BYTES = 256 * 1024
 _PIECE_BYTES = 4096
 UNTOUCHED_SHARE = 0.05
-# However much the other outboxes of the spool hold, a process may have this.
+# Every process may use this much, however full the spool.
 LEAST_BYTES = 1024 * 1024
 _SLICE_ROWS = 500
 _SLICE_SESSIONS = 50
@@ -37,7 +37,7 @@ def has_room_for(path, wanted):
 
 
 def share(path, max_bytes):
-    """Return how many bytes this outbox may have, given the others of its spool."""
+    """Return how many bytes this outbox may take, given the others of its spool."""
     folder, name = os.path.split(path)
     scope = name.split("-")[0]
     others = 0
@@ -51,16 +51,16 @@ def share(path, max_bytes):
 
 
 class Reserve(object):
-    """A file that does nothing but take up space, to be freed when the disk is full.
+    """A file that only takes up space, to be freed when the disk is full.
 
-    What is delivered then must be noted too, and even deleting a row needs room.
+    Deliveries must still be noted then, and even deleting a row needs space.
     """
 
     def __init__(self, path):
         self._path = path + RESERVE
 
     def keep(self):
-        """Make the file, where there is space for it."""
+        """Make the file, if there is space for it."""
         try:
             if os.path.exists(self._path):
                 return
@@ -69,7 +69,7 @@ class Reserve(object):
             try:
                 if hasattr(os, "fchmod"):
                     os.fchmod(descriptor, 0o600)
-                # In pieces, for memory may be what was scarce.
+                # In pieces: memory may be what was scarce.
                 for _ in range(RESERVE_BYTES // _PIECE_BYTES):
                     os.write(descriptor, b"\0" * _PIECE_BYTES)
             finally:
@@ -88,10 +88,9 @@ class Reserve(object):
 class Sweep(object):
     """Finds what to sacrifice next, a slice at a time, because log calls wait meanwhile.
 
-    First state updates that lie next to each other are merged, where the merge cannot change the
-    result; then the oldest metrics go, the oldest events, the oldest exceptions, and the oldest
-    states where all that was not enough.  Open, end, crash and reports stay, and so does what may
-    be in flight.
+    Adjacent state updates are merged first, if that cannot change the result.  Then the oldest
+    metrics are dropped, the oldest events, the oldest exceptions and, if all that was not enough,
+    the oldest states.  Open, end, crash and reports stay, and so does whatever may be in flight.
     """
 
     def __init__(self):
@@ -99,12 +98,13 @@ class Sweep(object):
         self._places = {}
 
     def next(self, store, entries, wanted):
-        """Return (entry, records that replace others, numbers that go, whether these are lost).
+        """Return (entry, records that replace others, numbers to delete, whether these are lost).
 
-        Both may be empty: then the next slice may have something.  None where nothing is left.
+        The second and third may both be empty; then the next slice may have something.  None means
+        that nothing is left to sacrifice.
 
         :param entries: the sessions' entries, the oldest session first.
-        :param wanted: how many bytes are to become free.
+        :param wanted: how many bytes to free.
         """
         searched = 0
         for kind in (None,) + SACRIFICED:
@@ -140,13 +140,13 @@ class Sweep(object):
         return gone
 
     def _merge(self, store, entry, place, rows):
-        """Merge the first neighbours that are found, and leave the place at the last of them."""
+        """Merge the first adjacent states found; the next search begins at the last of them."""
         pairs = [
             number
             for (number, kind, _), (_, following, _) in zip(rows, rows[1:])
             if kind == following == kinds.STATE
         ]
-        # A state at the end may get a neighbour yet.
+        # A state at the end may still get a neighbour.
         end = rows[-1][0] if len(rows) == _SLICE_ROWS else entry.accepted
         self._places[None, entry.number] = max(place, end - 1)
         if not pairs:

@@ -1,6 +1,6 @@
-"""The only connection to a file's sqlite, and what sqlite's errors mean.
+"""The only connection to an sqlite file, and what sqlite's errors mean.
 
-Belongs here: `sqlite3`.  Does not: the statements themselves.  The caller makes sure that one
+Belongs here: `sqlite3`.  Does not: the statements themselves.  The caller makes sure that only one
 thread at a time is here.
 """
 
@@ -12,10 +12,10 @@ import sqlite3
 from .._compat import keep_forever, release_kept
 from .refusals import NumberTaken, StoreDamaged, StoreHeld, StoreRefused
 
-# A damaged schema may name things in what is not UTF-8, and Python's sqlite3 then says that;
-# where sqlite itself gets no memory, it raises MemoryError.
+# UnicodeError: a damaged schema may contain names that are not UTF-8.  MemoryError: sqlite itself
+# got no memory.
 _ERRORS = (sqlite3.Error, UnicodeError, MemoryError)
-# sqlite's own words, for its error codes can be had from Python 3.11 on only.
+# sqlite's own words: its error codes are available from Python 3.11 on only.
 _WORDS_OF_DAMAGE = (
     "malformed",
     "not a database",
@@ -31,8 +31,8 @@ _WORDS_OF_DAMAGE = (
 class Connection(object):
     """A connection that holds its file exclusively.
 
-    Each method takes `doing`, words for its errors such as "write to", and raises StoreHeld,
-    StoreDamaged or StoreRefused where sqlite fails.
+    Methods that take `doing`, words for their errors such as "write to", raise StoreHeld,
+    StoreDamaged or StoreRefused if sqlite fails.
 
     :param path: the file.
     """
@@ -45,9 +45,9 @@ class Connection(object):
             connection = sqlite3.connect(
                 path, timeout=0, isolation_level=None, check_same_thread=False
             )
-            # One cursor for what gives no rows: each `Connection.execute` makes another.
+            # One cursor for statements without rows: each `Connection.execute` makes another.
             self._cursor = connection.cursor()
-            # A forked child that never touches it must not close it when its interpreter ends.
+            # A forked child must not close it, not even when its interpreter ends.
             keep_forever(self._cursor)
             self._execute = connection.execute
             self._write = self._cursor.execute
@@ -64,13 +64,13 @@ class Connection(object):
             raise self._translated(error, doing)
 
     def read_what_is_damaged(self):
-        """Let sqlite read a file whose end was cut off."""
+        """Have sqlite read a file whose end was cut off."""
         self.fetch("open", "PRAGMA writable_schema = ON")
 
     def write(self, doing, statement, values):
         """Run one statement and commit it.
 
-        :raises NumberTaken: where it inserts a key that is there already.
+        :raises NumberTaken: if it inserts a key that exists already.
         """
         try:
             self._write(statement, values)
@@ -82,9 +82,9 @@ class Connection(object):
     def together(self, doing, statements):
         """Run statements, pairs of SQL and values, in one transaction.
 
-        In a signal handler that interrupts one, they become a part of that.
+        Statements of an interrupting signal handler join the open transaction.
 
-        :raises NumberTaken: where one inserts a key that is there already.
+        :raises NumberTaken: if one inserts a key that exists already.
         """
         is_nested, is_done = self._is_in_transaction, False
         try:
@@ -102,7 +102,7 @@ class Connection(object):
         except _ERRORS as error:
             raise self._translated(error, doing)
         finally:
-            # Also where a signal handler raised: the next statement must find no transaction.
+            # Also if a signal handler raised: the next statement must find no transaction.
             if not (is_done or is_nested):
                 try:
                     self._write("ROLLBACK")
@@ -111,7 +111,7 @@ class Connection(object):
             self._is_in_transaction = is_nested
 
     def script(self, doing, statement):
-        """Run a statement to its end; `execute` steps one that gives no rows once only."""
+        """Run a statement to its end; `execute` steps one without rows only once."""
         try:
             self._cursor.executescript(statement)
         except _ERRORS as error:
@@ -142,18 +142,18 @@ class Connection(object):
             for row in self._execute(statement):
                 yield row
         except _ERRORS as error:
-            # What cannot be read now may be read later; it must not be taken for damage.
+            # What cannot be read now may be readable later; it must not be taken for damage.
             if "locked" in str(error) or "I/O" in str(error):
                 raise self._translated(error, "read")
 
     def _translated(self, error, doing):
         words = "out of memory" if isinstance(error, MemoryError) else str(error)
-        # A header that forbids writing, on a disk that does not.
+        # The header says read-only, but the disk is writable.
         forbidden = doing == "open" and "readonly" in words and os.access(self._path, os.W_OK)
         if "locked" in words:
             kind, then = StoreHeld, "another process owns it"
         elif forbidden or not words or any(part in words.lower() for part in _WORDS_OF_DAMAGE):
-            kind, then = StoreDamaged, "what can be read of it is saved into a new one"
+            kind, then = StoreDamaged, "what can be read of it is saved to a new one"
         else:
             kind, then = StoreRefused, "records wait in memory until it works again"
         return kind("could not %s the outbox %s: %s; %s" % (doing, self._path, words, then))
@@ -166,13 +166,13 @@ class Connection(object):
                 cursor.connection.close()
             except _ERRORS:
                 pass
-            # Not before: closing may be interrupted and repeated.
+            # Not before: closing may be interrupted, and is then repeated.
             self._cursor = None
             release_kept(cursor)
 
     def abandon(self):
-        """Never touch the connection again, not even when the interpreter ends.
+        """In a forked child: never touch the connection again, not even at exit.
 
-        For a forked child: closing there would remove the parent's write-ahead log.
+        Closing it there would remove the parent's write-ahead log.
         """
         self._cursor = self._execute = self._write = None

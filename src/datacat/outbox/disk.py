@@ -3,19 +3,28 @@
 A Disk is in one of these states:
 
 - HEALTHY: every write goes to the file.
-- SETTLES_FIT: inserts are refused and go to memory; deletes still fit, because the reserve was
+- SETTLES_FIT: inserts are refused and go to memory; settles still fit, because the reserve was
   freed.  The first refusal of a healthy disk leads here.
-- REFUSING: nothing is written.  What is settled is remembered: the counts in the entries, their
-  positions, states, dead letters, forgotten sessions.
+- REFUSING: nothing is written.  What happens is remembered: counts and positions in the entries;
+  states, dead letters, forgotten sessions and notes in `unwritten`.
 - DAMAGED, DELETED, HOMELESS: as REFUSING, and the file must be replaced first: by one with what
-  can still be read of it, or, where there never was a file, by an empty one.
+  can still be read of it, or, if there never was a file, by an empty one.
 
-1. Refusals and `is_still_there` lead away from HEALTHY, and only `healing` leads back.
-2. A write that is refused changes nothing: sqlite rolls it back, and here the record goes to
-   memory under the number it has.
+1. Everything here happens with the outbox's lock held, except reading an attribute, `calm_down`,
+   and setting `synced`, which the keeper does.
+2. Three things lead away from HEALTHY: a read or write that sqlite refuses, `measure`, which finds
+   the disk nearly full before sqlite does, and `is_still_there`, which finds the file gone.  Only
+   `healing` leads back.
+3. A write that is refused changes nothing: sqlite rolls it back, and here the record goes to
+   memory under the number it has.  Its session sees no difference.
+4. A write may be interrupted anywhere, by a signal handler that raises or by want of memory.  An
+   insert is repeated by the writer under the same number.  A save writes absolute counts and
+   positions, so the next one makes up for it.  Its state and its dead letter are in `unwritten`
+   before the write and leave it afterwards; notes stay there, for the files to come.
+5. Slowness is a flag beside the state: log calls do not wait for a slow disk (see `intake`).
 
-Belongs here: trouble with the disk (full, failing, slow, file damaged or deleted).  Does not: its
-end (see `healing`), SQL, locks, numbers, and who may have which file.
+Belongs here: trouble with the disk (full, failing, slow, file damaged or deleted).  Does not:
+recovery (see `healing`), SQL, locks, numbers, and who may have which file.
 """
 
 from __future__ import absolute_import, division
@@ -41,7 +50,7 @@ HOMELESS = "homeless"
 _WRITABLE = (HEALTHY, SETTLES_FIT)
 WITHOUT_FILE = (DAMAGED, DELETED, HOMELESS)
 
-# Not much less than what a log call may take, for a starved process looks like a slow disk.
+# Not much less than what a log call may take: a starved process looks like a slow disk.
 SLOW_SECONDS = 0.2
 CALM_SECONDS = 2.0
 
@@ -62,9 +71,9 @@ def next_state(state, error):
 class Disk(object):
     """The store of one outbox, and what waits until it takes it.
 
-    The caller makes sure that one thread at a time is here, but for `sync`.
+    The caller holds the outbox's lock (see 1 above).
 
-    :ivar refusal: the error that the disk refuses with, None while it is healthy.
+    :ivar refusal: the error with which the disk refuses, None while it is healthy.
     :ivar is_slow: whether a write took so long that log calls must not wait for the next one.
     :ivar changed: a count that grows with every write; `synced` is what it was at the last sync.
     :param store: an open Store; this object closes it.
@@ -89,7 +98,7 @@ class Disk(object):
             warn("disk", str(store.reason))
 
     def move_to(self, store):
-        """Go on with another store."""
+        """Continue with another store."""
         self.store = store
         self.path = store.path
         self._paths.append(store.path)
@@ -105,20 +114,20 @@ class Disk(object):
 
     @property
     def is_marked_shared(self):
-        """Whether a forked child noted, beside a file this disk has or had, that it writes too."""
+        """Whether a forked child left its mark beside a file that this disk has or had."""
         return any(is_marked_shared(path) for path in self._paths)
 
     @property
     def unsynced(self):
-        """Whether something is written that a power cut may still take."""
+        """Whether something was written that a power cut could still take."""
         return self.changed != self.synced
 
     # Writing
 
     def insert(self, row):
-        """Keep a new record, given as a row of the records table; return whether on disk.
+        """Keep a new record, given as a row of the records table; return whether it is on disk.
 
-        :raises NumberTaken: where its session has a record of that number.
+        :raises NumberTaken: if its session has a record of that number.
         """
         if self.state is HEALTHY:
             began = clock()
@@ -141,8 +150,8 @@ class Disk(object):
         """Keep several records in one step; return whether they are on disk.
 
         :param replacing: whether an interrupted attempt may have written some of them.
-        :param changing: has an `entry` to save with them and its `changes`; None: no entry.
-        :raises NumberTaken: where one's number is taken, and it is not to be replaced.
+        :param changing: has an `entry` to save with them and its `changes`, or None.
+        :raises NumberTaken: if a number is taken, unless `replacing`.
         """
         if self.state is HEALTHY:
             began = clock()
@@ -166,8 +175,8 @@ class Disk(object):
     def _tell_clash(self):
         self._warn(
             "clash",
-            "a record's number was taken already in the outbox %s: a fault in datacat, please "
-            "report it; the record gets the next free number" % self.path,
+            "bug in datacat, please report it: a record's number was already taken in the outbox "
+            "%s; the record gets the next free one" % self.path,
         )
 
     def save(self, entry, state=None, burying=None, changes=None):
@@ -180,7 +189,7 @@ class Disk(object):
             try:
                 self.store.save(entry, state, burying, changes)
             except errors.DatacatError as error:
-                # The first refusal frees the reserve: it may fit the second time.
+                # The first refusal frees the reserve, so a second attempt may fit.
                 self._refused(error)
                 continue
             self.changed += 1
@@ -202,7 +211,7 @@ class Disk(object):
         self.attempt(self.store.note, notes)
 
     def attempt(self, write, *arguments):
-        """Do a write that may be left out while the disk refuses; return whether it was done."""
+        """Do a write that can be skipped while the disk refuses; return whether it was done."""
         if self.state is not HEALTHY:
             return False
         try:
@@ -233,7 +242,7 @@ class Disk(object):
     def page(self, session, after, most):
         """Return the session's next records on disk: (records, damaged numbers), or None.
 
-        None: the disk does not give them now; they may be there.
+        None: they cannot be read now, but may be there.
         """
         try:
             return self.store.page(session, after, most)
@@ -250,7 +259,7 @@ class Disk(object):
             return {}
 
     def last_number(self, session):
-        """Return the number of the session's youngest record, 0 where it is not known."""
+        """Return the number of the session's youngest record, 0 if it is not known."""
         in_memory = self.memory.last_number(session)
         try:
             return max(in_memory, self.store.last_number(session))
@@ -303,7 +312,7 @@ class Disk(object):
             self._refused(
                 StoreRefused(
                     "the disk under %s has less than 5%% left, which telemetry must not take; "
-                    "records wait in memory until there is more" % self.path
+                    "records wait in memory until space is freed" % self.path
                 )
             )
 
@@ -313,8 +322,8 @@ class Disk(object):
             return True
         self._warn(
             "deleted",
-            "the outbox %s was deleted or replaced while in use; what waits moves to a new file; "
-            "keep cleaners out of that folder" % self.path,
+            "the outbox %s was deleted or replaced while in use; waiting records move to a new "
+            "file; keep cleaners out of that folder" % self.path,
         )
         self.reserve.free()
         self.state = DELETED

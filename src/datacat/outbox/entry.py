@@ -1,24 +1,24 @@
 """A session as one outbox has it.
 
-Belongs here: what is known of it, and what follows from that alone.  Does not: reading it from a
-file or saving it (see `tables`), and every decision about its records.
+Belongs here: what is known of it, and what follows from that alone.  Does not: reading and saving
+it (see `tables`), and decisions about its records.
 """
 
 from __future__ import absolute_import, division
 
 
 class Entry(object):
-    """A row of the sessions table, kept in memory as long as its file is open.
+    """A row of the sessions table, kept in memory while its file is open.
 
-    Its records have the numbers 1, 2, 3 ... without a gap, so that what waits is known from two
-    of them: `accepted`, the highest number given, and `gone`, how many of these are out.  What
-    became of those is statistics: `sent`, `dead`, `dropped`, `merged`.
+    Its records are numbered 1, 2, 3 ..., so two numbers tell what waits: `accepted`, the highest
+    one given, and `gone`, how many records are out.  What became of those is statistics: `sent`,
+    `dead`, `dropped`, `merged`.
 
     Not stored are:
 
     :ivar arrivals: the outbox's queue of records on their way in.
     :ivar position: the number up to which every record is out.
-    :ivar handed: the highest number that `Outbox.head` handed out; its record may be in flight.
+    :ivar handed: the highest number that `Outbox.head` has returned; its record may be in flight.
     :ivar forgotten: whether the outbox has removed the session.
     :ivar refusal: the error with which the server refused to open the session, or None.
     """
@@ -67,14 +67,14 @@ class Entry(object):
     @property
     def waiting(self):
         """How many records are accepted and not out yet."""
-        # In the opposite order of a record's way: what moves on meanwhile is counted twice, and
-        # never overlooked.
+        # Read in the opposite order of a record's way: one that moves on meanwhile may be counted
+        # twice, but never missed.
         gone = self.gone
         return self.queued + self.accepted - gone
 
     @property
     def queued(self):
-        """How many records are still on their way in, and in memory alone."""
+        """How many records are still in the queue, in memory only."""
         while self.arrivals:
             try:
                 return [arrival.entry for arrival in list(self.arrivals)].count(self)
@@ -84,5 +84,5 @@ class Entry(object):
 
     @property
     def is_over(self):
-        """Whether it said goodbye and all that became of it is told."""
+        """Whether it said goodbye, and nothing is left to send or to report."""
         return bool(self.goodbye) and self.waiting <= 0 and not (self.unreported or self.restoring)

@@ -1,7 +1,7 @@
 """The oldest record of each session, read from the disk a few at a time.
 
-Belongs here: pages of records waiting to be sent, and noticing which are missing.  Does not: what
-becomes of a record.  The caller has the outbox's lock.
+Belongs here: pages of waiting records, and noticing missing ones.  Does not: what becomes of a
+record.  The caller has the outbox's lock.
 """
 
 from __future__ import absolute_import, division
@@ -10,8 +10,8 @@ import collections
 
 from .store import PAGE_RECORDS
 
-# A page begins small, for one of many sessions may send a single record in its turn, and grows
-# while the same session goes on.
+# A page starts small, because with many sessions each sends one record per turn, and doubles while
+# the same session continues.
 _FIRST_PAGE = 8
 _PAGES_KEPT = 64
 
@@ -20,7 +20,7 @@ class Heads(object):
     """Looks up sessions' oldest waiting records, on disk and in memory.
 
     :param disk: the Disk.
-    :param losses: the Losses, for records that are counted but not there.
+    :param losses: the Losses, for records that count as waiting but are missing.
     """
 
     def __init__(self, disk, losses):
@@ -40,7 +40,7 @@ class Heads(object):
         while not page and self._on_disk(entry) > 0:
             page = self._load(entry)
             if page is None:
-                # What is in memory must not overtake what cannot be read now.
+                # Records in memory must not overtake those that cannot be read now.
                 return None
         written = page[0] if page else None
         if written is None or remembered is None:
@@ -48,14 +48,14 @@ class Heads(object):
         return min(written, remembered, key=lambda record: record.number)
 
     def times(self, entries):
-        """Return (entry, capture time of its oldest record) of each session that has one."""
+        """Return (entry, capture time of its oldest record) for each session that has one."""
         written = self._disk.heads()
         found = []
         for entry in entries:
             number, captured = written.get(entry.number, (0, 0))
             remembered = self._disk.memory.first(entry.number, entry.position)
             if number <= entry.position or remembered is not None:
-                # What is settled may still be on a disk that refuses.
+                # Settled records may still be on a disk that refuses.
                 head = self.head(entry)
                 captured = None if head is None else head.captured
             if captured is not None:
@@ -73,20 +73,20 @@ class Heads(object):
         self._sizes.clear()
 
     def _on_disk(self, entry):
-        """Return how many of a session's records should be on disk."""
+        """Return how many of a session's waiting records should be on disk."""
         return entry.accepted - entry.gone - self._disk.memory.count(entry.number)
 
     def _load(self, entry):
-        """Read the session's next records and return them; None where they cannot be read now."""
+        """Read the session's next records and return them; None if they cannot be read now."""
         size = min(PAGE_RECORDS, 2 * self._sizes.get(entry, _FIRST_PAGE // 2))
         loaded = self._disk.page(entry.number, entry.position, size)
         if loaded is None:
             return None
         records, damaged = loaded
-        # Where nothing is found any more, what is counted and not there is lost.
+        # If nothing is found, all that should be there is lost.
         lost = len(damaged) if records or damaged else self._on_disk(entry)
         if lost:
-            # A disk that refuses keeps the damaged ones; they must not be counted again.
+            # A disk that refuses cannot delete the damaged rows; do not count them again.
             entry.position = max([entry.position] + damaged)
             self._losses.count(entry, lost)
             self._disk.save(entry)

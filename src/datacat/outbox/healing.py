@@ -1,11 +1,12 @@
 """How a disk that refused comes back to health.
 
-1. A file that is damaged, deleted or was never there is replaced (the disk is REFUSING then).
-2. What was settled while nothing could be written is written (SETTLES_FIT).
-3. What waits in memory is written, some records a call; after the last the disk is HEALTHY.
-
-Each of these is repeated from its start after an interruption, with the same result: it deletes
-up to positions, replaces rows by their numbers, and saves absolute counts.
+1. A file that is damaged, deleted or was never there is replaced.  Then the disk is REFUSING.
+2. What happened while nothing could be written is written.  Then it is in SETTLES_FIT.
+3. What waits in memory is written, up to 1,000 records a call.  After the last it is HEALTHY.
+4. Steps 2 and 3 can be interrupted anywhere and repeated from their start, with the same result:
+   they delete up to positions, replace rows by their numbers, and save absolute counts.
+5. Step 1 cannot.  If it is interrupted between making the new file and moving to it, that file
+   stays open and locked until the process ends.  The next run delivers what was saved into it.
 
 Belongs here: these steps.  Does not: when they are taken (see `upkeep`), SQL, locks.
 """
@@ -21,11 +22,11 @@ _HEALED_AT_ONCE = 1000
 
 
 def heal(disk, entries, replace):
-    """Take the next step back to health; return whether it was one.
+    """Take the next step back to health; return whether it succeeded.
 
     :param disk: the Disk.
     :param entries: the sessions' entries.
-    :param replace: a callable (store) -> a new Store in its place; None: only write.
+    :param replace: a callable (store) -> a new Store in its place; None: do not replace the file.
     """
     try:
         if disk.state in WITHOUT_FILE:
@@ -50,9 +51,9 @@ def _replace(disk, replace):
 
 
 def _catch_up(disk, entries):
-    """Write what was settled while nothing could be written."""
+    """Write what happened while nothing could be written."""
     for entry in entries:
-        # Removes what is out already, where want of memory cut that short.
+        # Removes records that are already out, if that ran out of memory halfway.
         disk.memory.first(entry.number, entry.position)
     _return_log_space(disk)
     disk.unwritten.write(disk.store, entries)
@@ -61,7 +62,7 @@ def _catch_up(disk, entries):
 
 
 def _return_log_space(disk):
-    """The room that the write-ahead log takes may be the very room that is missing."""
+    """Checkpoint: the write-ahead log may take the very space that is missing."""
     if bounds.has_room_for(disk.path, disk.store.growth()):
         disk.store.checkpoint()
 

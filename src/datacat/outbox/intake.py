@@ -1,17 +1,30 @@
 """How a record gets in: one queue, and whoever has the lock writes what is in it.
 
-1. `append` puts an Arrival at the end of the queue.  From then on it is kept: what follows may be
-   interrupted anywhere.
-2. Then it tries for the lock, for a bounded time.  Whoever has the lock drains the queue, its own
-   arrival and everybody else's, oldest first (see `writer`).  A call that does not get the lock in
-   time returns and leaves its arrival to whoever has it, or to the keeper.
-3. Whatever reads or removes rows takes the lock by `run`, which drains the queue first.  So an
-   attempt that was interrupted is finished before anybody sees or settles its rows.
-4. A call that interrupts the holder of the lock in its own thread (a signal handler, a finalizer)
-   leaves its arrival in the queue.  Whoever holds the lock looks at the queue again when done.
-   The end of a session is an arrival as well.
+1. `append` puts an Arrival at the end of the queue.  From then on the record is kept, and what
+   follows may be interrupted anywhere.  The end of a session is an arrival as well.
+2. Then the call tries for the lock.  With the lock it drains the queue, oldest first, up to 500
+   arrivals (see `writer`), and looks at the queue once more after the release.  Without it, the
+   call waits for at most 45 ms, and often finds its record written by then.  If not, the record is
+   left to whoever has the lock, or to the keeper.
+3. `waiters` holds the threads that wait.  More arrivals than waiters means that some calls have
+   timed out already, and that nobody gains by waiting: then a call waits for 1 ms.  That is still
+   enough to keep a tight loop of log calls from outrunning the writer.
+4. The queue has two bounds.  Over 4 MiB, a call waits for up to 45 ms before it adds its record.
+   Over 16 MiB, the record is counted as dropped instead, unless it opens or ends a session.
+5. A slow disk is not waited for: the call returns at once, and the keeper writes the queue by
+   `take_in`, which also notices that the disk has been fast again for a while.
+6. Everything but log calls takes the lock by `run`, which drains up to 500 arrivals before its
+   step and after it.  Arrivals that an interrupted attempt has numbered are at the front, so the
+   attempt is finished before a step sees or settles its rows.
+7. A call that interrupts the holder in its own thread (a signal handler, a finalizer) cannot wait
+   for it.  It leaves its arrival in the queue, and the holder looks there when done.  A nested
+   `run` takes its step, but drains nothing: what it interrupts may be a drain.
+8. Closing, and forgetting a session, set their flag first.  Closing then drains the queue; to
+   forget a session that is over, one looks whether a record of it is queued.  `append` does it the
+   other way round, first the queue and then the flag.  So a record is seen by them, or the flag by
+   the call, which takes its arrival back under the lock and returns False.
 
-Belongs here: the queue, its bound, and its lock.  Does not: SQL, trouble with the disk, numbers,
+Belongs here: the queue, its bounds, and its lock.  Does not: SQL, numbers, a disk that refuses,
 what becomes of records later.
 """
 
@@ -26,10 +39,9 @@ from .._compat import get_ident, monotonic
 from .memory import MEMORY_BYTES, ROW_OVERHEAD, SACRIFICED
 from .writer import WRITTEN_AT_ONCE, Writer
 
-# Of the 50 ms that a log call may take, some are for what it does itself.
+# A log call may take 50 ms, of which its own work needs some.
 BUSY_SECONDS = 0.045
-# The wait where an earlier call has spent its bound already: long enough that a tight loop of log
-# calls does not fill the queue faster than the holder of the lock can write.
+# How long to wait once another call has timed out.
 CROWDED_SECONDS = 0.001
 GIVE_WAY_SECONDS = 0.00001
 CROWDED_BYTES = MEMORY_BYTES // 4
@@ -41,11 +53,11 @@ class Arrival(object):
     :ivar number: its number in its session, once an attempt to write it has begun.
     :ivar is_in: whether it is written and counted.
     :ivar is_plain: whether it is a record and nothing more.
-    :ivar changes: what of its session's entry changes with it, a dict of values.
-    :ivar weight: how many bytes it takes in the queue, where these are counted.
+    :ivar changes: values of its session's entry that change with it, a dict.
+    :ivar weight: its bytes in the queue, 0 if they are not counted.
     """
 
-    # Few of them differ from these, and each log call makes one.
+    # Class attributes, because each log call makes an Arrival and few differ from these.
     number = None
     is_in = False
     is_plain = True
@@ -72,11 +84,11 @@ def with_lock(method):
 class Intake(object):
     """The queue in front of a disk, and the lock over both.
 
-    :ivar lock: an RLock; nobody uses the disk without it.
-    :ivar is_mine: a callable: whether the calling thread has it.
+    :ivar lock: an RLock, to be held by whoever uses the disk.
+    :ivar is_mine: a callable that returns whether the calling thread holds the lock.
     :ivar last_queued: the last arrival that a call left in the queue.
-    :ivar stirred: a deque of (entry, capture time), appended to when a session that had nothing
-        waiting gets a record.  The sender takes from it.
+    :ivar newly_waiting: a deque of (entry, capture time), appended to when a session that had
+        nothing waiting gets a record.  The sender takes from it.
     :param disk: the Disk that records are written to.
     :param wall: a callable that returns seconds since the epoch.
     :param room: the Room, whose `left` shrinks with what is written.
@@ -88,21 +100,20 @@ class Intake(object):
         self.is_mine = locks.ownership_of(self.lock)
         self.closed = False
         self.arrivals = collections.deque()
-        self.stirred = collections.deque()
+        self.newly_waiting = collections.deque()
         self.waiters = collections.deque()
         self.last_queued = None
         self._disk = disk
         self._wall = wall
-        self._writer = Writer(self.arrivals, self.stirred, disk, room, losses)
+        self._writer = Writer(self.arrivals, self.newly_waiting, disk, room, losses)
         self._drain = self._writer.drain
 
     def append(self, entry, kind, body):
-        """Keep a record; it is on disk when this returns, but for the exceptions in the README.
+        """Keep a record.  It is on disk when this returns, with the exceptions in the README.
 
         :param entry: the session's Entry.
         :param body: the record's JSON, bytes; None counts it as dropped.
-        :returns: False where nothing was kept, because the outbox is closed or has forgotten the
-            session.
+        :returns: False if nothing was kept: the outbox is closed, or has forgotten the session.
         """
         if self.closed or entry.forgotten:
             return False
@@ -119,13 +130,13 @@ class Intake(object):
         return not (self.closed or entry.forgotten) or self._is_kept(arrival)
 
     def give_up(self, entry, kind):
-        """Count a record for which there is no memory as dropped; returns as `append` does."""
+        """Count a record as dropped, for lack of memory; returns as `append` does."""
         return self.append(entry, kind, None)
 
     def _is_kept(self, arrival):
         """Return whether an arrival got in before the outbox was closed or the session forgotten.
 
-        Closing and forgetting set their flag first and drain the queue then, under the lock.
+        If not, take it back (8 above).
         """
         return self.run(self._is_in_or_stays, arrival)
 
@@ -136,7 +147,7 @@ class Intake(object):
         return False
 
     def close(self):
-        """Take no more records, and write those that are queued; the caller has the lock."""
+        """Accept no more records, and write the queued ones; the caller has the lock."""
         self.closed = True
         while self.arrivals:
             self._drain()
@@ -144,9 +155,9 @@ class Intake(object):
     def add(self, entry, kind, body, **changes):
         """Queue a record and what changes with it, to be written in one step; within `run`.
 
-        :param kind: None where there is no record, and only the entry changes.
-        :param body: bytes, or a callable (entry) that returns them when the record is written:
-            what it tells of may change while it waits.  None then: there is nothing to write.
+        :param kind: None if there is no record and only the entry changes.
+        :param body: bytes, or a callable (entry) that returns them when the record is written, for
+            a body that may change until then.  It may return None: nothing to write.
         :param changes: values for columns of the entry.
         """
         arrival = Arrival(entry, kind, body, int(self._wall() * 1000000))
@@ -155,9 +166,9 @@ class Intake(object):
         self.arrivals.append(arrival)
 
     def _bound(self, arrival):
-        """Count an arrival that meets others in the queue; give it up where they are too many."""
+        """Count the bytes of an arrival that joins others; keep the queue within its bounds."""
         writer = self._writer
-        # Threads that add at once may miscount a little; a short queue corrects it.
+        # Racing threads may miscount; a queue that has run empty starts from zero again.
         if len(self.arrivals) <= 1:
             writer.queued_bytes = 0
         if writer.queued_bytes > CROWDED_BYTES:
@@ -171,13 +182,14 @@ class Intake(object):
     # The lock
 
     def _drain_within(self, seconds, is_patient=False):
-        """Drain the queue if the lock can be had within some seconds.
+        """Drain the queue if the lock can be had in time.
 
-        :param is_patient: whether to wait for all of them where others wait already.
+        :param seconds: how long to wait for it.
+        :param is_patient: whether to wait that long even if other calls have timed out.
         """
         lock = self.lock
         if self.is_mine():
-            return  # this call interrupts whoever has the lock, who looks at the queue when done
+            return  # this call interrupts the holder, which looks at the queue when done
         try:
             if lock.acquire(False) or (seconds and self._wait(seconds, is_patient)):
                 try:
@@ -186,26 +198,26 @@ class Intake(object):
                 finally:
                     lock.release()
                 if self.arrivals and seconds:
-                    # Once more, for calls that tried a moment too early; what comes even later
-                    # is left to those who add it, and to the keeper.
+                    # Drain again for calls that found the lock taken just before its release.
+                    # Later ones can have the lock themselves.
                     self._drain_within(0)
         except BaseException as error:
-            # A signal handler raised or memory ran out, perhaps between the taking of the lock
-            # and its `try`.
+            # A signal handler raised or memory ran out, perhaps when the lock was taken and its
+            # `try` not yet entered.
             locks.release_if_owned(lock)
             _remove(self.waiters, get_ident())
-            # Where memory ran out, the arrivals are in the queue all the same.
+            # Out of memory is no reason to fail: the arrivals are still in the queue.
             if not isinstance(error, MemoryError):
                 raise
 
     def _wait(self, seconds, is_patient):
-        """Wait for the lock; return whether it was got."""
+        """Wait for the lock; return whether it was acquired."""
         me, waiters = get_ident(), self.waiters
         if me in waiters:
-            return False  # this call interrupts another that waits already
+            return False  # this call interrupts one that waits
         try:
             waiters.append(me)
-            # Beside the waiters' own there may be the one that is being written.
+            # One more may be in the middle of being written.
             if not is_patient and len(self.arrivals) > len(waiters) + 1:
                 seconds = CROWDED_SECONDS
             return locks.acquire_within(self.lock, seconds)
@@ -215,8 +227,8 @@ class Intake(object):
     def run(self, step, *arguments, **options):
         """Return `step(...)`, called with the lock held; for everything but log calls.
 
-        The queue is drained before the step and after it, but not where this call interrupts a
-        drain in its own thread.
+        Drains the queue before the step and after it, up to 500 arrivals each time, unless this
+        call interrupts the holder of the lock in its own thread.
         """
         interrupts = self.is_mine()
         try:
@@ -228,7 +240,7 @@ class Intake(object):
                     self._drain(WRITTEN_AT_ONCE)
         except BaseException:
             if not interrupts:
-                # A signal handler may have raised before `with` knew that it had the lock.
+                # A signal handler may have raised when `with` had the lock and did not know it.
                 locks.release_if_owned(self.lock)
             raise
         if not interrupts:
@@ -237,15 +249,14 @@ class Intake(object):
 
     def _give_way(self):
         if self.waiters:
-            # Or a log call that gets the lock waits once more, for the interpreter's, until this
-            # thread blocks.
+            # Without this, the call that gets the lock still waits for the GIL.
             time.sleep(GIVE_WAY_SECONDS)
         if self.arrivals:
             self._drain_within(0)
 
     def take_in(self):
         """Write what was queued while the lock was taken or the disk slow."""
-        # A slice at a time, for log calls come in between; and only what is there now.
+        # In slices, so log calls get a turn; only what is queued now, so this ends.
         for _ in range(0, len(self.arrivals), WRITTEN_AT_ONCE):
             self.run(_do_nothing)
         self._disk.calm_down(monotonic())

@@ -1,4 +1,4 @@
-"""Records that were dropped: counted, told to the application's user, reported to the server.
+"""Dropped records: counted, warned of in the log, and reported to the server.
 
 Belongs here: how that is done.  Does not: which records are dropped, and when a report is due.
 The caller has the outbox's lock.
@@ -19,7 +19,7 @@ class Losses(object):
         self._warn = warn
 
     def count(self, entry, count):
-        """Count records that have a number and are out without being delivered."""
+        """Count numbered records that were dropped."""
         if count:
             entry.gone += count
             entry.dropped += count
@@ -30,12 +30,12 @@ class Losses(object):
         """Warn of records that were counted as dropped."""
         self._warn(
             "dropped",
-            "%d records of session %s were dropped; stats() counts them and the server is told"
+            "%d records of session %s were dropped; stats() counts them, and the server is told"
             % (count, entry.local_id),
         )
 
     def report(self, intake, entries):
-        """Queue events that tell the server of sessions' losses since the last ones, if any."""
+        """Queue events that report sessions' losses since their last reports, if any."""
         self._warn.clear("dropped")
         for entry in entries:
             if entry.unreported:
@@ -43,6 +43,6 @@ class Losses(object):
 
 
 def _report_of(entry):
-    """Return the body of the report when it is written: what it tells of may change till then."""
+    """Return the body of a report, as it is written: the count may change until then."""
     count = entry.unreported
     return build.encode(build.dropped(count)) if count else None

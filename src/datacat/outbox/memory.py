@@ -1,6 +1,6 @@
-"""Records that wait in memory, because the disk does not take them.
+"""Records that wait in memory while the disk refuses them.
 
-Belongs here: the queue, its bound, and which records go when it is reached.  Does not: files,
+Belongs here: the queue, its bound, and which records are dropped at the bound.  Does not: files,
 locks, and what the loss of a record leads to.
 """
 
@@ -13,8 +13,8 @@ from ..records import kinds, merging
 MEMORY_BYTES = 16 * 1024 * 1024
 # A row's id, kind, time, checksum and lengths in sqlite; in memory a record takes more.
 ROW_OVERHEAD = 40
-# What is sacrificed first; open, end, crash and reports never are.  States come last, and only
-# where merging those that lie next to each other was not enough.
+# The order of sacrifice; open, end, crash and reports are never dropped.  States come last, and
+# only if merging adjacent ones was not enough.
 SACRIFICED = (kinds.METRIC, kinds.EVENT, kinds.EXCEPTION, kinds.STATE)
 ROOM_AFTER_SACRIFICE = 0.95
 _SLICE_BYTES = 256 * 1024
@@ -26,10 +26,10 @@ def weight(record):
 
 
 class MemoryQueue(object):
-    """The records of several sessions, each session's in the order in which they came.
+    """The records of several sessions, each session's in order of arrival.
 
-    :ivar sessions: {session: {number: record}}; empty as long as nothing waits here.
-    :ivar bytes: how many bytes all of them take.
+    :ivar sessions: {session: {number: record}}; empty while nothing waits here.
+    :ivar bytes: the weight of all records.
     """
 
     def __init__(self, max_bytes=MEMORY_BYTES):
@@ -42,14 +42,14 @@ class MemoryQueue(object):
         return sum(len(waiting) for waiting in list(self.sessions.values()))
 
     def put(self, record):
-        """Keep a record; it replaces one of its number, which an interruption may have left."""
+        """Keep a record; it replaces one with its number, left by an interrupted attempt."""
         self.take_out(record.session, record.number)
         waiting = self.sessions.setdefault(record.session, collections.OrderedDict())
         waiting[record.number] = record
         self.bytes += weight(record)
 
     def take_out(self, session, number):
-        """Remove a record; harmless where it is not here."""
+        """Remove a record; harmless if it is not here."""
         waiting = self.sessions.get(session, {})
         record = waiting.pop(number, None)
         if record is not None:
@@ -64,7 +64,7 @@ class MemoryQueue(object):
             self.bytes -= weight(record)
 
     def first(self, session, after):
-        """Return the session's oldest record after a number, or None; those before it go."""
+        """Return the session's oldest record after a number, or None; remove those before it."""
         first = next(iter(self.sessions.get(session, {}).values()), None)
         while first is not None and first.number <= after:
             self.take_out(session, first.number)
@@ -91,13 +91,13 @@ class MemoryQueue(object):
 
     @property
     def is_full(self):
-        """Whether its bound is passed."""
+        """Whether it is over its bound."""
         return self.bytes > self._max_bytes
 
     def make_room(self, handed):
         """Sacrifice records until it is within its bound again.
 
-        :param handed: {session: number up to which its records may be in flight, and stay}.
+        :param handed: {session: number up to which its records may be in flight, and must stay}.
         :returns: ({session: how many were merged}, {session: how many were dropped}).
         """
         merged, dropped = {}, {}

@@ -1,6 +1,6 @@
-"""What stands in for a store where there is no place for a file.
+"""A stand-in for a store when no file can be had.
 
-Belongs here: refusing what a Store would do.  Does not: looking for a place (see `spool`).
+Belongs here: refusing what a Store would do.  Does not: looking for a usable folder (see `spool`).
 """
 
 from __future__ import absolute_import, division
@@ -11,10 +11,10 @@ IN_MEMORY = ":memory:"
 
 
 class NoStore(object):
-    """Stands in for a Store where no file can be had: it refuses every write.
+    """Stands in for a Store when no file can be had: it refuses every write.
 
-    :param reason: why there is none.
-    :param is_final: whether a file must never be asked for, because sqlite itself is unusable.
+    :param reason: why there is no file.
+    :param is_final: whether not to try again for a file, because sqlite itself is unusable.
     """
 
     path = IN_MEMORY
@@ -23,12 +23,12 @@ class NoStore(object):
 
     def __init__(self, reason, is_final=False):
         self.reason = StoreRefused(
-            "records wait in memory only and die with the process: %s" % reason
+            "records wait in memory only, and are lost when the process ends: %s" % reason
         )
         self.is_final = is_final
 
     def _refuse(self, *_, **__):
-        # Anew each time: a raised error keeps the frames that it came through.
+        # A new one each time: a raised error keeps its frames alive.
         raise StoreRefused(self.reason.message)
 
     add_session = insert = insert_all = save = settle_all = forget_session = forget_dead = _refuse

@@ -3,8 +3,8 @@
 Belongs here: what the rest of datacat asks of an outbox, each in one step under one lock.  Does
 not: SQL, trouble with the disk, the network, or a decision about what an answer means.
 
-An Outbox is put together from parts that share its lock: the Intake (how records get in), the
-Disk (where they are kept), the Heads (which is next), the Room (which go when there are too many)
+An Outbox is made of parts that share its lock: the Intake (how records get in), the Disk (where
+they are kept), the Heads (which one is next), the Room (which are dropped when there are too many)
 and the Upkeep (what keeps the file healthy).
 """
 
@@ -36,12 +36,12 @@ class Outbox(object):
     this object in its own thread.
 
     :ivar upkeep: the Upkeep, for the keeper's thread.
-    :ivar lock: without it no thread of this process is in sqlite for this outbox.
-    :ivar stirred: a deque of (entry, capture time in microseconds), appended to when a session
-        that had nothing waiting gets a record, or (entry, None) when one says goodbye without a
-        record; for the sender alone, which takes from it.
+    :ivar lock: held by any thread that is in sqlite for this outbox.
+    :ivar newly_waiting: a deque of (entry, capture time in microseconds), appended to when a
+        session that had nothing waiting gets a record, or (entry, None) when one says goodbye
+        without a record.  Only the sender takes from it.
     :ivar last_lived: when the file was last written before it was opened, microseconds since the
-        epoch, 0 where unknown.
+        epoch, 0 if unknown.
     :param store: an open Store; this object closes it.
     :param max_bytes: how large the spool may grow before records are sacrificed.
     :param warn: a callable (topic, message) with `clear(topic)`, for the application's user.
@@ -60,7 +60,7 @@ class Outbox(object):
         self.intake = Intake(disk, wall, self._room, losses)
         self.upkeep = Upkeep(self.intake, disk, self._heads, self._room, self.entries, warn)
         self.lock = self.intake.lock
-        self.stirred = self.intake.stirred
+        self.newly_waiting = self.intake.newly_waiting
         self.append, self.give_up = self.intake.append, self.intake.give_up
         self.take_in = self.intake.take_in
         self._is_shut = False
@@ -96,7 +96,7 @@ class Outbox(object):
 
     @property
     def refusal(self):
-        """The error with which the disk refuses at present, or None."""
+        """The error with which the disk refuses now, or None."""
         return self.disk.refusal
 
     @property
@@ -106,16 +106,16 @@ class Outbox(object):
 
     @property
     def unsynced(self):
-        """Whether something is written that a power cut may still take."""
+        """Whether something was written that a power cut could still take."""
         return self.disk.unsynced
 
     def changes(self):
-        """Return what is another after every change: records queued, written, or settled."""
+        """Return a value that differs after every change: a record queued, written or settled."""
         return self.disk.changed, self.intake.last_queued, self.disk.memory.bytes
 
     @property
     def in_memory(self):
-        """How many records wait in memory alone."""
+        """How many records wait in memory only."""
         return len(self.disk.memory) + len(self.intake.arrivals)
 
     # Sessions
@@ -146,13 +146,13 @@ class Outbox(object):
 
     @with_lock
     def forget_if_over(self, entry):
-        """Remove a session to which nothing more will come; return whether it is gone."""
+        """Remove a session that is over; return whether it is gone."""
         if self.has(entry) and entry.is_over:
             self._forget_if(entry, lambda: entry.is_over)
         return not self.has(entry)
 
     def _forget_if(self, entry, is_sure):
-        # Said first: a log call that comes after it sees it, one before it is counted.
+        # Set first: later calls see it, earlier ones are in `waiting`.
         entry.forgotten = True
         try:
             if is_sure():
@@ -160,14 +160,14 @@ class Outbox(object):
                 self._heads.forget(entry)
                 self.disk.forget_session(entry.number)
         finally:
-            # Or a log call would be refused for ever by a session that is still there.
+            # If removal failed, accept records again.
             entry.forgotten = not self.has(entry)
 
     @with_lock
     def update(self, entry, state=None, **columns):
-        """Set columns of a session's entry, and save it; nothing where the session is forgotten.
+        """Set columns of a session's entry and save it; harmless if the session is forgotten.
 
-        :param state: bytes of the merged state; b"" forgets it.
+        :param state: bytes of the merged state; b"" deletes it.
         """
         if not entry.forgotten:
             for name, value in columns.items():
@@ -176,10 +176,10 @@ class Outbox(object):
 
     @with_lock
     def say_goodbye(self, entry, word, kind=None, body=None):
-        """Note how a session went, and append its last record in the same step.
+        """Note how a session ended, and append its last record in the same step.
 
-        :param word: "ended", "closed" or "crashed".
-        :returns: False where nothing was noted, because the session is forgotten.
+        :param word: "ended", "closed", "crashed" or "left".
+        :returns: False if the session is forgotten; then nothing was noted.
         """
         if entry.forgotten:
             return False
@@ -194,7 +194,7 @@ class Outbox(object):
 
     @with_lock
     def notes(self):
-        """Return what was noted of the owner of this outbox, a dict of texts."""
+        """Return what the owner of this outbox noted of itself, a dict of texts."""
         try:
             return self.disk.store.notes()
         except errors.DatacatError:
@@ -202,18 +202,18 @@ class Outbox(object):
 
     @with_lock
     def note(self, **notes):
-        """Note texts of the owner."""
+        """Note texts about the owner, by name."""
         self.disk.note(notes)
 
     # Losses
 
     @property
     def has_unreported(self):
-        """Whether records were dropped of which the server was not told."""
+        """Whether there are drops that were not reported to the server."""
         return any(entry.unreported for entry in self.entries())
 
     def report_drops(self):
-        """Append an event for every session that lost records since its last report."""
+        """Append an event to every session that lost records since its last report."""
         if self.has_unreported and not self.closed:
             self.intake.run(self._losses.report, self.intake, self.entries())
 
@@ -221,7 +221,7 @@ class Outbox(object):
 
     @with_lock
     def heads(self):
-        """Return (entry, capture time of its oldest record) of every session with some waiting."""
+        """Return (entry, capture time of its oldest record) for every session with any waiting."""
         return self._heads.times(self.entries())
 
     @with_lock
@@ -234,7 +234,7 @@ class Outbox(object):
 
     @with_lock
     def opened(self, entry, record, server_id):
-        """The server has the session: keep its id and take the open record out, in one step."""
+        """Keep the id that the server gave the session and remove the open record, in one step."""
         if self._pass(entry, record):
             entry.server_id = server_id
             entry.events = entry.metrics = 0
@@ -242,9 +242,9 @@ class Outbox(object):
 
     @with_lock
     def settle(self, entry, record, state=None):
-        """Take a delivered record out and count it.
+        """Remove a delivered record and count it.
 
-        :param state: bytes of the merged state where this record changed it.
+        :param state: bytes of the merged state, if this record changed it.
         """
         if self._pass(entry, record):
             entry.events += record.kind in EVENT_KINDS
@@ -253,17 +253,17 @@ class Outbox(object):
 
     @with_lock
     def bury(self, entry, record, status, words):
-        """Make a record a dead letter, with what the server said of it."""
+        """Make a record a dead letter, with what the server said about it."""
         if self._pass(entry, record, is_dead=True):
             now = self._now()
             self._save(entry, record, burying=DeadLetter(record, status, words, now))
             self.upkeep.forget_old_letters(now)
 
     def _pass(self, entry, record, is_dead=False):
-        """Move a session's position past a record; return False where that was done before.
+        """Move a session's position past a record; return False if that was done before.
 
-        From here on the record is out.  What else belongs to that may be cut short by want of
-        memory: the session's next step makes up for it.
+        From here on the record is out.  If memory runs out before the rest is saved, the next save
+        catches up.
         """
         if entry.forgotten or record.number <= entry.position:
             return False
@@ -296,10 +296,10 @@ class Outbox(object):
         return all(entry.is_over for entry in self.entries())
 
     def close(self):
-        """Close the file, and delete it where nothing in it matters any more.
+        """Close the file, and delete it if nothing in it is needed any more.
 
-        :returns: whether it is closed; not so in a signal handler that interrupts this outbox in
-            its own thread, where nothing is done.
+        :returns: whether it is closed.  A call that interrupts this outbox in its own thread (a
+            signal handler) does nothing and returns False.
         """
         if self.intake.is_mine():
             return False
@@ -308,26 +308,26 @@ class Outbox(object):
 
     @with_lock
     def _close(self):
-        # Not `closed`: what an exception broke off is done by the next call.
+        # Not `closed`: an interrupted close is finished by the next call.
         if self._is_shut:
             return
         self.intake.close()
         if self._ending is None:
             self.upkeep.before_closing()
             is_needed = not self.is_over or self.dead_letters()
-            # Decided once: a file that is closed already seems to have no dead letters.
+            # Decided once: a file that is already closed seems to have no dead letters.
             self._ending = self.disk.close if is_needed else self.disk.delete
         self._ending()
         self._is_shut = True
 
     def abandon(self):
-        """In a forked child: forget everything, for file and memory are the parent's."""
+        """In a forked child: never use this outbox again; its records are the parent's."""
         self.intake.closed = True
         self.disk.store.abandon()
 
 
 def _last_written(path):
-    """Return when the file was last written, microseconds since the epoch, 0 where unknown."""
+    """Return when the file was last written, microseconds since the epoch, 0 if unknown."""
     times = [0]
     for name in (path, path + "-wal"):
         try:

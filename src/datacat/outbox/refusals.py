@@ -1,4 +1,4 @@
-"""Why a file or a folder cannot be used: one class for each reason that leads to something else.
+"""Why a file or a folder cannot be used: one class for each reason that is handled differently.
 
 Belongs here: classes only.
 """
@@ -15,7 +15,7 @@ class StoreHeld(errors.DatacatError):
 
 
 class StoreDamaged(errors.DatacatError):
-    """The file is not a sqlite database, or is one that sqlite finds malformed."""
+    """The file is not a sqlite database, or is malformed."""
 
 
 class StoreTooNew(errors.DatacatError):
@@ -27,10 +27,10 @@ class NumberTaken(errors.DatacatError):
 
 
 class StoreRefused(errors.DatacatError):
-    """The disk does not take or give the data: full, read-only, an I/O error."""
+    """The disk cannot be written or read: full, read-only, an I/O error."""
 
     retriable = True
 
 
 class SpoolUnusable(errors.DatacatError):
-    """The folder cannot be used: no permission, read-only, a symlink, somebody else's."""
+    """The folder cannot be used: no permission, read-only, a symlink, another user's."""

@@ -1,4 +1,4 @@
-"""What goes when an outbox grows over its bound.
+"""Dropping records when an outbox grows over its bound.
 
 Belongs here: noticing that the bound is passed, and carrying out the sacrifice.  Does not: the
 bounds themselves and the order of sacrifice (see `bounds`, and `memory` for records in memory).
@@ -16,12 +16,12 @@ from .memory import ROOM_AFTER_SACRIFICE
 class Room(object):
     """The room that one outbox may take, on disk and in memory.
 
-    :ivar left: bytes of records that may still be written before the file must be measured; who
-        writes subtracts.  A negative number asks for a look.
+    :ivar left: bytes of records that may still be written before the file must be measured.
+        Writers subtract; below zero, measure again.
     :param disk: the Disk.
     :param max_bytes: how large the whole spool may grow.
     :param entries: a callable that returns the sessions' entries, oldest first.
-    :param heads: the Heads; told when a session's records must be read anew.
+    :param heads: the Heads, which must read a session's records anew after a sacrifice.
     :param losses: the Losses, for records that were dropped.
     """
 
@@ -40,9 +40,9 @@ class Room(object):
         self._disk.measure()
 
     def make(self):
-        """Sacrifice a little where that is due; return whether there may be more to sacrifice.
+        """Sacrifice a little if that is due; return whether there may be more to sacrifice.
 
-        A little at a time: this happens in a log call, and the next one goes on with it.
+        A little at a time: this happens in a log call, and the next one continues.
         """
         try:
             if self._disk.state is not HEALTHY:
@@ -52,12 +52,12 @@ class Room(object):
                 excess = self._excess()
                 return excess > 0 and self._make_on_disk(excess)
         except (errors.DatacatError, MemoryError):
-            pass  # the next insert or settle meets it too, and deals with it
+            pass  # the next insert or settle meets the same error, and handles it
         return False
 
     def _excess(self):
         size = self._disk.store.size()
-        # On disk a record may take twice its weight; and look again half-way.
+        # On disk a record may take twice its weight; and measure again halfway.
         self.left = max(0, self._share - size) // 4
         return size - int(self._share * ROOM_AFTER_SACRIFICE)
 
@@ -92,8 +92,8 @@ class Room(object):
             "merged": entry.merged + len(gone) - dropped,
             "unreported": entry.unreported + dropped,
         }
-        # Written first: an interruption then leaves rows missing that are counted as waiting, and
-        # these are found and counted when their turn comes.
+        # Written before it is counted: an interruption in between leaves rows missing that count
+        # as waiting; they are noticed and counted as dropped when their turn comes.
         self._disk.store.sacrifice(entry, gone, replaced, changes)
         self._disk.changed += 1
         self._heads.forget(entry)

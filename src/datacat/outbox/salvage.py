@@ -1,6 +1,6 @@
-"""What can be saved of a damaged outbox.
+"""What can be saved from a damaged outbox.
 
-Belongs here: which rows are believed, and what is made of a record without its session.  Does
+Belongs here: which rows are believed, and what becomes of a record whose session is lost.  Does
 not: running SQL, files.
 """
 
@@ -11,7 +11,7 @@ from . import tables
 from .entry import Entry
 from .tables import entry_of, letter_of, record_of, state_of
 
-# What a state that cannot be read is said to be: JSON's null, for it is not known.
+# Stands for a state that cannot be read.
 UNKNOWN_STATE = b"null"
 _UNKNOWN_OPENING = b'{"product":"unknown","version":"unknown"}'
 
@@ -19,10 +19,10 @@ _UNKNOWN_OPENING = b'{"product":"unknown","version":"unknown"}'
 def salvage(rows_of):
     """Return what can still be read: (entries, {session: state}, records, dead letters).
 
-    Takes only records whose checksum is right, read from both ends.  One whose session cannot be
-    read gets a session made up for it.
+    Takes only records whose checksum is right, read from both ends.  If a record's session cannot
+    be read, one is made up for it.
 
-    :param rows_of: a callable (statement) that gives rows until they cannot be read.
+    :param rows_of: a callable (statement) that yields rows as far as they can be read.
     """
     intact = _intact_records(rows_of)
     sessions = list(rows_of(tables.SESSIONS)) or rows_of(tables.SESSIONS_OF_SCHEMA_1)
@@ -49,7 +49,7 @@ def _intact_records(rows_of):
 
 
 def _completed(entries, intact):
-    """Return entries that count the records that are there, one for each of their sessions."""
+    """Return entries whose counts match the records, one for each of their sessions."""
     by_number = dict((entry.number, entry) for entry in entries)
     for record in intact:
         entry = by_number.get(record.session)

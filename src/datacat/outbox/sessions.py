@@ -28,7 +28,7 @@ class Sessions(object):
         return sorted(list(self._entries.values()), key=lambda entry: entry.number)
 
     def has(self, entry):
-        """Return whether a session is here, and was not forgotten."""
+        """Return whether a session is here and was not forgotten."""
         return self._entries.get(entry.number) is entry
 
     def find(self, local_id):

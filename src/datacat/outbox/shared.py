@@ -1,7 +1,9 @@
 """The mark that a forked child leaves beside its parent's outbox, which it must not open.
 
-A classic server keeps no identity of a record, so that whether one arrived is told by counting.
-Where a child writes into its parent's sessions as well, counting proves nothing.
+A classic server keeps no identity of a record, so arrival is inferred by counting.  If a child
+writes into its parent's sessions as well, counting proves nothing.
+
+Belongs here: making and finding the mark.  Does not: what it leads to.
 """
 
 from __future__ import absolute_import, division
@@ -15,11 +17,9 @@ _FILE_MODE = 0o600
 
 
 def mark_shared(path):
-    """Note beside an outbox that another process writes into its sessions too.
+    """Leave the mark beside an outbox: another process writes into its sessions too.
 
-    A forked child does this for its parent's outbox, which it must not open.
-
-    :returns: whether the mark is there; not so where the outbox has no file, or on a full disk.
+    :returns: whether it is there; not if the outbox has no file, or the disk is full.
     """
     if path == IN_MEMORY:
         return False
@@ -31,5 +31,5 @@ def mark_shared(path):
 
 
 def is_marked_shared(path):
-    """Return whether `mark_shared` was called for an outbox."""
+    """Return whether there is a mark beside an outbox."""
     return path != IN_MEMORY and os.path.exists(path + SHARED)

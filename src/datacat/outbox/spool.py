@@ -1,13 +1,14 @@
 """The folder of outboxes: who may have which file, and what happens to a damaged one.
 
-1. A file's name tells its scope, its identity and, for a forked child's, its parent's identity.
-   Nothing else is needed to decide whose it may become.
-2. Whoever opens a file holds sqlite's exclusive lock on it until its process ends.  So a file that
-   can be opened is free, and one that cannot be opened has a living owner.
+1. A file's name contains its scope, its identity and, if a forked child made it, its parent's
+   identity.  Nothing else is needed to decide who may have it.
+2. Whoever opens a file holds sqlite's exclusive lock on it until it is closed or the process ends.
+   So a file that can be opened is free, and one that is locked has a living owner.
 3. Between listing the folder and opening a file, another process may open or delete it.  That is
    noticed after opening: by the lock, and by the inode that the name has then.
-4. A file that sqlite finds damaged is read once more, for a failing disk looks the same.  If it is
-   damaged, what can be read goes into a new file, and the old one is kept as `.corrupt-<time>`.
+4. A file that sqlite finds damaged is read once more, because a failing disk looks the same.  If
+   it is damaged, what can be read goes into a new file, and the old one is kept as
+   `.corrupt-<time>`.
 
 Belongs here: file names, permissions, and the order of these steps.  Does not: SQL, records,
 threads.
@@ -42,7 +43,7 @@ _NAME_BEGINS = re.compile(r"^[0-9a-f]{12}-[0-9a-f]{12}(-[0-9a-f]{12})?\.outbox")
 
 
 def default_folder():
-    """Return the folder that is used when no other is named, in the user's state folder."""
+    """Return the default folder, in the user's state folder."""
     return os.path.join(platformdirs.user_state_dir("datacat", appauthor=False), "spool")
 
 
@@ -91,7 +92,7 @@ class Spool(object):
             except (OSError, errors.DatacatError) as error:
                 _remove(path)
                 raise SpoolUnusable(
-                    "no outbox can be made in %s: %s; make the folder writable or pass spool_dir="
+                    "cannot make an outbox in %s: %s; make the folder writable or pass spool_dir="
                     % (self.folder, error)
                 )
 
@@ -105,7 +106,7 @@ class Spool(object):
 
         :param mine: paths of the outboxes that this process has open.
         :returns: the stores, and the identities that outboxes with a living owner name as their
-            parent.  Nothing where the folder is refused.
+            parent.  Both are empty if the folder cannot be used.
         """
         try:
             self._prepare_folder()
@@ -119,7 +120,7 @@ class Spool(object):
 
     @contextlib.contextmanager
     def adopting(self):
-        """Hold the lock that a fork waits for, while other outboxes than one's own are opened."""
+        """Hold the lock that a fork waits for, while other processes' outboxes are opened."""
         with self.lock:
             yield
 
@@ -150,8 +151,8 @@ class Spool(object):
     def _judge_again(self, path, inode):
         """Return the store of a file that sqlite called damaged, replaced if it really is.
 
-        After a read error in the write-ahead log sqlite uses the part before it and calls the
-        whole malformed; a disk that fails for a while must not cost the outbox.
+        After a read error in the write-ahead log, sqlite uses the part before it and calls the
+        whole malformed.  A disk that fails for a while must not cost the outbox.
         """
         try:
             _read_through(path)
@@ -162,7 +163,7 @@ class Spool(object):
         except StoreHeld:
             return None
         except (EnvironmentError, errors.DatacatError) as error:
-            self._warn("unreadable", "the outbox %s cannot be read: %s" % (path, error))
+            self._warn("unreadable", "cannot read the outbox %s: %s" % (path, error))
             return None
 
     def _replace_damaged(self, path):
@@ -178,18 +179,19 @@ class Spool(object):
             return None
 
     def replacement(self, store):
-        """Return a new store in the place of another, with what can still be read of that one.
+        """Return a new store in place of another, with what can still be read of that one.
 
         The old one is closed; a damaged file is kept beside it as `.corrupt-<time>`.
 
         :param store: one that is damaged, was deleted, or is a NoStore.
-        :raises SpoolUnusable: where no file can be made now.
+        :raises SpoolUnusable: if no file can be made now.
         """
         if store.is_in_memory:
             return self.create()
         salvaged = store.salvage()
         fresh = self.create(parent_of(store.path))
         try:
+            # Refilled before the old file is moved: a kill in between loses nothing.
             fresh.refill(salvaged)
         except errors.DatacatError:
             fresh.delete()
@@ -231,7 +233,7 @@ class Spool(object):
             found = os.lstat(self.folder)
         except OSError as error:
             raise SpoolUnusable(
-                "the folder %s cannot be made: %s; pass spool_dir= or set DATACAT_SPOOL_DIR"
+                "cannot make the folder %s: %s; pass spool_dir= or set DATACAT_SPOOL_DIR"
                 % (self.folder, error)
             )
         if stat.S_ISLNK(found.st_mode):
@@ -244,17 +246,17 @@ class Spool(object):
             self._make_private(stat.S_IMODE(found.st_mode))
 
     def _make_private(self, mode):
-        """Make a folder private that has nothing but outboxes in it.
+        """Make a folder private if it contains nothing but outboxes.
 
-        One with other files keeps its mode, for these may be meant to be seen; but where others
-        may write, they could exchange an outbox.
+        One with other files keeps its mode, because others may be meant to read them.  But if
+        others may write there, they could replace an outbox.
         """
         if all(_NAME_BEGINS.match(name) for name in os.listdir(self.folder)):
             os.chmod(self.folder, FOLDER_MODE)
         elif mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise SpoolUnusable(
-                "the folder %s is writable for other users and has other files in it; pass a "
-                "folder of its own as spool_dir=" % self.folder
+                "the folder %s is writable by other users and contains other files; pass a folder "
+                "of its own as spool_dir=" % self.folder
             )
 
 
@@ -274,7 +276,7 @@ def _part(path, name):
 
 
 def _make_folder(path):
-    """Make a folder, and its missing parents, for this user alone; survives a power cut."""
+    """Make a folder and its missing parents, private to this user; survives a power cut."""
     parent = os.path.dirname(path)
     if parent != path and not os.path.isdir(parent):
         _make_folder(parent)
@@ -289,7 +291,7 @@ def _make_folder(path):
 
 
 def _sync_folder(folder):
-    """Make a folder's names survive a power cut, where the system can."""
+    """Make the names in a folder survive a power cut, if the system supports that."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -334,7 +336,7 @@ def _refuse_foreign(path):
     try:
         found = os.lstat(path)
     except OSError as error:
-        raise SpoolUnusable("%s cannot be read: %s" % (path, error))
+        raise SpoolUnusable("cannot read %s: %s" % (path, error))
     if not stat.S_ISREG(found.st_mode):
         raise SpoolUnusable("%s is not a regular file" % path)
     _refuse_owner(path, found)
@@ -342,7 +344,10 @@ def _refuse_foreign(path):
 
 
 def _is_ours(store, inode):
-    """Return whether an opened store is sound, and its file still the one that was listed."""
+    """Return whether an opened store's file is still the one that was listed.
+
+    :raises StoreDamaged: if it is, but is not sound.
+    """
     try:
         store.probe()
         os.chmod(store.path, FILE_MODE)
@@ -369,7 +374,7 @@ def _move(source, target):
         os.rename(source, target)
     except OSError as error:
         if error.errno != errno.ENOENT:
-            raise SpoolUnusable("the damaged outbox %s cannot be renamed: %s" % (source, error))
+            raise SpoolUnusable("cannot rename the damaged outbox %s: %s" % (source, error))
 
 
 def _remove(path):

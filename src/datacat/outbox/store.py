@@ -1,7 +1,7 @@
 """One outbox file: its sessions, records, states, dead letters and notes, read and written.
 
-Belongs here: which statements make one step.  Does not: locks, threads, waiting, or a decision
-about a record.  The caller makes sure that one thread at a time is here.
+Belongs here: which statements make up one step.  Does not: locks, threads, waiting, or decisions
+about records.  The caller makes sure that only one thread at a time is here.
 """
 
 from __future__ import absolute_import, division
@@ -12,7 +12,7 @@ from timeit import default_timer as clock
 
 from .. import errors
 from .._compat import CAN_UNLINK_OPEN_FILES
-from . import opening, salvage, tables
+from . import preparing, salvage, tables
 from .connection import Connection
 from .refusals import StoreDamaged
 from .salvage import UNKNOWN_STATE
@@ -25,13 +25,12 @@ _CODES = frozenset(range(len(KINDS)))
 
 
 class Store(object):
-    """One open file.  Every method raises StoreRefused or StoreDamaged where sqlite fails.
+    """One open file.  Every method raises StoreRefused or StoreDamaged if sqlite fails.
 
     :param path: the file.
     :param power_safe: whether a commit waits until the disk has it (`durability="power"`).
-    :param as_it_is: open a damaged file to salvage it, without looking at it first.
-
-    Opening raises StoreHeld, StoreTooNew, StoreDamaged or StoreRefused.
+    :param as_it_is: open a damaged file to salvage it, without checking it first.
+    :raises StoreHeld, StoreTooNew, StoreDamaged, StoreRefused: if it cannot be opened.
     """
 
     is_in_memory = False
@@ -43,7 +42,7 @@ class Store(object):
         self.path = path
         self._connection = connection = Connection(path)
         # Inserts one record, given as a row of the records table, and commits it.  Raises
-        # NumberTaken where its session has a record of that number.
+        # NumberTaken if its session has a record of that number.
         self.insert = functools.partial(connection.write, "write to", tables.INSERT)
         self._together = connection.together
         self._fetch = connection.fetch
@@ -51,7 +50,7 @@ class Store(object):
             if as_it_is:
                 connection.read_what_is_damaged()
             else:
-                connection.run("open", opening.prepare, path, power_safe)
+                connection.run("open", preparing.prepare, path, power_safe)
         except errors.DatacatError:
             self.close()
             raise
@@ -66,9 +65,9 @@ class Store(object):
     def insert_all(self, several, replacing=False, changing=None):
         """Insert records in one transaction.
 
-        :param replacing: put them in the place of those that have their numbers.
+        :param replacing: whether they replace records that have their numbers.
         :param changing: has an `entry` to save in the same transaction and its `changes`, or None.
-        :raises NumberTaken: where one is there already, and they are not to replace it.
+        :raises NumberTaken: if a number is taken, unless `replacing`.
         """
         statement = tables.REPLACE if replacing else tables.INSERT
         statements = [(statement, tables.row(*record)) for record in several]
@@ -77,11 +76,11 @@ class Store(object):
         self._together("write to", statements)
 
     def save(self, entry, state=None, burying=None, changes=None):
-        """Save a session's row; its records up to its position go in the same transaction.
+        """Save a session's row and delete its records up to its position, in one transaction.
 
-        :param state: bytes of the merged state as delivered, where it changed; b"" forgets it.
+        :param state: bytes of the merged state as delivered, if it changed; b"" deletes it.
         :param burying: a DeadLetter to keep.
-        :param changes: values that go in the place of the entry's own, a dict.
+        :param changes: values to save instead of the entry's own, a dict.
         """
         statements = [_deleting_what_is_out(entry)]
         if state is not None:
@@ -95,8 +94,8 @@ class Store(object):
         """Delete some of a session's records and replace others, in one transaction.
 
         :param removing: numbers of the records to delete.
-        :param replacing: records to put in the place of those that have their numbers.
-        :param changes: what becomes of the entry, a dict; the entry itself is left as it is.
+        :param replacing: records that replace those with their numbers.
+        :param changes: values to save instead of the entry's own, a dict; the entry keeps its own.
         """
         statements = [(tables.DELETE, (identity(entry.number, number),)) for number in removing]
         statements.extend((tables.REPLACE, tables.row(*record)) for record in replacing)
@@ -106,10 +105,10 @@ class Store(object):
     def settle_all(self, entries, states, letters, forgotten):
         """Write what happened while nothing could be written, in one transaction.
 
-        :param entries: entries; their records up to their position go.
+        :param entries: entries, whose records up to their position are deleted.
         :param states: {session: bytes of its merged state}.
         :param letters: dead letters.
-        :param forgotten: numbers of sessions that are no more.
+        :param forgotten: numbers of forgotten sessions.
         """
         statements = []
         for entry in entries:
@@ -147,24 +146,24 @@ class Store(object):
         return dict(self._fetch("read", "SELECT name, value FROM notes"))
 
     def entries(self):
-        """Return every session's Entry, oldest first, with `accepted` as the records prove it.
+        """Return every session's Entry, oldest first, with counts that match its records.
 
-        :raises StoreDamaged: where a row makes no sense.
+        :raises StoreDamaged: if a row makes no sense.
         """
         entries = [tables.entry_of(row) for row in self._fetch("read", tables.SESSIONS)]
         if None in entries:
-            raise StoreDamaged("%s has a session that makes no sense" % self.path)
+            raise StoreDamaged("the outbox %s has a damaged row of a session" % self.path)
         for entry in entries:
             last = self.last_number(entry.number)
             entry.accepted = max(entry.accepted, last)
             if last and entry.accepted <= entry.gone:
-                # Records without a count would never be sent: the counts are what is damaged.
+                # Records that no count includes would never be sent: correct the count.
                 count = self._fetch("read", tables.COUNT, _range(entry.number))[0][0]
                 entry.gone = entry.accepted - count
         return entries
 
     def last_number(self, session):
-        """Return the number of the session's youngest record in the file, 0 without one."""
+        """Return the number of the session's youngest record in the file, 0 if there is none."""
         found = self._fetch("read", tables.LAST, _range(session))
         return (found[0][0] or 0) & NUMBER_MASK
 
@@ -189,11 +188,11 @@ class Store(object):
         return dict((key >> NUMBER_BITS, (key & NUMBER_MASK, captured)) for key, captured in found)
 
     def page(self, session, after, most=PAGE_RECORDS):
-        """Return the session's next records after a number: (records, numbers that were damaged).
+        """Return the session's next records after a number: (records, numbers of damaged ones).
 
-        The damaged ones come before the records: the first one behind a record ends the page.
+        The damaged ones are those before the records; one after a record ends the page.
 
-        :param most: how many records at most; no more than 256 KiB, but one record at least.
+        :param most: how many records at most.  A page ends at 256 KiB, but not before one record.
         """
         where = _range(session, after + 1) + (most,)
         return self._connection.read("read", _sound_rows, tables.PAGE, where)
@@ -230,11 +229,11 @@ class Store(object):
 
     def size(self):
         """Return how many bytes of pages are in use, without the free ones."""
-        return (self._pages("page_count") - self._pages("freelist_count")) * opening.PAGE_SIZE
+        return (self._pages("page_count") - self._pages("freelist_count")) * preparing.PAGE_SIZE
 
     def growth(self):
         """Return how many bytes a checkpoint may add to the file."""
-        size = self._pages("page_count") * opening.PAGE_SIZE
+        size = self._pages("page_count") * preparing.PAGE_SIZE
         try:
             return max(0, size - os.path.getsize(self.path))
         except OSError:
@@ -244,18 +243,18 @@ class Store(object):
         return self._fetch("measure", "PRAGMA " + which)[0][0]
 
     def checkpoint(self, is_last=False):
-        """Move the write-ahead log into the database and cut it to nothing.
+        """Move the write-ahead log into the database and truncate it.
 
-        :param is_last: whether nothing will be written any more.
+        :param is_last: whether nothing more will be written.
         """
         self._fetch("checkpoint", "PRAGMA wal_checkpoint(TRUNCATE)")
         if not is_last:
             self._begin_log()
 
     def _begin_log(self):
-        """Write something: the first write into an empty log waits for a sync.
+        """Write something, because the first write into an empty log waits for a sync.
 
-        Don't let a log call pay for it.  Where this fails, the next write meets the same.
+        Don't let a log call pay for it.  If this fails, the next write meets the same error.
         """
         try:
             self._fetch("write to", "PRAGMA user_version = %d" % tables.SCHEMA_VERSION)
@@ -263,7 +262,7 @@ class Store(object):
             pass
 
     def shrink(self, pages):
-        """Return up to `pages` free pages to the disk; return whether any stay."""
+        """Return up to `pages` free pages to the disk; return whether any are left."""
         self._connection.script("shrink", "PRAGMA incremental_vacuum(%d)" % pages)
         return self._pages("freelist_count") > 0
 
@@ -273,24 +272,27 @@ class Store(object):
 
     def delete(self):
         """Close the file and remove it."""
-        # Removed first where that can be done: closed first, another process could claim it.
+        # Removed first, if the system allows it: once closed, another process could claim it.
         if CAN_UNLINK_OPEN_FILES:
             _unlink(self.path)
         self.close()
         _unlink(self.path)
 
     def abandon(self):
-        """Never touch the file again, not even when the interpreter ends (see Connection)."""
+        """In a forked child: never touch the file again (see `Connection.abandon`)."""
         self._connection.abandon()
 
     def probe(self):
-        """Read what is needed first; raises StoreDamaged where it makes no sense."""
+        """Read what is needed first.
+
+        :raises StoreDamaged: if it makes no sense.
+        """
         self.entries()
         self.last_session()
         self.size()
 
     def is_still_there(self, inode):
-        """Return whether the path still names the file with this inode, and its log is there."""
+        """Return whether the path still names the file with this inode, and its log exists."""
         try:
             return os.stat(self.path).st_ino == inode and os.path.exists(self.path + "-wal")
         except OSError:
@@ -298,7 +300,7 @@ class Store(object):
 
 
 def _sound_rows(rows):
-    """Return the first records of some rows, and the numbers of damaged ones before them."""
+    """Return the first sound records of some rows, and the numbers of damaged ones before them."""
     found, damaged, size = [], [], 0
     for row in rows:
         record = tables.record_of(row)
@@ -317,7 +319,7 @@ def _range(session, first=0):
 
 
 def _saving(entry, changes=None):
-    """Return the statement that saves an entry, with `changes` in the place of its own values."""
+    """Return the statement that saves an entry, with `changes` instead of its own values."""
     if not changes:
         return tables.SAVE, tables.saved_values(entry)
     return tables.SAVE, tuple(changes.get(name, getattr(entry, name)) for name in tables.TO_SAVE)

@@ -1,7 +1,6 @@
-"""The tables of an outbox: their SQL as text, what their rows mean, and how damage shows.
+"""The tables of an outbox: their SQL, what their rows mean, and how damage is noticed.
 
-Belongs here: statements, and plain values made from rows and into rows.  Does not: running SQL,
-files.
+Belongs here: statements, and converting values to rows and back.  Does not: running SQL, files.
 """
 
 from __future__ import absolute_import, division
@@ -80,7 +79,7 @@ _OLD_SESSIONS = (
     " accepted, %s, sent, events, metrics, dead, dropped, merged, possibly_twice, unreported"
 )
 
-# What makes of an outbox of an older schema one of the next: {version: statements}.
+# The statements that bring an outbox from a schema to the next: {version: statements}.
 MIGRATIONS = {
     1: (
         "ALTER TABLE sessions RENAME TO old_sessions",
@@ -97,7 +96,7 @@ RECORDS = "SELECT id, kind, captured, checksum, body FROM records"
 PAGE = RECORDS + " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 DELETE = "DELETE FROM records WHERE id = ?"
 DELETE_RANGE = "DELETE FROM records WHERE id BETWEEN ? AND ?"
-# What SAVE needs of an entry.
+# The attributes of an entry that SAVE needs.
 TO_SAVE = SAVED + ("number",)
 saved_values = operator.attrgetter(*TO_SAVE)
 SAVE = "UPDATE sessions SET %s WHERE number = ?" % ", ".join(name + " = ?" for name in SAVED)
@@ -106,7 +105,7 @@ ADD_SESSION = "INSERT OR IGNORE INTO sessions (%s) VALUES (%s)" % (
     ", ".join("?" * len(COLUMNS)),
 )
 SESSIONS = "SELECT %s FROM sessions ORDER BY number" % ", ".join(COLUMNS)
-# What an outbox of schema 1 has of its sessions, for salvage.
+# The sessions of an outbox of schema 1, for salvage.
 SESSIONS_OF_SCHEMA_1 = "SELECT %s FROM sessions ORDER BY number" % (
     _OLD_SESSIONS % "sent + dead + dropped + merged"
 )
@@ -136,16 +135,16 @@ LETTERS = (
 
 
 def _content(body):
-    """Return the bytes of a BLOB; in a damaged row anything may stand in its place."""
+    """Return the bytes of a BLOB; a damaged row may have anything in its place."""
     if body is None or isinstance(body, (six.text_type, float) + six.integer_types):
         raise TypeError("not a BLOB")
     return bytes(body)
 
 
 def identity(session, number):
-    """Return a record's id: its session's number and, below it, its own number.
+    """Return a record's id: its session's number in the high bits, its own in the low ones.
 
-    So one b-tree keeps each session's records together and in order without an index.
+    So one b-tree keeps each session's records together and in order, without an index.
     """
     return session << NUMBER_BITS | number
 
@@ -159,13 +158,13 @@ def row(session, number, kind, body, captured):
     """Return a record, given by the fields of a Record, as a row of the records table."""
     identity = session << NUMBER_BITS | number
     code = KIND_CODES[kind]
-    # As `checksum`, without the call: this is in the way of every log call.
+    # As `checksum`, without the call: every log call comes through here.
     check = crc32(body, crc32(_pack(identity, captured, code))) & 0xFFFFFFFF
     return identity, code, captured, check, blob(body)
 
 
 def record_of(row):
-    """Return a row of the records table as a record, or None where it is damaged."""
+    """Return a row of the records table as a record, or None if it is damaged."""
     identity, code, captured, stored, body = row
     try:
         body = _content(body)
@@ -193,7 +192,7 @@ def letter_row(letter):
 
 
 def letter_of(row):
-    """Return a row of the dead table as a dead letter, or None where it is damaged."""
+    """Return a row of the dead table as a dead letter, or None if it is damaged."""
     record = record_of(row[:5])
     status, words, buried = row[5:]
     if record is None or not isinstance(buried, six.integer_types):
@@ -207,7 +206,7 @@ def state_row(session, state):
 
 
 def state_of(row):
-    """Return the bytes of a row of the states table, or None where it is damaged."""
+    """Return the bytes of a row of the states table, or None if it is damaged."""
     session, stored, body = row
     try:
         body = _content(body)
@@ -224,7 +223,7 @@ def entry_row(entry):
 
 
 def entry_of(row):
-    """Return a row of the sessions table as an Entry, or None where it is damaged."""
+    """Return a row of the sessions table as an Entry, or None if it is damaged."""
     columns = dict(zip(COLUMNS, row))
     counts = [columns[name] for name in _COUNTS + ("number", "opened", "inherited")]
     texts = [columns[name] for name in ("server_id", "goodbye")]

@@ -12,12 +12,12 @@ from . import bounds
 
 
 class Unwritten(object):
-    """Remembers what is to be written; notes for good, for every file that there will be.
+    """Remembers what is still to be written; notes are kept for good, for files to come.
 
     :ivar notes: {name: text} of the owner.
-    :ivar states: {session: bytes of its merged state}; b"" forgets it.
+    :ivar states: {session: bytes of its merged state}; b"" deletes it.
     :ivar letters: a deque of dead letters.
-    :ivar forgotten: numbers of the sessions that are no more.
+    :ivar forgotten: numbers of forgotten sessions.
     """
 
     def __init__(self):
@@ -27,7 +27,7 @@ class Unwritten(object):
         self.forgotten = set()
 
     def add(self, session, state, letter):
-        """Remember a state and a dead letter; None for either: there is none."""
+        """Remember a state and a dead letter, either of which may be None."""
         if state is not None:
             self.states[session] = state
         if letter is not None:
@@ -36,14 +36,14 @@ class Unwritten(object):
                 self.letters.popleft()
 
     def remove(self, session, state, letter):
-        """Take back what `add` was given last: it is written."""
+        """Drop the last `add`: it is on disk."""
         if state is not None:
             self.states.pop(session, None)
         if letter is not None:
             self.letters.pop()
 
     def forget(self, session):
-        """Remember that a session is no more."""
+        """Remember that a session was forgotten."""
         self.states.pop(session, None)
         self.forgotten.add(session)
 

@@ -1,8 +1,8 @@
 """What keeps an outbox's file healthy: healing, moving, syncing, shrinking, making room.
 
-Belongs here: the order of these, and taking the lock for each no longer than a log call may wait.
-Does not: how a disk is healed, or what is sacrificed (see `disk` and `room`); when to do it, which
-is the keeper's business.
+Belongs here: the order of these, and holding the lock for each no longer than a log call may wait.
+Does not: how a disk is healed, or what is sacrificed (see `healing` and `room`); when to do it,
+which the keeper decides.
 """
 
 from __future__ import absolute_import, division
@@ -25,11 +25,14 @@ _FREED_AT_ONCE = 500
 
 
 class Upkeep(object):
-    """Looks after one outbox.  Thread-safe, but for the two methods that say otherwise.
+    """Looks after one outbox.
+
+    Its methods take the lock themselves, except those that say that the caller has it.  `sync` is
+    for one thread, the keeper's.
 
     :param intake: the Intake, whose lock is taken.
     :param disk: the Disk.
-    :param heads: the Heads, told when the file is another one.
+    :param heads: the Heads, which must read everything anew when the file has changed.
     :param room: the Room.
     :param entries: a callable that returns the sessions' entries, oldest first.
     :param warn: a callable (topic, message).
@@ -47,7 +50,7 @@ class Upkeep(object):
         self._sync_seconds = disk.store.opening_seconds / 2
 
     def measure(self):
-        """See how much room the spool and the disk leave, and make do with it."""
+        """Measure how much room the spool and the disk leave, and keep within it."""
         if self._disk.has_file and not self.intake.closed:
             self.intake.run(self._room.measure)
             while self._make_room():
@@ -60,8 +63,8 @@ class Upkeep(object):
     def heal(self, replace):
         """Bring a disk that refuses back to health, step by step; return whether it is healthy.
 
-        :param replace: a callable (store) -> a new Store in the place of one that is damaged or
-            deleted, or of none.
+        :param replace: a callable (store) -> a new Store in place of one that is damaged, deleted
+            or a NoStore.
         """
         while self._heal(replace):
             pass
@@ -69,9 +72,10 @@ class Upkeep(object):
 
     @with_lock
     def _heal(self, replace):
-        """Take a step towards health; return whether the next one may get further."""
+        """Take a step towards health; return whether it made progress."""
         if self.intake.closed or self._disk.state is HEALTHY:
             return False
+        # A step a lock: log calls get their turn between two.
         before = self._disk.memory.bytes, self._disk.state
         self._heal_a_step(replace)
         return before != (self._disk.memory.bytes, self._disk.state)
@@ -84,7 +88,7 @@ class Upkeep(object):
             self._heads.forget_all()
 
     def rescue(self, replace):
-        """Move into a new file where somebody deleted or replaced the one that is open."""
+        """Move into a new file if somebody deleted or replaced the open one."""
         if self._is_file_gone():
             self.heal(replace)
 
@@ -98,7 +102,7 @@ class Upkeep(object):
         return 3 * self._sync_seconds
 
     def sync(self):
-        """Make what was appended survive a power cut; does not hold up log calls."""
+        """Make what was appended survive a power cut, without holding up log calls."""
         if not self._disk.has_file:
             self._disk.synced = self._disk.changed
             return
@@ -111,10 +115,12 @@ class Upkeep(object):
     def _sync_log(self):
         """Sync the write-ahead log; return its size.
 
-        Through a descriptor of its own: opening the database file itself would drop sqlite's lock
-        when it is closed (fcntl(2), advisory record locking).
+        It is opened anew, without the lock.  That is safe for the log, but not for the database
+        file: closing any descriptor of that drops sqlite's lock (fcntl(2), advisory record
+        locking).
         """
         disk = self._disk
+        # Noted before the sync: what is written during it may not be covered.
         before, disk.synced = disk.synced, disk.changed
         try:
             size = _sync_file(disk.path + "-wal")
@@ -125,8 +131,8 @@ class Upkeep(object):
                 disk.synced = before
                 self._warn(
                     "sync",
-                    "cannot sync %s-wal: %s; a power cut may lose what was logged since"
-                    % (disk.path, error),
+                    "cannot sync %s-wal: %s; a power cut may lose what was logged since the last "
+                    "sync" % (disk.path, error),
                 )
             return 0
 
@@ -136,15 +142,15 @@ class Upkeep(object):
             self._disk.attempt(self._disk.store.checkpoint)
 
     def shrink(self):
-        """Free the unused pages of the file, where it is drained and was large."""
+        """Return the unused pages of a large file to the disk once it is drained."""
         while self._shrink_a_little():
             pass
 
     @with_lock
     def _shrink_a_little(self):
-        """Free some of a large file's unused pages; return whether any are left.
+        """Return some of a large file's unused pages to the disk; return whether any are left.
 
-        Not all in one: a log call would have to wait for it, some seconds for a million records.
+        Not all at once: a log call would wait for seconds, after a million records.
         """
         disk = self._disk
         waiting = any(entry.waiting > 0 for entry in self._entries())
@@ -159,7 +165,7 @@ class Upkeep(object):
         return False
 
     def forget_old_letters(self, now):
-        """Remove dead letters that are too old or too many; the caller has the lock.
+        """Delete dead letters that are too old or too many; the caller has the lock.
 
         :param now: microseconds since the epoch.
         """
@@ -167,7 +173,7 @@ class Upkeep(object):
         self._disk.attempt(self._disk.store.forget_dead, oldest, bounds.DEAD_BYTES)
 
     def after_settling(self):
-        """Do what is due now and then while records are delivered; the caller has the lock."""
+        """Heal or checkpoint, if due, while records are delivered; the caller has the lock."""
         disk = self._disk
         if disk.state is not HEALTHY and monotonic() - self._healed_at > HEAL_SECONDS:
             self._heal_a_step(None)
@@ -177,7 +183,7 @@ class Upkeep(object):
             disk.attempt(disk.store.checkpoint)
 
     def before_closing(self):
-        """Write what can be written; the caller has the lock."""
+        """Write as much as the disk takes; the caller has the lock."""
         memory = self._disk.memory
         while self._disk.state is not HEALTHY:
             before = memory.bytes

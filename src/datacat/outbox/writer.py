@@ -2,12 +2,16 @@
 
 1. Everything here happens with the outbox's lock held, in the order of the queue.
 2. A record gets its number and its unique capture time at the first attempt to write it, and
-   leaves the queue when it is written and counted.  So the numbered arrivals are always the first
-   of the queue.  The numbers of a session have no gaps.
-3. An attempt can be interrupted anywhere, by an exception that a signal handler raises.  The next
-   drain repeats it: with the same numbers, replacing the rows that the first attempt may have
-   written, and setting the same counts.  Done twice, it has the same result.
-4. A first attempt is a plain INSERT, so that a number that is taken already shows.
+   leaves the queue once it is written and counted.  So the numbered arrivals are always the first
+   of the queue, and a session's numbers are given without gaps.
+3. An attempt can be interrupted anywhere, by a signal handler that raises or by want of memory.
+   The next drain repeats it with the same numbers: it replaces the rows that the first attempt may
+   have written, and sets the same counts.  Done twice, it has the same result.
+4. A first attempt is a plain INSERT, so that a clash of numbers shows.  After one (a bug, or a
+   damaged file) the numbers are taken back, and the next ones follow the highest in the file.
+   That is the only gap there can be.
+5. A report's body is made when it is written, and set on the arrival before its number.  So a
+   repeated attempt writes the same body.
 
 Belongs here: the order of these steps.  Does not: SQL, trouble with the disk, who drains when.
 """
@@ -27,17 +31,17 @@ CLOCK_SET_BACK = 1000000
 class Writer(object):
     """Drains the queue of one outbox; the caller has its lock.
 
-    :param arrivals: the queue, a deque of Arrivals; only this object takes out of it.
-    :param stirred: a deque; (entry, capture time) is appended to it when a session that had
+    :param arrivals: the queue, a deque of Arrivals.
+    :param newly_waiting: a deque; (entry, capture time) is appended to it when a session that had
         nothing waiting gets a record, and (entry, None) when one says goodbye without a record.
     :param disk: the Disk that records are written to.
     :param room: the Room, whose `left` shrinks with what is written.
     :param losses: the Losses.
     """
 
-    def __init__(self, arrivals, stirred, disk, room, losses):
+    def __init__(self, arrivals, newly_waiting, disk, room, losses):
         self._arrivals = arrivals
-        self._stirred = stirred
+        self._newly_waiting = newly_waiting
         self._disk = disk
         self._room = room
         self._losses = losses
@@ -55,7 +59,7 @@ class Writer(object):
             self._room.make()
 
     def _write_next(self, most):
-        """Write one or some arrivals at the front of the queue; return how many are done."""
+        """Write one or more arrivals at the front of the queue; return how many are done."""
         first = self._arrivals[0]
         if _is_fresh(first):
             return self._write_one(first) if most == 1 else self._write_some(most)
@@ -65,7 +69,7 @@ class Writer(object):
             return self._repeat()
         elif first.kind is None:
             self._disk.save(first.entry, changes=first.changes)
-            self._stirred.append((first.entry, None))
+            self._newly_waiting.append((first.entry, None))
             self._leave(first)
         elif first.body is None:
             self._give_up(first)
@@ -74,11 +78,12 @@ class Writer(object):
         return 1
 
     def _write_one(self, arrival):
-        """What `_write_some` does, for a single arrival and in less time."""
+        """Do what `_write_some` does for a single arrival, in less time."""
         entry, captured = arrival.entry, arrival.captured
         if captured <= self._youngest:
             captured = arrival.captured = self._unique(captured)
         self._youngest = captured
+        # Set before the INSERT, so that an interrupted attempt is repeated under this number.
         arrival.number = number = entry.accepted + 1
         try:
             row = tables.row(entry.number, number, arrival.kind, arrival.body, captured)
@@ -92,6 +97,7 @@ class Writer(object):
     def _give_up(self, arrival):
         """Count a record without a body as dropped; it never gets a number."""
         entry = arrival.entry
+        # Worked out once: an interruption may come between the counting and the leaving.
         if arrival.changes is None:
             arrival.changes = {"dropped": entry.dropped + 1, "unreported": entry.unreported + 1}
         self._leave(arrival)
@@ -106,7 +112,7 @@ class Writer(object):
             arrival.captured = self._unique(arrival.captured)
             arrival.number = last[entry] = last.get(entry, entry.accepted) + 1
         try:
-            self._kept(self._disk.insert_all([_record(arrival) for arrival in some]))
+            self._check_room_unless(self._disk.insert_all([_record(arrival) for arrival in some]))
         except NumberTaken:
             self._take_numbers_back(some)
             return 0
@@ -124,7 +130,7 @@ class Writer(object):
         arrival.captured = self._unique(arrival.captured)
         arrival.number = arrival.changes["accepted"] = arrival.entry.accepted + 1
         try:
-            self._kept(self._disk.insert_all([_record(arrival)], changing=arrival))
+            self._check_room_unless(self._disk.insert_all([_record(arrival)], changing=arrival))
         except NumberTaken:
             self._take_numbers_back([arrival])
             return 0
@@ -133,20 +139,22 @@ class Writer(object):
     def _repeat(self):
         """Write the numbered arrivals again: an interrupted attempt may have written them."""
         some = self._front(len(self._arrivals), _is_numbered)
-        # One that is not plain is always attempted by itself.
+        # One that changes its entry is always attempted alone.
         changing = None if some[0].is_plain else some[0]
-        self._kept(self._disk.insert_all([_record(arrival) for arrival in some], True, changing))
+        self._check_room_unless(
+            self._disk.insert_all([_record(arrival) for arrival in some], True, changing)
+        )
         self._count_all(some)
         return len(some)
 
-    def _kept(self, on_disk):
-        """What is kept in memory has its own bound, looked at after each drain."""
+    def _check_room_unless(self, on_disk):
+        """Have drain() check the memory bound if the record went there."""
         if not on_disk:
             self._room.left = -1
 
     def _front(self, most, is_one):
-        """Return the first arrivals of the queue that are such ones, in order."""
-        # By index: others append meanwhile, but only the holder of the lock takes out.
+        """Return the arrivals at the front of the queue for which `is_one` holds, in order."""
+        # By index: others append meanwhile, but only the holder of the lock removes.
         found = []
         for place in range(most):
             arrival = self._arrivals[place]
@@ -156,13 +164,13 @@ class Writer(object):
         return found
 
     def _take_numbers_back(self, some):
-        """A number was taken: go on behind the highest one in the file."""
+        """A number was taken: continue after the highest one in the file."""
         for arrival in some:
             arrival.number = None
         for entry in set(arrival.entry for arrival in some):
             last = self._disk.last_number(entry.number)
             if entry.accepted == entry.gone:
-                self._stirred.append((entry, some[0].captured))
+                self._newly_waiting.append((entry, some[0].captured))
             entry.accepted = last if last > entry.accepted else entry.accepted + 1
 
     def _count_all(self, some):
@@ -171,8 +179,9 @@ class Writer(object):
 
     def _count(self, arrival):
         entry = arrival.entry
+        # Reported before it is counted: interrupted in between, the sender finds it still queued.
         if entry.accepted == entry.gone:
-            self._stirred.append((entry, arrival.captured))
+            self._newly_waiting.append((entry, arrival.captured))
         entry.accepted = arrival.number
         self._room.left -= len(arrival.body) + ROW_OVERHEAD
         self._leave(arrival)
@@ -183,11 +192,12 @@ class Writer(object):
             for name, value in arrival.changes.items():
                 setattr(arrival.entry, name, value)
         arrival.is_in = True
+        # Last: until here everything is absolute, and can be done again.
         self._arrivals.popleft()
         self.queued_bytes -= arrival.weight
 
     def _unique(self, captured):
-        """Make a capture time unique: on v1 a record is known by it."""
+        """Make a capture time unique: v1 servers identify a record by it."""
         youngest = self._youngest
         if captured <= youngest and youngest - captured < CLOCK_SET_BACK:
             captured = youngest + 1
@@ -206,5 +216,5 @@ def _is_numbered(arrival):
 
 
 def _is_fresh(arrival):
-    """Return whether an arrival is a plain record that nobody tried to write yet."""
+    """Return whether an arrival is a plain record with no attempt made to write it."""
     return arrival.is_plain and arrival.number is None and not arrival.entry.forgotten

@@ -1,4 +1,4 @@
-"""One process: its threads, forks, exit and signals, and the sessions it has in hand.
+"""One process: its threads, forks, exit and signals, and its sessions.
 
-Belongs here: who is made when, and who ends it.  Does not: what is sent, or what an answer means.
+Belongs here: what is made when, and who ends it.  Does not: what is sent, or what an answer means.
 """

@@ -1,7 +1,7 @@
 """What a pipeline has once its file is open: outbox, sender, keeper, transport and two threads.
 
-Belongs here: how these work together, and waiting for what they bring about.  Does not: when they
-start and stop, which sessions there are, locks.
+Belongs here: connecting these, and waiting for their progress.  Does not: when they start and
+stop, which sessions there are, locks.
 """
 
 from __future__ import absolute_import, division
@@ -25,10 +25,10 @@ _imported = []
 
 
 def import_transport():
-    """Import what sends, and requests with it; harmless when repeated.
+    """Import the transport, and requests with it; harmless when repeated.
 
-    Late, because `import datacat` must not cost its users that; and kept, because nothing can be
-    imported while Python is taken apart.
+    Late, to keep `import datacat` fast; and kept, because nothing can be imported while the
+    interpreter shuts down.
     """
     if not _imported:
         from ..wire.transport import Transport
@@ -37,20 +37,20 @@ def import_transport():
 
 
 class Progress(object):
-    """Wakes the threads that wait whenever the sender has made a step."""
+    """Wakes waiting threads after each of the sender's steps."""
 
     def __init__(self):
         self._condition = threading.Condition()
         self._waiters = 0
 
     def made(self):
-        """Let those who wait look again; free where nobody waits."""
+        """Wake the waiters; free if there are none."""
         if self._waiters:
             with self._condition:
                 self._condition.notify_all()
 
     def wait(self, seconds, is_over):
-        """Return when `is_over()` holds, after `seconds` at the latest."""
+        """Wait until `is_over()` holds, for `seconds` at most."""
         until = monotonic() + seconds
         with self._condition:
             self._waiters += 1
@@ -65,12 +65,12 @@ class Progress(object):
 
 
 class Engine(object):
-    """The parts of one pipeline; made when it opens its file, and of no use when that is closed.
+    """The parts of one pipeline; made when it opens its file, useless once that is closed.
 
     :param settings: the pipeline's Settings.
-    :param spool: where the outbox lies, and others.
+    :param spool: the Spool that the outbox is in.
     :param outbox: the Outbox.
-    :param inherited: the entries of sessions in it that are not this process's.
+    :param inherited: entries of sessions in it that belong to other processes.
     :param pipeline: has `members`, `sleepers`, `warn`, and `tend(now)` for the keeper to call.
     """
 
@@ -79,6 +79,7 @@ class Engine(object):
         self._spool = spool
         self._tend = pipeline.tend
         self._progress = Progress()
+        # Read before they are replaced: a crash is reported with the previous owner's notes.
         notes = outbox.notes()
         outbox.note(**adoption.describe_owner())
         self._transport = _imported[0](settings)
@@ -93,7 +94,7 @@ class Engine(object):
             pipeline.sleepers,
             GATHER_SECONDS,
         )
-        self._keeper = Keeper(outbox, spool.replacement, pipeline.members, self.sending.tell)
+        self._keeper = Keeper(outbox, spool.replacement, pipeline.members, self.sending.nudge)
         self.keeping = Loop(
             "datacat-keeper",
             self._keep_step,
@@ -106,32 +107,32 @@ class Engine(object):
         pause = self.sender.step(now)
         self._progress.made()
         if self.outbox.unsynced or not self.sending.is_running:
-            # What is settled must be synced too, a file that is drained shrinks, and a pipeline
-            # that is to close can do so now.
-            self.keeping.tell()
+            # Wake the keeper: settles need a sync, a drained file can shrink, a closing pipeline
+            # can close.
+            self.keeping.nudge()
         return pause
 
     def _keep_step(self, now):
         return shortest([self._keeper.step(now), self._tend(now)])
 
     def start(self):
-        """Start what of the threads does not run; return None, or why one cannot be started."""
+        """Start the threads that do not run; return None, or why one cannot be started."""
         errors = [self.sending.start(), self.keeping.start()]
         return errors[0] or errors[1]
 
-    # Waiting and telling
+    # Waiting and stats
 
     def await_answer(self, entry, seconds):
-        """Wait until the server gave a session its id, refused it, or is known to be away."""
+        """Wait until the server gives a session its id, refuses it, or turns out to be away."""
         link = self.sender.server.link
         self.sending.wake()
         if self.sending.is_running:
             self._progress.wait(seconds, lambda: entry.server_id or entry.refusal or link.failures)
 
     def flush(self, is_done, seconds):
-        """Wait until `is_done()` holds, for `seconds` at most, and try the server at once.
+        """Try the server at once, and wait until `is_done()` holds, for `seconds` at most.
 
-        Where the server is away, return as soon as a fresh attempt has failed.
+        If the server is away, return as soon as a fresh attempt has failed.
         """
         if is_done() or not self.sending.is_running:
             return
@@ -146,7 +147,7 @@ class Engine(object):
         self._progress.wait(seconds, lambda: is_done() or link.online is False)
 
     def stats(self, entry):
-        """Return what there is to tell of outbox and server, and of a session's oldest record."""
+        """Return the stats of outbox and server, and the age of a session's oldest record."""
         outbox, server = self.outbox, self.sender.server
         head = None if outbox.closed else outbox.head(entry)
         last_error = server.link.last_error or outbox.refusal
@@ -164,7 +165,7 @@ class Engine(object):
         return self.sender.server.dialect is dialects.V1
 
     def mark_shared(self, server_id):
-        """Note that somebody else writes into a session, so that counting proves nothing."""
+        """Note that somebody else writes into a session, so counting proves nothing."""
         for entry in self.outbox.entries():
             if entry.server_id == server_id and not entry.shared:
                 self.outbox.update(entry, shared=1)
@@ -173,11 +174,11 @@ class Engine(object):
 
     @property
     def is_over(self):
-        """Whether there is nothing left to send, of this process or of others."""
+        """Whether nothing is left to send, of this process or of adopted outboxes."""
         return self.outbox.is_over and len(self.sender.outboxes) == 1
 
     def say_goodbyes(self, own):
-        """Record the end of sessions that have none, and leave those that were inherited.
+        """Record the end of this process's sessions that have none; mark inherited ones as left.
 
         :param own: a set with the entries of this process's sessions.
         """
@@ -190,9 +191,9 @@ class Engine(object):
                 self.outbox.say_goodbye(entry, ENDED, kinds.END, b"{}")
 
     def can_close_within(self, seconds, is_last):
-        """Return whether there is time to close, and whether every record is on disk then.
+        """Return whether there is time to close, and every record would be on disk then.
 
-        :param is_last: whether records without a file are lost either way.
+        :param is_last: whether to close even if not; records in memory are lost either way.
         """
         outbox = self.outbox
         if outbox.upkeep.closing_seconds > seconds:
@@ -202,7 +203,7 @@ class Engine(object):
         return outbox.upkeep.heal(self._spool.replacement)
 
     def close(self):
-        """Close connections and files; both threads have stopped."""
+        """Close connections and files, once both threads have stopped."""
         self._transport.close()
         self.sender.close_adopted()
         self.outbox.close()
@@ -213,7 +214,7 @@ class Engine(object):
             outbox.abandon()
 
     def locks(self):
-        """Yield, in their order, the locks without which no thread gets into sqlite here."""
+        """Yield, in order, the locks that keep other threads out of sqlite."""
         yield self._spool.lock
         for outbox in self.sender.outboxes:
             yield outbox.lock

@@ -1,7 +1,7 @@
-"""The moment of a fork: no thread may be inside sqlite, whose mutexes the child would inherit.
+"""Forks: no thread may be inside sqlite, whose mutexes the child would inherit locked.
 
-Belongs here: the hooks of the fork, and whether a child may use sqlite.  Does not: what a child
-does then.
+Belongs here: the hooks of a fork, and whether a child may use sqlite.  Does not: what a child does
+then.
 
 Theory of operation
 
@@ -10,11 +10,11 @@ Theory of operation
    outboxes'.
 2. That takes FREEZE_SECONDS at most. If a lock is not free by then, the fork goes ahead, and the
    child and all its descendants keep their records in memory only, because sqlite's mutexes may be
-   locked for ever there. The parent notices nothing.
+   locked for ever there. The parent is not affected.
 3. Python ignores exceptions in hooks, such as a KeyboardInterrupt, and calls the next hook. So the
    hooks are registered twice, and the second call completes what the first left undone.
-4. Python before 3.7 has no hooks, and forks in C code call none. The child sees that none was
-   called, and tries sqlite out in a thread first (see opening).
+4. Python before 3.7 has no hooks, and forks in C code call none. The child notices that none was
+   called, and tries sqlite in a thread first (see claiming).
 """
 
 from __future__ import absolute_import, division
@@ -30,7 +30,7 @@ FREEZE_SECONDS = 0.25
 
 
 class _Freeze(threading.local):
-    """What this thread has taken for its fork: several threads may be about to fork."""
+    """The locks that this thread took for its fork; several threads may be about to fork."""
 
     def __init__(self):
         super(_Freeze, self).__init__()
@@ -40,7 +40,7 @@ class _Freeze(threading.local):
 
 
 class _Child(object):
-    """What this process knows of the fork that made it."""
+    """What this process knows about the fork that made it."""
 
     guarded = None
     sqlite_is_lost = False
@@ -50,7 +50,7 @@ _freeze = _Freeze()
 
 
 def was_guarded():
-    """Return whether the hooks were called in the fork that made this process."""
+    """Return whether the hooks were called at the fork that made this process."""
     return _Child.guarded == os.getpid()
 
 
@@ -60,7 +60,7 @@ def sqlite_is_lost():
 
 
 def lose_sqlite():
-    """Note that this process and all that are forked from it must not use sqlite."""
+    """Note that this process and its forked descendants must not use sqlite."""
     _Child.sqlite_is_lost = True
 
 
@@ -83,13 +83,14 @@ def _take_all():
 def _take(lock):
     if locks.is_owned(lock):
         return True
-    # On the list first: a signal handler may raise as soon as the lock is taken.
+    # Listed first: a signal handler may raise as soon as the lock is taken.
     _freeze.locks.append(lock)
     return locks.acquire_within(lock, _freeze.until - monotonic())
 
 
 def _after_in_parent():
     while _freeze.locks:
+        # Released, then removed: if this is interrupted, the second call completes it.
         locks.release_if_owned(_freeze.locks[-1])
         _freeze.locks.pop()
     _freeze.until = None
@@ -101,6 +102,7 @@ def _after_in_child():
     if not _freeze.is_complete:
         lose_sqlite()
     _Child.guarded = os.getpid()
+    # Not released: the child uses none of its parent's pipelines.
     del _freeze.locks[:]
     _freeze.until = None
 

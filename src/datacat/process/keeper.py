@@ -1,6 +1,6 @@
-"""What must not wait for the network: heartbeat checks, the sync, healing, reports of loss.
+"""What must not wait for the network: heartbeat checks, the sync, healing, reports of losses.
 
-Belongs here: `Keeper.step(now)`.  Does not: requests, SQL, the verdict on a record, threads.
+Belongs here: `Keeper.step(now)`.  Does not: requests, SQL, what becomes of a record, threads.
 """
 
 from __future__ import absolute_import, division
@@ -9,36 +9,36 @@ from .. import _compat
 from ..records import build, kinds
 from . import watchdog
 
-# A power cut may take a second, of which waking up and the sync itself need a part.
+# A power cut may cost one second; leave time to wake and sync.
 SYNC_SECONDS = 0.75
 
 
 class Keeper(object):
     """The steps of a pipeline's second thread.
 
-    :param outbox: this process's own.
+    :param outbox: this process's own Outbox.
     :param replacement: a callable (store) -> a new Store with what can be read of the old one.
-    :param members: {local id: Membership}, as the pipeline changes it.
-    :param tell: called after it has appended something.
+    :param members: {local id: Membership}, a dict that the pipeline changes.
+    :param nudge: called after the keeper has appended a record.
     """
 
-    def __init__(self, outbox, replacement, members, tell):
+    def __init__(self, outbox, replacement, members, nudge):
         self._outbox = outbox
         self._replacement = replacement
         self._members = members
-        self._tell = tell
+        self._nudge = nudge
         self._looked = None
-        # Seconds that its own work took since the last check, which explain a late one.
+        # Seconds that its other work took since the last check, which explain a late one.
         self.busy = 0.0
 
     @property
     def is_alert(self):
-        """Whether it wakes by itself soon enough for anything that may be appended now."""
+        """Whether it wakes by itself within a second, so that a log call need not wake it."""
         outbox = self._outbox
         return outbox.unsynced or outbox.refusal is not None or outbox.has_unreported
 
     def step(self, now):
-        """Do what is due and return how long to wait, or None where nothing will be."""
+        """Do what is due; return how many seconds to wait, None if nothing will be due."""
         waits = self._check_heartbeats(now)
         self._keep_safe(now)
         if self.is_alert:
@@ -46,7 +46,7 @@ class Keeper(object):
         return max(0.01, min(waits)) if waits else None
 
     def _check_heartbeats(self, now):
-        """Check all that is due; return how long to wait for each."""
+        """Check every watchdog that is due; return how long to wait for each."""
         waits, busy = [], self.busy
         for member in list(self._members.values()):
             dog = member.watchdog
@@ -66,7 +66,7 @@ class Keeper(object):
         entry = member.place.entry
         if body is not None:
             self._outbox.append(entry, kinds.EVENT, body)
-            self._tell()
+            self._nudge()
         self._outbox.update(entry, hung=int(is_hang))
 
     def _keep_safe(self, now):
@@ -76,6 +76,7 @@ class Keeper(object):
         outbox.take_in()
         if self.is_alert and (self._looked is None or now - self._looked >= SYNC_SECONDS):
             self._looked = now
+            # Healed before the sync, so that what was written then is synced, too.
             if outbox.refusal is not None:
                 outbox.upkeep.heal(self._replacement)
             if outbox.unsynced:
@@ -88,7 +89,7 @@ class Keeper(object):
 
 
 def hang_event(fact):
-    """Return the fields of the event that tells of a hang, with what all threads are doing."""
+    """Return the fields of the event that reports a hang, with the stacks of all threads."""
     return build.event(
         "application_appears_hung",
         {
@@ -101,5 +102,5 @@ def hang_event(fact):
 
 
 def recovery_event(fact):
-    """Return the fields of the event that tells of a hang's end."""
+    """Return the fields of the event that reports the end of a hang."""
     return build.event("application_recovered", {"hung_seconds": fact.hung_seconds})

@@ -17,17 +17,17 @@ _GLANCE_SECONDS = 0.05
 
 
 def shortest(waits):
-    """Return the shortest of some waits in seconds, of which None means for ever."""
+    """Return the shortest of some waits in seconds; None means for ever."""
     waits = [seconds for seconds in waits if seconds is not None]
     return min(waits) if waits else None
 
 
 class Sleepers(list):
-    """What must be woken when there is news, each with a method `wake`.
+    """Whatever must be woken for a new record, each with a method `wake`.
 
-    It is empty while everything is awake, so that a log call only has to test it for truth.
-    Threads, signal handlers and finalizers change it at the same time: each change is one step
-    in C, and each sleep is an object of its own, so that nobody removes another's.
+    It is empty while everything is awake, so a log call only has to test it for truth.  Threads,
+    signal handlers and finalizers change it at the same time: each change is a single step in C,
+    and each sleep is an object of its own, so nobody removes another's.
     """
 
     def wake(self):
@@ -36,12 +36,12 @@ class Sleepers(list):
             sleeper.wake()
 
     def add(self, sleeper):
-        """Add one that may be in the list already."""
+        """Add a sleeper, unless it is in the list."""
         if sleeper not in self:
             self.append(sleeper)
 
     def discard(self, sleeper):
-        """Remove one that may be gone already."""
+        """Remove a sleeper, if it is in the list."""
         try:
             self.remove(sleeper)
         except ValueError:
@@ -64,17 +64,17 @@ class _Sleep(object):
 
 
 class Loop(object):
-    """Calls step(now) -> seconds to wait (None: until woken) in a daemon thread, again and again.
+    """Repeats step(now) -> seconds to wait (None: until woken) in a daemon thread.
 
     :param name: the thread's name.
     :param step: called with monotonic seconds.
-    :param news: returns a value that changes when there is something new to step for.
-    :param listens: returns whether news should wake it before its time.
-    :param sleepers: the Sleepers in which it is found while it sleeps and listens.
-    :param gather: seconds for which a step for news waits for more of it, because ten steps in a
-        row cost a third of what ten single ones do; `wake` cuts it short.
+    :param news: returns a value that changes with every new record.
+    :param listens: returns whether new records wake it early.
+    :param sleepers: the Sleepers that it is in while it sleeps and listens.
+    :param gather: seconds to wait for more records before a step, because ten steps in a row cost
+        a third of what ten single ones do; `wake` cuts it short.
 
-    `start` and `ask_to_stop` may be called by one thread at a time, the rest by any.
+    One thread at a time may call `start` and `ask_to_stop`; any may call the rest.
     """
 
     def __init__(self, name, step, news, listens, sleepers, gather=0.0):
@@ -87,27 +87,27 @@ class Loop(object):
         self._gather = gather
         self._sleep = None
         self._is_urgent = False
-        # Held by the one thread that steps: another may be waiting to take over from it.
+        # Held by the thread that steps; another may be waiting to take over.
         self._turn = threading.Lock()
         self._stopping = False
         self._leaving = Bell()
-        # None from the moment on at which it takes no further step.
+        # None once it will take no further step.
         self._thread = None
 
     @property
     def is_running(self):
-        """Whether there is a thread that goes on stepping."""
+        """Whether there is a thread that will take another step."""
         return self._thread is not None and not self._stopping
 
     @property
     def is_current_thread(self):
-        """Whether this very thread is the loop's."""
+        """Whether the calling thread is the loop's."""
         return self._thread is threading.current_thread()
 
     def start(self):
-        """Start, or go on after `ask_to_stop`; return None, or why no thread can be started."""
+        """Start, or continue after `ask_to_stop`; return None, or why no thread can be started."""
         self._stopping = False
-        # One that is not alive was interrupted while it was started.
+        # A thread that is not alive is one whose start was interrupted.
         if self._thread is not None and self._thread.is_alive():
             return None
         thread = self._thread = threading.Thread(target=self._run, name=self._name)
@@ -117,26 +117,26 @@ class Loop(object):
         return error
 
     def wake(self):
-        """Let the next step come at once; safe in signal handlers."""
+        """Make the next step happen at once; safe in signal handlers."""
         self._is_urgent = True
         self._bell.ring()
 
-    def tell(self):
-        """Say that there is news; free while it is awake, and safe in signal handlers."""
+    def nudge(self):
+        """Wake it for a new record if it sleeps; free if not, and safe in signal handlers."""
         sleep = self._sleep
         if sleep is not None:
             sleep.wake()
 
     def ask_to_stop(self):
-        """Let the thread end after its present step."""
+        """Have the thread end after its current step."""
         self._stopping = True
         self.wake()
 
     def wait_until_stopped(self, seconds):
-        """Wait until it takes no further step; return whether that is so in time.
+        """Wait until it takes no further step; return whether that happened in time.
 
-        Not by `Thread.join`: a signal handler that interrupts it leaves the thread marked as ended
-        (before 3.13), or cannot start another one itself (2.7).
+        Not by `Thread.join`: if a signal handler interrupts it, the thread stays marked as ended
+        (before 3.13), or the handler cannot start another one (2.7).
         """
         until = monotonic() + seconds
         while self._thread is not None and not self.is_current_thread:
@@ -155,15 +155,15 @@ class Loop(object):
                 try:
                     self._step_and_rest()
                 except Exception:
-                    # There is not even memory to report a fault, or to rest.
+                    # There is not even enough memory to report a bug, or to sleep.
                     time.sleep(_PAUSE_AFTER_FAULT)
         self._leaving.ring()
 
     def _goes_on(self, me):
         """Return whether this thread, `me`, takes another step; if not, `start` makes a new one.
 
-        It gives up its claim before it looks whether to stop: a `start` between any two of these
-        lines finds either a thread that will look again, or none.
+        It gives up its claim before it checks whether to stop, so that a `start` between any two
+        of these lines finds either a thread that will check again, or none.
         """
         if self._thread is not me:
             return False
@@ -179,7 +179,7 @@ class Loop(object):
         pause = self._guarded_step()
         if pause == 0.0:
             return
-        # A loop that would sleep for ever must not miss news that came during its step.
+        # A loop that would sleep for ever must not miss a record that came during its step.
         if pause is None or self._listens():
             self._sleep_unless_news(seen, pause)
         else:
@@ -189,7 +189,7 @@ class Loop(object):
 
     def _sleep_unless_news(self, seen, pause):
         sleep = self._sleep = _Sleep(self._bell, self._sleepers)
-        # In the list before the last look at the news: whatever comes later rings the bell.
+        # In the list before the last check for news: whatever comes later rings the bell.
         self._sleepers.append(sleep)
         if self._news() == seen:
             self._bell.wait(pause)
@@ -204,6 +204,6 @@ class Loop(object):
             return _PAUSE_AFTER_FAULT
         except Exception:
             LOGGER.exception(
-                "this is a bug in datacat, please report it; the %s thread carries on", self._name
+                "bug in datacat, please report it (the %s thread continues)", self._name
             )
             return _PAUSE_AFTER_FAULT

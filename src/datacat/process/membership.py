@@ -15,15 +15,15 @@ Theory of operation
    starts the same way, from a place that is nowhere.
 3. What a call has to keep while the place is out of date is `pending`. It is kept when the session
    enters a pipeline, before the place is replaced. An interruption (Ctrl-C) anywhere leaves a
-   place that is still out of date, and the next call does it all again. A call that cannot enter,
+   place that is still out of date, and the next call does it all again. If a call cannot enter,
    because it interrupts its own thread inside the pipeline or because another thread takes too
-   long there, leaves it pending, and whoever is inside lets the session enter on the way out.
-4. A forked child carries on with the session if the server's id was known at the fork; before it
-   keeps anything, it leaves a marker beside its parent's outbox. Without an id, or where it cannot
-   leave a marker and the server does not tell records apart, it opens a session of its own. What
-   was pending at the fork is the parent's to keep.
+   long there, it leaves the record pending; whoever is inside admits the session on the way out.
+4. A forked child continues the session if the server's id was known at the fork; before it keeps
+   anything, it leaves a mark beside its parent's outbox. Without an id, or if it cannot leave a
+   mark and the server does not tell records apart, it opens a session of its own. What was pending
+   at the fork is kept by the parent.
 5. Records in a file that this process does not get back are left behind: they count as waiting
-   for as long as that file exists.
+   while that file exists.
 """
 
 from __future__ import absolute_import, division
@@ -59,7 +59,7 @@ class Membership(object):
     :param settings: the session's Settings.
     :ivar place: its Place.
     :ivar redact: its `before_record` as a callable (kind, fields), None without one.
-    :ivar watchdog: takes its heartbeats; None where no monitor was started.
+    :ivar watchdog: takes its heartbeats; None if no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog.
     :ivar abandoned_at: when (monotonic) the application dropped its Session, or None.
     """
@@ -75,7 +75,7 @@ class Membership(object):
         self.is_watched = False
         self.abandoned_at = None
         self._shared_settings = settings.shared()
-        # Found out now: nothing can be imported for it while Python is taken apart.
+        # Now, because it needs imports, which fail while the interpreter shuts down.
         self._scope = settings.scope()
         self._session = None
         self._pending = collections.deque()
@@ -99,7 +99,8 @@ class Membership(object):
     # Keeping records
 
     def append(self, kind, body):
-        """Keep a record and see that it is sent."""
+        """Keep a record, and wake the sender if it sleeps."""
+        # Read once: another thread may replace the place at any time.
         here = self.place
         if here.process != getpid() or not here.append(here.entry, kind, body):
             self._keep_in_next_place(None, kind, body)
@@ -107,7 +108,7 @@ class Membership(object):
             here.sleepers.wake()
 
     def give_up(self, kind):
-        """Count a record for which there was no memory as dropped; the server is told later."""
+        """Count a record as dropped, for lack of memory; the server is told later."""
         here = self.place
         if here.process != getpid() or not here.pipeline.outbox.give_up(here.entry, kind):
             self._keep_in_next_place(None, kind, None)
@@ -115,7 +116,7 @@ class Membership(object):
             here.sleepers.wake()
 
     def encoded(self, fields):
-        """Return the body of an event of the library's own, None if `before_record` drops it."""
+        """Return the body of one of the library's own events, None if `before_record` drops it."""
         if self.redact is not None:
             fields = self.redact(kinds.EVENT, fields)
         return None if fields is None else exceptions.encode_cut(fields)
@@ -125,7 +126,8 @@ class Membership(object):
     def join(self, seconds=LONGEST_WAIT_FOR_LOCK):
         """Enter the pipeline for this session's settings, and keep there what is pending.
 
-        :param seconds: how long that may wait for others; after that they do it.
+        :param seconds: how long to wait for the pipeline's lock; after that, whoever has it admits
+            this session.
         """
         while not registry.obtain(self._shared_settings, self._make_pipeline).admit(self, seconds):
             pass
@@ -145,11 +147,12 @@ class Membership(object):
                 raise
 
     def enter(self, pipeline, process):
-        """Find this session's entry in a pipeline, or add it; called with the pipeline's lock.
+        """Find or add this session's entry in a pipeline; the caller has the pipeline's lock.
 
         :param process: of the new Place.
         """
         before, is_kept = self.place, False
+        # Again if the outbox forgot the session in between, because it was over.
         while not is_kept:
             entry = self._entry_in(pipeline, before)
             is_kept = self._keep_pending(pipeline.outbox, entry)
@@ -158,10 +161,11 @@ class Membership(object):
             dog = self.watchdog
             self.watchdog = Watchdog(dog.timeout, dog.check_interval, monotonic())
         pipeline.members[self.local_id] = self
+        # Last: until here an interruption leaves the old place, and the next call enters again.
         self.place = places.Place(pipeline, entry, process)
 
     def may_return_to(self, pipeline):
-        """Return whether an entry of this session in a pipeline's outbox is its present one."""
+        """Return whether an entry with this session's id in a pipeline's outbox is its own."""
         return self._is_closed and pipeline.settings == self._shared_settings
 
     def _entry_in(self, pipeline, before):
@@ -174,15 +178,18 @@ class Membership(object):
         is_new = before.pipeline is None
         if not is_new and not before.is_foreign and old.waiting > 0:
             self._left_behind[before.pipeline.outbox.path] = old.waiting
+        # A session that the server knows continues; one that it does not know would be opened by
+        # both, so this process opens another.
         if places.can_move(before):
             return places.move_session(outbox, self.local_id, before)
         news = None if is_new else self.encoded(places.forked_event(self.local_id))
         return places.open_session(outbox, old.opening, self.local_id, news)
 
     def _keep_pending(self, outbox, entry):
-        """Keep what is pending; return False where the outbox has forgotten the session."""
+        """Keep what is pending; return False if the outbox has forgotten the session."""
         pending = self._pending
         while pending:
+            # Kept, then removed: an interruption in between keeps it twice rather than never.
             if pending[0].process == getpid() and not pending[0].keep(outbox, entry):
                 return False
             pending.popleft()
@@ -193,7 +200,7 @@ class Membership(object):
     def belong_to(self, session):
         """Note when the application drops its Session.
 
-        Python tells of that inside any line of any thread: all it does is to note the time.
+        The callback can run anywhere in any thread, so it only records the time.
         """
         self._session = weakref.ref(session, self._was_abandoned)
 
@@ -204,7 +211,7 @@ class Membership(object):
 
     @property
     def is_inherited(self):
-        """Whether this is a forked child, and the session its parent's."""
+        """Whether this is a forked child and the session is its parent's."""
         return self.place.is_foreign or bool(self.place.entry.inherited)
 
     @property
@@ -220,13 +227,13 @@ class Membership(object):
         return self.place.entry.server_id
 
     def note_other_writer(self, server_id):
-        """Note, on disk, that somebody else is about to write into a session as well.
+        """Note on disk that somebody else is about to write into a session as well.
 
         :param server_id: of any session of this pipeline.
         """
         entry = self.place.entry
         if self._is_closed and entry.waiting <= 0:
-            # Nothing is in doubt; the next entry inherits this.
+            # Nothing is in doubt now; the session's next entry takes the flag over.
             entry.shared = int(bool(entry.shared) or entry.server_id == server_id)
             return
         if self.place.process != getpid() or self._is_closed:
@@ -236,7 +243,7 @@ class Membership(object):
 
     @property
     def _is_closed(self):
-        """Whether its pipeline has closed, in this very process."""
+        """Whether its pipeline has closed in this process."""
         pipeline = self.place.pipeline
         return pipeline is not None and not (pipeline.is_here or pipeline.is_foreign)
 
@@ -254,23 +261,23 @@ class Membership(object):
             self.place.pipeline.wake_keeper()
 
     def unwatch(self):
-        """Stop checking them."""
+        """Stop checking the heartbeats."""
         self.is_watched = False
         self.watchdog = None
 
     def running_watchdog(self):
-        """Return the Watchdog, having made sure that a keeper checks it; None without one."""
+        """Make sure that a keeper checks the Watchdog, and return it; None if there is none."""
         here = self.place
         if self.is_watched and (here.process != getpid() or here.pipeline.state is not RUNNING):
             self._join_for_keeper()
         return self.watchdog
 
-    # Waiting and telling
+    # Waiting and stats
 
     def await_id(self, seconds):
-        """Wait until the server gave the session its id, is away, or refuses it.
+        """Wait until the server gives the session its id, refuses it, or turns out to be away.
 
-        :raises DatacatError: what a datacat server refused it with; the open is withdrawn.
+        :raises DatacatError: with which a datacat server refused it; the open is withdrawn.
         """
         pipeline, entry = self.place.pipeline, self.place.entry
         if pipeline is None:
@@ -282,10 +289,10 @@ class Membership(object):
             raise entry.refusal
 
     def flush(self, seconds):
-        """Wait until all of the session is delivered; return whether it is.
+        """Wait until all of the session's records are delivered; return whether they are.
 
-        Tries the server at once, whatever the backoff.  Where it is away, returns as soon as a
-        fresh attempt has failed.
+        Tries the server at once, whatever the backoff.  If it is away, returns as soon as a fresh
+        attempt has failed.
         """
         if self.place.is_foreign:
             return True
@@ -305,7 +312,7 @@ class Membership(object):
         )
 
     def stats(self):
-        """Return what became of the session's records, and how the way to the server is."""
+        """Return what `Session.stats` does."""
         if self.place.is_foreign:
             self.join()
         pipeline, entry = self.place.pipeline, self.place.entry
@@ -317,8 +324,8 @@ class Membership(object):
         stats["in_memory"] += len(self._pending)
         if left_behind:
             stats["last_error"] = (
-                "%d records of this session belong to another process now, which took over %s "
-                "after this one had closed it, and sends them"
+                "%d records of this session now belong to another process, which took over %s "
+                "after this one had closed it, and will send them"
                 % (left_behind, " and ".join(sorted(self._left_behind)))
             )
         return stats
@@ -335,7 +342,7 @@ class Membership(object):
             self._keep_in_next_place(word, kind, body)
 
     def close(self, seconds):
-        """Flush the session and let it go without ending it; the last one closes the pipeline."""
+        """Flush and release the session without ending it; the last one closes the pipeline."""
         if self.place.pipeline is None or not self.place.pipeline.is_here:
             return
         until = monotonic() + seconds

@@ -1,7 +1,7 @@
 """The outbox, threads and connections for one server in one process: when they start and end.
 
-Belongs here: what opens and closes, starts and stops, and what forks, exits and Ctrl-C do to that.
-Does not: sessions' own affairs (membership), what is sent, what an answer means.
+Belongs here: opening and closing, starting and stopping, and what forks, exits and Ctrl-C do to
+that.  Does not: what concerns one session (`membership`), what is sent, what an answer means.
 
 Theory of operation
 
@@ -12,35 +12,36 @@ Theory of operation
                CLOSED
 
    NEW        Nothing is open. The first session that is admitted opens everything.
-   LINGERING  The file is open and records are kept, but not both threads run: they were told to
-              stop (a close) and one is still busy, or they could not be started.
+   LINGERING  The file is open and records are kept, but not both threads run: the sender was told
+              to stop, or one could not be started.
    RUNNING    The file is open and both threads run.
    CLOSED     Final. The registry makes another pipeline when one is needed.
 
-   FOREIGN is what every pipeline is in a forked child. It is seen by the process id, not stored. A
-   child uses nothing of it but its path and what was known of its sessions.
+   In a forked child an inherited pipeline is foreign, as its process id shows, whatever its state.
+   The child uses nothing of it but its outbox's path and what is known of its sessions.
 2. Threads. Callers keep records in the outbox themselves. The sender delivers them and waits for
    the network. The keeper does what must not wait for the network: it checks heartbeats, syncs,
    heals, forgets sessions that nobody uses, and closes a pipeline that nobody needs. It keeps
    running while the pipeline lingers.
 3. Locks. The pipeline's lock guards its state, its members, and the opening and closing of its
-   files. Locks are taken in this order: registry, pipeline, spool, outbox. No thread takes two
-   pipelines' locks, and none that holds one waits for a thread or for the network. A log call
-   takes the pipeline's lock only if its session's place is out of date.
-4. A call that cannot get the lock, because it interrupts its own thread inside (signal handlers,
-   finalizers) or because the disk is slow, leaves its session in `_put_off`. Whoever is inside
+   files. Locks are taken in this order: registry, pipeline, spool, outbox; two pipelines' only by
+   a fork. Whoever holds one waits neither for the network nor for a thread to stop; only for one
+   to start and, in a child of an unguarded fork, up to 200 ms for a trial of sqlite (see
+   claiming). A log call takes it only if its session's place is out of date.
+4. If a call cannot get the lock, because it interrupts its own thread inside (signal handlers,
+   finalizers) or because the disk is slow, it leaves its session in `_put_off`. Whoever is inside
    admits it on the way out; if that is interrupted, the keeper or the next log call does.
-5. `sleepers` is what a log call looks at once its record is kept. It is empty while there is
-   nothing to wake. A thread that goes to sleep adds itself; so does a pipeline whose threads do
-   not run, and one that has put off sessions.
+5. A log call looks at `sleepers` once its record is kept. They are empty while there is nothing to
+   wake. A thread that goes to sleep adds itself; so does a pipeline whose threads do not run, and
+   one that has put off sessions.
 6. Close. The pipeline lingers and the sender is told to stop; it is waited for without the lock;
-   then the file is closed with the lock, unless somebody has come back. Interrupted anywhere
-   before that, the pipeline still lingers, and the next log call makes it run. If there is no
-   time to close, or records have no file, it lingers too, until the keeper or the exit closes it.
+   then the file is closed with the lock, unless a session has come back. Interrupted before that,
+   the pipeline still lingers, and the next log call makes it run. It also lingers if there is no
+   time to close or records have no file, until the keeper or the exit can close it.
 7. Exit. Sessions say goodbye, then each pipeline delivers what it can in the time left and closes.
    No thread is started any more: what is logged later is kept for the next run.
-8. Fork. `locks_over_sqlite` names the locks that are held over it (see fork). In the child a
-   session finds its place foreign and joins a pipeline of the child's own.
+8. Fork. `locks_over_sqlite` names the locks that are held during it (see fork). In the child, a
+   session finds its place foreign and joins one of the child's own pipelines.
 """
 
 from __future__ import absolute_import, division
@@ -53,7 +54,7 @@ from .. import locks
 from .._compat import monotonic
 from ..notices import Notices
 from ..outbox.outbox import Outbox
-from . import opening, registry, shutdown
+from . import claiming, registry, shutdown
 from .engine import Engine
 from .loop import Sleepers, shortest
 
@@ -62,24 +63,24 @@ LINGERING = "lingering"
 RUNNING = "running"
 CLOSED = "closed"
 
-# The next log call has to open the file again, which takes as long.
+# A later log call has to open the file again, which takes as long.
 LONGEST_CLOSE = 0.2
 # Of the 250 ms that a log call may take on a sick disk.
 LONGEST_WAIT_FOR_LOCK = 0.2
-# How often to try to start threads again, and to look whether a busy sender has stopped.
+# How often to try to start threads again, and to check whether a busy sender has stopped.
 RETRY_SECONDS = 1.0
 # For a thread that was told to stop and has nothing else to do.
-A_MOMENT = 0.05
-# A session may still be used by the finalizers of objects that go with it.
+STOPPING_SECONDS = 0.05
+# Finalizers of objects collected together with a session may still use it.
 LAST_USE_SECONDS = 1.0
 
 _NO_THREADS = (
-    "no thread can be started (%s): records are kept in %s, but not sent; this is tried again "
-    "when the application logs, or else the next run sends them"
+    "cannot start a thread (%s): records are kept in %s, but not sent; the next log call tries "
+    "again, otherwise the next run sends them"
 )
 
 
-class _Task(object):
+class _Errand(object):
     """A sleeper that is not a thread: something for the next log call to do."""
 
     def __init__(self, wake):
@@ -91,13 +92,13 @@ class Pipeline(object):
 
     :param settings: Settings as `Settings.shared` returns them.
     :param scope: what `Settings.scope` returns.
-    :param predecessor: the Pipeline whose sessions go on here: one that this process has closed,
-        or one that it inherited in a fork; None without one.
+    :param predecessor: the Pipeline whose sessions continue here: one that this process has
+        closed, or one that it inherited in a fork; or None.
     :ivar state: NEW, LINGERING, RUNNING or CLOSED.
     :ivar process: the id of the process that it belongs to.
     :ivar engine, outbox: None while it is NEW.
-    :ivar members: {local id: Membership} of the sessions that it carries.
-    :ivar sleepers: the Sleepers to wake when something was appended to the outbox.
+    :ivar members: {local id: Membership} of its sessions.
+    :ivar sleepers: the Sleepers to wake after a record was appended to the outbox.
     :ivar warn: a Notices.
     """
 
@@ -113,8 +114,8 @@ class Pipeline(object):
         self._predecessor = predecessor
         self._lock = locks.RLock()
         self._put_off = collections.deque()
-        self._admission = _Task(self._admit_those_put_off)
-        self._start_of_threads = _Task(lambda: self._alone(self._run_threads, 0))
+        self._admission = _Errand(self._admit_those_put_off)
+        self._start_of_threads = _Errand(lambda: self._locked(self._run_threads, 0))
         self._retry_at = 0.0
         self._no_threads = None
 
@@ -131,18 +132,18 @@ class Pipeline(object):
     # The lock
 
     def locks_over_sqlite(self):
-        """Yield, in their order, the locks without which no thread gets into sqlite here."""
+        """Yield, in order, the locks that keep other threads out of sqlite."""
         yield self._lock
         if self.engine is not None:
             for lock in self.engine.locks():
                 yield lock
 
     def after_fork(self):
-        """In the parent: see to what was put off because the fork held the locks."""
+        """In the parent: admit sessions put off because the fork held the locks."""
         if self._put_off:
             self._admit_those_put_off()
 
-    def _alone(self, step, seconds=LONGEST_WAIT_FOR_LOCK):
+    def _locked(self, step, seconds=LONGEST_WAIT_FOR_LOCK):
         """Call `step()` with the lock held; return whether it was called.
 
         Not if this call interrupts its own thread inside, or if the lock is not free in time.
@@ -160,17 +161,17 @@ class Pipeline(object):
     # Sessions
 
     def admit(self, member, seconds=LONGEST_WAIT_FOR_LOCK):
-        """Let a session enter, now or later; return False if this pipeline has closed.
+        """Admit a session, now or later; return False if this pipeline has closed.
 
         :param member: its Membership.
-        :param seconds: how long this call may wait for the lock before it leaves it to others.
+        :param seconds: how long to wait for the lock; after that, its holder admits the session.
         """
-        if not self._alone(lambda: self._admit(member), seconds):
+        if not self._locked(lambda: self._admit(member), seconds):
             self._put_off.append(member)
             self.sleepers.add(self._admission)
             self.wake_keeper()
-            # Whoever was inside may have left without noticing.
-            self._alone(self._run_threads, 0)
+            # Whoever was inside may have left before this call was on the list.
+            self._locked(self._run_threads, 0)
             return True
         if self.state is CLOSED:
             registry.remove(self)
@@ -183,7 +184,7 @@ class Pipeline(object):
         if self.state is NEW:
             self._open()
         if self.outbox.closed:
-            # Its close was interrupted at its very end.
+            # Its close was interrupted after closing the file.
             self.state = CLOSED
         else:
             member.enter(self, self.process)
@@ -195,21 +196,21 @@ class Pipeline(object):
             try:
                 member = self._put_off.popleft()
             except IndexError:
-                return  # another thread is at it
+                return  # another thread was faster
             if not self.admit(member, 0):
                 member.join()
 
     def withdraw(self, member):
         """Forget a session that the server refused to open."""
-        self._alone(lambda: self._forget(member, self.outbox.forget))
+        self._locked(lambda: self._forget(member, self.outbox.forget))
 
     # Opening
 
     def _open(self):
-        """Open the file and make the threads; what an interrupted call has done is kept."""
+        """Open the file and make the threads, continuing what an interrupted call has begun."""
         shutdown.prepare()
         if self.outbox is None:
-            self._spool, store = opening.open_store(
+            self._spool, store = claiming.open_store(
                 self.settings, self._scope, self._predecessor, self.warn
             )
             self.outbox = Outbox(store, self.settings.max_bytes, self.warn)
@@ -230,7 +231,7 @@ class Pipeline(object):
     # The threads
 
     def _run_threads(self):
-        """Start the threads that do not run; none at exit, when the file keeps everything."""
+        """Start the threads that do not run; none at exit, when records wait for the next run."""
         now = monotonic()
         if self.state is LINGERING and not shutdown.is_exiting() and now >= self._retry_at:
             error = self.engine.start()
@@ -246,19 +247,19 @@ class Pipeline(object):
             self.sleepers.discard(self._start_of_threads)
 
     def wake_keeper(self):
-        """Have heartbeats checked, and sessions forgotten that nobody uses."""
-        # A foreign one's bell may be a descriptor that is another file's by now.
+        """Have the keeper check heartbeats, and forget sessions that nobody uses."""
+        # A foreign pipeline's bell may be a descriptor that is another file's by now.
         if self.engine is not None and not self.is_foreign:
             self.engine.keeping.wake()
 
     def tend(self, now):
-        """The keeper's part: forget and close what nobody needs; return when to look again."""
+        """For the keeper: forget and close what nobody needs; return in how long to look again."""
         if self._put_off:
             self._admit_those_put_off()
         return shortest([self._forget_abandoned(now), self._close_if_over()])
 
     def _forget_abandoned(self, now):
-        """Forget sessions that are over and that the application has let go of."""
+        """Forget sessions that are over and no longer referenced by the application."""
         waits = []
         for member in list(self.members.values()):
             if member.abandoned_at is None or not member.place.entry.is_over:
@@ -267,25 +268,25 @@ class Pipeline(object):
             if left > 0:
                 waits.append(left)
             else:
-                self._alone(functools.partial(self._forget, member, self.outbox.forget_if_over))
+                self._locked(functools.partial(self._forget, member, self.outbox.forget_if_over))
         return shortest(waits)
 
     def _forget(self, member, forget):
         if not self.outbox.closed and forget(member.place.entry) is not False:
             self.members.pop(member.local_id, None)
 
-    # Waiting and telling
+    # Waiting and stats
 
     def flush(self, is_done, seconds):
-        """Wait until `is_done()` holds, for `seconds` at most, and try the server at once.
+        """Try the server at once, and wait until `is_done()` holds, for `seconds` at most.
 
-        Where the server is away, return as soon as a fresh attempt has failed.
+        If the server is away, return as soon as a fresh attempt has failed.
         """
-        self._alone(self._run_threads)
+        self._locked(self._run_threads)
         self.engine.flush(is_done, seconds)
 
     def stats(self, entry):
-        """Return what there is to tell of outbox and server, and of a session's oldest record."""
+        """Return the stats of outbox and server, and the age of a session's oldest record."""
         stats = self.engine.stats(entry)
         stats["last_error"] = self._no_threads or stats["last_error"]
         return stats
@@ -297,18 +298,18 @@ class Pipeline(object):
         return not any(member.needs_pipeline for member in list(self.members.values()))
 
     def close_if_unused(self, seconds):
-        """Close it if no session needs it; it lingers where that takes longer than `seconds`."""
+        """Close it if no session needs it; it lingers if that takes longer than `seconds`."""
         until = monotonic() + max(0.1, seconds)
-        self._alone(self._linger_if_unused)
+        self._locked(self._linger_if_unused)
         self._close_when_stopped(until, LONGEST_CLOSE)
 
     def _close_if_over(self):
-        """The keeper's part in closing; return in how many seconds to look again, or None."""
+        """For the keeper: close if unused; return in how many seconds to look again, or None."""
         if self.state is RUNNING and not self.members and self.engine.is_over:
-            self._alone(self._linger_if_unused)
+            self._locked(self._linger_if_unused)
         if not self._may_close():
             return None
-        if not self.engine.sending.wait_until_stopped(A_MOMENT):
+        if not self.engine.sending.wait_until_stopped(STOPPING_SECONDS):
             return RETRY_SECONDS
         self._close_when_stopped(monotonic() + 2 * LONGEST_CLOSE, LONGEST_CLOSE)
         return None
@@ -319,7 +320,7 @@ class Pipeline(object):
 
     def _linger(self):
         if self.state in (LINGERING, RUNNING):
-            # In this order, the next log call repairs an interruption between any two lines.
+            # In this order, the next log call can repair an interruption between any two lines.
             self.sleepers.add(self._start_of_threads)
             self.state = LINGERING
             self.engine.sending.ask_to_stop()
@@ -330,7 +331,7 @@ class Pipeline(object):
     def _close_when_stopped(self, until, longest_close, is_last=False):
         """Wait for the threads and close, if there is time for both; called without the lock.
 
-        :param is_last: whether to close it even if sessions need it, or records have no file.
+        :param is_last: whether to close it even if sessions need it or records have no file.
         """
         if not self._may_close(is_last):
             return
@@ -338,17 +339,17 @@ class Pipeline(object):
         if not sending.wait_until_stopped(until - monotonic()):
             return
         if not self.engine.can_close_within(min(longest_close, until - monotonic()), is_last):
-            # The keeper carries on: it has the last second's records to sync, or some to rescue.
+            # The keeper goes on: it has the last second's records to sync, or some to write.
             return
-        self._alone(lambda: self._stop_keeper(is_last))
+        self._locked(lambda: self._stop_keeper(is_last))
         if keeping.is_running:
             return
         if keeping.is_current_thread or keeping.wait_until_stopped(until - monotonic()):
-            self._alone(lambda: self._close(is_last))
+            self._locked(lambda: self._close(is_last))
         if self.state is CLOSED:
             registry.remove(self)
         else:
-            self._alone(self._go_on_keeping)
+            self._locked(self._go_on_keeping)
 
     def _stop_keeper(self, is_last):
         if self._may_close(is_last):
@@ -360,7 +361,7 @@ class Pipeline(object):
             self.state = CLOSED
             self.members.clear()
         else:
-            # Somebody has come back: another session, or last words of one that is over.
+            # Needed again: by another session, or by last words of one that is over.
             self._run_threads()
 
     def _go_on_keeping(self):
@@ -368,27 +369,27 @@ class Pipeline(object):
             self.engine.keeping.start()
 
     def say_goodbye(self, until):
-        """At the end of the process: end the sessions that it opened, leave those it inherited."""
+        """At exit: end the sessions that this process opened, leave those it inherited."""
         if self.engine is not None:
             own = set(member.place.entry for member in list(self.members.values()))
-            self._alone(lambda: self.engine.say_goodbyes(own), until - monotonic())
+            self._locked(lambda: self.engine.say_goodbyes(own), until - monotonic())
             self.sleepers.wake()
 
     def finish(self, until):
-        """At the end of the process, after `say_goodbye`: deliver what is possible, and close."""
+        """At exit, after `say_goodbye`: deliver as much as possible, and close."""
         if self.engine is not None:
             entries = [member.place.entry for member in list(self.members.values())]
             self.flush(lambda: all(entry.waiting <= 0 for entry in entries), until - monotonic())
             until = max(until, monotonic() + 0.1)
-            self._alone(self._linger, until - monotonic())
+            self._locked(self._linger, until - monotonic())
             self._close_when_stopped(until, shutdown.EXIT_SECONDS, is_last=True)
-            # Even if the sender is still busy: at exit Python 2.7 takes away what threads use.
-            self._alone(lambda: self._stop_keeper(is_last=True))
-            self.engine.keeping.wait_until_stopped(A_MOMENT)
+            # Even if the sender is still busy: Python 2.7 clears modules while threads use them.
+            self._locked(lambda: self._stop_keeper(is_last=True))
+            self.engine.keeping.wait_until_stopped(STOPPING_SECONDS)
 
 
 def _sort(entries, pipeline):
-    """Return (sessions of this process that come back to their file, entries of others)."""
+    """Return (this process's sessions that return to their file, entries of others)."""
     returning, inherited = [], []
     for entry in entries:
         member = registry.membership(entry.local_id)

@@ -1,4 +1,4 @@
-"""Where a session's records go, and what it is in an outbox that it enters.
+"""Where a session's records go, and what becomes of its entry when that changes.
 
 Belongs here: `Place`, what is pending for the next one, and the entry of a session that moves.
 Does not: when a session moves, locks, threads.
@@ -21,7 +21,7 @@ _CARRIED = ("sent", "events", "metrics", "dead", "dropped", "merged", "possibly_
 class Place(object):
     """A session's pipeline and its entry there; replaced as a whole, never changed.
 
-    :ivar process: the id of the process in which records may go there; None: not any more.
+    :ivar process: the id of the process whose records go there; None: none go there any more.
     """
 
     __slots__ = ("pipeline", "entry", "process", "append", "sleepers")
@@ -46,16 +46,16 @@ class Place(object):
 
 
 class Pending(collections.namedtuple("Pending", "process word kind body")):
-    """What is to be kept when a session has found its next place.
+    """A record to be kept in a session's next place.
 
-    A record, without its body where there was no memory for it; with a word, the goodbye that the
-    record belongs to.
+    Its body is None if there was no memory for it.  If `word` is not None, the record belongs to
+    that goodbye, and may itself be None.
     """
 
     __slots__ = ()
 
     def keep(self, outbox, entry):
-        """Keep it; return False where the outbox has closed or forgotten the session."""
+        """Keep it; return False if the outbox has closed, or has forgotten the session."""
         if self.word is not None:
             last = () if self.kind is None else (self.kind, self.body)
             return is_said(self.word, entry) or outbox.say_goodbye(entry, self.word, *last)
@@ -65,15 +65,15 @@ class Pending(collections.namedtuple("Pending", "process word kind body")):
 
 
 def is_said(word, entry):
-    """Return whether a session's goodbye says that already, or more."""
+    """Return whether a session has said this goodbye, or a stronger one."""
     return entry.goodbye == ENDED or bool(entry.goodbye and word == CLOSED)
 
 
 def open_session(outbox, opening, local_id, news=None):
-    """Add a session that no server knows to an outbox; return its entry.
+    """Add a session that no server knows yet to an outbox; return its entry.
 
     :param opening: the body of its open request, bytes.
-    :param news: the body of an event to begin with, or None.
+    :param news: the body of a first event, or None.
     """
     entry = outbox.add_session(local_id, opening)
     outbox.append(entry, kinds.OPEN, opening)
@@ -83,7 +83,7 @@ def open_session(outbox, opening, local_id, news=None):
 
 
 def can_move(place):
-    """Return whether a session can carry on elsewhere, in the server's session that it has.
+    """Return whether a session can continue in another outbox, under its id.
 
     A forked child must leave a mark beside its parent's outbox before it keeps anything: the
     parent's next read-back must know, unless the server tells records apart.
@@ -96,13 +96,13 @@ def can_move(place):
 
 
 def move_session(outbox, local_id, place):
-    """Add a session that can move to an outbox, as it was in its place; return the entry."""
+    """Move a session that the server knows from its place into an outbox; return its entry."""
     old, is_forked = place.entry, place.is_foreign
     columns = {"shared": 1}
     if not is_forked or old.goodbye is not None:
         columns = dict((name, getattr(old, name)) for name in _CARRIED)
         columns["goodbye"] = old.goodbye
-        # What waits in the old outbox is for others to send; counting proves nothing then.
+        # Others send what waits in the old outbox, so counting proves nothing.
         columns["accepted"] = columns["gone"] = old.gone
         columns["shared"] = int(bool(old.shared) or is_forked or old.waiting > 0)
     entry = outbox.add_session(
@@ -117,5 +117,8 @@ def move_session(outbox, local_id, place):
 
 
 def forked_event(local_id):
-    """Return the fields of the event with which a session begins that replaces another."""
+    """Return the fields of a session's first event if a forked child opened it.
+
+    :param local_id: of the parent's session that it replaces.
+    """
     return build.event("session_forked", {"forked_from": local_id})

@@ -1,6 +1,6 @@
-"""Which pipelines and sessions this process has.
+"""The pipelines and sessions of this process.
 
-Belongs here: finding them, adding and removing them.  Does not: what they do.
+Belongs here: finding, adding and removing them.  Does not: what they do.
 """
 
 from __future__ import absolute_import, division
@@ -16,7 +16,7 @@ _locks = {}
 
 
 def lock():
-    """Return the lock over the list of pipelines; held for a few operations on lists only."""
+    """Return the lock over the list of pipelines; held briefly, for list operations only."""
     # One per process: another thread of the parent may have held this at the fork.
     return _locks.setdefault(os.getpid(), locks.RLock())
 
@@ -32,11 +32,11 @@ def has_inherited():
 
 
 def obtain(settings, make):
-    """Return this process's pipeline for some settings, made where there is none.
+    """Return this process's pipeline for some settings; make it if there is none.
 
-    :param settings: what it has to have as its `settings`.
-    :param make: a callable (a pipeline) -> a new Pipeline that has opened nothing yet; it is given
-        the one that this process inherited in a fork for these settings, or None.
+    :param settings: the shared Settings.
+    :param make: a callable (inherited) -> a new Pipeline that has opened nothing yet; `inherited`
+        is the one that this process inherited in a fork for these settings, or None.
     """
     found = []
 
@@ -75,7 +75,7 @@ def remove(pipeline):
 
 
 def enrol(membership):
-    """Make a session known by its local id for as long as something refers to it."""
+    """Make a session known by its local id, while something refers to it."""
     _memberships[membership.local_id] = membership
 
 

@@ -1,6 +1,6 @@
 """The end of the process: every pipeline says goodbye, delivers what it can, and closes.
 
-Belongs here: the order of that, and its time.  Does not: what a pipeline does then.
+Belongs here: the order of these, and the time for them.  Does not: what a pipeline does then.
 """
 
 from __future__ import absolute_import, division
@@ -15,7 +15,7 @@ EXIT_SECONDS = 2.0
 
 
 class _Process(object):
-    """How far this process has come."""
+    """What this process has prepared or begun."""
 
     is_prepared = False
     is_exiting = False
@@ -24,7 +24,7 @@ class _Process(object):
 def prepare():
     """Register `at_exit`, once, at the first session.
 
-    Handlers that the application registers after that run before it.
+    Handlers that the application registers later run before it.
     """
     if not _Process.is_prepared:
         _Process.is_prepared = True
@@ -32,7 +32,7 @@ def prepare():
 
 
 def is_exiting():
-    """Return whether the interpreter is on its way out, so that no thread should start."""
+    """Return whether the interpreter is exiting, so that no thread should be started."""
     return _Process.is_exiting
 
 
@@ -43,9 +43,9 @@ def at_exit():
 
 
 def finish_all(seconds, when_goodbyes_are_said=None):
-    """Let every pipeline of this process deliver and close, all within `seconds`.
+    """Have every pipeline of this process deliver and close, all within `seconds`.
 
-    :param when_goodbyes_are_said: called when every session's end is recorded, on disk.
+    :param when_goodbyes_are_said: called once every session's end is recorded on disk.
     """
     until = monotonic() + seconds
     pipelines = registry.pipelines()
@@ -58,10 +58,8 @@ def finish_all(seconds, when_goodbyes_are_said=None):
 
 
 def _guarded(step, until):
-    """Let no pipeline's trouble keep the others from their goodbye."""
+    """One pipeline's failure must not stop the others from closing."""
     try:
         step(until)
     except Exception:
-        LOGGER.exception(
-            "this is a bug in datacat, please report it; the process ends all the same"
-        )
+        LOGGER.exception("bug in datacat, please report it (the process ends normally)")

@@ -1,6 +1,6 @@
 """Signals that end the process: `end_on_signals`.
 
-Belongs here: the handlers, and what they do in which thread.  Does not: how a process ends.
+Belongs here: the handlers, and what runs in which thread.  Does not: how a process ends.
 """
 
 from __future__ import absolute_import, division
@@ -13,22 +13,24 @@ from .._compat import start_daemon
 from ..notices import LOGGER
 from . import shutdown
 
-# How long a handler waits before it lets the thread that it interrupts go on.
+# How long a handler waits before it lets the interrupted thread continue.
 _GOODBYE_SECONDS = 0.25
 
 _handlers_before = {}
 
 
 class _Process(object):
-    """What the process is in the middle of."""
+    """The ending that is in progress, or None."""
 
     finishing = None
 
 
 def end_on_signals(numbers):
-    """Finish everything at these signals, then do what was done at them before.
+    """Finish everything at these signals, then call the previous handler.
 
-    A second signal in the meantime does that at once.
+    A second signal meanwhile calls that at once.
+
+    :param numbers: signal numbers (ints).
     """
     for number in numbers:
         if number in _handlers_before:
@@ -58,8 +60,8 @@ def _on_signal(number, frame):
 class _Finishing(object):
     """Finishes everything at a signal, in a thread of its own.
 
-    The thread that the signal interrupts may be inside a log call and hold a lock that is needed
-    here: then the handler must return, and the signal is sent again at the end.
+    The interrupted thread may be inside a log call and hold a lock that is needed here.  Then the
+    handler must return, and the signal is sent again at the end.
     """
 
     def __init__(self, number):
@@ -70,7 +72,7 @@ class _Finishing(object):
         self._thread = threading.Thread(target=self._finish, name="datacat-finishing")
 
     def run(self):
-        """Finish; return False where that goes on after the handler has returned."""
+        """Finish; return False if that continues after the handler has returned."""
         if start_daemon(self._thread) is not None:
             return True
         if self._said_goodbye.wait(_GOODBYE_SECONDS) or self._said_goodbye.is_set():
@@ -101,5 +103,5 @@ def _send_myself(number):
     if os.name == "posix":
         os.kill(os.getpid(), number)
     else:
-        # os.kill would end the process there, and call no handler.
+        # There, os.kill would end the process without calling a handler.
         signal.raise_signal(number)

@@ -1,7 +1,7 @@
 """The state machine of heartbeats: beats and readings of the clocks in, facts out.
 
-Here may live what decides that an application hangs or goes on, and the picture of its threads
-taken then. Nothing here waits, starts a thread, reads a clock or writes a record.
+Belongs here: detecting hangs and recoveries, and the stacks of all threads.  Does not: waiting,
+threads, reading clocks, writing records.
 """
 
 from __future__ import absolute_import, division
@@ -16,32 +16,38 @@ import six
 from .._compat import get_ident
 from ..errors import InvalidRecord
 
-# What the clocks say, in seconds. now: monotonic, without the machine's sleep where the system has
+# Readings of the clocks, in seconds. now: monotonic, without the machine's sleep if the system has
 # such a clock; cpu: the CPU time this process has used; boot: monotonic with sleep, or None.
 Readings = collections.namedtuple("Readings", "now cpu boot")
 
 Hang = collections.namedtuple("Hang", "seconds_since_heartbeat timeout thread_ident")
 Recovered = collections.namedtuple("Recovered", "hung_seconds")
 
-# How late a check may come, in seconds, before its lateness needs an explanation: a busy machine
-# delays a thread by tens of milliseconds, sleep and SIGSTOP by seconds.
+# How late a check may come, in seconds, before it suggests sleep: a busy machine delays a thread
+# by tens of milliseconds, sleep and SIGSTOP by seconds.
 LATE = 1.0
 
-# A thread that hogs the interpreter (the other reason for a late check) uses about one CPU.
+# The other reason for a late check is a thread that hogs the interpreter; it uses about one CPU.
 BUSY_SHARE = 0.5
 
 
 class Watchdog(object):
-    """Says once of each hang that it began and once that it ended.
+    """Reports the start and the end of each hang, once.
 
-    beat(), pause() and resume() may be called by any thread at any time; they take no lock, so
-    that they are safe in signal handlers and finalizers. check() belongs to one thread.
+    Any thread may call beat(), pause() and resume() at any time; they take no lock, so they are
+    safe in signal handlers and finalizers. check() is for one thread.
 
-    A process that did not run (SIGSTOP, a machine asleep) does not hang. It shows by a check
-    that comes over a second late though the process used little CPU time, or by the clock that
-    counts sleep running ahead. All the time since the check before is disregarded then. Two
-    limits follow: a stop shorter than `check_interval` + 1 s is not noticed and counts, and a C
-    extension that holds the GIL without using CPU looks like a stop.
+    A process that does not run (SIGSTOP, a machine asleep) does not hang. It is recognised by a
+    check that comes over a second late although the process used little CPU time, or by the clock
+    that counts sleep running ahead. The time since the previous check is then ignored. This has
+    two limits: a stop shorter than `check_interval` + 1 s goes unnoticed and counts as silence,
+    and a C extension that holds the GIL without using CPU looks like a stop.
+
+    :param timeout: seconds without a heartbeat that make a hang.
+    :param check_interval: seconds between checks.
+    :param now: monotonic seconds, from the same clock as all later ones. The start counts as a
+        heartbeat of the calling thread.
+    :raises InvalidRecord: unless timeout and check_interval are positive finite numbers.
     """
 
     __slots__ = (
@@ -59,12 +65,6 @@ class Watchdog(object):
     )
 
     def __init__(self, timeout, check_interval, now):
-        """Watch from `now` on: the start counts as a heartbeat of the calling thread.
-
-        timeout: seconds without a heartbeat that make a hang. check_interval: seconds between
-        checks. now: monotonic seconds, of the same clock as all later ones.
-        Raises InvalidRecord unless timeout and check_interval are positive finite numbers.
-        """
         self.timeout = _positive("timeout", timeout)
         self.check_interval = _positive("check_interval", check_interval)
         self._late_beats = collections.deque()
@@ -76,21 +76,21 @@ class Watchdog(object):
         self._last = None
 
     def beat(self, now):
-        """Take a sign of life of the calling thread at `now`; costs less than a microsecond."""
+        """Note a heartbeat of the calling thread at `now`; takes less than a microsecond."""
         before = self._beat
         if now - before >= self.timeout and not self._paused:
-            # Before the beat itself is written: a check in between must not see the beat alone.
+            # Noted before the beat itself: a check in between must not see the beat alone.
             self._late_beats.append((before, now, self._beater))
         self._beat = now
         self._beater = get_ident()
 
     def pause(self, now):
-        """Stop the time until resume(); itself a sign of life. Pauses are not counted."""
+        """Stop the time until resume(); counts as a heartbeat. Pauses do not nest."""
         self.beat(now)
         self._paused = True
 
     def resume(self, now):
-        """Let the time run again, from `now` on; without a pause before it a plain beat."""
+        """Let the time run again from `now` on; without a pause, a plain heartbeat."""
         if not self._paused:
             self.beat(now)
             return
@@ -99,16 +99,18 @@ class Watchdog(object):
         self._paused = False
 
     def next_check(self, now):
-        """Return in how many seconds check() is due; 0.0 when it is due already."""
+        """Return in how many seconds check() is due, 0.0 if it is due now."""
         return max(0.0, self._checked + self.check_interval - now)
 
     def check(self, readings, busy=0.0):
-        """Return what became known since the last check: a list of Hang and Recovered, in order.
+        """Return what happened since the last check: a list of Hang and Recovered, in order.
 
-        readings: Readings taken just now. busy: seconds since the last check that the calling
-        thread was held up by work of its own (the sync of a slow disk), which explain lateness.
-        A Hang comes with the thread that beat last; its Recovered in the same list means that
-        the hang was over before a check could see it.
+        A Hang names the thread that beat last. If its Recovered is in the same list, the hang was
+        over before a check could see it.
+
+        :param readings: Readings taken just now.
+        :param busy: seconds since the last check that the calling thread spent on other work (the
+            sync of a slow disk), which explain a late check.
         """
         asleep_since = self._checked if self._slept_through(readings, busy) else readings.now
         self._checked = readings.now
@@ -132,7 +134,7 @@ class Watchdog(object):
 
     def _facts_of_late_beat(self, asleep_since, before, now, beater):
         if before < self._watched:
-            return []  # two threads ended the same silence
+            return []  # another thread ended this silence first
         if before > self._watched:
             self._watch_from(before)
         silence = now - before - self._slept - max(0.0, now - max(before, asleep_since))
@@ -180,14 +182,14 @@ ALL_CHARACTERS = 128 * 1024  # well under a record's 1 MiB, whatever their JSON 
 
 
 def stacks(first_ident):
-    """Return what all threads are doing: a list of {"thread", "ident", "stack"}.
+    """Return the stacks of all threads: a list of {"thread", "ident", "stack"}.
 
-    The thread `first_ident` comes first, if it lives. "stack" is text, the outermost call first
-    as in a traceback. At most 64 threads with their 64 innermost frames each, and 128 Ki
-    characters in all; what is left out is said. Source lines are not shown: reading them could
-    block on the very disk that the application hangs on.
+    The thread `first_ident` comes first, if it is alive. "stack" is a list of lines, the outermost
+    call first as in a traceback. At most 64 threads, with their 64 innermost frames each, and 128
+    Ki characters in all; truncation is marked. Source lines are left out: reading them could block
+    on the very disk that the application hangs on.
     """
-    # threading.enumerate() takes a lock that the thread that hangs may hold.
+    # Not threading.enumerate(): it takes a lock that the hung thread may hold.
     threads = threading._active.copy()
     frames = sys._current_frames()
     idents = sorted(frames, key=lambda ident: (ident != first_ident, ident))

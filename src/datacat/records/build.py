@@ -1,7 +1,7 @@
 """The fields of each kind of record, built from an application's arguments and checked.
 
 Belongs here: builders, their checks, and encoding within the size limit.  Does not: times, I/O,
-what each generation of servers understands.
+what each generation of servers supports.
 """
 
 from __future__ import absolute_import, division
@@ -31,7 +31,7 @@ def event(name, data=None, category=None, group=None, labels=None, message=None)
     :param category: its severity, such as "warning" (string or None).
     :param group: what it belongs to (string or None).
     :param labels: a list, tuple or set of strings, or None.
-    :param message: a line for people to read (string or None).
+    :param message: a line of text for humans (string or None).
     :returns: a dict; `data` is not copied.
     :raises InvalidRecord: if an argument has another type.
     """
@@ -59,7 +59,7 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     :param name: a non-empty string.
     :param value: a finite real number; Decimal, Fraction and numpy's become floats.
     :param tags: a list, tuple or set of strings, or None.
-    :param type: a v1 server knows "gauge", "counter", "histogram", "timer" (string or None).
+    :param type: "gauge", "counter", "histogram" or "timer" on v1 servers (string or None).
     :param unit: the unit of `value`, such as "seconds" (string or None).
     :param count: the number of observations that `value` sums up (int or None).
     :param metadata: a dict of any values, or None.

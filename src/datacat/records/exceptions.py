@@ -25,10 +25,10 @@ _NO_EXCEPTION = u"no exception was being handled"
 def exception(exc_info=None, extra_data=None):
     """Return the fields of the event that records an exception.  Never raises.
 
-    :param exc_info: a tuple as from `sys.exc_info()`, or an exception.  Anything else stands for
-        the exception being handled.
-    :param extra_data: a dict merged into `data`.  A key that the exception's own data uses
-        becomes "extra_<key>".
+    :param exc_info: a tuple as from `sys.exc_info()`, or an exception.  Anything else means the
+        exception being handled.
+    :param extra_data: a dict merged into `data`.  A key that the exception's own data uses becomes
+        "extra_<key>".
     :returns: a dict.
     """
     if not isinstance(exc_info, (tuple, BaseException)):

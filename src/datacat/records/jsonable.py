@@ -1,9 +1,9 @@
 """Any Python value as JSON in ASCII, by the same rules on every Python.
 
 Belongs here: the rules for converting and cutting values.  Does not: what an event, a metric or a
-state is; limits on a record's size; exceptions for odd values.
+state is; limits on a record's size; raising for odd values.
 
-Values go to the C encoder first.  Only if it refuses one, or its text looks suspicious, is
+Values go to the C encoder first.  Only if it refuses one, or its output looks suspicious, is
 everything converted value by value and encoded again.
 """
 
@@ -50,7 +50,7 @@ _utf8_pieces = re.compile(
 def dumps(value):
     """Return `value` as JSON: bytes of ASCII, without spaces.
 
-    Does not change `value`, and never raises for it (but for MemoryError).
+    Does not change `value`, and raises nothing but MemoryError.
     """
     try:
         text = _encode(value)
@@ -58,7 +58,7 @@ def dumps(value):
         if (is_nested or len(text) >= _SHORTEST_HUGE_INTEGER) and _is_suspicious(text):
             text = _encoder.encode(plain(value))
     except Exception:
-        # Or the containers that it was in when it raised would look like cycles the next time.
+        # Otherwise open containers would look like cycles next time.
         _inside.clear()
         text = _encoder.encode(plain(value))
     if "\\ud" in text:
@@ -77,8 +77,8 @@ def plain(value):
 def decode(data):
     """Decode bytes as UTF-8, each invalid piece as one U+FFFD.
 
-    What is a piece is as Unicode recommends (chapter 3.9, "U+FFFD Substitution of Maximal
-    Subparts"), which Python 3 follows and Python 2 does not.
+    Pieces are as Unicode recommends (chapter 3.9, "U+FFFD Substitution of Maximal Subparts"),
+    which Python 3 follows and Python 2 does not.
     """
     return u"".join(
         piece.decode("utf-8") if piece else u"\ufffd"
@@ -106,14 +106,14 @@ def message_of(error):
 
 
 def describe(error):
-    """Return an exception in one line, "Type: message", as a traceback ends."""
+    """Return an exception in one line, "Type: message", like the last line of a traceback."""
     message = message_of(error)
     name = type(error).__name__
     return u"%s: %s" % (name, message) if message else six.text_type(name)
 
 
 def snapshot(mapping):
-    """Return the items of a dict, a list of pairs, even while other threads change it."""
+    """Return the items of a dict as a list of pairs, even while other threads change it."""
     for _ in range(_SNAPSHOT_ATTEMPTS):
         try:
             return list(mapping.items())
@@ -127,7 +127,7 @@ def cut(value, longest, keys_kept=()):
 
     :param longest: how many characters a text keeps (int); a container keeps a sixteenth as many
         items.
-    :param keys_kept: the keys that a dict keeps first.
+    :param keys_kept: the keys to keep first in a dict.
     """
     widest = max(longest // 16, len(keys_kept))
     if isinstance(value, six.text_type):
@@ -148,7 +148,7 @@ def cut(value, longest, keys_kept=()):
 
 
 def _cut_text(text, longest):
-    # What matters is at the end of a traceback, and at the beginning of a message: keep both.
+    # A traceback matters most at its end, a message at its beginning: keep both.
     if len(text) <= longest:
         return text
     half = longest // 2
@@ -156,10 +156,10 @@ def _cut_text(text, longest):
 
 
 def _is_suspicious(text):
-    """Return whether a JSON text is nested too deeply, or has integers that floats cannot hold."""
+    """Return whether a JSON text may be nested too deeply, or have integers beyond floats."""
     if _is_deeper(text, DEEPEST + 1):
         return True
-    # Taking every 38th character leaves eight digits of any 309 in a row, and is fast to search.
+    # Every 38th character: eight digits of any 309 in a row remain, and it is fast to search.
     return bool(_eight_digits.search(text[::38]) and _huge_integer.search(text))
 
 
@@ -245,7 +245,7 @@ def _plain_float(value):
 
 
 def _foreign(value):
-    """Convert a value that JSON lacks one step towards JSON: to text, a number, a list."""
+    """Convert a value that JSON lacks one step towards JSON: to text, a number or a list."""
     kind = type(value)
     try:
         for kinds, convert in _CONVERSIONS:
@@ -267,7 +267,7 @@ def _from_set(value):
 
 
 def _from_numpy(value):
-    # A value that Python has no type for (a longdouble) is returned unchanged.
+    # A value without a Python type (a longdouble) is returned unchanged.
     converted = value.tolist()
     return text_of(repr, value) if type(converted) is type(value) else converted
 
@@ -306,7 +306,7 @@ try:
         False,
     )
 except (AttributeError, TypeError):
-    # PyPy has none, and a later Python may change its arguments.
+    # PyPy has none, and a future Python may change its arguments.
     _encode_at_once = _encoder.encode
 
 
@@ -318,7 +318,7 @@ class _OddInteger(int):
 
 
 def _is_plain(value):
-    """Return whether the encoder is sure to write `value` by our rules."""
+    """Return whether the encoder certainly writes `value` by our rules."""
     kind = type(value)
     if kind in _PLAIN_TYPES:
         return kind is not bytes or b"\xed" not in value

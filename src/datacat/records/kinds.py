@@ -1,6 +1,6 @@
 """The kinds of records, and the value that carries a record through the packages.
 
-Belongs here: what every package must know of a record.  Does not: how one is built or encoded.
+Belongs here: what every package must know about records.  Does not: building and encoding them.
 """
 
 from __future__ import absolute_import, division

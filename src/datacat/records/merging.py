@@ -12,12 +12,12 @@ from . import build, kinds
 
 
 def merge_updates(earlier, later):
-    """Return the update (a dict) with the same effect as two in a row, or None.
+    """Return an update (a dict) with the same effect as two in a row, or None.
 
-    The effect must be the same whatever the state was before, and whether a null deletes a key or
-    is stored.  No single update has it where a key changes from another value to a dict (alone,
-    the dict would be merged into the server's), or where a null meets a dict below the top level
-    (a server that never had the dict would store the null).
+    The effect must be the same whatever the state was before, and whether nulls delete keys or are
+    stored.  No single update has it if a key changes from another value to a dict (by itself, the
+    dict would be merged into the server's), or if dicts are merged below the top level and the
+    later one has a null (a server that never had the earlier one would store the null).
     """
     return _merged(earlier, later, nested=False)
 
@@ -38,9 +38,9 @@ def _merged(earlier, later, nested):
 
 
 def merge_records(earlier, later):
-    """Return the later of two state records with both updates in it, or None.
+    """Return the later of two state records with both updates in it.
 
-    None where `merge_updates` returns None, or the record would be too large.
+    None if `merge_updates` returns None, or the record would be too large.
     """
     try:
         merged = merge_updates(_update(earlier), _update(later))

@@ -20,7 +20,7 @@ class Redaction(object):
     def __call__(self, kind, fields):
         """Return the fields to record, or None if the record is dropped.
 
-        Never raises (but for MemoryError): a record whose `before_record` fails is dropped.
+        Raises nothing but MemoryError: a record whose `before_record` fails is dropped.
         """
         try:
             changed = self._before_record(kind, fields)
@@ -33,7 +33,7 @@ class Redaction(object):
         return self._drop("returned %.100r, which is neither a dict nor None" % (changed,))
 
     def _drop(self, what):
-        """Drop a record that may contain what should be hidden."""
+        """Warn that a record is dropped, because it may contain what should be hidden."""
         name = _name_of(self._before_record)
         self._warn(
             ("before_record", name),
@@ -43,7 +43,7 @@ class Redaction(object):
 
 
 def _name_of(function):
-    """Return a text that is equal for all functions made by the same line of code."""
+    """Return a text that is the same for all functions made by the same line of code."""
     code = getattr(function, "__code__", None)
     if code is not None:
         return "%s, line %d of %s" % (code.co_name, code.co_firstlineno, code.co_filename)

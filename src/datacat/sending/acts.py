@@ -1,4 +1,4 @@
-"""Carrying out decisions: the only place where what came back changes an outbox.
+"""Carrying out decisions: the one place where a server's answer changes an outbox.
 
 Belongs here: one method for each act of `decisions`.  Does not: deciding, exchanges with the
 server.
@@ -27,7 +27,7 @@ def age(record, wall_now):
 
 
 def is_late(record, wall_now):
-    """Return whether a record is so late that the server should be told when it was captured."""
+    """Return whether a record is so old that the server should be told when it was captured."""
     return age(record, wall_now) > LATE_SECONDS
 
 
@@ -36,8 +36,9 @@ class Acts(object):
 
     :param server: the Server.
     :param warn: a callable (topic, message) with `clear(topic)`.
-    :param clock: monotonic seconds; read after an exchange, which may have taken long.
-    :param wall: seconds since the epoch.
+    :param clock: a callable that returns monotonic seconds; called after an exchange, which may
+        have taken long.
+    :param wall: a callable that returns seconds since the epoch.
     :param chance: a callable that returns a float in [0, 1).
     """
 
@@ -49,9 +50,9 @@ class Acts(object):
         self._chance = chance
 
     def carry_out(self, acts, lane, record, error):
-        """Carry out acts in their order.
+        """Carry out acts in order.
 
-        :param record: the record that they are about; None where there is none.
+        :param record: the record that they are about, or None.
         :param error: the DatacatError that led to them, or None.
         """
         for act in acts:
@@ -60,7 +61,7 @@ class Acts(object):
     # The record
 
     def opened(self, lane, head, server_id):
-        """The server gave the session its id: keep it, and take the open record out."""
+        """The server gave the session its id: keep it, and remove the open record."""
         self._move_on(lane)
         lane.entry.refusal = None
         if head.kind == kinds.OPEN:
@@ -70,7 +71,7 @@ class Acts(object):
             lane.outbox.update(lane.entry, server_id=server_id)
 
     def settle(self, lane, record, error):
-        """The record is delivered: take it out and count it."""
+        """The record is delivered: remove it and count it."""
         if record.number == RESTORING:
             self._restored(lane)
             return
@@ -85,7 +86,7 @@ class Acts(object):
         if record.number == RESTORING:
             self._warn(
                 "unrestored",
-                "the server lost session %s and refuses to take its state again: %s"
+                "the server lost session %s and refuses to restore its state: %s"
                 % (lane.entry.local_id, error),
             )
             self._restored(lane)
@@ -93,25 +94,25 @@ class Acts(object):
         self._move_on(lane)
         self._warn(
             "dead",
-            "the server does not take a record (%s %d of session %s); it is kept as a dead "
-            "letter: %s" % (record.kind, record.number, lane.entry.local_id, error),
+            "cannot deliver a record (%s %d of session %s); it is kept as a dead letter: %s"
+            % (record.kind, record.number, lane.entry.local_id, error),
         )
         lane.outbox.bury(lane.entry, record, error.status, error.words or error.message)
 
     def blame(self, lane, record, error):
-        """The record failed by itself: count it."""
+        """The record failed although its session can be read: count that."""
         lane.blame(self._clock())
 
     def doubt(self, lane, record, error):
-        """The record may have arrived: find out before anything else of its session is sent."""
+        """The record may have arrived: find out before its session sends anything else."""
         lane.doubt = Doubt(record.number, error)
         lane.wait(self._clock() + backoff.pause(error, 1, self._chance))
 
     def suspect_next(self, lane, record, error):
-        """Read the next record back too, before it is sent.
+        """Read back the next record too, before it is sent.
 
-        Whoever failed to settle this one may have failed to settle that one: the disk was full,
-        or a power cut took the settles of a whole second.
+        Whoever failed to settle this one may have failed to settle that one as well: the disk was
+        full, or a power cut undid the settles of a whole second.
         """
         lane.suspect_head()
 
@@ -120,10 +121,10 @@ class Acts(object):
         lane.doubt = None
 
     def send_in_doubt(self, lane, record, error):
-        """Nobody can tell whether the record arrived: send it again, and count it first."""
+        """It cannot be known whether the record arrived: count that, and send it again."""
         lane.doubt = None
         entry = lane.entry
-        # Classic lists a copy too, and from then on counting what arrived proves nothing.
+        # A classic server lists a copy too, so counting proves nothing from then on.
         may_miscount = self._server.dialect is dialects.CLASSIC and record.kind != kinds.STATE
         lane.outbox.update(
             entry,
@@ -134,15 +135,15 @@ class Acts(object):
     # Its session
 
     def session_waits(self, lane, record, error):
-        """Back off with this session alone."""
+        """Back off with this session only."""
         lane.failed(error, self._clock(), self._chance)
 
     def slow_down(self, lane, record, error):
-        """Send the record again the later, the more often it was blamed."""
+        """Back off with the record: the more often it was blamed, the longer."""
         lane.wait(self._clock() + backoff.backoff(lane.blames, self._chance), patient=False)
 
     def read_back_later(self, lane, record, error):
-        """The server speaks, and this session cannot be read: count that, and try again soon."""
+        """The server answers, but this session cannot be read: count that, and try again soon."""
         now = self._clock()
         lane.doubt.fail(now)
         lane.wait(
@@ -151,28 +152,28 @@ class Acts(object):
         )
 
     def await_quiet(self, lane, record, error):
-        """The record was not there: read the session back once more after the quiet period."""
+        """The record was absent: read the session back once more after the quiet period."""
         lane.doubt.is_quiet = True
         lane.wait(self._clock() + backoff.QUIET_PERIOD)
 
     def complain(self, lane, record, error):
         """Warn that this session's records wait."""
         if lane.entry.server_id is None:
-            message = "the server refuses to open session %s, and its records wait: %s"
+            message = "the server refuses to open session %s; its records wait: %s"
         else:
-            message = "session %s waits, because the answer to one of its records is: %s"
+            message = "session %s is paused; one of its records was answered with: %s"
         self._complain(lane, message % (lane.entry.local_id, error))
 
     def share(self, lane, record, error):
-        """Another process writes into the session: counting arrivals proves nothing any more."""
+        """Another process writes into the session, so counting proves nothing any more."""
         lane.outbox.update(lane.entry, shared=1)
 
     def hand_on(self, lane, record, error):
-        """Let create_session() raise with what the server said."""
+        """Have create_session() raise what the server said."""
         lane.entry.refusal = error
 
     def reopen(self, lane, record, error):
-        """The server lost the session: open it again, restore its state, tell it in an event."""
+        """The server lost the session: reopen it, restore its state, log `session_reopened`."""
         self._note_loss()
         entry = lane.entry
         lane.move_on()
@@ -182,7 +183,7 @@ class Acts(object):
         lane.outbox.append(entry, kinds.EVENT, body)
 
     def reopen_later(self, lane, record, error):
-        """The server lost the session again so soon that its records wait."""
+        """The server lost the session again within ten minutes: its records wait until then."""
         self._note_loss()
         lane.wait(lane.reopened_at + REOPEN_SECONDS)
         self._complain(
@@ -192,10 +193,10 @@ class Acts(object):
     # Everything
 
     def everything_waits(self, lane, record, error):
-        """Leave the server alone for a while."""
+        """Pause sending altogether."""
         self._server.failed(error)
 
-    # What several of them need
+    # Shared steps
 
     def _move_on(self, lane):
         lane.move_on()
@@ -219,12 +220,12 @@ class Acts(object):
         self._move_on(lane)
         forgotten = None
         if merged_state(lane) is None:
-            # Whatever the state was, the new session begins without any.
+            # The state is unknown, but the new session starts without any.
             lane.merged, forgotten = {}, b""
         lane.outbox.update(lane.entry, forgotten, restoring=0)
 
     def _tell_true_time(self, lane, record):
-        """Tell when a session was opened or ended offline: the server only sees the arrival."""
+        """Log when a session was opened or ended offline; the server sees only the arrival."""
         if record.kind in _OFFLINE_EVENTS and is_late(record, self._wall()):
             happened_at = kinds.rfc3339(record.captured)
             event = build.event(_OFFLINE_EVENTS[record.kind], {"happened_at": happened_at})

@@ -1,6 +1,6 @@
-"""Adopting outboxes: which free ones are taken over, and what became of the sessions in them.
+"""Adopting outboxes: which free ones are taken over, and what happened to the sessions in them.
 
-Belongs here: the verdict on a session without a goodbye.  Does not: sending, SQL, threads.
+Belongs here: whether a session without a goodbye crashed.  Does not: sending, SQL, threads.
 """
 
 from __future__ import absolute_import, division
@@ -14,22 +14,22 @@ from ..records import build, kinds
 
 CRASHED = "crashed"
 LEFT = "left"
-# What v1 servers themselves call an end for which nobody knows the reason.
+# The v1 servers' own term for an end without a known reason.
 UNKNOWN = "abnormal_termination"
 KILLED_WHILE_HUNG = "killed_while_hung"
 REBOOTED = "machine_restarted"
 
 
 def describe_owner():
-    """Return the notes that a living process leaves in its outbox for whoever adopts it."""
+    """Return the notes that a process leaves in its outbox for whoever adopts it."""
     return {"process": str(os.getpid()), "boot": _compat.boot_identity()}
 
 
 def adopt(stores, heirs, max_bytes, warn):
-    """Return the outboxes in free stores; their sessions are not judged yet.
+    """Return the outboxes in free stores, without reporting crashes yet.
 
-    :param stores: as Spool.survey returned them.
-    :param heirs: identities of outboxes whose sessions live on in a forked child: not adopted.
+    :param stores: as `Spool.survey` returned them.
+    :param heirs: identities of outboxes whose sessions live on in a forked child; not adopted.
     """
     adopted = []
     for store in stores:
@@ -40,21 +40,21 @@ def adopt(stores, heirs, max_bytes, warn):
     return adopted
 
 
-def condemn_inherited(outbox, entries, heirs, notes=None):
-    """Judge the sessions that a continued outbox already had.
+def report_inherited_crashes(outbox, entries, heirs, notes=None):
+    """Report the crashes among sessions that a continued outbox already had.
 
-    :param notes: what the process before noted of itself; by default what the outbox has.
+    :param notes: the previous process's notes of itself; by default those in the outbox.
     """
     if identity_of(outbox.path) not in heirs:
-        condemn(outbox, entries, outbox.notes() if notes is None else notes)
+        report_crashes(outbox, entries, outbox.notes() if notes is None else notes)
 
 
-def condemn(outbox, entries, notes):
+def report_crashes(outbox, entries, notes):
     """Record the crash of every session among `entries` that did not say goodbye.
 
-    A session that the dead process had itself inherited may live on elsewhere, and is only left.
+    A session that the dead process had inherited itself may live on elsewhere; it is only left.
 
-    :param notes: what the dead process noted of itself.
+    :param notes: the dead process's notes of itself.
     """
     for entry in entries:
         if entry.goodbye or not outbox.has(entry):
@@ -72,11 +72,11 @@ def condemn(outbox, entries, notes):
 
 
 def crash_facts(entry, notes, boot):
-    """Return what is known of the end of a session without a goodbye.
+    """Return what is known about the end of a session without a goodbye.
 
     :param entry: the session's Entry.
-    :param notes: what its process noted of itself.
-    :param boot: the identity of the machine's present boot, "" where it is not known.
+    :param notes: its process's notes of itself.
+    :param boot: the identity of the machine's current boot, "" if unknown.
     """
     rebooted = bool(boot and notes.get("boot") and notes["boot"] != boot)
     reason = REBOOTED if rebooted else KILLED_WHILE_HUNG if entry.hung else UNKNOWN

@@ -1,6 +1,6 @@
 """Noticing that more is logged than delivered, and saying why.
 
-Belongs here: when a backlog counts as one, and the words for it.  Does not: counting records.
+Belongs here: what counts as a backlog, and the words for it.  Does not: counting records.
 """
 
 from __future__ import absolute_import, division
@@ -11,8 +11,8 @@ BACKLOG_SECONDS = 600.0
 class Backlog(object):
     """Whether the number of waiting records has been growing for ten minutes.
 
-    It is sampled every five minutes.  It counts as a backlog when it grew from sample to sample
-    twice in a row, and records were waiting all the time between.
+    It is sampled every five minutes.  It counts as a backlog if it grew from sample to sample
+    twice in a row, and records were waiting all the time.
 
     :ivar due: the monotonic time of the next sample.
     """
@@ -48,8 +48,8 @@ def complaint(waiting, largest, link):
     why = "the last error was: %s" % link.last_error
     if link.online:
         why = (
-            "the server is slow; servers store a whole session at each write, and the largest "
-            "one here has %d records: log less, or open a new session now and then" % largest
+            "the server is slow; it stores a whole session at each write, and the largest one "
+            "here has %d records: log less, or open a new session now and then" % largest
         )
     return "for ten minutes more has been logged than delivered; %d records wait: %s" % (
         waiting,

@@ -3,8 +3,8 @@
 Belongs here: functions of an outcome and of plain values.  Does not: carrying the acts out
 (`acts`), what one error means (`wire.verdicts`), whether a record arrived (`doubt`), I/O, clocks.
 
-An act is the name of the method of `acts.Acts` that carries it out.  A question is no act: the
-server has to be asked first, and then the same function decides again, knowing the answer.
+An act is the name of the method of `acts.Acts` that carries it out.  A question is not an act: ask
+the server, then call again with the answer.
 """
 
 from __future__ import absolute_import, division
@@ -37,7 +37,7 @@ REOPEN_LATER = "reopen_later"
 # Everything
 EVERYTHING_WAITS = "everything_waits"
 
-# Questions: is a GET of the session answered?  Does the server itself answer anything at all?
+# Questions: is a GET of the session answered?  Does the server itself answer at all?
 PROBE = "probe"
 ASK_HEALTH = "ask_health"
 
@@ -46,20 +46,20 @@ ANSWERED = "answered"
 UNANSWERED = "unanswered"
 LOST = "lost"
 
-# The number of the record that stands for a session's whole state after it was opened again.
+# The number of the record that carries a session's whole state after it was opened again.
 RESTORING = 0
 _REPEATED = (kinds.OPEN, kinds.END, kinds.CRASH)
 
 # What is known besides the error.
-# is_repeated: whether the record is simply sent again where its fate is unknown;
+# is_repeated: whether the record is simply sent again if its fate is unknown;
 # is_suspicious: whether it is one refusal too many in the same words;
-# would_be_poisoned: whether one more failure by itself makes the record a dead letter;
-# would_end_doubt: whether one more failed read-back is the last that is tried;
+# would_be_poisoned: whether one more blame makes the record a dead letter;
+# would_end_doubt: whether one more failed read-back is the last attempt;
 # may_reopen: whether the session may be opened again by now;
 # is_recognised: whether what answers is known to be a datacat server;
-# is_marked: whether another process is known to write into a session that lists arrivals only;
-# probed: ANSWERED, UNANSWERED or LOST, None where the session was not probed;
-# speaks: whether the server itself answers anything, None where it was not asked.
+# is_marked: whether another process is known to write into a session on a classic server;
+# probed: ANSWERED, UNANSWERED or LOST, None if the session was not probed;
+# speaks: whether the server itself answers, None if it was not asked.
 Known = collections.namedtuple(
     "Known",
     "is_repeated is_suspicious would_be_poisoned would_end_doubt may_reopen is_recognised"
@@ -69,10 +69,10 @@ Known.__new__.__defaults__ = (False, False, False, False, True, False, False, No
 
 
 def is_repeated(record):
-    """Return whether a record is simply sent again where its fate is unknown.
+    """Return whether a record is simply sent again if its fate is unknown.
 
-    A second end or crash changes nothing, nor does a state that is sent whole; a second open
-    leaves an empty session behind.
+    A second end or crash changes nothing, nor does a whole state; a second open leaves an empty
+    session behind.
     """
     return record.kind in _REPEATED or record.number == RESTORING
 
@@ -103,8 +103,8 @@ def _after_ambiguity(error, known):
 
 
 def _after_poison(error, known):
-    # Words that no datacat server was seen to use may be those of something else on the way, and
-    # so may the known ones, where one record after the other meets them.
+    # Unknown wording may come from a proxy; so may known wording if it rejects record after
+    # record.
     if answers.is_known_refusal(error) and not known.is_suspicious:
         return (BURY,)
     if known.probed is None:
@@ -133,13 +133,13 @@ def after_failed_open(error, known):
     if isinstance(error, errors.RequestRefused) and error.own_words:
         return handed_on + (SESSION_WAITS, COMPLAIN)
     if verdicts.verdict(error) == AMBIGUOUS:
-        # Opens go first: one that never works must not starve everything else.
+        # Opens go first, so one that never works must not starve everything else.
         return _waiting_if_systematic(error) + (SESSION_WAITS,)
     return handed_on + (EVERYTHING_WAITS,)
 
 
 def after_failed_recognition(error, known):
-    """Return the acts that a failed attempt to tell the server's generation leads to."""
+    """Return the acts that a failed attempt to recognise the server's generation leads to."""
     meaning = verdicts.verdict(error)
     if meaning == SESSION_LOST:
         return lost(known)

@@ -1,29 +1,29 @@
-"""One session's next request, and the decision on what its outcome leads to.
+"""One session's next request, and having its outcome decided.
 
-Belongs here: what is asked next for a session, one exchange at a time.  Does not: whose turn it
-is, decisions and their acts, SQL, paths and bodies, sleeping, threads.
+Belongs here: what to ask next for a session, one exchange at a time.  Does not: whose turn it is,
+decisions and their acts, SQL, paths and bodies, sleeping, threads.
 
-How it works.  What `serve` does next follows from what is known, in this order:
+Theory of operation.  `serve` does the first of these that applies:
 
 1. The server was not asked for its health since it was last away: ask.  It may be another one
    now.
-2. The session has no id of the server's: open it.  The answer's id and the end of the open
-   record are stored in one transaction.  Killed between answer and transaction, the open is
+2. The server has given the session no id: open it.  The id is stored and the open record removed
+   in one transaction.  If the process is killed between answer and transaction, the open is
    repeated, and an empty session stays behind on the server.
 3. The server's generation is not known from its health: read the beginning of the session, which
-   tells.
+   shows it.
 4. The session was opened again after the server lost it: send its state as delivered, before any
-   record.  That it is to be restored is stored with the loss of the id, and cleared once the
-   state is delivered; killed in between, the state is sent again.
+   record.  `restoring` is stored when the id is cleared, and cleared when the state is delivered;
+   if the process is killed in between, the state is sent again.
 5. The oldest record is in doubt: read the session back (see `doubt`).
-6. Otherwise send the oldest record.  Delivered, it is settled in one transaction, with the
-   counts and the merged state that it changes.  Killed between answer and settle, the next
-   process finds it at the head of an outbox that it takes over: in doubt.
+6. Otherwise send the oldest record.  A delivered one is settled in one transaction, with the
+   counts and the merged state that it changes.  If the process is killed between answer and
+   settle, the next one finds the record at the head of an outbox that it takes over: in doubt.
 
-Each step does one of these, so the process may be killed between any two of them and at any
-point within: whatever is not on disk yet is found out again by the same order.  A failure is
-judged by `decisions`, whose acts `acts` carries out; where a decision needs to know more of the
-server first, it is a question, answered here.
+The process may be killed between any two steps and anywhere within one, because what is not on
+disk yet is found out again in the same order.  A failure is judged by `decisions`, and `acts`
+carries out the result.  A decision that needs to know more about the server is a question, which
+is put here.
 """
 
 from __future__ import absolute_import, division
@@ -39,13 +39,13 @@ DISK_SECONDS = 1.0
 
 
 class Delivery(object):
-    """Does the next thing for a session: one exchange, or two where a question comes up.
+    """Does the next thing for a session: one exchange, or two if a question comes up.
 
     :param server: the Server.
-    :param stamp_late: whether to tell a server that stamps arrival when a record is late.
+    :param stamp_late: whether late records carry their capture time to a classic server.
     :param warn: a callable (topic, message) with `clear(topic)`.
-    :param clock: monotonic seconds.
-    :param wall: seconds since the epoch.
+    :param clock: a callable that returns monotonic seconds.
+    :param wall: a callable that returns seconds since the epoch.
     :param chance: a callable that returns a float in [0, 1).
     """
 
@@ -57,7 +57,7 @@ class Delivery(object):
         self._acts = Acts(server, warn, clock, wall, chance)
 
     def serve(self, lane):
-        """Do what is next for a lane that has work."""
+        """Take the next step for a lane that has work."""
         if not self._server.asked:
             self._server.ask()
         elif lane.entry.server_id is None:
@@ -109,7 +109,7 @@ class Delivery(object):
         if (lane.doubt or lane.is_head_in_doubt) and lane.doubt_about(head):
             self._read_back(lane, head)
         elif head.kind == kinds.OPEN:
-            # Its session has an id, so it was delivered, and a sick disk did not let it go.
+            # Its session has an id, so it was delivered, but a sick disk could not delete it.
             self._acts.settle(lane, head, None)
         else:
             is_stamped = self._stamp_late and self._server.dialect is dialects.CLASSIC
@@ -118,7 +118,7 @@ class Delivery(object):
     def _head(self, lane):
         head = lane.outbox.head(lane.entry)
         if head is None:
-            # The disk does not give it now, or the session is forgotten: don't ask without end.
+            # It cannot be read now, or the session is forgotten: don't ask again and again.
             lane.captured = None
             lane.wait(self._clock() + DISK_SECONDS)
         return head
@@ -139,7 +139,8 @@ class Delivery(object):
             self._judge(doubt.after_failed_read_back, lane, record, error)
             return
         self._server.succeeded()
-        # Asked after the answer: what another process wrote before it, it marked before that.
+        # Checked after the answer: another process makes its mark before it writes, so whatever
+        # the answer contains of it, the mark is there by now.
         is_marked = self._server.dialect is dialects.CLASSIC and lane.outbox.is_marked_shared
         known = self._known(lane, record, None)._replace(is_marked=is_marked)
         acts = doubt.after_read_back(found, lane.doubt, known)
@@ -148,7 +149,7 @@ class Delivery(object):
     # Judging their failures
 
     def _judge(self, decide, lane, record, error):
-        """Decide what a failure leads to, with the answer to a question if need be; do it."""
+        """Decide what a failure leads to, asking the server if need be, and carry that out."""
         if verdicts.verdict(error) == verdicts.POISON:
             lane.count_refusal(error.words)
         known = self._known(lane, record, error)
@@ -161,7 +162,7 @@ class Delivery(object):
         self._acts.carry_out(acts, lane, record, error)
 
     def _known(self, lane, record, error):
-        """Return what a decision has to know besides the error, before any question."""
+        """Return what a decision needs to know besides the error, before any question."""
         now = self._clock()
         is_read_back = error is not None and lane.doubt is not None
         return decisions.Known(
@@ -184,7 +185,7 @@ class Delivery(object):
 
 
 def _as_unknown_operation(error):
-    """Return another error for "session not found" in answer to an open, which has none yet."""
+    """Return an OperationUnknown: "session not found" makes no sense in answer to an open."""
     return errors.OperationUnknown(
         error.message, error.method, error.path, error.status, error.words
     )

@@ -1,42 +1,43 @@
 """Did it arrive?  Finding out about a record that may or may not have been applied.
 
-Belongs here: what is known of a doubt, and what a read-back leads to.  Does not: reading the
+Belongs here: what is known about a doubt, and what a read-back leads to.  Does not: reading the
 session (`server`), comparing it with the record (`wire.readback`), carrying acts out (`acts`).
 
-How it works:
+Theory of operation
 
 1. The oldest record of a session comes into doubt
-   a. when its request failed ambiguously: it was sent, and no answer tells whether it was
-      applied (`error` is that failure); or
-   b. when its outbox was taken over, or serving it raised something unexpected: whoever had the
-      record before may have sent it (`error` is None).
+   a. if its request failed ambiguously: it was sent, and no answer tells whether it was applied
+      (`error` is that failure); or
+   b. if its outbox was taken over, or serving it raised something unexpected: the record may have
+      been sent before (`error` is None).
    Opens, ends and crashes are never in doubt: they are sent again.
 2. The record stays where it is, at the head of its session, which sends nothing meanwhile.
    Other sessions go on.
-3. A read-back is a GET of the session whose answer is compared with the record.  A doubt is
+3. A read-back is a GET of the session, whose answer is compared with the record.  A doubt is
    *fresh* until one is answered, which also proves that the server takes requests again.
-4. An answer says one of three things.
-   - It arrived: the record is settled.  In case 1b the next one is suspected too, because its
-     owner may not have settled that one either.
+4. The answer shows one of three things.
+   - The record arrived: it is settled.  In case 1b the next one is suspected too, because it may
+     not have been settled either.
    - It is absent.  A request that was cut off can still be applied, so the doubt turns *quiet*:
      after two seconds the session is read once more.  Absent again: the record is sent again.
-   - It cannot be known (another writer, too large a session, another record in its place): it
-     is sent again and counted in `possibly_twice`.  It is never guessed that it arrived.
-   In case 1a a record that has to be sent again is blamed: it failed by itself, for its session
-   can be read.  Blamed ten times over ten minutes, it becomes a dead letter.
-5. The read-back itself may fail.  While nobody speaks for the server, everything waits and the
-   doubt stays as it is.  Where the server speaks and only this session cannot be read, failures
-   count: after three of them, or a minute, the record is sent again and counted.
-6. On classic an answer is believed only where nobody else writes into the session.  A forked
-   child marks its parent's outbox before it sends anything, and the mark is asked for after the
-   answer: whatever the answer may contain of the child's, its mark was made before.
-7. It may be interrupted anywhere, because a doubt lives in memory alone and the record on disk
-   stays until one transaction settles it.  Killed at any point, the next process finds the
-   record at the head of an outbox that it takes over: case 1b.  What must survive is written
-   first: `possibly_twice`, and that the session is shared with a copy of ours, before the record
-   is sent again.  Killed in between, one copy too many is counted, never one too few.
+   - Neither (another writer, too large a session, another record in its place): the record is sent
+     again and counted in `possibly_twice`.  "Arrived" is never a guess.
+   In case 1a a record that has to be sent again is blamed: it failed although its session can be
+   read.  Blamed ten times over ten minutes, it becomes a dead letter.
+5. The read-back itself may fail.  Unless the server answers a health check, everything waits and
+   the doubt stays as it is.  If only this session cannot be read, failures count.  The record is
+   sent again and counted after three of them, but not within five seconds of the first if the
+   network failed rather than the server, or after a minute.
+6. On classic an answer is believed only if nobody else writes into the session.  A forked child
+   marks its parent's outbox before it sends anything, and the mark is looked for after the answer.
+   So whatever the answer contains of the child's, the mark was made before.
+7. A doubt may be interrupted anywhere, because it is in memory only, and the record stays on disk
+   until one transaction settles it.  Whenever the process is killed, the next one finds the record
+   at the head of an outbox that it takes over: case 1b.  What must survive is written first:
+   `possibly_twice`, and `shared` where a copy of our own may be listed, before the record is sent
+   again.  If the process is killed in between, one copy too many is counted, never one too few.
 
-A doubt knows its record by its number, so that it costs the same for any record.
+A doubt refers to its record by number, so it costs the same for any record.
 """
 
 from __future__ import absolute_import, division
@@ -60,12 +61,12 @@ from .decisions import (
 
 
 class Doubt(object):
-    """What is known of a record that may have arrived.
+    """What is known about a record that may have arrived.
 
     :param number: the record's number in its session.
-    :param error: how sending it failed; None where a process before may have sent it.
+    :param error: how sending it failed; None if it may have been sent before (1b above).
     :ivar is_quiet: whether one read-back found it absent.
-    :ivar failures: how many read-backs failed though the server speaks.
+    :ivar failures: how many read-backs failed although the server answers.
     """
 
     __slots__ = ("number", "error", "is_quiet", "failures", "_first_failure")
@@ -78,13 +79,13 @@ class Doubt(object):
         self._first_failure = None
 
     def fail(self, now):
-        """Note that a read-back failed though the server speaks."""
+        """Note that a read-back failed although the server answers."""
         self.failures += 1
         if self._first_failure is None:
             self._first_failure = now
 
     def would_be_over(self, error, now):
-        """Return whether one more failed read-back is the last that is tried.
+        """Return whether one more failed read-back is the last attempt.
 
         :param error: how it failed.
         """

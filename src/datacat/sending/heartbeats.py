@@ -1,7 +1,7 @@
 """Telling a v1 server that this process's sessions live.
 
-Belongs here: which sessions live, and when to say so.  Does not: the watchdog's heartbeats, which
-come from the application and stay in this process.
+Belongs here: which sessions are alive, and when to say so.  Does not: the watchdog's heartbeats,
+which come from the application and stay in this process.
 """
 
 from __future__ import absolute_import, division
@@ -19,10 +19,10 @@ _PAUSE_SECONDS = 0.05
 class Heartbeats(object):
     """Sends a heartbeat for each living session every 15 seconds; never queued, never repeated.
 
-    A session lives from the moment when the server gave it its id until its goodbye.
+    A session lives from the moment when the server gives it an id until its goodbye.
 
     :param server: the Server.
-    :param inherited: entries of sessions that another process began; their life is not ours.
+    :param inherited: entries of sessions that another process opened; we do not vouch for them.
     :ivar due: the monotonic time of the next heartbeats.
     """
 
@@ -36,21 +36,21 @@ class Heartbeats(object):
 
     @property
     def are_needed(self):
-        """Whether there is a session to speak for, and a server that wants to hear it."""
+        """Whether there is a living session, on a server that expects heartbeats."""
         return bool(self._living) and self._server.dialect is dialects.V1
 
     def note(self, entry):
-        """Note whether a session lives, after it was opened or said goodbye."""
+        """Note that a session was opened or said goodbye."""
         if self._is_alive(entry):
             self._living.add(entry)
         else:
             self._living.discard(entry)
 
     def send(self, entries, now, record_is_next):
-        """Send a heartbeat for some living sessions; end the round at one that cannot get through.
+        """Send some of a round of heartbeats; end the round if one fails as all others would.
 
         :param entries: the process's own sessions.
-        :param record_is_next: whether a record is sent right after, which tells more.
+        :param record_is_next: whether a record is sent right after, which shows more.
         """
         if not self._round:
             self._round.extend(entry for entry in entries if self._is_alive(entry))

@@ -1,25 +1,24 @@
 """Whose turn it is among all sessions, however many there are.
 
-Belongs here: each session's lane, plain state about it, and choosing between lanes, with `now`
-given.  Does not: clocks, threads, exchanges with the server, changes to an outbox.
+Belongs here: each session's lane, its state in plain values, and choosing between lanes, with
+`now` given.  Does not: clocks, threads, exchanges with the server, changes to an outbox.
 
-How it works:
+Theory of operation
 
 1. A lane is one session's way out.  It is *ready* (its oldest record may be sent now), *waiting*
    (not before `lane.due`) or *idle* (nothing to send).
 2. Ready and waiting lanes are in heaps: the ready ones by turn, the waiting ones by due time.
-   Live lanes and adopted ones have a heap each, and so have pauses that flush() may cut short
-   and those that it must not.  Idle lanes are in none and cost nothing.
-3. Nothing is ever removed from the middle of a heap.  Filing a lane gives it a new ticket, and
-   the heap's item carries the same one; an item whose ticket is not its lane's any more is stale
-   and thrown away when it comes up.
-4. `next` leaves the chosen lane in its heap.  Whoever has served it calls `served`, which files
-   it again by its next record.  A step that is broken off in between loses no lane, and a lane is
-   always pushed to its new place before its item in the old one is popped.
-5. A lane that is ready alone needs no place: it stays where it is, its next record is not asked
-   for, and only when another lane is filed, so is it.
-6. An idle lane becomes ready again through `add`, when its outbox tells that its session got a
-   record.
+   Live and adopted lanes have separate heaps, and so have pauses that flush() may cut short and
+   those that it must not.  Idle lanes are in none and cost nothing.
+3. Nothing is ever removed from the middle of a heap.  Filing a lane gives it a new ticket, which
+   the heap's item carries too; an item whose ticket is no longer its lane's is stale, and is
+   thrown away when it comes up.
+4. `next` leaves the chosen lane in its heap.  Its server calls `served`, which files it again by
+   its next record.  An interrupted step loses no lane, because a lane is always pushed to its new
+   position before its old item is popped.
+5. A lane that is the only ready one is not filed again: it stays where it is, and its next record
+   is not looked up.  It is filed when another lane is.
+6. An idle lane becomes ready again by `add`, when its outbox reports a record for its session.
 """
 
 from __future__ import absolute_import, division
@@ -39,17 +38,17 @@ REOPEN_SECONDS = 600.0
 class Lane(Pausing):
     """One session's way out: how its oldest record has fared, and what is known of the session.
 
-    :ivar is_adopted: whether the session was begun by a process that is dead.
+    :ivar is_adopted: whether another process opened the session.
     :ivar ticket: that of its item in a heap of Lanes; None while it is idle.
-    :ivar captured: when its oldest record was captured (microseconds since the epoch), None where
-        that must be asked.
-    :ivar doubt: the Doubt about its oldest record, None where there is none.
-    :ivar is_head_in_doubt: whether whoever had the oldest record before may have sent it.
-    :ivar merged: the session's state as delivered (a dict), None where it is not loaded.
+    :ivar captured: when its oldest record was captured (microseconds since the epoch), None if
+        that must be looked up.
+    :ivar doubt: the Doubt about its oldest record, or None.
+    :ivar is_head_in_doubt: whether the oldest record may have been sent before.
+    :ivar merged: the session's state as delivered (a dict), None if it is not loaded.
     :ivar reopened_at: when the session was last opened again (monotonic), or None.
     :ivar has_complaint: whether a warning was given that its records wait.
     :ivar refusals: how many refusals in a row had the same words.
-    :ivar blames: how often the oldest record failed by itself.
+    :ivar blames: how often the oldest record failed although its session can be read.
     """
 
     __slots__ = (
@@ -99,7 +98,7 @@ class Lane(Pausing):
         return entry.waiting > 0 or bool(entry.restoring and entry.server_id)
 
     def deliver(self):
-        """Note that the oldest record was delivered, whether it met refusals before or not."""
+        """Note that the oldest record was delivered."""
         self.move_on()
         self.trust()
 
@@ -112,7 +111,7 @@ class Lane(Pausing):
         self.is_head_in_doubt = entry.server_id is not None and not entry.restoring
 
     def doubt_about(self, head):
-        """Return the Doubt about the oldest record, None where there is none (any more).
+        """Return the Doubt about the oldest record, or None.
 
         :param head: that record.
         """
@@ -124,13 +123,13 @@ class Lane(Pausing):
         return self.doubt
 
     def blame(self, now):
-        """Note that the oldest record failed by itself, while its session can be read."""
+        """Note that the oldest record failed although its session can be read."""
         self.blames += 1
         if self._first_blame is None:
             self._first_blame = now
 
     def would_be_poisoned(self, now):
-        """Return whether one more failure by itself makes the oldest record a dead letter."""
+        """Return whether one more blame makes the oldest record a dead letter."""
         return self._first_blame is not None and verdicts.is_poisoned(
             self.blames + 1, self._first_blame, now
         )
@@ -138,17 +137,17 @@ class Lane(Pausing):
     # The session
 
     def may_reopen(self, now):
-        """Return whether the session, lost once more, may be opened again by now."""
+        """Return whether the session may be opened again by now."""
         return self.reopened_at is None or now - self.reopened_at >= REOPEN_SECONDS
 
     def count_refusal(self, words):
-        """Return how many refusals in a row had the same words, this one included."""
+        """Count a refusal; return how many in a row had the same words, this one included."""
         self.refusals = self.refusals + 1 if words == self._refused_with else 1
         self._refused_with = words
         return self.refusals
 
     def trust(self):
-        """Forget the refusals: they were the records' fault, or the server takes some again."""
+        """Forget the refusals: they were the records' fault, or records are accepted again."""
         self.refusals = 0
         self._refused_with = None
 
@@ -165,16 +164,16 @@ class Lanes(object):
         self._sole = None
 
     def __len__(self):
-        """Return how many lanes are known, the idle ones included."""
+        """Return how many lanes there are, including idle ones."""
         return sum(len(lanes) for lanes in self._lanes.values())
 
     # Coming and going
 
     def add(self, outbox, entry, captured, is_adopted):
-        """Return the lane of a session that has something to send, filed if it was idle.
+        """Return the lane of a session that has something to send; file it if it was idle.
 
         :param captured: when its oldest record was captured, microseconds since the epoch; None
-            where that must be asked.
+            if that must be looked up.
         """
         lane = self._lane(outbox, entry, is_adopted)
         if lane.ticket is None:
@@ -192,13 +191,13 @@ class Lanes(object):
         return lane
 
     def drop_idle(self, outbox, entry):
-        """Forget the lane of a session that has said goodbye, if it is idle."""
+        """Forget a session's lane if it is idle."""
         lane = self._lanes.get(outbox, {}).get(entry)
         if lane is not None and lane.ticket is None:
             del self._lanes[outbox][entry]
 
     def has_any_of(self, outbox):
-        """Return whether an adopted outbox has lanes that are ready or waiting."""
+        """Return whether an adopted outbox has lanes; idle ones are not kept."""
         return bool(self._lanes.get(outbox))
 
     def drop(self, outbox):
@@ -211,8 +210,8 @@ class Lanes(object):
     def next(self, now):
         """Return the ready lane whose turn it is, or None.
 
-        Opens go first, then the oldest record; live sessions before adopted ones, but every tenth
-        turn is an adopted one's if one is ready.
+        Opens go first, then the oldest record.  Live sessions go before adopted ones, but every
+        tenth turn goes to an adopted one if any is ready.
         """
         self._end_pauses(now)
         is_adopted_turn = self._turn % ADOPTED_TURN == ADOPTED_TURN - 1
@@ -260,14 +259,14 @@ class Lanes(object):
                 heapq.heappop(heap)
 
     def _file(self, lane):
-        """Put a lane into the heap that it belongs to, or into none."""
+        """Put a lane into the right heap, or into none."""
         if self._has_head(lane):
             self._push(lane)
         else:
             self._let_rest(lane)
 
     def _has_head(self, lane):
-        """Return whether there is something to send; ask for the oldest record if need be."""
+        """Return whether there is something to send; look up the oldest record if need be."""
         if not lane.has_work:
             return False
         if lane.captured is None and not lane.due:
@@ -288,7 +287,7 @@ class Lanes(object):
             is_open = lane.entry.server_id is not None
             item = (is_open, lane.captured, ticket, lane)
             heapq.heappush(self._ready[lane.is_adopted], item)
-        # Last: where there was no memory for it, the item it had is still valid.
+        # Last: if memory ran out before, the old item is still valid.
         lane.ticket = ticket
 
     def _let_rest(self, lane):
@@ -296,7 +295,7 @@ class Lanes(object):
         if self._sole is lane:
             self._sole = None
         if lane.is_adopted or lane.entry.goodbye or lane.entry.forgotten:
-            # Should there be late records, it gets another lane.
+            # Late records would make a new lane.
             self._lanes.get(lane.outbox, {}).pop(lane.entry, None)
 
 

@@ -1,7 +1,7 @@
 """A session's state as delivered: what the server makes of all updates so far.
 
-Belongs here: loading it, merging an update into it, the limit up to which it is kept.  Does not:
-storing it, which happens in the transaction that settles the update.
+Belongs here: loading it, merging an update into it, the size up to which it is kept.  Does not:
+storing it, which the transaction that settles the update does.
 """
 
 from __future__ import absolute_import, division
@@ -17,7 +17,7 @@ STATE_BYTES = 256 * 1024
 
 
 def merged_state(lane):
-    """Return a session's state as delivered (a dict), or None where it is not known."""
+    """Return a session's state as delivered (a dict), or None if it is not known."""
     if lane.merged is None:
         stored = lane.outbox.state(lane.entry)
         lane.merged = {} if stored is None else json.loads(stored.decode("ascii"))

@@ -1,6 +1,6 @@
-"""Leaving something alone until a time: the server after a failure, a session after its own.
+"""Pauses: of the server or of a session, after a failure.
 
-Belongs here: when a pause is over and what may cut it short.  Does not: clocks, and the reasons
+Belongs here: when a pause is over, and what may cut it short.  Does not: clocks, and the reasons
 for a pause.
 """
 
@@ -10,9 +10,9 @@ from ..wire import backoff
 
 
 class Pausing(object):
-    """Something that may have to be left alone for a while.
+    """Something that may have to pause.
 
-    :ivar due: the monotonic time until which it is left alone; 0.0 where it is not.
+    :ivar due: the monotonic time at which the pause is over; 0.0 if there is none.
     :ivar failures: how often it failed in a row.
     :ivar is_patient: whether flush() must not cut the pause short (Retry-After).
     """
@@ -25,7 +25,7 @@ class Pausing(object):
         self.is_patient = True
 
     def wait(self, until, patient=True):
-        """Leave it alone until a monotonic time.
+        """Pause until a monotonic time.
 
         :param patient: whether flush() must not cut the pause short.
         """
@@ -33,7 +33,7 @@ class Pausing(object):
         self.is_patient = patient
 
     def failed(self, error, now, chance):
-        """Back off after a failure, or wait for as long as the server asked to."""
+        """Back off after a failure, or for as long as the server asked."""
         self.failures += 1
         self.wait(
             now + backoff.pause(error, self.failures, chance),

@@ -1,4 +1,4 @@
-"""The sender of one pipeline: in each step the one thing that is due next.
+"""The sender of one pipeline: each step does the one thing that is due next.
 
 Belongs here: `Sender.step(now)`, and adopting what dead processes left.  Does not: whose turn it
 is (`lanes`), what is sent (`delivery`), SQL, sleeping, threads.
@@ -32,14 +32,14 @@ class Sender(object):
     :param transport: has `call(request, ...)`.
     :param outbox: this process's own outbox.
     :param spool: the Spool from which outboxes of dead processes are adopted, or None.
-    :param warn: a callable (topic, message); `warn.clear(topic)` lets a topic be told again.
+    :param warn: a callable (topic, message); `warn.clear(topic)` lets it warn of a topic again.
     :param inherited: entries of the sessions that the outbox had when it was continued.
-    :param predecessor: what the process noted of itself whose outbox is continued.
-    :param wall: seconds since the epoch.
+    :param predecessor: the notes of the process whose outbox is continued, a dict.
+    :param wall: a callable that returns seconds since the epoch.
     :param chance: a callable that returns a float in [0, 1).
-    :param clock: monotonic seconds, the clock that `step` is given the time of.
+    :param clock: a callable that returns monotonic seconds, on the clock of `step`'s `now`.
 
-    `step` belongs to one thread; `hurry` and the attributes may be used by any.
+    `step` is for one thread; `hurry` and the attributes may be used by any.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class Sender(object):
         self._take_over(outbox)
 
     def step(self, now):
-        """Do the next thing that is due, at most one record; return how long to wait after it.
+        """Do the next thing that is due, at most one record; return how long to wait then.
 
         :param now: monotonic seconds.
-        :returns: seconds; 0.0 where there may be more to do at once, None where nothing is due.
+        :returns: seconds; 0.0 if there may be more to do at once, None if nothing will be due.
         """
         link, own = self.server.link, self._outboxes[0]
-        if own.stirred:
+        if own.newly_waiting:
             self._notice_records(own)
         if self._is_hurried:
             self._is_hurried = False
@@ -116,7 +116,7 @@ class Sender(object):
         return list(self._outboxes)
 
     def close_adopted(self):
-        """Close the adopted outboxes, so that another process can go on with them."""
+        """Close the adopted outboxes, so that another process can adopt them."""
         adopted, self._outboxes[1:] = self._outboxes[1:], []
         for outbox in adopted:
             self._lanes.drop(outbox)
@@ -125,26 +125,26 @@ class Sender(object):
     # Lanes
 
     def _take_over(self, outbox):
-        """Make lanes of what an outbox has; each oldest record may have been sent before."""
+        """Make lanes for an outbox's sessions; each oldest record may have been sent before."""
         captured = dict(outbox.heads())
         for entry in outbox.entries():
             if entry.waiting > 0 or entry.restoring:
                 self._add_lane(outbox, entry, captured.get(entry)).suspect_head()
 
     def _notice_records(self, outbox):
-        """Make lanes of sessions that had nothing to send and got a record."""
-        stirred = outbox.stirred
-        reported = len(stirred)
+        """Make lanes for sessions that had nothing to send and got a record."""
+        newly_waiting = outbox.newly_waiting
+        reported = len(newly_waiting)
         # An outbox reports a record just before it counts it, while the record is still queued.
         outbox.take_in()
         for _ in range(reported):
-            entry, captured = stirred[0]
+            entry, captured = newly_waiting[0]
             if entry.waiting > 0 and outbox.has(entry):
                 self._add_lane(outbox, entry, captured)
             elif entry.goodbye:
                 self._lanes.drop_idle(outbox, entry)
                 self._heartbeats.note(entry)
-            stirred.popleft()
+            newly_waiting.popleft()
 
     def _add_lane(self, outbox, entry, captured):
         is_adopted = outbox is not self._outboxes[0] or entry in self._inherited
@@ -165,19 +165,19 @@ class Sender(object):
         if lane.outbox is own:
             if entry.goodbye or entry.server_id != server_id:
                 self._heartbeats.note(entry)
-        elif lane.outbox.stirred:
+        elif lane.outbox.newly_waiting:
             self._notice_records(lane.outbox)
         if lane.is_adopted and entry.is_over:
             self._end_adopted(lane)
 
     def _put_off(self, lane, seconds):
-        """Leave a session alone whose turn raised something unexpected; the others go on."""
-        # The server may have had the record already when it was raised.
+        """Pause a session whose turn raised something unexpected; the others go on."""
+        # The server may have got the record before that.
         lane.suspect_head()
         lane.wait(self._clock() + seconds)
 
     def _end_adopted(self, lane):
-        """Forget an adopted session that is over, and close its outbox if it was the last one."""
+        """Forget an adopted session that is over; close its outbox if it was the last one."""
         if lane.outbox is self._outboxes[0]:
             self._forget_inherited(lane.entry)
         elif not self._lanes.has_any_of(lane.outbox):
@@ -194,10 +194,10 @@ class Sender(object):
             outbox.close()
 
     def _rest(self, now):
-        """Return how long there is nothing to do."""
+        """Return for how long there is nothing to do."""
         own = self._outboxes[0]
         own.take_in()
-        if own.stirred:
+        if own.newly_waiting:
             return 0.0
         times = [self._lanes.next_due()]
         if times == [None]:
@@ -238,17 +238,19 @@ class Sender(object):
         try:
             free, heirs = self._spool.survey([outbox.path for outbox in self._outboxes])
         except SpoolUnusable:
-            # The folder may be there the next time.
+            # The folder may be usable next time.
             return
         adopted = adoption.adopt(free, heirs, self._max_bytes, self._warn)
         try:
-            adoption.condemn_inherited(own, self._sorted_inherited(), heirs, self._predecessor)
+            adoption.report_inherited_crashes(
+                own, self._sorted_inherited(), heirs, self._predecessor
+            )
             while adopted:
                 self._take_over(adopted[0])
-                adoption.condemn(adopted[0], adopted[0].entries(), adopted[0].notes())
+                adoption.report_crashes(adopted[0], adopted[0].entries(), adopted[0].notes())
                 self._outboxes.append(adopted.pop(0))
         finally:
-            # Those that could not be taken over are free again for the next try.
+            # Those that could not be taken over are free again for the next attempt.
             for outbox in adopted:
                 self._lanes.drop(outbox)
                 outbox.close()
@@ -256,7 +258,7 @@ class Sender(object):
     def _sorted_inherited(self):
         return sorted(self._inherited, key=lambda entry: entry.number)
 
-    # Telling
+    # Warnings
 
     def _watch_backlog(self, now):
         busy = [lane.entry for lane in self._lanes.busy()]
@@ -268,6 +270,5 @@ class Sender(object):
     def _report_bug(self):
         self._warn(
             "bug: %s" % traceback.format_exc().splitlines()[-1],
-            "a fault in datacat itself; please report it. Sending goes on. %s"
-            % traceback.format_exc(),
+            "bug in datacat, please report it (sending continues)\n%s" % traceback.format_exc(),
         )

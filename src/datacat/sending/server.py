@@ -1,6 +1,6 @@
-"""The server as the sender sees it: whether it is there, its generation, questions put to it.
+"""The server as the sender sees it: whether it is there, its generation, and questions to it.
 
-Belongs here: single exchanges, and what they tell about the server.  Does not: the fate of
+Belongs here: single exchanges, and what they show about the server.  Does not: the fate of
 records, outboxes, waiting.
 """
 
@@ -16,11 +16,11 @@ RECOGNISED_WITHIN = 4096
 
 
 class Link(Pausing):
-    """The way to one server: whether it works, and until when it is left alone.
+    """The way to one server: whether it works, and how long to pause if not.
 
-    :ivar ever_up: whether the server ever answered.
+    :ivar ever_up: whether the server has ever answered.
     :ivar last_error: the latest DatacatError, or None.
-    :ivar is_blip: whether the latest failure may mean nothing.
+    :ivar is_blip: whether the latest failure does not yet show that the server is away.
     """
 
     __slots__ = ("ever_up", "last_error", "is_blip")
@@ -33,11 +33,11 @@ class Link(Pausing):
 
     @property
     def online(self):
-        """Whether the server is there; None while nothing is known of it."""
+        """Whether the server is there; None while that is unknown."""
         return False if self.failures and not self.is_blip else (self.ever_up or None)
 
     def failed(self, error, now, chance):
-        """Note that the server could not be reached, or asks to be left alone."""
+        """Note that the server could not be reached, or asked for a pause."""
         super(Link, self).failed(error, now, chance)
         self.last_error = error
         self.is_blip = verdicts.is_blip(error, self.failures)
@@ -50,16 +50,16 @@ class Link(Pausing):
 
 
 class Server(object):
-    """One server, and everything that is asked of it.
+    """One server, and every exchange with it.
 
     :param transport: has `call(request, ...)`.
     :param warn: a callable (topic, message) with `clear(topic)`.
     :param chance: a callable that returns a float in [0, 1).
     :param clock: a callable that returns monotonic seconds.
     :ivar link: the Link.
-    :ivar dialect: the Dialect of its generation, None while that is not known.
+    :ivar dialect: the dialect of its generation, None while that is unknown.
     :ivar asked: whether it was asked for its health since it was last away.
-    :ivar recognised: whether its health was a datacat server's.
+    :ivar recognised: whether it answered that as a datacat server does.
     """
 
     def __init__(self, transport, warn, chance, clock):
@@ -75,7 +75,7 @@ class Server(object):
     # Whether it is there
 
     def exchange(self, request):
-        """Return (answer, None), which is a success, or (None, the DatacatError)."""
+        """Return (answer, None) on success, or (None, the DatacatError)."""
         answer, error = self._exchange(request)
         if error is None:
             self.succeeded()
@@ -88,7 +88,7 @@ class Server(object):
             return None, error
 
     def failed(self, error):
-        """Leave the server alone for a while, and warn."""
+        """Pause after a failure, and warn."""
         link = self.link
         link.failed(error, self._clock(), self._chance)
         if not link.is_blip or isinstance(error, errors.UnexpectedAnswer):
@@ -96,11 +96,11 @@ class Server(object):
         if verdicts.verdict(error) in (verdicts.REFUSED, verdicts.POISON):
             self._warn(
                 "refused",
-                "all records wait, because the server (or what answers in its place) said: %s"
+                "delivery is paused; the server, or something in front of it, answered: %s"
                 % error,
             )
         else:
-            self._warn("away", "the server does not take records, and they wait: %s" % error)
+            self._warn("away", "server unavailable; records are kept: %s" % error)
 
     def succeeded(self):
         """Note that the server answered as a datacat server does."""
@@ -110,18 +110,18 @@ class Server(object):
         self.link.succeeded()
 
     def speaks(self):
-        """Return whether the server itself, and not something before it, answers anything."""
+        """Return whether the server itself, and not something in front of it, answers."""
         try:
             return answers.is_own_health_answer(self._transport.call(dialects.health()))
         except errors.DatacatError:
             return False
 
     def beat(self, entry, record_is_next):
-        """Tell the server that a session lives; return whether more can be told.
+        """Send a heartbeat for a session; return whether others may get through.
 
-        It can where the server answers, even if it knows no heartbeat or not this session.
+        They may if the server answers, even if it does not know heartbeats or this session.
 
-        :param record_is_next: whether a record is sent right after, which tells more.
+        :param record_is_next: whether a record is sent right after, which shows more.
         """
         _, error = self._exchange(self.dialect.heartbeat(entry.server_id))
         if error is None:
@@ -140,7 +140,7 @@ class Server(object):
     # Which generation it is
 
     def ask(self):
-        """Ask for its health, which only v1 answers; done again after every outage."""
+        """Ask for its health, which only v1 answers; to be repeated after every outage."""
         try:
             response = self._transport.call(dialects.health())
         except errors.DatacatError as error:
@@ -153,7 +153,7 @@ class Server(object):
     def recognise_by(self, entry):
         """Tell classic from v1 by the first fields of a session; return the DatacatError, if any.
 
-        An answer is no success: a server that is too busy for records may still give this one.
+        An answer does not count as a success: a server too busy for records may still give it.
         """
         start, error = self._beginning(entry)
         if error is None:
@@ -169,7 +169,7 @@ class Server(object):
     def read_back(self, record, entry, merged):
         """Return whether a record arrived: (readback.ARRIVED, ABSENT or UNKNOWABLE, None).
 
-        Where the session cannot be read: (None, the DatacatError).
+        If the session cannot be read: (None, the DatacatError).
 
         :param merged: the session's state as delivered, or None.
         """
@@ -190,7 +190,7 @@ class Server(object):
 
     def _read_back_classic(self, record, entry, merged):
         if entry.shared:
-            # Counting proves nothing, but the server must answer something before it gets more.
+            # Counting proves nothing, but the server must answer before the record is sent again.
             self._read(entry, _Reading(None, RECOGNISED_WITHIN))
             return readback.UNKNOWABLE
         pieces = []
@@ -211,7 +211,7 @@ class Server(object):
         return reading.start, None
 
     def _read(self, entry, reading):
-        """GET a session; return the request, and the response, whose body `reading` got."""
+        """GET a session; return the request and the response.  The body goes to `reading`."""
         request = dialects.V1.read(entry.server_id)
         response = self._transport.call(request, limit=None, on_chunk=reading)
         answers.check_beginning(request, response, reading.start)
@@ -219,10 +219,10 @@ class Server(object):
 
 
 class _Reading(object):
-    """Receives a session's GET in pieces, passes them on, and stops when that is enough.
+    """Receives the body of a session's GET in pieces, passes them on, and stops early if it can.
 
-    :param feed: a callable (piece) that returns True once it needs no more; None for nobody.
-    :param limit: how many bytes are read at most.
+    :param feed: a callable (piece) that returns True once it needs no more, or None.
+    :param limit: how many bytes to read at most.
     """
 
     def __init__(self, feed, limit):

@@ -1,4 +1,4 @@
-"""What a response means: the parsed answer, or the error that tells what went wrong.
+"""What a response means: the parsed answer, or the error that says what went wrong.
 
 Belongs here: status codes, the servers' words, Retry-After, and telling the two generations
 apart.  Does not: I/O, requests (those are in `dialects`), and what an error leads to.
@@ -17,7 +17,7 @@ from .. import errors
 from .dialects import CLASSIC, HEALTH, LISTINGS, SESSIONS, V1
 
 _V1_FIELDS = ("suspended", "crashed", "hung", "state_history")
-# Every refusal that real servers were seen to answer with.
+# Every refusal that was seen from real servers.
 _KNOWN_REFUSALS = frozenset(
     (
         u"Invalid request body",
@@ -40,11 +40,11 @@ _is_possible_id = re.compile(
 
 
 def answer(request, response):
-    """Return the parsed JSON of a response that answers the request.
+    """Return the parsed JSON of a successful response to a request.
 
     The answer to the creation of a session has `session_id`, whatever the server called it.
 
-    :raises DatacatError: for any other response, of the class that says what it means.
+    :raises DatacatError: for any other response; the class says what it means.
     """
     if response.status in (200, 201):
         parsed = _parsed(response.body)
@@ -56,7 +56,7 @@ def answer(request, response):
 
 
 def check_beginning(request, response, start):
-    """Check the response to the GET of a session of which only the beginning was kept.
+    """Check the response to the GET of a session, of which only the beginning was kept.
 
     :param start: the first bytes of its body.
     :raises DatacatError: as `answer` does.
@@ -67,7 +67,7 @@ def check_beginning(request, response, start):
 
 
 def is_known_refusal(error):
-    """Return whether these are words with which datacat servers are known to refuse."""
+    """Return whether a refusal has words that datacat servers are known to use."""
     return error.words in _KNOWN_REFUSALS
 
 
@@ -75,7 +75,7 @@ def is_known_refusal(error):
 
 
 def recognise_health(response):
-    """Return V1 where the response to `health()` is a v1 server's, else None."""
+    """Return V1 if the response to `health()` is a v1 server's, else None."""
     if response.status != 200:
         return None
     return V1 if _is_health(_parsed(response.body)) else None
@@ -109,9 +109,9 @@ def is_own_health_answer(response):
 def retry_after(headers, now_wall):
     """Return how many seconds the server asks to wait (float, at most 3600), or None.
 
-    RFC 9110, 10.2.3: seconds or a date.  A date is compared with the answer's own Date where it
-    has one, so that a wrong clock here does not matter.  Nonsense, a date in the past and a wait
-    of 0 count as not given.
+    RFC 9110, 10.2.3: seconds or a date.  A date is compared with the answer's own Date, if it has
+    one, so that a wrong clock here does not matter.  Garbage, a past date and 0 seconds count as
+    not given.
 
     :param headers: a case-insensitive mapping of the response's headers.
     :param now_wall: seconds since the epoch.
@@ -131,7 +131,7 @@ def retry_after(headers, now_wall):
 
 def _http_date(value):
     """Return an HTTP-date (RFC 9110, 5.6.7) as seconds since the epoch, or None."""
-    # Imported late: it takes as long as half of `import datacat`, and dates are rare.
+    # Imported late: it takes half as long as `import datacat`, and dates are rare.
     import calendar
     import email.utils
 
@@ -146,7 +146,7 @@ def _http_date(value):
 
 
 def _parsed(body):
-    """Return a body's JSON, or None where it is not JSON."""
+    """Return a body's JSON, or None if it is not JSON."""
     try:
         return json.loads(body.decode("utf-8"))
     except (ValueError, RuntimeError):
@@ -191,7 +191,7 @@ def _has_text(parsed, field):
     return isinstance(parsed.get(field), six.string_types) and parsed[field] != ""
 
 
-# What a failure is called
+# Failures
 
 
 def _failure(request, response):
@@ -241,15 +241,14 @@ _FAILURE_KINDS = {
 
 _MESSAGES = {
     errors.Redirected: "the server answered with a redirect%s, and redirects are never followed: "
-    "check base_url, and what stands between here and the server",
-    errors.NotAuthorized: "access was denied: check api_key, and the proxy's credentials if one "
-    "stands between here and the server",
+    "check base_url, and proxies on the way to the server",
+    errors.NotAuthorized: "access was denied: check api_key, and the credentials of any proxy",
     errors.SessionNotFound: "the server does not know this session",
     errors.OperationUnknown: "the server does not know this operation: check that base_url leads "
     "to a datacat server",
     errors.RequestRefused: "the server refused the content of the request",
     errors.ServerBusy: "the server is busy and asks for a pause: try again later",
-    errors.ServerFault: "the server failed, and may or may not have done what was asked: try "
+    errors.ServerFault: "the server failed, and may or may not have carried out the request: try "
     "again later",
     errors.UnexpectedAnswer: "this is not a datacat server's answer: check base_url, and whether "
     "this network asks for a login first",
@@ -257,7 +256,7 @@ _MESSAGES = {
 
 
 def _are_own_words(headers, words):
-    """Return whether a refusal reads like a datacat server's: one line of plain text."""
+    """Return whether a refusal looks like a datacat server's: one line of plain text."""
     content_type = (headers.get("Content-Type") or "").lower()
     return (
         content_type.split(";")[0].strip() == "text/plain"
@@ -268,7 +267,7 @@ def _are_own_words(headers, words):
 
 
 def _host_of(location):
-    """Return " to <scheme and host>" of a URL; its other parts may be secret."""
+    """Return " to <scheme and host>" of a URL; the rest may be secret."""
     try:
         parts = parse.urlsplit(location or "")
         return " to %s://%s" % (parts.scheme, parts.hostname) if parts.hostname else ""

@@ -1,7 +1,6 @@
 """How long to wait after a failure: pure functions of the error and the number of failures.
 
-Belongs here: pauses and their bounds.  Does not: what a failure means (`verdicts`), clocks, or
-anything that remembers.
+Belongs here: pauses and their bounds.  Does not: what a failure means (`verdicts`), clocks, state.
 """
 
 from __future__ import absolute_import, division
@@ -13,8 +12,8 @@ SHORTEST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
 REFUSED_PAUSE = 30.0
 READ_BACK_DELAY = 0.1
-# A request that was cut off may still be applied: this long after a first read-back that did not
-# find its record comes the second.
+# The time from a read-back that did not find the record to the next: a request that was cut off
+# may still be applied meanwhile.
 QUIET_PERIOD = 2.0
 
 
@@ -40,7 +39,7 @@ def pause(error, attempt, chance):
     if meaning in (REFUSED, POISON):
         return REFUSED_PAUSE
     if meaning == AMBIGUOUS:
-        # The read-back comes soon after the first one, because it usually settles the matter.
+        # After a first failure the read-back comes soon, because it usually settles the matter.
         return READ_BACK_DELAY if attempt == 1 else backoff(attempt - 1, chance)
     return backoff(attempt, chance)
 

@@ -16,8 +16,8 @@ from six.moves.urllib import parse
 from .. import errors
 from ..records import kinds
 
-# method; path: absolute and percent-encoded; body: bytes or None; repeatable: whether the server
-# ends up the same when it is sent twice; encoding: the body's Content-Encoding or None.
+# method; path: absolute and percent-encoded; body: bytes or None; repeatable: whether sending it
+# twice has the same effect as once; encoding: the body's Content-Encoding or None.
 Request = collections.namedtuple("Request", "method path body repeatable encoding")
 Request.__new__.__defaults__ = (None,)
 
@@ -38,7 +38,7 @@ _OPERATIONS = {
 }
 _STAMPED = frozenset((kinds.EVENT, kinds.EXCEPTION, kinds.REPORT, kinds.METRIC))
 _NOT_IDS = frozenset(("", ".", ".."))
-# Up to here, compressing costs more than the few packets that it saves.
+# Compressing a smaller body costs more than it saves.
 _LONGEST_UNCOMPRESSED = 1024
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS  # zlib's way to ask for gzip; 2.7's `gzip` needs a file
 
@@ -47,7 +47,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class _Dialect(object):
-    """What both generations have in common."""
+    """Requests that both generations share."""
 
     name = None
     _listing_path = None
@@ -60,11 +60,11 @@ class _Dialect(object):
         return Request("POST", SESSIONS, body, False)
 
     def read(self, server_id):
-        """Return the request for everything that the server has of a session."""
+        """Return the request that reads a whole session."""
         return Request("GET", _session_path(server_id), None, True)
 
     def listing(self):
-        """Return the request for all sessions."""
+        """Return the request that lists all sessions."""
         return Request("GET", self._listing_path, None, True)
 
 
@@ -77,7 +77,7 @@ class _Classic(_Dialect):
     def send(self, record, server_id, late):
         """Return the request that delivers a record.
 
-        :param late: whether to tell in events and metrics when they were captured.
+        :param late: whether to add the capture time to an event or metric.
         """
         kind = record.kind
         body = record.body
@@ -107,7 +107,7 @@ class _V1(_Dialect):
         if kind in _STAMPED:
             body = b"".join((_stamp(record), b"," if body != b"{}" else b"", body[1:]))
         elif kind == kinds.STATE:
-            # Always in the envelope: a plain state with a key "state" would be mistaken for one.
+            # Always in the envelope: a plain state with a key "state" would be mistaken for it.
             body = b"".join((_stamp(record), b',"state":', body, b"}"))
         body, encoding = _compressed(body)
         return Request(
@@ -119,7 +119,7 @@ class _V1(_Dialect):
         )
 
     def heartbeat(self, server_id):
-        """Return the request that tells the server that a session lives."""
+        """Return the request that reports that a session is alive."""
         return Request("POST", _session_path(server_id) + "/heartbeat", b"{}", True)
 
 
@@ -133,7 +133,7 @@ def health():
 
 
 def _session_path(server_id):
-    # A segment of dots alone leads to another path, even percent-encoded.
+    # A segment of dots only leads to another path, even percent-encoded.
     if not isinstance(server_id, six.string_types) or server_id in _NOT_IDS:
         raise errors.InvalidRecord(
             "a session id must be what create_session() returned, not %r" % (server_id,)
@@ -148,7 +148,7 @@ def _stamp(record):
 
 
 def _compressed(body):
-    """Return the body to send and its Content-Encoding, None where it is not compressed."""
+    """Return the body to send and its Content-Encoding, None if it is not compressed."""
     if len(body) <= _LONGEST_UNCOMPRESSED:
         return body, None
     compressor = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, _GZIP_WINDOW)

@@ -1,4 +1,4 @@
-"""Did this record arrive?  Told from the server's answer to the GET of its session.
+"""Did this record arrive?  Inferred from the server's answer to the GET of its session.
 
 Belongs here: comparing a record with what the server stored, and what a server makes of a state
 update.  Does not: I/O, waiting, counting attempts.
@@ -25,7 +25,7 @@ _LEAD_LENGTH = len('[{"timestamp":') + 4 * _MOST_SPACES
 # JSON spends at most six bytes on a character, or twice six on a surrogate pair.
 _BYTES_PER_CHARACTER = 12
 
-# The beginning of an object in a list, which a program's own state and data never are.
+# The start of an object in a list: never part of an application's own state or data.
 _lead = re.compile(br'[\[,]\s{0,16}\{\s{0,16}"timestamp"\s{0,16}:\s{0,16}\Z')
 _name_follows = re.compile(br'\s{0,16},\s{0,16}"name"\s{0,16}:\s{0,16}("[^"\\]*(?:\\.[^"\\]*)*")')
 _state_follows = re.compile(br'\s{0,16},\s{0,16}"state"\s{0,16}:\s{0,16}\{')
@@ -34,11 +34,11 @@ _state_follows = re.compile(br'\s{0,16},\s{0,16}"state"\s{0,16}:\s{0,16}\{')
 class V1Finder(object):
     """Finds one record in a v1 server's answer to the GET of a session, piece by piece.
 
-    A record is known by its capture time, which the server returns exactly, and its name.  Needs
-    memory for one piece and the record's name.
+    A record is identified by its capture time, which the server returns exactly, and its name.
+    Needs memory for one piece and the record's name.
 
-    :param record: an event, exception, metric or state; any other kind leaves no trace with a
-        time, so its result is UNKNOWABLE.
+    :param record: an event, exception, metric or state; the server keeps no time of any other
+        kind, so its result is UNKNOWABLE.
     :ivar tail: the end of what was read, in which the record may begin (bytes).
     """
 
@@ -80,13 +80,13 @@ class V1Finder(object):
         return self._found
 
     def result(self):
-        """Return, after the end of the answer, ARRIVED, ABSENT or UNKNOWABLE."""
+        """Return ARRIVED, ABSENT or UNKNOWABLE; to be called after the whole answer."""
         if self._follows is None:
             return UNKNOWABLE
         return ARRIVED if self._found else ABSENT
 
     def _is_record(self, text, at):
-        """Return whether the record has its time at this place, None if more must be read."""
+        """Return whether the time at this position is the record's; None if more must be read."""
         if not _lead.search(text[max(0, at - _LEAD_LENGTH) : at]):
             return False
         after = text[at + len(self._stamp) : at + len(self._stamp) + self._enough]
@@ -99,13 +99,13 @@ class V1Finder(object):
 def classic_arrived(record, answer, delivered, merged):
     """Return whether a record arrived, from a classic server's answer to the GET of its session.
 
-    Such a server keeps neither a record's time nor its identity, so order and content have to
-    tell.  That is right only where nobody else writes into the session.
+    Such a server keeps neither a record's time nor its identity, so order and content must do.
+    That is reliable only if nobody else writes into the session.
 
     :param record: an event, exception, metric or state.
     :param answer: the session's fields (a dict).
     :param delivered: has `events` and `metrics`, how many of each are known to have arrived.
-    :param merged: the state as known to have arrived (a dict), or None where it is not known.
+    :param merged: the state as known to have arrived (a dict), or None if unknown.
     :returns: ARRIVED, ABSENT or UNKNOWABLE.
     """
     if record.kind == kinds.STATE:
@@ -128,7 +128,7 @@ def merge_state(state, update, null_deletes):
     """Return what a server makes of a state and an update; neither is changed.
 
     Dicts are merged key by key, recursively; everything else replaces.  A dict that replaces
-    something else is stored as it is, its nulls included.
+    something else is stored unchanged, including its nulls.
 
     :param null_deletes: whether a null removes its key (v1) or is stored (classic).
     """
@@ -148,7 +148,7 @@ def _fields(record):
 
 
 def _string(token):
-    """Return the text of a JSON string as written in an answer, or None where it is none."""
+    """Return the text of a JSON string as written in an answer, or None if it is invalid."""
     try:
         return json.loads(token.decode("utf-8"))
     except ValueError:
@@ -188,7 +188,7 @@ def _metric_content(fields):
 
 
 def _same(one, other):
-    """Return whether two parsed JSON values are equal to a server whose numbers are float64."""
+    """Return whether two parsed JSON values are equal, with numbers compared as float64."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict):

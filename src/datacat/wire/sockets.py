@@ -1,17 +1,19 @@
 """Connections that keep a call's total deadline, and pools that reuse none left idle for long.
 
-Belongs here: how urllib3's sockets obey the bounds of one wire call, and every use of a name that
+Belongs here: how urllib3's sockets keep the bounds of one wire call, and every use of a name that
 urllib3 or http.client does not document. Does not: datacat's terms, retries, what an answer says.
+
+Theory of operation
 
 1. urllib3's timeouts bound each wait, not their sum: headers dripped a byte at a time never end.
    So a thread has a current `Call`, every socket is wrapped in a `BoundedSocket`, and each of its
    waits gets no more than what is left of the call.
 2. The call also notes how far it got. That decides whether a failed request may have arrived.
-3. A pool notes when a connection came back, and replaces one that was idle for too long.
+3. A pool notes when a connection was returned, and replaces one that was idle for too long.
 4. In a forked child, an inherited pool looks empty: taking its lock could hang (`_OwnersQueue`).
 
 Two waits stay unbounded: looking up a host name, and on Python 2.7 a TLS record or handshake that
-itself comes a byte at a time.
+itself arrives a byte at a time.
 
 Undocumented names in use. urllib3: `ConnectionCls`, `QueueCls`, `_new_conn`, `_get_conn` and
 `_put_conn` of pools, `_new_conn`, `_dns_host` and `socket_options` of connections,
@@ -39,21 +41,21 @@ from .._compat import boot_clock, monotonic
 # Seconds. NATs and load balancers drop idle connections silently, some after 30.
 LONGEST_IDLE = 20.0
 
-# A connection is idle too while the machine sleeps.
+# A connection is idle while the machine sleeps, too.
 idle_clock = monotonic if boot_clock() is None else boot_clock
 
 _in_thread = threading.local()
 
 
 class Call(object):
-    """The bounds of one wire call and how far it got. Use it in one thread, by `with`.
+    """The bounds of one wire call, and how far it got. Use it in one thread, by `with`.
 
-    :param deadline: seconds from now for all of the call.
-    :ivar touched: a connection of ours took the request; before that, nothing can have left.
-    :ivar handed_over: the request is out, the answer is awaited.
-    :ivar broken: the system refused a part of the request.
+    :param deadline: seconds from now for the whole call.
+    :ivar touched: whether a connection of ours got the request; until then nothing was sent.
+    :ivar handed_over: whether the request is out and the answer awaited.
+    :ivar broken: whether the system refused a part of the request.
     :ivar problem: the error with which connecting failed, or None.
-    :ivar is_ending: the last wait was bounded by the deadline, not by the timeout.
+    :ivar is_ending: whether the last wait was bounded by the deadline, not by the timeout.
     """
 
     __slots__ = (
@@ -89,7 +91,7 @@ class Call(object):
     def at_most(self, seconds):
         """Return `seconds` (None: no limit), or what is left of the call if that is less.
 
-        :raises socket.timeout: nothing is left.
+        :raises socket.timeout: if nothing is left.
         """
         left = self._until - monotonic()
         self.is_ending = seconds is None or left < seconds
@@ -99,7 +101,10 @@ class Call(object):
 
 
 class BoundedSocket(object):
-    """A socket, plain or TLS, whose waits end with the current thread's call."""
+    """A socket, plain or TLS, whose waits end with the current thread's call.
+
+    :param plain: the socket that it wraps.
+    """
 
     def __init__(self, plain):
         self._plain = plain
@@ -114,10 +119,16 @@ class BoundedSocket(object):
         return getattr(self._plain, name)
 
     def settimeout(self, seconds):
+        """Set how long each wait may last; None: as long as the call."""
         self._silence = seconds
 
     def gettimeout(self):
-        # A TLS socket made from this one uses its timeout for the handshake.
+        """Return how long a wait that begins now may last.
+
+        A TLS socket made from this one uses that for the handshake.
+
+        :raises socket.timeout: if nothing is left of the call.
+        """
         return _in_thread.call.at_most(self._silence)
 
     def _bound_the_next_wait(self):
@@ -127,6 +138,11 @@ class BoundedSocket(object):
             self._applied = allowed
 
     def sendall(self, data):
+        """Send all of some bytes; note in the call if that fails.
+
+        :raises socket.timeout: at the end of the timeout or of the call.
+        :raises EnvironmentError: as `socket.send` does.
+        """
         rest = memoryview(data)
         try:
             while rest:
@@ -145,21 +161,27 @@ class BoundedSocket(object):
             return 0
 
     def recv_into(self, *arguments):
+        """Do what `socket.recv_into` does, within the call.
+
+        :raises socket.timeout: at the end of the timeout or of the call.
+        """
         self._bound_the_next_wait()
         return self._plain.recv_into(*arguments)
 
     def makefile(self, mode="rb", buffering=None):
+        """Return a binary file that reads within the call; any mode means "rb"."""
         reader = _Reader(self)
         self._readers += 1
         return reader if buffering == 0 else io.BufferedReader(reader)
 
     def close(self):
-        # As with any socket, a file made from it stays readable.
+        """Close it once all files made from it are closed: they stay readable until then."""
         self._is_closed = True
         if self._readers == 0:
             self._plain.close()
 
     def reader_closed(self):
+        """Note that a file made from it was closed."""
         self._readers -= 1
         if self._is_closed:
             self.close()
@@ -185,8 +207,8 @@ class _Reader(io.RawIOBase):
 class _BoundedConnection(object):
     """Mixin for a urllib3 connection: keeps the call's deadline and notes how far it got.
 
-    Sends head and body in one piece: in two, they are two packets, and two waits for the GIL,
-    which slow the application's threads too.
+    Sends head and body in one piece. Two pieces would be two packets, and two waits for the GIL,
+    which slow down the application's threads.
     """
 
     _head = b""
@@ -219,7 +241,7 @@ class _BoundedConnection(object):
 
 
 class _DialingConnection(_BoundedConnection):
-    """Connects as urllib3 does, but all addresses of a name share what is left of the call."""
+    """Connects as urllib3 does, but all addresses of a name share the rest of the call."""
 
     def _new_conn(self):
         call = _in_thread.call
@@ -253,7 +275,7 @@ class _DialingConnection(_BoundedConnection):
 
 
 class _OwnersQueue(queue.LifoQueue):
-    """A pool's queue that looks empty in a forked child, where finalizers would take its lock.
+    """A pool's queue that looks empty in a forked child, where a finalizer could hang in its lock.
 
     A thread of the parent may have held the lock at the fork; in the child nobody releases it.
     """
@@ -288,10 +310,10 @@ class _FreshPool(object):
 
 
 def _bounded(pool):
-    """Return a subclass of a pool's class; itself if it is one already."""
+    """Return a bounded subclass of a pool's class; the class itself if it is one."""
     if issubclass(pool, _FreshPool):
         return pool
-    # Other pools connect in their own way (through SOCKS).
+    # Other pools (SOCKS) connect in their own way.
     is_urllib3s_own = pool in (HTTPConnectionPool, HTTPSConnectionPool)
     mixin = _DialingConnection if is_urllib3s_own else _BoundedConnection
     connection = type("BoundedConnection", (mixin, pool.ConnectionCls), {})
@@ -299,9 +321,9 @@ def _bounded(pool):
 
 
 def bound(pool_manager):
-    """Make a urllib3 PoolManager (also one for a proxy) keep these bounds, and return it.
+    """Make a urllib3 PoolManager (or ProxyManager) keep these bounds, and return it.
 
-    Make its calls within `with Call(deadline)`. Doing it twice does no harm.
+    Its calls must be made within `with Call(deadline)`. Harmless when repeated.
     """
     pool_manager.pool_classes_by_scheme = dict(
         (scheme, _bounded(pool)) for scheme, pool in pool_manager.pool_classes_by_scheme.items()

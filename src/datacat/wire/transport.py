@@ -1,7 +1,7 @@
 """One wire call: a request in, (status, headers, body) or a DatacatError out, within a deadline.
 
-Belongs here: `requests` and all that knows its errors, which become ours in one place
-(`_Exchange._translate`). Does not: what an answer means, and retrying what may have arrived.
+Belongs here: `requests`, and translating its errors into ours in one place
+(`_Exchange._translate`). Does not: what an answer means, retrying what may have arrived.
 """
 
 from __future__ import absolute_import, division
@@ -23,13 +23,13 @@ from . import sockets
 
 Response = namedtuple("Response", "status headers body")
 
-# Bytes a second on the slowest link that we support, a poor mobile one. The system buffers a body
-# at once, so the wait for the answer includes the time to send it.
+# Bytes a second on the slowest supported link, a poor mobile one. The system buffers a body at
+# once, so the wait for the answer includes the time to send it.
 _SLOWEST_LINK = 8 * 1024
 _LONGEST_ANSWER = 64 * 1024
 _CHUNK = 64 * 1024
 _MOST_CONNECTIONS = 32
-# A shorter key could be part of what a server says for other reasons.
+# A shorter key could occur in an answer by chance.
 _SHORTEST_REDACTED_KEY = 8
 _SCHEME = u"Bearer "
 _OBJECT_IN_MESSAGE = re.compile(r"^<?[\w.]*(\(host=[^)]*\)| object at 0x\w+>): ")
@@ -60,17 +60,19 @@ _NO_ANSWER = u"no complete HTTP answer: %s"
 _NOT_TRUSTED = (
     u"no trusted connection to %s, nothing was sent: %s; check the certificate, verify= and cert="
 )
-_CUT_SHORT = u"the connection to %s broke before the request was out: %s"
-_UNREACHABLE = u"could not reach %s: %s; check base_url and proxies, and that the server runs"
+_CUT_SHORT = u"the connection to %s broke before the whole request was sent: %s"
+_UNREACHABLE = (
+    u"could not reach %s: %s; check base_url and proxies, and that the server is running"
+)
 
 
 class Transport(object):
-    """Makes wire calls to one server with one set of settings. Safe to use from many threads.
+    """Makes wire calls to one server with one set of settings. Thread-safe.
 
-    A forked child opens connections of its own and leaves the inherited ones alone.
+    A forked child opens its own connections and leaves the inherited ones alone.
 
     :param settings: a `settings.Settings`.
-    :param retries: how often a call that cannot connect tries again, at once.
+    :param retries: how often a call that cannot connect is retried at once.
     """
 
     def __init__(self, settings, retries=2):
@@ -88,17 +90,17 @@ class Transport(object):
 
         Redirects are not followed. The body of a status of 300 or more is cut at `limit`.
 
-        :param request: has `method`, `path` (percent-encoded, absolute), `body` (bytes or None,
-            JSON) and `encoding` (the body's Content-Encoding, or None).
+        :param request: has `method`, `path` (percent-encoded, absolute), `body` (JSON in bytes, or
+            None) and `encoding` (the body's Content-Encoding, or None).
         :param timeout: seconds to wait for the server's next bytes; by default the settings'
             `timeout`, and more for a large body.
         :param deadline: seconds for the whole call; by default the settings' `deadline`, and
             more for a large body. Looking up a host name cannot be interrupted.
         :param limit: the largest answer to accept, in bytes; None: any.
-        :param on_chunk: called with the body of a 2xx piece by piece, until it returns True. The
+        :param on_chunk: called with each piece of a 2xx body, until it returns True. The
             Response's body is then empty.
-        :raises NotSent: the request surely took no effect; `TlsFailure` where trust is missing.
-        :raises OutcomeUnknown: it may have taken effect: no complete answer, or one too large.
+        :raises NotSent: if the request certainly had no effect; `TlsFailure` if trust is missing.
+        :raises OutcomeUnknown: if it may have had one: no complete answer, or one too large.
         """
         extra = self.allowance(request.body)
         silence = self._settings.timeout + extra if timeout is None else timeout
@@ -109,7 +111,7 @@ class Transport(object):
             )
 
     def close(self):
-        """Close the idle connections. A later call opens new ones."""
+        """Close idle connections. A later call opens new ones."""
         wire = self._wires.pop(os.getpid(), None)
         if wire is not None:
             wire.close()
@@ -120,13 +122,13 @@ class Transport(object):
         if wire is None:
             for inherited in list(self._wires.values()):
                 _compat.keep_forever(inherited)
-            # No lock: it could be held at a fork. Where two threads race, the first one wins.
+            # No lock: it could be held at a fork. If two threads race, the first one wins.
             wire = self._wires.setdefault(process, _Wire(self._settings, self._retries))
         return wire
 
 
 class _Wire(object):
-    """One process's `requests.Session`, and what goes out with every request."""
+    """One process's `requests.Session`, and what every request is sent with."""
 
     def __init__(self, settings, retries):
         self.settings = settings
@@ -178,7 +180,7 @@ class _Wire(object):
         return prepared
 
     def redact(self, text, after=u""):
-        """Return text or bytes from outside with the API key replaced by asterisks.
+        """Return text or bytes from outside, with the API key replaced by asterisks.
 
         :param after: replace the key only where it follows this text.
         """
@@ -215,12 +217,12 @@ class _Exchange(object):
             return function(*arguments)
         except _FAULTS as fault:
             error = self._translate(fault)
-        # Raised out here: as its __context__, requests' error would carry our headers along.
+        # Raised out here: as its __context__, requests' error would expose our headers.
         raise error
 
     def _send(self):
-        # Not by urllib3's Retry: it has no limit for TLS errors alone before 1.26, and warns in
-        # the application's log about each attempt.
+        # Not by urllib3's Retry: before 1.26 it has no separate limit for TLS errors, and it logs
+        # a warning about each attempt.
         for _ in range(self._wire.retries):
             try:
                 return self._wire.send(self._request, self._silence)
@@ -249,8 +251,8 @@ class _Exchange(object):
         return body
 
     def _without_our_header(self, answer, body):
-        # JSON may be a session that contains the key's text by chance: that belongs to the user.
-        # Anything else may echo our request, and its words end up in an error.
+        # JSON may be a session that contains the key's text by chance: leave users' data alone.
+        # Anything else may echo our request, and end up in an error message.
         is_json = answer.headers.get("Content-Type", "").startswith("application/json")
         return self._wire.redact(body, after=_SCHEME if is_json else u"")
 
@@ -279,7 +281,7 @@ class _Exchange(object):
         )
 
     def _translate(self, fault):
-        """Return our error for one of requests; nothing else knows what theirs mean."""
+        """Return our error for one of requests'; nothing else knows what theirs mean."""
         cause = self._cause(fault)
         if self._may_have_arrived(fault):
             return self._error(OutcomeUnknown, _NO_ANSWER % cause)
@@ -313,7 +315,7 @@ class _Exchange(object):
 
 
 class _Adapter(HTTPAdapter):
-    """Keeps what requests looks up again for each request: there is one server."""
+    """Keeps what requests would look up for each request: there is only one server."""
 
     _pool = None
 
@@ -379,7 +381,7 @@ def _is_any(fault, kinds):
 
 
 def _is_about_trust(fault):
-    # A missing certificate file is a plain OSError; requests' own errors are OSErrors as well.
+    # A missing certificate file is a plain OSError, but requests' own errors are OSErrors as well.
     return _is_any(fault, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)) or (
         isinstance(fault, EnvironmentError)
         and not isinstance(fault, requests.exceptions.RequestException)

@@ -1,7 +1,7 @@
 """What an outcome means for a record: pure functions of the error and of counts.
 
-Belongs here: the meaning of a failure, and when patience with a record ends.  Does not: what is
-then done (`sending`), how long to wait (`backoff`), clocks, or anything that remembers.
+Belongs here: the meaning of a failure, and when to give up on a record.  Does not: what is done
+then (`sending`), how long to wait (`backoff`), clocks, state.
 """
 
 from __future__ import absolute_import, division
@@ -42,7 +42,7 @@ def verdict(error):
 
 
 def is_blip(error, attempt):
-    """Return whether a failure does not yet tell if the server is there.
+    """Return whether a failure does not yet show that the server is away.
 
     :param attempt: failures so far, 1 for the first.
     """
@@ -50,46 +50,46 @@ def is_blip(error, attempt):
 
 
 def is_systematic(error):
-    """Return whether an ambiguous failure is the whole server's, not one record's."""
+    """Return whether an ambiguous failure concerns the whole server, not one record."""
     return not isinstance(error, errors.ServerFault)
 
 
 def would_meet_any_request(error):
-    """Return whether any other request would have failed in the same way."""
+    """Return whether any other request would have failed too."""
     return verdict(error) in (NOT_APPLIED, BUSY) or (
         verdict(error) == AMBIGUOUS and is_systematic(error)
     )
 
 
 def may_be_the_records_fault(error):
-    """Return whether a refusal may be due to the record's content, not to who sends it."""
+    """Return whether a refusal may be due to the record's content, not to the sender's rights."""
     return not isinstance(error, errors.Redirected) and error.status not in (401, 407)
 
 
 def is_own_refusal(error, recognised):
-    """Return whether a datacat server itself refuses to open a session, as far as can be told.
+    """Return whether it seems to be a datacat server itself that refused to open a session.
 
     :param recognised: whether the server, or its words, are known as a datacat server's.  A 403
-        counts only then, because anything on the way may answer one.
+        counts only then, because any proxy may answer one.
     """
     return getattr(error, "own_words", False) and (error.status != 403 or recognised)
 
 
 def is_suspicious(refusals):
-    """Return whether so many refusals in a row, in the same words, cast doubt on the refuser."""
+    """Return whether so many refusals in a row, in the same words, are suspicious."""
     return refusals >= SUSPICIOUS_REFUSALS
 
 
 def is_poisoned(attempts, first_failure, now):
-    """Return whether a record failed so often, for so long, that it must be at fault itself."""
+    """Return whether a record failed so often, for so long, that the fault must be its own."""
     return attempts >= POISON_ATTEMPTS and now - first_failure >= POISON_SECONDS
 
 
 def read_back_is_over(error, failures, first_failure, now):
-    """Return whether read-backs failed so often, or for so long, that no more are tried.
+    """Return whether read-backs failed so often, or for so long, that there are no more attempts.
 
-    :param error: the latest failure.  Failures of the network follow each other within a second
-        and may be a single bad moment; an answer is the server's own word and counts at once.
+    :param error: the latest failure.  Network failures may follow each other within a second, and
+        be a single bad moment; an error that the server answers counts at once.
     """
     took = now - first_failure
     at_least = READ_BACK_AT_LEAST if is_systematic(error) else 0.0

@@ -1,6 +1,6 @@
-"""How a pipeline comes by its file: claimed, opened again, or made in a forked child.
+"""How a pipeline gets its file: claimed, opened again, or made anew in a forked child.
 
-Belongs here: which file, and not to hang in sqlite.  Does not: file names, when files close.
+Belongs here: which file, and not hanging in sqlite.  Does not: file names, when files close.
 """
 
 from __future__ import absolute_import, division
@@ -15,12 +15,12 @@ from ..outbox.refusals import SpoolUnusable
 from ..outbox.spool import Spool, identity_of
 from . import fork, registry
 
-# A log call may take 250 ms where something is broken; the call itself needs some of them.
+# A log call may take 250 ms if something is broken, of which its own work needs some.
 CHILD_OPENS_WITHIN = 0.2
 
 _LOST = (
-    "this process was forked while a thread of its parent was using sqlite, which cannot be used "
-    "here then; start it anew (exec, multiprocessing's spawn) to have its records on disk"
+    "this process was forked while a thread of its parent was using sqlite, so it cannot use "
+    "sqlite itself; start it anew (exec, multiprocessing's spawn) to have its records on disk"
 )
 
 
@@ -46,14 +46,14 @@ class NoSpool(object):
 
 
 def open_store(settings, scope, predecessor, warn):
-    """Return (the folder of outboxes, the store of the one in it with which a pipeline begins).
+    """Return (the Spool, the store with which a pipeline begins).
 
-    A forked child makes a new file that names its parent's.  A pipeline that carries on after a
-    close takes the file it had before, if it is free.  All others take any that is free, or make
+    A forked child makes a new file that names its parent's.  A pipeline that continues after a
+    close takes the file it had before, if that is free.  All others take any free file, or make
     one.  If none of that is possible, the store is a NoStore.
 
     :param settings, scope: the pipeline's.
-    :param predecessor: the Pipeline whose sessions go on in the new one, or None.
+    :param predecessor: the Pipeline whose sessions continue in the new one, or None.
     :param warn: a callable (topic, message).
     """
     spool = Spool(settings.spool_dir, scope, settings.durability == "power", warn)
@@ -74,8 +74,8 @@ def _claim(spool, predecessor):
 def _within_bounds(claim):
     """Return what `claim()` returns, if sqlite works in this process.
 
-    Where no hook guarded a fork, another thread of the parent may have been inside sqlite, whose
-    mutexes then stay locked for ever: so it is tried in a thread.
+    If no hook guarded the fork, another thread of the parent may have been inside sqlite, whose
+    mutexes then stay locked for ever.  So it is tried in a thread.
     """
     if fork.sqlite_is_lost():
         raise SpoolUnusable(_LOST)

@@ -1,4 +1,4 @@
-"""Making an outbox of an open sqlite file: its settings, its schema, and whether it is sound.
+"""Preparing an open sqlite file as an outbox: its settings, its schema, and whether it is sound.
 
 Belongs here: what happens once, when a file is opened.  Does not: everything after that (see
 `store`), and which file may be opened at all (see `spool`).
@@ -9,9 +9,9 @@ from __future__ import absolute_import, division
 from . import tables
 from .refusals import StoreDamaged, StoreTooNew
 
-# Smaller ones waste a seventh of the file on records of 150 bytes, larger ones write more wal.
+# Smaller pages make the file a seventh larger with records of 150 bytes, larger ones the log.
 PAGE_SIZE = 2048
-# What can be checked, whenever it is opened, in about 20 ms.
+# As many as can be checked in about 20 ms, at each opening.
 _CHECKED_PAGES = 16 * 1024 * 1024 // PAGE_SIZE
 _CACHE_KIB = 512
 
@@ -19,19 +19,19 @@ _CACHE_KIB = 512
 def prepare(execute, path, power_safe):
     """Make sure that an open file is an outbox of this schema.
 
-    An empty file is made one, an older schema is migrated, in one transaction.
+    An empty file gets the schema, an older schema is migrated, each in one transaction.
 
-    :param execute: runs a statement on the file; the exclusive lock is asked for already.
+    :param execute: runs a statement on the file, whose `locking_mode` is EXCLUSIVE already.
     :param path: the file's path, for messages.
     :param power_safe: whether a commit waits until the disk has it.
     :raises StoreTooNew: for a newer schema.
-    :raises StoreDamaged: for a file that is no sound outbox.
+    :raises StoreDamaged: if the file is not a sound outbox.
     """
-    # The first read takes the exclusive lock, and from then on it proves that this process lives.
+    # The first read takes the exclusive lock, which from now on proves that the owner lives.
     version = execute("PRAGMA user_version").fetchone()[0]
     if version > tables.SCHEMA_VERSION:
         raise StoreTooNew(
-            "the outbox %s has schema %d and this datacat knows %d: it is left alone; upgrade "
+            "the outbox %s has schema %d, newer than this datacat's %d: it is left alone; upgrade "
             "datacat to send what is in it" % (path, version, tables.SCHEMA_VERSION)
         )
     if version == 0:
@@ -69,7 +69,7 @@ def _is_sound(execute):
     return (
         _application(execute) == tables.APPLICATION_ID
         and _statements(execute) == set(tables.SCHEMA)
-        # One row with a wrong number leads every search astray that passes it.
+        # A single row with a wrong number misleads every search that passes it.
         and (
             execute("PRAGMA page_count").fetchone()[0] > _CHECKED_PAGES
             or execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
