@@ -4,6 +4,7 @@ from __future__ import absolute_import, division
 
 import logging
 import os
+import sys
 import threading
 import time
 
@@ -199,6 +200,28 @@ def test_a_loop_that_is_started_again_during_its_last_step_goes_on_in_the_same_t
     release.set()
     wait_until(lambda: stepper.steps == 2)
     assert stepper.loop.is_running and len(threads) == 1
+
+
+def test_it_is_running_at_every_moment_until_it_is_asked_to_stop(stepper):
+    """Or a flush that looks between two steps takes its thread for ended, and does not wait."""
+    moments, tracing = [], []
+
+    def look(frame, *_):
+        if os.path.basename(frame.f_code.co_filename).startswith("loop."):
+            moments.append(stepper.loop.is_running)
+        return look
+
+    def step():
+        if stepper.steps == 1:
+            tracing.append(sys.gettrace())
+            sys.settrace(look)
+            return 0.0
+        sys.settrace(tracing[0])
+
+    stepper.on_step = step
+    stepper.loop.start()
+    wait_until(lambda: stepper.steps == 2)
+    assert len(moments) > 10 and all(moments)
 
 
 def test_a_loop_that_stopped_steps_again_when_it_is_started_again(stepper):

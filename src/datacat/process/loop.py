@@ -97,7 +97,8 @@ class Loop(object):
     @property
     def is_running(self):
         """Whether there is a thread that will take another step."""
-        return self._thread is not None and not self._stopping
+        # Between two steps it holds its turn, and for a moment has given up its claim.
+        return not self._stopping and (self._thread is not None or self._turn.locked())
 
     @property
     def is_current_thread(self):
