@@ -26,6 +26,10 @@ CAN_FORK = hasattr(os, "fork")
 blob = bytes if six.PY3 else buffer  # noqa: F821
 CAN_UNLINK_OPEN_FILES = os.name == "posix"
 
+# What the application's code may raise in a thread of ours, which has to live on.  Not
+# GreenletExit, with which gevent ends one.
+ESCAPED = (Exception, SystemExit, KeyboardInterrupt)
+
 _CLOCK_BOOTTIME = 7
 _imported = []
 
@@ -63,6 +67,15 @@ def boot_identity():
         return str(os.read(descriptor, 100).decode("ascii")).strip()
     finally:
         os.close(descriptor)
+
+
+def is_finalizing():
+    """Return whether the interpreter is being taken apart; on 2.7 always, where nothing tells."""
+    return getattr(sys, "is_finalizing", _always)()
+
+
+def _always():
+    return True
 
 
 def keep_forever(thing):

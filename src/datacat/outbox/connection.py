@@ -9,7 +9,7 @@ from __future__ import absolute_import, division
 import os
 import sqlite3
 
-from .._compat import keep_forever, release_kept
+from .._compat import is_finalizing, keep_forever, release_kept
 from .refusals import NumberTaken, StoreDamaged, StoreHeld, StoreRefused
 
 # A damaged schema may name things in what is not UTF-8, and Python's sqlite3 then says that;
@@ -37,9 +37,11 @@ class Connection(object):
     :param path: the file.
     """
 
+    _cursor = None
+
     def __init__(self, path):
         self._path = path
-        self._cursor = None
+        self._process = os.getpid()
         self._is_in_transaction = False
         try:
             connection = sqlite3.connect(
@@ -171,6 +173,15 @@ class Connection(object):
             # Not before: closing may be interrupted and repeated.
             self._cursor = None
             release_kept(cursor)
+
+    def __del__(self):
+        """Release a file that was lost before anybody could close it.
+
+        An interruption (Ctrl-C) can do that while an outbox is opened.  Not in a forked child, and
+        not when the interpreter ends: there is no time then for a slow disk.
+        """
+        if self._cursor is not None and not is_finalizing() and self._process == os.getpid():
+            self.close()
 
     def abandon(self):
         """Never touch the connection again, not even when the interpreter ends.
