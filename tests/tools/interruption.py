@@ -27,10 +27,12 @@ class BrokenOff(BaseException):
     """What a signal handler raises in the middle of a call."""
 
 
-def break_off(call, step, error=BrokenOff):
+def break_off(call, step, error=BrokenOff, modules=STRUCK):
     """Raise an error where the outbox's code is called or returned to for the step-th time.
 
     That is where Python calls signal handlers.  Returns whether there were so many.
+
+    :param modules: the names of the modules that count as the outbox's code.
     """
     struck = []
     left = [step]
@@ -39,7 +41,7 @@ def break_off(call, step, error=BrokenOff):
         # What is raised in a generator that is thrown away goes nowhere.
         if frame.f_code.co_name == "<genexpr>":
             return
-        if os.path.basename(frame.f_code.co_filename).split(".")[0] in STRUCK:
+        if os.path.basename(frame.f_code.co_filename).split(".")[0] in modules:
             left[0] -= 1
             if left[0] == -1:
                 struck.append("%s in line %d of %s" % (event, frame.f_lineno, frame.f_code))

@@ -28,8 +28,8 @@ Theory of operation
    pipelines' locks, and none that holds one waits for a thread or for the network. A log call
    takes the pipeline's lock only if its session's place is out of date.
 4. A call that cannot get the lock, because it interrupts its own thread inside (signal handlers,
-   finalizers) or because the disk is slow, leaves its session in `_put_off`. Whoever is inside
-   admits it on the way out; if that is interrupted, the keeper or the next log call does.
+   finalizers) or because the disk is slow, has its session put off. Whoever is inside admits it on
+   the way out; if that is interrupted, the keeper or the next log call does (see gate).
 5. `sleepers` is what a log call looks at once its record is kept. It is empty while there is
    nothing to wake. A thread that goes to sleep adds itself; so does a pipeline whose threads do
    not run, and one that has put off sessions.
@@ -45,7 +45,6 @@ Theory of operation
 
 from __future__ import absolute_import, division
 
-import collections
 import functools
 import os
 
@@ -55,6 +54,7 @@ from ..notices import Notices
 from ..outbox.outbox import Outbox
 from . import opening, registry, shutdown
 from .engine import Engine
+from .gate import LONGEST_WAIT_FOR_LOCK, Gate, Task
 from .loop import Sleepers, shortest
 
 NEW = "new"
@@ -64,8 +64,6 @@ CLOSED = "closed"
 
 # The next log call has to open the file again, which takes as long.
 LONGEST_CLOSE = 0.2
-# Of the 250 ms that a log call may take on a sick disk.
-LONGEST_WAIT_FOR_LOCK = 0.2
 # How often to try to start threads again, and to look whether a busy sender has stopped.
 RETRY_SECONDS = 1.0
 # For a thread that was told to stop and has nothing else to do.
@@ -77,13 +75,6 @@ _NO_THREADS = (
     "no thread can be started (%s): records are kept in %s, but not sent; this is tried again "
     "when the application logs, or else the next run sends them"
 )
-
-
-class _Task(object):
-    """A sleeper that is not a thread: something for the next log call to do."""
-
-    def __init__(self, wake):
-        self.wake = wake
 
 
 class Pipeline(object):
@@ -111,10 +102,9 @@ class Pipeline(object):
         self.sleepers = Sleepers()
         self.warn = Notices() if predecessor is None else predecessor.warn
         self._predecessor = predecessor
-        self._lock = locks.RLock()
-        self._put_off = collections.deque()
-        self._admission = _Task(self._admit_those_put_off)
-        self._start_of_threads = _Task(lambda: self._alone(self._run_threads, 0))
+        self._gate = Gate(self._admit, self._welcome, self._is_inside, self.sleepers)
+        self._alone = self._gate.alone
+        self._start_of_threads = Task(lambda: self._alone(self._run_threads, 0))
         self._retry_at = 0.0
         self._no_threads = None
 
@@ -132,30 +122,18 @@ class Pipeline(object):
 
     def locks_over_sqlite(self):
         """Yield, in their order, the locks without which no thread gets into sqlite here."""
-        yield self._lock
+        yield self._gate.lock
         if self.engine is not None:
             for lock in self.engine.locks():
                 yield lock
 
     def after_fork(self):
         """In the parent: see to what was put off because the fork held the locks."""
-        if self._put_off:
-            self._admit_those_put_off()
-
-    def _alone(self, step, seconds=LONGEST_WAIT_FOR_LOCK):
-        """Call `step()` with the lock held; return whether it was called.
-
-        Not if this call interrupts its own thread inside, or if the lock is not free in time.
-        """
-        is_done = not self._is_inside() and locks.run_holding(self._lock, step, seconds)
-        if is_done and self._put_off:
-            self._admit_those_put_off()
-        return is_done
+        self._gate.admit_those_put_off()
 
     def _is_inside(self):
-        """Whether this thread is in the middle of a change to this pipeline or its outbox."""
-        outbox = self.outbox
-        return locks.is_owned(self._lock) or (outbox is not None and locks.is_owned(outbox.lock))
+        """Whether this thread is in the middle of a change to the outbox."""
+        return self.outbox is not None and locks.is_owned(self.outbox.lock)
 
     # Sessions
 
@@ -165,13 +143,23 @@ class Pipeline(object):
         :param member: its Membership.
         :param seconds: how long this call may wait for the lock before it leaves it to others.
         """
-        if not self._alone(lambda: self._admit(member), seconds):
-            self._put_off.append(member)
-            self.sleepers.add(self._admission)
+        if not self._gate.admit(member, seconds):
             self.wake_keeper()
-            # Whoever was inside may have left without noticing.
-            self._alone(self._run_threads, 0)
             return True
+        return self._see_to_admission()
+
+    def _admit(self, member):
+        if self.state is NEW:
+            self._open()
+        if self.outbox.closed:
+            # Its close was interrupted.
+            self._close_files()
+        else:
+            member.enter(self, self.process)
+            self._run_threads()
+
+    def _see_to_admission(self):
+        """Do what an admission needs without the lock; return False if this has closed."""
         if self.state is CLOSED:
             registry.remove(self)
             return False
@@ -179,25 +167,10 @@ class Pipeline(object):
         self.sleepers.wake()
         return True
 
-    def _admit(self, member):
-        if self.state is NEW:
-            self._open()
-        if self.outbox.closed:
-            # Its close was interrupted at its very end.
-            self.state = CLOSED
-        else:
-            member.enter(self, self.process)
-            self._run_threads()
-
-    def _admit_those_put_off(self):
-        self.sleepers.discard(self._admission)
-        for _ in range(len(self._put_off)):
-            try:
-                member = self._put_off.popleft()
-            except IndexError:
-                return  # another thread is at it
-            if not self.admit(member, 0):
-                member.join()
+    def _welcome(self, member):
+        """Do that for one that was put off."""
+        if not self._see_to_admission():
+            member.join()
 
     def withdraw(self, member):
         """Forget a session that the server refused to open."""
@@ -253,8 +226,7 @@ class Pipeline(object):
 
     def tend(self, now):
         """The keeper's part: forget and close what nobody needs; return when to look again."""
-        if self._put_off:
-            self._admit_those_put_off()
+        self._gate.admit_those_put_off()
         return shortest([self._forget_abandoned(now), self._close_if_over()])
 
     def _forget_abandoned(self, now):
@@ -356,12 +328,16 @@ class Pipeline(object):
 
     def _close(self, is_last):
         if self._may_close(is_last):
-            self.engine.close()
-            self.state = CLOSED
-            self.members.clear()
+            self._close_files()
         else:
             # Somebody has come back: another session, or last words of one that is over.
             self._run_threads()
+
+    def _close_files(self):
+        # In this order: what an interruption leaves undone is done by the next session that comes.
+        self.engine.close()
+        self.state = CLOSED
+        self.members.clear()
 
     def _go_on_keeping(self):
         if self.state is LINGERING and not shutdown.is_exiting():
