@@ -6,6 +6,7 @@ what datacat is.
 
 from __future__ import absolute_import, division
 
+import atexit
 import os
 import sys
 import time
@@ -22,6 +23,13 @@ get_ident = _thread.get_ident
 
 SUPPORTS_FORK_HOOKS = hasattr(os, "register_at_fork")
 CAN_FORK = hasattr(os, "fork")
+if six.PY3:
+    is_finalizing = sys.is_finalizing
+else:
+    _finalizing = []
+    atexit.register(_finalizing.append, True)
+    # Bound to the list, for the globals of a module are taken away by then.
+    is_finalizing = _finalizing.__len__
 # Wraps bytes so that sqlite3 stores a BLOB.
 blob = bytes if six.PY3 else buffer  # noqa: F821
 CAN_UNLINK_OPEN_FILES = os.name == "posix"
@@ -67,15 +75,6 @@ def boot_identity():
         return str(os.read(descriptor, 100).decode("ascii")).strip()
     finally:
         os.close(descriptor)
-
-
-def is_finalizing():
-    """Return whether the interpreter is being taken apart; on 2.7 always, where nothing tells."""
-    return getattr(sys, "is_finalizing", _always)()
-
-
-def _always():
-    return True
 
 
 def keep_forever(thing):

@@ -13,9 +13,11 @@ import sys
 import threading
 
 import pytest
+from inside import pipelines_of
 from programs import IN_CHILD
 from tools import held
 from tools.interruption import break_off
+from tools.waiting import wait_until
 
 from datacat import errors
 from datacat.outbox.shared import SHARED
@@ -155,7 +157,7 @@ def work():
     sys.setprofile(profile)
     session.log_event("outer")
     sys.setprofile(None)
-    print("answers", answers, session.flush(20))
+    print("answers %s %s" % (answers, session.flush(20)))
     sys.stdout.flush()
     os._exit(0)
 """
@@ -171,8 +173,9 @@ def test_a_child_counts_what_it_has_not_been_able_to_keep_yet(own_collector, run
 
 @FORKS
 def test_a_child_does_not_count_what_its_parent_left_behind(open_session, spool):
-    session = open_session(A_PORT_NOBODY_LISTENS_ON, connect_wait=0)
+    session = open_session(A_PORT_NOBODY_LISTENS_ON, product="left behind", connect_wait=0)
     session.close(0)
+    wait_until(lambda: not pipelines_of(product="left behind"))
     (path,) = [name for name in os.listdir(str(spool)) if name.endswith(".outbox")]
     taken = Store(os.path.join(str(spool), path))
     try:
@@ -218,12 +221,14 @@ def test_a_write_beside_a_session_is_noted_though_its_pipeline_was_closed(
         other.log_event("waits")
     session.close(0)
     other.close(0)
+    wait_until(lambda: not pipelines_of(base_url=collector.url))
     if whose != "its own client":
         session.log_event("opens the file again")
     with pytest.raises(errors.DatacatError):
         writer.client.log_event(session.session_id, "beside")
     session.log_event("later")
     session.close(0)
+    wait_until(lambda: not pipelines_of(base_url=collector.url))
     (path,) = [
         os.path.join(str(spool), name)
         for name in os.listdir(str(spool))

@@ -174,13 +174,13 @@ class Connection(object):
             self._cursor = None
             release_kept(cursor)
 
-    def __del__(self):
+    def __del__(self, is_finalizing=is_finalizing, getpid=os.getpid):
         """Release a file that was lost before anybody could close it.
 
         An interruption (Ctrl-C) can do that while an outbox is opened.  Not in a forked child, and
         not when the interpreter ends: there is no time then for a slow disk.
         """
-        if self._cursor is not None and not is_finalizing() and self._process == os.getpid():
+        if self._cursor is not None and not is_finalizing() and self._process == getpid():
             self.close()
 
     def abandon(self):
