@@ -6,6 +6,7 @@ about datacat.
 
 from __future__ import absolute_import, division
 
+import atexit
 import functools
 import os
 import sys
@@ -22,9 +23,20 @@ else:
 get_ident = _thread.get_ident
 
 SUPPORTS_FORK_HOOKS = hasattr(os, "register_at_fork")
+if six.PY3:
+    is_finalizing = sys.is_finalizing
+else:
+    _finalizing = []
+    atexit.register(_finalizing.append, True)
+    # Bound to the list, for the globals of a module are taken away by then.
+    is_finalizing = _finalizing.__len__
 # Wraps bytes so that sqlite3 stores a BLOB.
 blob = bytes if six.PY3 else buffer  # noqa: F821
 CAN_UNLINK_OPEN_FILES = os.name == "posix"
+
+# What the application's code may raise in a thread of ours, which has to live on.  Not
+# GreenletExit, with which gevent ends one.
+ESCAPED = (Exception, SystemExit, KeyboardInterrupt)
 
 _CLOCK_BOOTTIME = 7
 _imported = []

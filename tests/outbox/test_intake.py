@@ -777,3 +777,36 @@ def test_a_queued_record_keeps_the_time_of_its_call(make_box):
     clock.now += 100
     holder.release()
     assert box.outbox.head(box.entry).captured == 1700000000000000
+
+
+@pytest.mark.parametrize("body", [b"1", None], ids=["a record", "a record without memory"])
+def test_a_call_that_is_interrupted_anywhere_and_repeated_keeps_its_record_once(box, body):
+    """As where a session's place was out of date, and its call is done again."""
+    entries = []
+
+    def between():
+        entry = box.outbox.add_session(u"local-%d" % (len(entries) + 2), b"{}")
+        kept = []
+        entries.append((entry, kept))
+
+        def check():
+            assert box.outbox.append_once(entry, kinds.EVENT, body, kept)
+            assert box.outbox.append_once(entry, kinds.EVENT, body, kept)
+            box.outbox.take_in()
+            assert entry.accepted + entry.dropped == 1 and entry.dropped == (body is None)
+
+        return check
+
+    steps = each_step(
+        lambda: box.outbox.append_once(entries[-1][0], kinds.EVENT, body, entries[-1][1]), between
+    )
+    assert steps > 20
+
+
+def test_a_record_whose_session_was_forgotten_meanwhile_goes_to_its_next_entry(box):
+    kept = []
+    box.outbox.say_goodbye(box.entry, "ended")
+    box.outbox.forget(box.entry)
+    assert not box.outbox.append_once(box.entry, kinds.EVENT, b"1", kept)
+    entry = box.outbox.add_session(u"local-2", b"{}")
+    assert box.outbox.append_once(entry, kinds.EVENT, b"1", kept) and entry.waiting == 1

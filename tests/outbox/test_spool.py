@@ -16,6 +16,7 @@ from tools.waiting import PATIENCE
 from datacat.outbox import bounds, spool
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.refusals import SpoolUnusable, StoreHeld, StoreTooNew
+from datacat.outbox.shared import SHARED, is_marked_shared, mark_shared
 from datacat.outbox.spool import Spool, identity_of, parent_of
 from datacat.outbox.store import Store
 from datacat.records import kinds
@@ -391,3 +392,17 @@ def test_a_replacement_takes_the_reserve_with_it(place):
     fresh = place.keep(place.spool.replacement(outbox.disk.store))
     assert not os.path.exists(outbox.path + bounds.RESERVE)
     assert fresh.path != outbox.path
+
+
+def test_a_mark_beside_an_outbox_that_is_gone_is_removed_after_a_day(place):
+    """A forked child that lives longer than its parent leaves one."""
+    gone, fresh = place.spool.create(), place.spool.create()
+    kept = place.keep(place.spool.create())
+    for store in (gone, fresh, kept):
+        if store is not kept:
+            store.delete()
+        mark_shared(store.path)
+    for store in (gone, kept):
+        os.utime(store.path + SHARED, (1, 1))
+    place.spool.survey([kept.path])
+    assert [is_marked_shared(store.path) for store in (gone, fresh, kept)] == [False, True, True]

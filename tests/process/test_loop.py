@@ -356,3 +356,23 @@ def test_a_bell_collected_in_a_forked_child_closes_none_of_its_files():
             os._exit(1)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_code_of_the_application_cannot_end_the_thread(stepper, error, caplog):
+    """Such as a before_record, or a logging handler, that calls sys.exit()."""
+
+    def escape():
+        stepper.on_step = None
+        raise error()
+
+    stepper.on_step = escape
+    stepper.loop.start()
+    wait_until(lambda: stepper.steps > 1)
+    assert stepper.loop.is_running and "tried to end the test thread" in caplog.text
+
+
+def test_not_even_a_logging_handler_that_exits_ends_the_thread(stepper):
+    stepper.failures.append(SystemExit())
+    stepper.loop.start()
+    wait_until(lambda: stepper.steps)

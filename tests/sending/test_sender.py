@@ -186,3 +186,18 @@ def test_the_constants_are_those_of_the_design():
         600,
         60,
     )
+
+
+def test_a_logging_handler_that_exits_in_the_middle_makes_no_copy(bench):
+    """It calls sys.exit() in the sender's thread, when the server has the record already."""
+
+    def exit_after_it_arrived(server, request):
+        server.answer(request)
+        raise SystemExit()
+
+    bench.warnings.expected.add("fault")
+    bench.server.concerned = is_event
+    bench.server.next_faults = [exit_after_it_arrived]
+    bench.event(bench.entry, "one")
+    bench.drain()
+    assert bench.server.struck == 1 and bench.server.names() == ["one"]

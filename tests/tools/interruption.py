@@ -28,11 +28,13 @@ class Interrupted(BaseException):
     """What the signal handler raises."""
 
 
-def interrupt(call, step, error=Interrupted):
+def interrupt(call, step, error=Interrupted, modules=INTERRUPTED):
     """Run a call and raise an error at its step-th step; return whether it has as many.
 
     A step is a call of a function of the outbox, or a return to one: there Python may run signal
     handlers.
+
+    :param modules: the names of the modules that count as the outbox.
     """
     places = []
     left = [step]
@@ -41,7 +43,7 @@ def interrupt(call, step, error=Interrupted):
         # Python ignores what is raised in a generator that is being thrown away.
         if frame.f_code.co_name == "<genexpr>":
             return
-        if os.path.basename(frame.f_code.co_filename).split(".")[0] in INTERRUPTED:
+        if os.path.basename(frame.f_code.co_filename).split(".")[0] in modules:
             left[0] -= 1
             if left[0] == -1:
                 places.append("%s in line %d of %s" % (event, frame.f_lineno, frame.f_code))

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division
 import os
 import sqlite3
 
-from .._compat import keep_forever, release_kept
+from .._compat import is_finalizing, keep_forever, release_kept
 from .refusals import NumberTaken, StoreDamaged, StoreHeld, StoreRefused
 
 # UnicodeError: a damaged schema may contain names that are not UTF-8.  MemoryError: sqlite itself
@@ -37,9 +37,11 @@ class Connection(object):
     :param path: the file.
     """
 
+    _cursor = None
+
     def __init__(self, path):
         self._path = path
-        self._cursor = None
+        self._process = os.getpid()
         self._is_in_transaction = False
         try:
             connection = sqlite3.connect(
@@ -169,6 +171,15 @@ class Connection(object):
             # Not before: closing may be interrupted, and is then repeated.
             self._cursor = None
             release_kept(cursor)
+
+    def __del__(self, is_finalizing=is_finalizing, getpid=os.getpid):
+        """Release a file that was lost before anybody could close it.
+
+        An interruption (Ctrl-C) can do that while an outbox is opened.  Not in a forked child, and
+        not when the interpreter ends: there is no time then for a slow disk.
+        """
+        if self._cursor is not None and not is_finalizing() and self._process == getpid():
+            self.close()
 
     def abandon(self):
         """In a forked child: never touch the connection again, not even at exit.

@@ -133,6 +133,29 @@ class Intake(object):
         """Count a record as dropped, for lack of memory; returns as `append` does."""
         return self.append(entry, kind, None)
 
+    def append_once(self, entry, kind, body, kept):
+        """Do as `append` or `give_up`, once, however often it is interrupted and repeated.
+
+        :param kept: a list, empty at first and the same each time, in which this object notes what
+            it has queued, so that it knows it again.
+        """
+        if kept and kept[-1].is_in:
+            return True
+        if not kept or kept[-1].entry is not entry:
+            arrival = Arrival(entry, kind, body, int(self._wall() * 1000000))
+            arrival.is_plain = body is not None
+            kept.append(arrival)
+        arrival = kept[-1]
+        if self.closed or entry.forgotten:
+            return False
+        # In this order: it leaves the queue when it is in.
+        if not (_is_one_of(self.arrivals, arrival) or arrival.is_in):
+            self.arrivals.append(arrival)
+        if not self._disk.is_slow:
+            self._drain_within(BUSY_SECONDS)
+        self.last_queued = arrival
+        return arrival.is_in or not (self.closed or entry.forgotten) or self._is_kept(arrival)
+
     def _is_kept(self, arrival):
         """Return whether an arrival got in before the outbox was closed or the session forgotten.
 
@@ -264,6 +287,14 @@ class Intake(object):
 
 def _do_nothing():
     pass
+
+
+def _is_one_of(queue, item):
+    while True:
+        try:
+            return item in queue
+        except RuntimeError:
+            pass  # somebody logged in the middle of it
 
 
 def _remove(queue, item):

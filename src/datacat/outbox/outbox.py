@@ -62,6 +62,7 @@ class Outbox(object):
         self.lock = self.intake.lock
         self.newly_waiting = self.intake.newly_waiting
         self.append, self.give_up = self.intake.append, self.intake.give_up
+        self.append_once = self.intake.append_once
         self.take_in = self.intake.take_in
         self._is_shut = False
         self._ending = None

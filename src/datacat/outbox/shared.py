@@ -9,11 +9,13 @@ Belongs here: making and finding the mark.  Does not: what it leads to.
 from __future__ import absolute_import, division
 
 import os
+import time
 
 from .no_store import IN_MEMORY
 
 SHARED = "-shared"
 _FILE_MODE = 0o600
+_STALE_SECONDS = 24 * 3600
 
 
 def mark_shared(path):
@@ -33,3 +35,18 @@ def mark_shared(path):
 def is_marked_shared(path):
     """Return whether there is a mark beside an outbox."""
     return path != IN_MEMORY and os.path.exists(path + SHARED)
+
+
+def remove_stale_marks(folder):
+    """Remove the marks beside outboxes that are gone: a child may outlive its parent.
+
+    Not at once: an outbox that was deleted under its owner still has one.
+    """
+    try:
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            if name.endswith(SHARED) and not os.path.exists(path[: -len(SHARED)]):
+                if time.time() - os.stat(path).st_mtime > _STALE_SECONDS:
+                    os.remove(path)
+    except OSError:
+        pass

@@ -29,7 +29,7 @@ import platformdirs
 from .. import errors, locks
 from .bounds import RESERVE
 from .refusals import SpoolUnusable, StoreDamaged, StoreHeld, StoreTooNew
-from .shared import SHARED, is_marked_shared, mark_shared
+from .shared import SHARED, is_marked_shared, mark_shared, remove_stale_marks
 from .store import Store
 
 FOLDER_MODE = 0o700
@@ -112,6 +112,7 @@ class Spool(object):
             self._prepare_folder()
         except SpoolUnusable:
             return [], set()
+        remove_stale_marks(self.folder)
         free = list(self._free_stores(mine))
         taken = set(store.path for store in free).union(mine)
         return free, set(

@@ -6,9 +6,8 @@ stop, which sessions there are, locks.
 
 from __future__ import absolute_import, division
 
-import threading
-
 from .._compat import monotonic
+from ..locks import Bell
 from ..records import kinds
 from ..sending import adoption
 from ..sending.sender import Sender
@@ -37,31 +36,34 @@ def import_transport():
 
 
 class Progress(object):
-    """Wakes waiting threads after each of the sender's steps."""
+    """Wakes the threads that wait whenever the sender has made a step.
+
+    Each waiter has a bell of its own, and they share no lock: interrupting one (Ctrl-C) must hold
+    up neither the others nor the sender.
+    """
 
     def __init__(self):
-        self._condition = threading.Condition()
-        self._waiters = 0
+        self._bells = []
 
     def made(self):
         """Wake the waiters; free if there are none."""
-        if self._waiters:
-            with self._condition:
-                self._condition.notify_all()
+        for bell in self._bells[:]:
+            bell.ring()
 
     def wait(self, seconds, is_over):
-        """Wait until `is_over()` holds, for `seconds` at most."""
+        """Return when `is_over()` holds, after `seconds` at the latest."""
         until = monotonic() + seconds
-        with self._condition:
-            self._waiters += 1
-            try:
-                while not is_over():
-                    left = until - monotonic()
-                    if left <= 0:
-                        return
-                    self._condition.wait(min(left, _GLANCE_SECONDS))
-            finally:
-                self._waiters -= 1
+        bell = Bell()
+        try:
+            self._bells.append(bell)
+            while not is_over():
+                left = until - monotonic()
+                if left <= 0:
+                    return
+                bell.wait(min(left, _GLANCE_SECONDS))
+        finally:
+            if bell in self._bells:
+                self._bells.remove(bell)
 
 
 class Engine(object):

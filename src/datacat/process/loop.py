@@ -8,7 +8,7 @@ from __future__ import absolute_import, division
 import threading
 import time
 
-from .._compat import monotonic, start_daemon
+from .._compat import ESCAPED, monotonic, start_daemon
 from ..locks import Bell, make_bell
 from ..notices import LOGGER, be_quiet_here
 
@@ -155,8 +155,9 @@ class Loop(object):
             while self._goes_on(me):
                 try:
                     self._step_and_rest()
-                except Exception:
-                    # There is not even enough memory to report a bug, or to sleep.
+                except ESCAPED:
+                    # There is not even enough memory to report a bug, or to sleep; or the
+                    # application's logging handler calls sys.exit().
                     time.sleep(_PAUSE_AFTER_FAULT)
         self._leaving.ring()
 
@@ -202,6 +203,13 @@ class Loop(object):
             return self._step(monotonic())
         except MemoryError:
             # Not our bug: retry shortly.
+            return _PAUSE_AFTER_FAULT
+        except (SystemExit, KeyboardInterrupt):
+            LOGGER.exception(
+                "code of the application (before_record or a logging handler) tried to end the "
+                "%s thread, which carries on",
+                self._name,
+            )
             return _PAUSE_AFTER_FAULT
         except Exception:
             LOGGER.exception(

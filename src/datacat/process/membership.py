@@ -29,7 +29,6 @@ Theory of operation
 from __future__ import absolute_import, division
 
 import collections
-import os
 import uuid
 import weakref
 from os import getpid
@@ -41,7 +40,8 @@ from ..records import build, exceptions, kinds
 from ..records.redaction import Redaction
 from . import places, registry, shutdown
 from .engine import import_transport
-from .pipeline import LONGEST_WAIT_FOR_LOCK, RUNNING, Pipeline
+from .gate import LONGEST_WAIT_FOR_LOCK
+from .pipeline import RUNNING, Pipeline
 from .watchdog import Watchdog
 
 _NOTHING_KNOWN = {
@@ -136,7 +136,7 @@ class Membership(object):
         return Pipeline(self._shared_settings, self._scope, inherited or self.place.pipeline)
 
     def _keep_in_next_place(self, word, kind, body):
-        pending = places.Pending(getpid(), word, kind, body)
+        pending = places.Pending(getpid(), word, kind, body, [])
         self._pending.append(pending)
         try:
             self.join()
@@ -156,6 +156,8 @@ class Membership(object):
         while not is_kept:
             entry = self._entry_in(pipeline, before)
             is_kept = self._keep_pending(pipeline.outbox, entry)
+        if before.is_foreign:
+            self._left_behind = {}
         if before.is_foreign and self.watchdog is not None:
             # A child's clocks start at zero.
             dog = self.watchdog
@@ -174,6 +176,9 @@ class Membership(object):
             return old
         found = outbox.find(self.local_id)
         if found is not None:
+            if old.shared and not found.shared:
+                # Noted while the file was closed.
+                outbox.update(found, shared=1)
             return found
         is_new = before.pipeline is None
         if not is_new and not before.is_foreign and old.waiting > 0:
@@ -189,7 +194,7 @@ class Membership(object):
         """Keep what is pending; return False if the outbox has forgotten the session."""
         pending = self._pending
         while pending:
-            # Kept, then removed: an interruption in between keeps it twice rather than never.
+            # Removed last: keeping it again after an interruption keeps it once (`append_once`).
             if pending[0].process == getpid() and not pending[0].keep(outbox, entry):
                 return False
             pending.popleft()
@@ -235,11 +240,12 @@ class Membership(object):
         if self._is_closed and entry.waiting <= 0:
             # Nothing is in doubt now; the session's next entry takes the flag over.
             entry.shared = int(bool(entry.shared) or entry.server_id == server_id)
-            return
-        if self.place.process != getpid() or self._is_closed:
+        elif self.place.process != getpid() or self._is_closed:
             self.join()
-        if self.place.pipeline is not None:
-            self.place.pipeline.engine.mark_shared(server_id)
+        # Not only its own: other sessions may be in a pipeline that was opened since.
+        for pipeline in registry.pipelines():
+            if pipeline.settings == self._shared_settings and pipeline.engine is not None:
+                pipeline.engine.mark_shared(server_id)
 
     @property
     def _is_closed(self):
@@ -294,40 +300,43 @@ class Membership(object):
         Tries the server at once, whatever the backoff.  If it is away, returns as soon as a fresh
         attempt has failed.
         """
-        if self.place.is_foreign:
+        if self.place.is_foreign and not self._has_pending:
             return True
         if not self._is_delivered():
-            if self._pending or self.place.process != getpid() or self._is_closed:
+            if self._has_pending or self.place.process != getpid() or self._is_closed:
                 self.join()
-            if self.place.pipeline is not None:
-                self.place.pipeline.flush(self._is_delivered, seconds)
-        return self._is_delivered() and not self._count_left_behind()
+            if self._pipeline_here is not None:
+                self._pipeline_here.flush(self._is_delivered, seconds)
+        return self._is_delivered() and not places.waiting_in(self._left_behind)
+
+    @property
+    def _has_pending(self):
+        """Whether something that this very process logged waits for the next place."""
+        return any(pending.process == getpid() for pending in list(self._pending))
+
+    @property
+    def _pipeline_here(self):
+        """Its pipeline, None where there is none yet, or only that of a process before a fork."""
+        return None if self.place.is_foreign else self.place.pipeline
 
     def _is_delivered(self):
-        return not self._pending and self.place.entry.waiting <= 0
-
-    def _count_left_behind(self):
-        return sum(
-            count for path, count in list(self._left_behind.items()) if os.path.exists(path)
-        )
+        return not self._has_pending and self.place.entry.waiting <= 0
 
     def stats(self):
         """Return what `Session.stats` does."""
         if self.place.is_foreign:
             self.join()
-        pipeline, entry = self.place.pipeline, self.place.entry
+        pipeline, entry = self._pipeline_here, self.place.entry
         stats = dict(_NOTHING_KNOWN if pipeline is None else pipeline.stats(entry))
         for name in ("sent", "dead", "dropped", "merged", "possibly_twice"):
             stats[name] = getattr(entry, name)
-        left_behind = self._count_left_behind()
-        stats["waiting"] = entry.waiting + len(self._pending) + left_behind
-        stats["in_memory"] += len(self._pending)
+        left_behind = places.waiting_in(self._left_behind)
+        # A goodbye may be without a record.
+        pending = sum(each.kind is not None for each in list(self._pending))
+        stats["waiting"] = entry.waiting + pending + left_behind
+        stats["in_memory"] += pending
         if left_behind:
-            stats["last_error"] = (
-                "%d records of this session now belong to another process, which took over %s "
-                "after this one had closed it, and will send them"
-                % (left_behind, " and ".join(sorted(self._left_behind)))
-            )
+            stats["last_error"] = places.taken_over(left_behind, sorted(self._left_behind))
         return stats
 
     # Goodbye

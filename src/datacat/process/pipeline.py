@@ -29,8 +29,8 @@ Theory of operation
    to start and, in a child of an unguarded fork, up to 200 ms for a trial of sqlite (see
    claiming). A log call takes it only if its session's place is out of date.
 4. If a call cannot get the lock, because it interrupts its own thread inside (signal handlers,
-   finalizers) or because the disk is slow, it leaves its session in `_put_off`. Whoever is inside
-   admits it on the way out; if that is interrupted, the keeper or the next log call does.
+   finalizers) or because the disk is slow, its session is put off. Whoever is inside admits it on
+   the way out; if that is interrupted, the keeper or the next log call does (see gate).
 5. A log call looks at `sleepers` once its record is kept. They are empty while there is nothing to
    wake. A thread that goes to sleep adds itself; so does a pipeline whose threads do not run, and
    one that has put off sessions.
@@ -46,7 +46,6 @@ Theory of operation
 
 from __future__ import absolute_import, division
 
-import collections
 import functools
 import os
 
@@ -56,6 +55,7 @@ from ..notices import Notices
 from ..outbox.outbox import Outbox
 from . import claiming, registry, shutdown
 from .engine import Engine
+from .gate import LONGEST_WAIT_FOR_LOCK, Errand, Gate
 from .loop import Sleepers, shortest
 
 NEW = "new"
@@ -65,9 +65,7 @@ CLOSED = "closed"
 
 # A later log call has to open the file again, which takes as long.
 LONGEST_CLOSE = 0.2
-# Of the 250 ms that a log call may take on a sick disk.
-LONGEST_WAIT_FOR_LOCK = 0.2
-# How often to try to start threads again, and to check whether a busy sender has stopped.
+# How often to try to start threads again, and to look whether a busy sender has stopped.
 RETRY_SECONDS = 1.0
 # For a thread that was told to stop and has nothing else to do.
 STOPPING_SECONDS = 0.05
@@ -78,13 +76,6 @@ _NO_THREADS = (
     "cannot start a thread (%s): records are kept in %s, but not sent; the next log call tries "
     "again, otherwise the next run sends them"
 )
-
-
-class _Errand(object):
-    """A sleeper that is not a thread: something for the next log call to do."""
-
-    def __init__(self, wake):
-        self.wake = wake
 
 
 class Pipeline(object):
@@ -112,10 +103,9 @@ class Pipeline(object):
         self.sleepers = Sleepers()
         self.warn = Notices() if predecessor is None else predecessor.warn
         self._predecessor = predecessor
-        self._lock = locks.RLock()
-        self._put_off = collections.deque()
-        self._admission = _Errand(self._admit_those_put_off)
-        self._start_of_threads = _Errand(lambda: self._locked(self._run_threads, 0))
+        self._gate = Gate(self._admit, self._welcome, self._is_inside, self.sleepers)
+        self._locked = self._gate.locked
+        self._start_of_threads = Errand(lambda: self._locked(self._run_threads, 0))
         self._retry_at = 0.0
         self._no_threads = None
 
@@ -132,31 +122,19 @@ class Pipeline(object):
     # The lock
 
     def locks_over_sqlite(self):
-        """Yield, in order, the locks that keep other threads out of sqlite."""
-        yield self._lock
+        """Yield, in their order, the locks without which no thread gets into sqlite here."""
+        yield self._gate.lock
         if self.engine is not None:
             for lock in self.engine.locks():
                 yield lock
 
     def after_fork(self):
-        """In the parent: admit sessions put off because the fork held the locks."""
-        if self._put_off:
-            self._admit_those_put_off()
-
-    def _locked(self, step, seconds=LONGEST_WAIT_FOR_LOCK):
-        """Call `step()` with the lock held; return whether it was called.
-
-        Not if this call interrupts its own thread inside, or if the lock is not free in time.
-        """
-        is_done = not self._is_inside() and locks.run_holding(self._lock, step, seconds)
-        if is_done and self._put_off:
-            self._admit_those_put_off()
-        return is_done
+        """In the parent: see to what was put off because the fork held the locks."""
+        self._gate.admit_those_put_off()
 
     def _is_inside(self):
-        """Whether this thread is in the middle of a change to this pipeline or its outbox."""
-        outbox = self.outbox
-        return locks.is_owned(self._lock) or (outbox is not None and locks.is_owned(outbox.lock))
+        """Whether this thread is in the middle of a change to the outbox."""
+        return self.outbox is not None and locks.is_owned(self.outbox.lock)
 
     # Sessions
 
@@ -166,13 +144,23 @@ class Pipeline(object):
         :param member: its Membership.
         :param seconds: how long to wait for the lock; after that, its holder admits the session.
         """
-        if not self._locked(lambda: self._admit(member), seconds):
-            self._put_off.append(member)
-            self.sleepers.add(self._admission)
+        if not self._gate.admit(member, seconds):
             self.wake_keeper()
-            # Whoever was inside may have left before this call was on the list.
-            self._locked(self._run_threads, 0)
             return True
+        return self._see_to_admission()
+
+    def _admit(self, member):
+        if self.state is NEW:
+            self._open()
+        if self.outbox.closed:
+            # Its close was interrupted.
+            self._close_files()
+        else:
+            member.enter(self, self.process)
+            self._run_threads()
+
+    def _see_to_admission(self):
+        """Do what an admission needs without the lock; return False if this has closed."""
         if self.state is CLOSED:
             registry.remove(self)
             return False
@@ -180,25 +168,10 @@ class Pipeline(object):
         self.sleepers.wake()
         return True
 
-    def _admit(self, member):
-        if self.state is NEW:
-            self._open()
-        if self.outbox.closed:
-            # Its close was interrupted after closing the file.
-            self.state = CLOSED
-        else:
-            member.enter(self, self.process)
-            self._run_threads()
-
-    def _admit_those_put_off(self):
-        self.sleepers.discard(self._admission)
-        for _ in range(len(self._put_off)):
-            try:
-                member = self._put_off.popleft()
-            except IndexError:
-                return  # another thread was faster
-            if not self.admit(member, 0):
-                member.join()
+    def _welcome(self, member):
+        """Do that for one that was put off."""
+        if not self._see_to_admission():
+            member.join()
 
     def withdraw(self, member):
         """Forget a session that the server refused to open."""
@@ -253,9 +226,8 @@ class Pipeline(object):
             self.engine.keeping.wake()
 
     def tend(self, now):
-        """For the keeper: forget and close what nobody needs; return in how long to look again."""
-        if self._put_off:
-            self._admit_those_put_off()
+        """The keeper's part: forget and close what nobody needs; return when to look again."""
+        self._gate.admit_those_put_off()
         return shortest([self._forget_abandoned(now), self._close_if_over()])
 
     def _forget_abandoned(self, now):
@@ -357,12 +329,16 @@ class Pipeline(object):
 
     def _close(self, is_last):
         if self._may_close(is_last):
-            self.engine.close()
-            self.state = CLOSED
-            self.members.clear()
+            self._close_files()
         else:
             # Needed again: by another session, or by last words of one that is over.
             self._run_threads()
+
+    def _close_files(self):
+        # In this order: what an interruption leaves undone is done by the next session that comes.
+        self.engine.close()
+        self.state = CLOSED
+        self.members.clear()
 
     def _go_on_keeping(self):
         if self.state is LINGERING and not shutdown.is_exiting():

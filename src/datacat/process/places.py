@@ -7,6 +7,7 @@ Does not: when a session moves, locks, threads.
 from __future__ import absolute_import, division
 
 import collections
+import os
 
 from ..outbox.salvage import UNKNOWN_STATE
 from ..outbox.shared import mark_shared
@@ -45,11 +46,12 @@ class Place(object):
         return Place(self.pipeline, self.entry, None)
 
 
-class Pending(collections.namedtuple("Pending", "process word kind body")):
+class Pending(collections.namedtuple("Pending", "process word kind body kept")):
     """A record to be kept in a session's next place.
 
     Its body is None if there was no memory for it.  If `word` is not None, the record belongs to
-    that goodbye, and may itself be None.
+    that goodbye, and may itself be None.  `kept` is a list for the outbox (see
+    `Intake.append_once`).
     """
 
     __slots__ = ()
@@ -59,9 +61,7 @@ class Pending(collections.namedtuple("Pending", "process word kind body")):
         if self.word is not None:
             last = () if self.kind is None else (self.kind, self.body)
             return is_said(self.word, entry) or outbox.say_goodbye(entry, self.word, *last)
-        if self.body is None:
-            return outbox.give_up(entry, self.kind)
-        return outbox.append(entry, self.kind, self.body)
+        return outbox.append_once(entry, self.kind, self.body, self.kept)
 
 
 def is_said(word, entry):
@@ -122,3 +122,19 @@ def forked_event(local_id):
     :param local_id: of the parent's session that it replaces.
     """
     return build.event("session_forked", {"forked_from": local_id})
+
+
+def waiting_in(files):
+    """Return how many records wait in those of some files that are still there.
+
+    :param files: {path: how many wait in it}.
+    """
+    return sum(count for path, count in list(files.items()) if os.path.exists(path))
+
+
+def taken_over(count, paths):
+    """Return what to say of records in files that another process took over."""
+    return (
+        "%d records of this session belong to another process now, which took over %s after this "
+        "one had closed it, and sends them" % (count, " and ".join(paths))
+    )

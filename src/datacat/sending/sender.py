@@ -10,7 +10,7 @@ import random
 import time
 import traceback
 
-from .._compat import monotonic
+from .._compat import ESCAPED, monotonic
 from ..outbox.refusals import SpoolUnusable
 from . import adoption
 from .acts import age
@@ -158,7 +158,7 @@ class Sender(object):
         except MemoryError:
             # Not our bug: retry shortly.
             self._put_off(lane, SHORTAGE_SECONDS)
-        except Exception:
+        except ESCAPED:
             self._report_bug()
             self._put_off(lane, FAULT_SECONDS)
         self._lanes.served(lane)
