@@ -202,6 +202,20 @@ def test_encoding_does_not_change_the_value():
     assert list(given) == ["k"] and math.isnan(given["k"][0]) and given["k"][1] == {1: set([2])}
 
 
+@pytest.mark.parametrize("value", [1, float("nan")], ids=["fast encoder", "slow encoder"])
+def test_a_dict_that_changes_while_it_is_encoded_is_encoded(value):
+    """Converting a value lets other threads run, which may add keys."""
+
+    class Changing(object):
+        def __repr__(self):
+            shared["key %d" % len(shared)] = 1
+            return "changing"
+
+    shared = {"value": value, "changing": Changing(), "stay": 1}
+    there = json.loads(encoded(shared))["v"]
+    assert there["stay"] == 1 and there["changing"] == "changing"
+
+
 def test_a_dict_that_another_thread_changes_is_always_encoded():
     """Encoding never raises while another thread adds and removes keys."""
     shared = {"stay": 1}
