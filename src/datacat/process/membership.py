@@ -326,18 +326,10 @@ class Membership(object):
         """Return what `Session.stats` does."""
         if self.place.is_foreign:
             self.join()
-        pipeline, entry = self._pipeline_here, self.place.entry
-        stats = dict(_NOTHING_KNOWN if pipeline is None else pipeline.stats(entry))
-        for name in ("sent", "dead", "dropped", "merged", "possibly_twice"):
-            stats[name] = getattr(entry, name)
-        left_behind = places.waiting_in(self._left_behind)
-        # A goodbye may be without a record.
-        pending = sum(each.kind is not None for each in list(self._pending))
-        stats["waiting"] = entry.waiting + pending + left_behind
-        stats["in_memory"] += pending
-        if left_behind:
-            stats["last_error"] = places.taken_over(left_behind, sorted(self._left_behind))
-        return stats
+        # A goodbye may come without a record.
+        waiting = [each for each in list(self._pending) if each.kind is not None]
+        entry = self.place.entry
+        return _stats(self._pipeline_here, entry, len(waiting), self._left_behind)
 
     # Goodbye
 
@@ -359,3 +351,20 @@ class Membership(object):
         self.flush(seconds)
         self.place = self.place.closed()
         self.place.pipeline.close_if_unused(until - monotonic())
+
+
+def _stats(pipeline, entry, pending, left_behind):
+    """Return a session's `stats()`.
+
+    :param pending: how many of its records wait for a place.
+    :param left_behind: {path: how many of them wait in that file, which is another process's}.
+    """
+    stats = dict(_NOTHING_KNOWN if pipeline is None else pipeline.stats(entry))
+    for name in ("sent", "dead", "dropped", "merged", "possibly_twice"):
+        stats[name] = getattr(entry, name)
+    elsewhere = places.waiting_in(left_behind)
+    stats["waiting"] = entry.waiting + pending + elsewhere
+    stats["in_memory"] += pending
+    if elsewhere:
+        stats["last_error"] = places.taken_over(elsewhere, sorted(left_behind))
+    return stats
