@@ -179,7 +179,7 @@ FULL = StoreRefused("full")
 
 
 @pytest.mark.parametrize(
-    "state, error, following",
+    "state, event, following",
     [
         (disk.HEALTHY, FULL, disk.SETTLES_FIT),
         (disk.SETTLES_FIT, FULL, disk.REFUSING),
@@ -189,10 +189,15 @@ FULL = StoreRefused("full")
         (disk.DAMAGED, FULL, disk.DAMAGED),
         (disk.DELETED, FULL, disk.DELETED),
         (disk.HOMELESS, StoreDamaged("malformed"), disk.HOMELESS),
+        (disk.HEALTHY, disk.VANISHED, disk.DELETED),
+        (disk.DAMAGED, disk.MOVED, disk.REFUSING),
+        (disk.HOMELESS, disk.MOVED, disk.REFUSING),
+        (disk.REFUSING, disk.CAUGHT_UP, disk.SETTLES_FIT),
+        (disk.SETTLES_FIT, disk.HEALED, disk.HEALTHY),
     ],
 )
-def test_a_refusal_leads_to_the_next_state(state, error, following):
-    assert disk.next_state(state, error) is following
+def test_an_event_leads_to_the_next_state(state, event, following):
+    assert disk.next_state(state, event) is following
 
 
 def test_a_page_that_cannot_be_read_now_is_not_counted_as_lost(box):

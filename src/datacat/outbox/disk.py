@@ -55,15 +55,25 @@ SLOW_SECONDS = 0.2
 CALM_SECONDS = 2.0
 
 
-def next_state(state, error):
-    """Return the state of a disk after it refused a write.
+# What leads to another state, besides the DatacatError of a refusal.
+VANISHED = "vanished"
+MOVED = "moved"
+CAUGHT_UP = "caught up"
+HEALED = "healed"
+_AFTER = {VANISHED: DELETED, MOVED: REFUSING, CAUGHT_UP: SETTLES_FIT, HEALED: HEALTHY}
+
+
+def next_state(state, event):
+    """Return the state of a disk after an event.
 
     :param state: the state before.
-    :param error: the DatacatError of the refusal.
+    :param event: VANISHED, MOVED, CAUGHT_UP, HEALED, or the DatacatError of a refusal.
     """
+    if event in _AFTER:
+        return _AFTER[event]
     if state in WITHOUT_FILE:
         return state
-    if isinstance(error, StoreDamaged):
+    if isinstance(event, StoreDamaged):
         return DAMAGED
     return SETTLES_FIT if state is HEALTHY else REFUSING
 
@@ -82,8 +92,6 @@ class Disk(object):
 
     def __init__(self, store, warn):
         self.memory = MemoryQueue()
-        self.state = HEALTHY
-        self.refusal = None
         self.is_slow = False
         self.changed = 0
         self.synced = 0
@@ -92,9 +100,9 @@ class Disk(object):
         self.unwritten = Unwritten()
         self._paths = []
         self.move_to(store)
+        self.state = HEALTHY if self.has_file else HOMELESS
+        self.refusal = None if self.has_file else store.reason
         if not self.has_file:
-            self.state = HOMELESS
-            self.refusal = store.reason
             warn("disk", str(store.reason))
 
     def move_to(self, store):
@@ -137,7 +145,7 @@ class Disk(object):
                 self._tell_clash()
                 raise
             except errors.DatacatError as error:
-                self._refused(error)
+                self.refused(error)
             self.changed += 1
             if clock() - began > SLOW_SECONDS:
                 self._was_slow()
@@ -161,7 +169,7 @@ class Disk(object):
                 self._tell_clash()
                 raise
             except errors.DatacatError as error:
-                self._refused(error)
+                self.refused(error)
             self.changed += 1
             self._time(began)
             if self.state is HEALTHY:
@@ -190,7 +198,7 @@ class Disk(object):
                 self.store.save(entry, state, burying, changes)
             except errors.DatacatError as error:
                 # The first refusal frees the reserve, so a second attempt may fit.
-                self._refused(error)
+                self.refused(error)
                 continue
             self.changed += 1
             if is_more:
@@ -217,22 +225,29 @@ class Disk(object):
         try:
             write(*arguments)
         except errors.DatacatError as error:
-            self._refused(error)
+            self.refused(error)
             return False
         self.changed += 1
         return True
 
-    def _refused(self, error):
+    def refused(self, error):
+        """Note that a write or read was refused."""
         if self.state is HEALTHY:
             self.reserve.free()
             self._warn("disk", str(error))
-        self.state = next_state(self.state, error)
-        self.refusal = error
+        self.enter(error, self.refusal if self.state in WITHOUT_FILE else error)
+
+    def enter(self, event, refusal=None):
+        """Change to the state that an event leads to; it changes nowhere else.
+
+        :param refusal: the error to refuse with from now on.
+        """
+        self.state = next_state(self.state, event)
+        self.refusal = refusal
 
     def has_healed(self):
-        """Note that everything is on disk, and warn again when it refuses again."""
-        self.state = HEALTHY
-        self.refusal = None
+        """Note that everything is on disk, and warn again if it refuses again."""
+        self.enter(HEALED)
         self.reserve.keep()
         for topic in ("disk", "deleted"):
             self._warn.clear(topic)
@@ -247,7 +262,7 @@ class Disk(object):
         try:
             return self.store.page(session, after, most)
         except errors.DatacatError as error:
-            self._refused(error)
+            self.refused(error)
             return None
 
     def heads(self):
@@ -255,7 +270,7 @@ class Disk(object):
         try:
             return self.store.heads()
         except errors.DatacatError as error:
-            self._refused(error)
+            self.refused(error)
             return {}
 
     def last_number(self, session):
@@ -309,7 +324,7 @@ class Disk(object):
     def measure(self):
         """Notice that the disk is nearly full before sqlite does."""
         if self.state is HEALTHY and bounds.is_disk_nearly_full(self.path):
-            self._refused(
+            self.refused(
                 StoreRefused(
                     "the disk under %s has less than 5%% left, which telemetry must not take; "
                     "records wait in memory until space is freed" % self.path
@@ -326,8 +341,7 @@ class Disk(object):
             "file; keep cleaners out of that folder" % self.path,
         )
         self.reserve.free()
-        self.state = DELETED
-        self.refusal = StoreRefused("the outbox %s was deleted" % self.path)
+        self.enter(VANISHED, StoreRefused("the outbox %s was deleted" % self.path))
         return False
 
     # Ends

@@ -15,7 +15,7 @@ from __future__ import absolute_import, division
 
 from .. import errors
 from . import bounds
-from .disk import REFUSING, SETTLES_FIT, WITHOUT_FILE, next_state
+from .disk import CAUGHT_UP, MOVED, WITHOUT_FILE
 from .refusals import StoreRefused
 
 _HEALED_AT_ONCE = 1000
@@ -34,9 +34,7 @@ def heal(disk, entries, replace):
         _catch_up(disk, entries)
         return _write_some(disk)
     except errors.DatacatError as error:
-        disk.state = next_state(disk.state, error)
-        if disk.state not in WITHOUT_FILE:
-            disk.refusal = error
+        disk.refused(error)
         return False
 
 
@@ -45,8 +43,7 @@ def _replace(disk, replace):
         return False
     fresh = replace(disk.store)
     disk.move_to(fresh)
-    disk.state = REFUSING
-    disk.refusal = StoreRefused("the outbox has just moved to %s" % disk.path)
+    disk.enter(MOVED, StoreRefused("the outbox has just moved to %s" % disk.path))
     return True
 
 
@@ -57,7 +54,7 @@ def _catch_up(disk, entries):
         disk.memory.first(entry.number, entry.position)
     _return_log_space(disk)
     disk.unwritten.write(disk.store, entries)
-    disk.state = SETTLES_FIT
+    disk.enter(CAUGHT_UP, disk.refusal)
     _return_log_space(disk)
 
 
