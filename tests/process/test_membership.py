@@ -301,7 +301,7 @@ assert session.flush(20)
 assert in_child(logging) == 0
 if path != ":memory:":
     os.rmdir(path + "-shared")
-print("id", session.session_id)
+print("id %s" % session.session_id)
 """,
         collector.url,
         DATACAT_SPOOL_DIR=str(folder),
