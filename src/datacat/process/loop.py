@@ -135,11 +135,13 @@ class Loop(object):
     def wait_until_stopped(self, seconds):
         """Wait until it takes no further step; return whether that is so in time.
 
+        It does not wait for a thread that was not asked to stop, or is to go on again.
+
         Not by `Thread.join`: a signal handler that interrupts it leaves the thread marked as ended
         (before 3.13), or cannot start another one itself (2.7).
         """
         until = monotonic() + seconds
-        while self._thread is not None and not self.is_current_thread:
+        while self._thread is not None and self._stopping and not self.is_current_thread:
             left = until - monotonic()
             if left <= 0:
                 break
