@@ -20,6 +20,7 @@ from tools import held
 from tools.waiting import PATIENCE, wait_until
 
 import datacat
+from datacat.process import fork
 from datacat.process import pipeline as pipeline_module
 
 A_PORT_NOBODY_LISTENS_ON = "http://127.0.0.1:9"
@@ -391,3 +392,42 @@ def test_a_pipeline_is_not_released_while_something_waits(make_collector, spool)
     wait_until(lambda: pipelines_of(base_url=collector.url) == [])
     (listed,) = collector.sessions()
     assert held.names(collector.session(listed["id"])) == ["offline"]
+
+
+def test_last_words_of_an_ended_session_are_sent_though_a_close_was_interrupted_before_them(
+    collector, open_session
+):
+    """Its record needs no new place; it makes the pipeline run again all the same."""
+    ended = open_session(collector.url, product="last words")
+    ended.end()
+    for number in itertools.count():
+        session = open_session(collector.url, product="last words")
+        session.flush()
+        with interrupted_at(9 * number) as struck:
+            session.close()
+        ended.log_event("step", {"number": number})
+        wait_until(lambda: ended.stats()["waiting"] == 0, 20)
+        if not struck:
+            break
+    assert number > 10, "the lines were not counted"
+    assert held.numbers(ended.get_details()) == list(range(number + 1))
+
+
+def test_a_close_that_waits_for_its_sender_holds_up_nobody_in_its_own_pipeline(open_session, deaf):
+    """Neither a session that comes nor a fork, whose child would lose its file by that."""
+    stuck = open_with_hanging_sender(deaf, open_session)
+    closing = threading.Thread(target=stuck.close, args=(600,))
+    closing.daemon = True
+    closing.start()
+    (pipeline,) = pipelines_of(base_url=deaf.url)
+    wait_until(lambda: pipeline.state == pipeline_module.LINGERING)
+    if hasattr(os, "register_at_fork"):
+        child = os.fork()
+        if not child:
+            os._exit(fork.sqlite_is_lost())
+        assert os.waitpid(child, 0)[1] == 0
+    comes = open_session(deaf.url, connect_wait=0, timeout=60, deadline=60)
+    assert comes.stats()["in_memory"] == 0 and pipelines_of(base_url=deaf.url) == [pipeline]
+    # There is nothing to wait for any more.
+    closing.join(60)
+    assert not closing.is_alive()

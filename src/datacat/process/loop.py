@@ -136,11 +136,13 @@ class Loop(object):
     def wait_until_stopped(self, seconds):
         """Wait until it takes no further step; return whether that happened in time.
 
+        Does not wait for a thread that was not asked to stop, or was started again meanwhile.
+
         Not by `Thread.join`: if a signal handler interrupts it, the thread stays marked as ended
         (before 3.13), or the handler cannot start another one (2.7).
         """
         until = monotonic() + seconds
-        while self._thread is not None and not self.is_current_thread:
+        while self._thread is not None and self._stopping and not self.is_current_thread:
             left = until - monotonic()
             if left <= 0:
                 break
