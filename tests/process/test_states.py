@@ -61,9 +61,12 @@ def open_unfixtured(url, **options):
     return datacat.create_session(url, version="1", **options)
 
 
+NEVER_ANSWERED = {"connect_wait": 0, "timeout": 10 * PATIENCE, "deadline": 10 * PATIENCE}
+
+
 def open_with_hanging_sender(deaf, open_session):
     """Return a session whose sender waits for an answer, of a server known to be away."""
-    session = open_session(deaf.url, connect_wait=0, timeout=10 * PATIENCE, deadline=10 * PATIENCE)
+    session = open_session(deaf.url, **NEVER_ANSWERED)
     wait_until(lambda: session.stats()["online"] is False)
     deaf.take_connections()
     session.log_event("step", {"number": 0})
@@ -426,7 +429,7 @@ def test_a_close_that_waits_for_its_sender_holds_up_nobody_in_its_own_pipeline(o
         if not child:
             os._exit(fork.sqlite_is_lost())
         assert os.waitpid(child, 0)[1] == 0
-    comes = open_session(deaf.url, connect_wait=0, timeout=60, deadline=60)
+    comes = open_session(deaf.url, **NEVER_ANSWERED)
     assert comes.stats()["in_memory"] == 0 and pipelines_of(base_url=deaf.url) == [pipeline]
     # There is nothing to wait for any more.
     closing.join(60)
