@@ -212,13 +212,47 @@ def test_the_log_does_not_grow_while_a_backlog_drains(box):
     assert os.path.getsize(box.path + "-wal") < upkeep.CHECKPOINT_BYTES * 3
 
 
+def log_size(box):
+    return os.path.getsize(box.path + "-wal")
+
+
 def test_a_sync_makes_a_checkpoint_of_a_large_log(box):
     for _number in range(5000):
         box.append(b"x" * 1000)
-    assert box.outbox.unsynced and os.path.getsize(box.path + "-wal") > upkeep.CHECKPOINT_BYTES
+    assert box.outbox.unsynced and log_size(box) > 2 * upkeep.CHECKPOINT_BYTES
     box.outbox.upkeep.sync()
     # Begun anew, which takes a sync: no log call shall wait for it.
-    assert 0 < os.path.getsize(box.path + "-wal") < 4096
+    assert 0 < log_size(box) < 4096
+
+
+@pytest.mark.parametrize("how", ["synced", "drained"])
+def test_a_log_is_written_over_after_a_checkpoint_and_does_not_grow(box, how):
+    """Growing a file takes a log call a quarter more time."""
+    for _round in range(6):
+        for _number in range(2500):
+            box.append(b"x" * 100)
+        if how == "synced":
+            box.outbox.upkeep.sync()
+        else:
+            box.drain()
+    assert upkeep.CHECKPOINT_BYTES < log_size(box) < 2 * upkeep.CHECKPOINT_BYTES
+
+
+def test_a_log_that_is_written_over_is_moved_again_before_it_is_too_long(box):
+    """Its size no longer tells: what it has is known from the changes, or from its growth."""
+    for _number in range(2500):
+        box.append(b"x" * 100)
+    checkpoints, restart = [], box.store.restart_log
+    box.store.restart_log = lambda: checkpoints.append(box.entry.accepted) or restart()
+    for _number in range(upkeep.CHECKPOINT_CHANGES * 3):
+        box.append(b"x")
+        if box.entry.accepted % 100 == 0:
+            box.outbox.upkeep.sync()
+    assert 3 <= len(checkpoints) <= 4
+    for _number in range(20):
+        box.append(b"x" * 1000000)
+    box.outbox.upkeep.sync()
+    assert log_size(box) < 4096
 
 
 def test_a_large_file_shrinks_when_it_is_drained(box):

@@ -32,7 +32,7 @@ class NoStore(object):
         raise StoreRefused(self.reason.message)
 
     add_session = insert = insert_all = save = settle_all = forget_session = forget_dead = _refuse
-    note = checkpoint = outline = last_number = salvage = _refuse
+    note = checkpoint = restart_log = outline = last_number = salvage = _refuse
 
     def _nothing(self, *_):
         return None

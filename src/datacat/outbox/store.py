@@ -251,8 +251,16 @@ class Store(object):
         if not is_last:
             self._begin_log()
 
+    def restart_log(self):
+        """Move the write-ahead log into the database; it is then written over from its start.
+
+        Not truncated: writing over what is there takes a quarter less time than growing a file.
+        """
+        self._fetch("checkpoint", "PRAGMA wal_checkpoint(PASSIVE)")
+        self._begin_log()
+
     def _begin_log(self):
-        """Write something, because the first write into an empty log waits for a sync.
+        """Write something, because the first write at the start of a log waits for a sync.
 
         Don't let a log call pay for it.  If this fails, the next write meets the same error.
         """

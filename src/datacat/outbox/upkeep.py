@@ -19,8 +19,10 @@ from .intake import with_lock
 
 HEAL_SECONDS = 1.0
 CHECKPOINT_BYTES = 4 * 1024 * 1024
+# As many small records fill as much of a log that is written over from its start.
+CHECKPOINT_CHANGES = 2000
 SHRINK_BYTES = 1024 * 1024
-_CHECKPOINT_EVERY = 256
+_CHECK_EVERY = 256
 _FREED_AT_ONCE = 500
 
 
@@ -46,6 +48,8 @@ class Upkeep(object):
         self._entries = entries
         self._warn = warn
         self._healed_at = 0.0
+        # At the last checkpoint.
+        self._log_bytes = self._changed = 0
         # A new file is synced twice.
         self._sync_seconds = disk.store.opening_seconds / 2
 
@@ -109,8 +113,8 @@ class Upkeep(object):
         began = clock()
         log_bytes = self._sync_log()
         self._sync_seconds = clock() - began
-        if log_bytes > CHECKPOINT_BYTES:
-            self._checkpoint()
+        if self._is_log_full(log_bytes):
+            self._checkpoint(log_bytes)
 
     def _sync_log(self):
         """Sync the write-ahead log; return its size.
@@ -136,10 +140,27 @@ class Upkeep(object):
                 )
             return 0
 
+    def _is_log_full(self, log_bytes):
+        """Return whether a checkpoint is due; the size alone does not tell (`Store.restart_log`).
+
+        :param log_bytes: the size of the log's file.
+        """
+        changes = self._disk.changed - self._changed
+        is_grown = log_bytes > max(self._log_bytes, CHECKPOINT_BYTES)
+        return is_grown or (log_bytes > CHECKPOINT_BYTES and changes >= CHECKPOINT_CHANGES)
+
     @with_lock
-    def _checkpoint(self):
+    def _checkpoint(self, log_bytes):
         if not self.intake.closed:
-            self._disk.attempt(self._disk.store.checkpoint)
+            self._move_log(log_bytes)
+
+    def _move_log(self, log_bytes):
+        disk = self._disk
+        # A log that has become too large is returned to the disk.
+        is_large = log_bytes > 2 * CHECKPOINT_BYTES
+        disk.attempt(disk.store.checkpoint if is_large else disk.store.restart_log)
+        self._log_bytes = 0 if is_large else log_bytes
+        self._changed = disk.changed
 
     def shrink(self):
         """Return the unused pages of a large file to the disk once it is drained."""
@@ -177,10 +198,10 @@ class Upkeep(object):
         disk = self._disk
         if disk.state is not HEALTHY and monotonic() - self._healed_at > HEAL_SECONDS:
             self._heal_a_step(None)
-        elif disk.changed % _CHECKPOINT_EVERY == 0 and (
-            _size(disk.path + "-wal") > CHECKPOINT_BYTES
-        ):
-            disk.attempt(disk.store.checkpoint)
+        elif disk.changed % _CHECK_EVERY == 0:
+            log_bytes = _size(disk.path + "-wal")
+            if self._is_log_full(log_bytes):
+                self._move_log(log_bytes)
 
     def before_closing(self):
         """Write as much as the disk takes; the caller has the lock."""
