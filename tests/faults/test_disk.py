@@ -537,9 +537,9 @@ def test_slow_syncs_delay_neither_close_nor_later_calls_nor_exit(
 def test_a_farewell_does_not_wait_for_a_sync_that_is_stuck(
     own_collector, spool, tmp_path, farewell
 ):
-    """Never in the way: nor does a log call after it.  The disk is stuck until they returned."""
+    """Never in the way: nor do a log call after it and the exit, until which the disk is stuck."""
     trace = str(tmp_path / "trace")
-    options = ("-f", "-o", trace, "-e", "trace=fdatasync,fsync")
+    options = ("-f", "-o", trace, "-e", "trace=exit_group,fdatasync,fsync")
     stuck = ("-e", "inject=fdatasync,fsync:delay_enter=600000000")
     own_collector.stop()
     with application(
@@ -549,12 +549,15 @@ def test_a_farewell_does_not_wait_for_a_sync_that_is_stuck(
         (20, farewell, "when told"),
         env={"DATACAT_SPOOL_DIR": str(spool)},
     ) as app:
-        with traced(await_word(app, "ready")["pid"], *(options + stuck)):
+        with traced(await_word(app, "ready")["pid"], *(options + stuck)) as tracer:
             tell(tmp_path, "slow")
             wait_until(lambda: "sync(" in read(trace))
             tell(tmp_path, "part")
-            await_word(app, "leaving")
-            assert "resumed" not in read(trace)
+            try:
+                wait_until(lambda: "exit_group(" in read(trace))
+            finally:
+                tracer.kill()
+            assert "sync resumed" not in read(trace).split("exit_group(")[0]
         app.wait()
     check_calls([app.accepted], SICK_DISK)
     own_collector.start()

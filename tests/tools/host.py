@@ -234,13 +234,16 @@ def strace(*options):
 
 @contextlib.contextmanager
 def traced(task, *options):
-    """Attach strace, with these options, to a running process or thread."""
+    """Attach strace, with these options, to a running process or thread; give strace's process.
+
+    A thread that strace delays ends no sooner, unless strace is killed.
+    """
     tracer = subprocess.Popen(
         strace("-p", str(task), *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
         assert b"attached" in tracer.stdout.readline()
-        yield
+        yield tracer
     finally:
         if tracer.poll() is None:
             tracer.terminate()
