@@ -406,10 +406,11 @@ def test_last_words_of_an_ended_session_are_sent_though_a_close_was_interrupted_
     for number in itertools.count():
         session = open_session(collector.url, product="last words")
         session.flush()
-        with interrupted_at(9 * number) as struck:
+        with interrupted_at(4 * number) as struck:
             session.close()
         ended.log_event("step", {"number": number})
         wait_until(lambda: ended.stats()["waiting"] == 0, 20)
+        session.close()
         if not struck:
             break
     assert number > 10, "the lines were not counted"
