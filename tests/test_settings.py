@@ -284,6 +284,28 @@ def test_paths_may_be_path_objects():
     assert (made.spool_dir, made.verify) == ("/var/cats", "/ca.pem")
 
 
+@pytest.mark.parametrize("option", ["spool_dir", "verify", "cert"])
+def test_a_relative_path_keeps_its_meaning_when_the_working_directory_changes(
+    option, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    made = settings.resolve(**{option: os.path.join("a", "path")})
+    assert getattr(made, option) == str(tmp_path / "a" / "path")
+
+
+def test_a_relative_folder_from_the_environment_keeps_its_meaning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATACAT_SPOOL_DIR", "spool")
+    assert settings.resolve().spool_dir == str(tmp_path / "spool")
+
+
+@pytest.mark.skipif(six.PY2, reason="Python 2.7 has paths of bytes")
+@pytest.mark.parametrize("option", ["spool_dir", "verify", "cert"])
+def test_a_path_of_bytes_is_refused_at_once(option):
+    with pytest.raises(InvalidSettings, match="%s must be a path as text" % option):
+        settings.resolve(**{option: b"/tmp/spool"})
+
+
 def test_an_unknown_option_raises_a_type_error_that_names_it():
     with pytest.raises(TypeError) as caught:
         settings.resolve(timout=3)

@@ -247,9 +247,10 @@ def _api_key(name, value):
 def _path(name, value):
     if hasattr(value, "__fspath__"):
         value = value.__fspath__()
-    if not isinstance(value, (six.text_type, six.binary_type)) or not value:
-        raise InvalidSettings("%s must be a path, not %r" % (name, value))
-    return value
+    if not isinstance(value, six.string_types) or not value:
+        raise InvalidSettings("%s must be a path as text, not %r" % (name, value))
+    # Now: the application may change its working directory.
+    return os.path.abspath(value)
 
 
 def _optional_path(name, value):

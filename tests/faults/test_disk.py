@@ -197,9 +197,13 @@ def test_an_unusable_folder_costs_persistence_and_nothing_else(own_collector, tm
         assert os.listdir(str(tmp_path / "place" / "elsewhere")) == []
 
 
-def test_a_read_only_file_system_costs_persistence_and_nothing_else(own_collector, tmp_path):
+@pytest.mark.parametrize("mode", [None, 0o700, 0o755])
+def test_a_read_only_file_system_costs_persistence_and_nothing_else(own_collector, tmp_path, mode):
     """Never silent: a file system that is read-only at the start is as good as none."""
     with small_disk(tmp_path / "disk") as disk:
+        if mode is not None:
+            os.mkdir(os.path.join(disk, "spool"))
+            os.chmod(os.path.join(disk, "spool"), mode)
         if os.system("mount -o remount,ro %s" % disk):
             pytest.skip("a file system cannot be remounted read-only here")
         with application(

@@ -102,6 +102,23 @@ def test_the_reserve_is_freed_when_the_disk_is_full_and_taken_again(box):
     assert os.path.exists(reserve)
 
 
+@pytest.mark.parametrize(
+    "size, free, is_full",
+    [
+        (296 * 1024, 13 * 1024, False),
+        (296 * 1024, 1025, False),
+        (296 * 1024, 1023, True),
+        (10 * 1024, 513, False),
+        (10 * 1024, 511, True),
+    ],
+)
+def test_a_disk_is_nearly_full_below_five_percent_and_one_gibibyte(
+    monkeypatch, size, free, is_full
+):
+    monkeypatch.setattr(bounds._compat, "disk_space", lambda folder: (size * MIB, free * MIB))
+    assert bounds.is_disk_nearly_full("/folder/outbox") is is_full
+
+
 def test_the_disks_last_five_percent_are_not_used(box, monkeypatch):
     space = [1000 * MIB, 60 * MIB]
     monkeypatch.setattr(bounds._compat, "disk_space", lambda folder: tuple(space))

@@ -769,6 +769,23 @@ def test_capture_times_follow_a_clock_that_is_set_back_by_an_hour(make_box):
     assert [record.captured for record in box.drain()] == [1700000000000000, 1699996400000000]
 
 
+@pytest.mark.parametrize("year", [-3000, 12000])
+def test_capture_times_stay_within_what_a_server_understands_and_unique(make_box, year):
+    clock = Clock()
+    box = make_box(wall=clock)
+    clock.now = (year - 1970) * 365.2425 * 86400
+    box.append(b"1", b"2")
+    box.outbox.give_up(box.entry, kinds.EVENT)
+    with Holder(box):
+        box.append(b"3", b"4")
+    box.outbox.take_in()
+    clock.now = 1700000000.0
+    box.append(b"5")
+    times = [kinds.rfc3339(record.captured) for record in box.drain()]
+    assert len(set(times)) == 5 and all(len(time) <= 27 for time in times)
+    assert times[-1].startswith("2023-11-14")
+
+
 def test_a_queued_record_keeps_the_time_of_its_call(make_box):
     clock = Clock()
     box = make_box(wall=clock)

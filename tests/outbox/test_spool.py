@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division
 
+import errno
 import os
 import re
 import stat
@@ -25,6 +26,37 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, links a
 root_only = pytest.mark.skipif(
     not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away"
 )
+
+
+@pytest.mark.parametrize("answer", ["~/.local/state/datacat", RuntimeError("no home")])
+def test_without_a_home_there_is_no_default_folder_and_none_is_made(answer, tmp_path, monkeypatch):
+    """Old and new platformdirs answer differently."""
+
+    def user_state_dir(*arguments, **options):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("platformdirs.user_state_dir", user_state_dir)
+    monkeypatch.chdir(tmp_path)
+    spool = Spool(None, SCOPE, False, Warnings())
+    for use in (spool.claim, spool.create):
+        with pytest.raises(SpoolUnusable, match="no home directory.* spool_dir="):
+            use()
+    assert spool.survey(()) == ([], set()) and os.listdir(str(tmp_path)) == []
+
+
+@posix_only
+def test_a_folder_that_cannot_be_made_private_is_unusable(tmp_path, monkeypatch):
+    """As on a read-only file system."""
+
+    def refuse(path, mode):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    os.chmod(str(tmp_path), 0o755)
+    monkeypatch.setattr(os, "chmod", refuse)
+    with pytest.raises(SpoolUnusable, match="private.* spool_dir="):
+        Spool(str(tmp_path), SCOPE, False, Warnings()).claim()
 
 
 class Place(object):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from inside import pipelines_of, threads
-from programs import with_event
+from programs import whole_sessions, with_event
 from tools import held
 from tools.invariants import check_invariants
 from tools.recorder import Recorder
@@ -236,6 +236,34 @@ def test_calls_that_wait_do_not_wait_for_a_server_that_is_away(name, open_sessio
     session.log_event("e")
     assert session.stats()["online"] is False
     assert took(lambda: getattr(session, name)(timeout=2 * PATIENCE)) < PATIENCE
+
+
+CHANGES_FOLDER = u"""
+import datacat, logging, os, sys
+logging.basicConfig(stream=sys.stdout, format="LOGGED %(message)s")
+os.mkdir("one"), os.mkdir("two")
+os.chdir("one")
+session = datacat.create_session(connect_wait=0)
+session.log_event("before")
+os.chdir(os.path.join("..", "two"))
+session.log_event("after")
+assert session.flush(60)
+session.close()
+session.log_event("last")
+session.end(60)
+print("made %s and %s" % (os.listdir("../one"), os.listdir(".")))
+"""
+
+
+def test_an_application_that_changes_its_working_directory_keeps_its_relative_folder(
+    own_collector, run_program
+):
+    program = run_program(CHANGES_FOLDER, own_collector.url, DATACAT_SPOOL_DIR="spool")
+    program.wait()
+    assert "LOGGED" not in program.output
+    assert "made ['spool'] and []" in program.output
+    (session,) = whole_sessions(own_collector)
+    assert held.names(session) == ["before", "after", "last"]
 
 
 def test_a_session_closed_while_a_request_hangs_can_be_used_again(collector, open_session, before):

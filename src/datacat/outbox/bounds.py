@@ -17,7 +17,9 @@ DEAD_SECONDS = 30 * 86400
 RESERVE = "-reserve"
 RESERVE_BYTES = 256 * 1024
 _PIECE_BYTES = 4096
-UNTOUCHED_SHARE = 0.05
+# What is left of a disk, the smaller of both: on a large disk 5% would be a lot.
+_UNTOUCHED_SHARE = 0.05
+_UNTOUCHED_BYTES = 1024 * 1024 * 1024
 # Every process may use this much, however full the spool.
 LEAST_BYTES = 1024 * 1024
 _SLICE_ROWS = 500
@@ -25,9 +27,12 @@ _SLICE_SESSIONS = 50
 
 
 def is_disk_nearly_full(path, wanted=0):
-    """Return whether `wanted` bytes more would reach into the disk's last 5%."""
+    """Return whether `wanted` bytes more would reach into what must be left of the disk."""
     space = _compat.disk_space(os.path.dirname(path))
-    return space is not None and space[1] - wanted < space[0] * UNTOUCHED_SHARE
+    if space is None:
+        return False
+    size, free = space
+    return free - wanted < min(size * _UNTOUCHED_SHARE, _UNTOUCHED_BYTES)
 
 
 def has_room_for(path, wanted):

@@ -326,8 +326,9 @@ class Disk(object):
         if self.state is HEALTHY and bounds.is_disk_nearly_full(self.path):
             self.refused(
                 StoreRefused(
-                    "the disk under %s has less than 5%% left, which telemetry must not take; "
-                    "records wait in memory until space is freed" % self.path
+                    "the disk under %s has less than 5%% and less than 1 GiB left, which must not "
+                    "be taken by telemetry; records wait in memory until space is freed"
+                    % self.path
                 )
             )
 

@@ -43,8 +43,13 @@ _NAME_BEGINS = re.compile(r"^[0-9a-f]{12}-[0-9a-f]{12}(-[0-9a-f]{12})?\.outbox")
 
 
 def default_folder():
-    """Return the default folder, in the user's state folder."""
-    return os.path.join(platformdirs.user_state_dir("datacat", appauthor=False), "spool")
+    """Return the default folder, in the user's state folder; None if the user has no home."""
+    try:
+        folder = platformdirs.user_state_dir("datacat", appauthor=False)
+    except RuntimeError:
+        return None
+    # Without a home, `~` stays in it.
+    return os.path.join(folder, "spool") if os.path.isabs(folder) else None
 
 
 class Spool(object):
@@ -228,6 +233,10 @@ class Spool(object):
         ]
 
     def _prepare_folder(self):
+        if self.folder is None:
+            raise SpoolUnusable(
+                "this user has no home directory; pass spool_dir= or set DATACAT_SPOOL_DIR"
+            )
         try:
             if not os.path.isdir(self.folder):
                 _make_folder(os.path.abspath(self.folder))
@@ -253,7 +262,13 @@ class Spool(object):
         others may write there, they could replace an outbox.
         """
         if all(_NAME_BEGINS.match(name) for name in os.listdir(self.folder)):
-            os.chmod(self.folder, FOLDER_MODE)
+            try:
+                os.chmod(self.folder, FOLDER_MODE)
+            except OSError as error:
+                raise SpoolUnusable(
+                    "cannot make the folder %s private: %s; pass a writable folder as spool_dir="
+                    % (self.folder, error)
+                )
         elif mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise SpoolUnusable(
                 "the folder %s is writable by other users and contains other files; pass a folder "

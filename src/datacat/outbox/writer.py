@@ -26,6 +26,8 @@ from .refusals import NumberTaken
 WRITTEN_AT_ONCE = 500
 # A clock that goes back further than this (microseconds) was set, and is followed.
 CLOCK_SET_BACK = 1000000
+# What RFC 3339 can express (microseconds since the epoch), but for a day for those made unique.
+EARLIEST, LATEST = -62135596800 * 1000000, 253402214400 * 1000000
 
 
 class Writer(object):
@@ -80,7 +82,7 @@ class Writer(object):
     def _write_one(self, arrival):
         """Do what `_write_some` does for a single arrival, in less time."""
         entry, captured = arrival.entry, arrival.captured
-        if captured <= self._youngest:
+        if not self._youngest < captured < LATEST:
             captured = arrival.captured = self._unique(captured)
         self._youngest = captured
         # Set before the INSERT, so that an interrupted attempt is repeated under this number.
@@ -199,6 +201,7 @@ class Writer(object):
     def _unique(self, captured):
         """Make a capture time unique: v1 servers identify a record by it."""
         youngest = self._youngest
+        captured = min(max(captured, EARLIEST), LATEST)
         if captured <= youngest and youngest - captured < CLOCK_SET_BACK:
             captured = youngest + 1
         self._youngest = captured

@@ -20,6 +20,7 @@ CRASH = "crash"
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECONDS = 10**6
+_YEAR_1, _YEAR_9999 = -62135596800 * _MICROSECONDS, 253402300799 * _MICROSECONDS
 
 # session: the session's number in its outbox; number: 1, 2, 3... within the session; kind: one of
 # the above; body: JSON in ASCII (bytes); captured: microseconds since the epoch, UTC.
@@ -29,11 +30,12 @@ Record = collections.namedtuple("Record", "session number kind body captured")
 def rfc3339(captured):
     """Format a time as RFC 3339 in UTC, such as "2026-01-02T03:04:05.1Z".
 
-    As on v1 servers, the fraction has no trailing zeros, and there is none if it is 0.
+    As on v1 servers, the fraction has no trailing zeros, and there is none if it is 0.  Times that
+    it cannot express become the first or last one that it can.
 
     :param captured: microseconds since the epoch (int).
     """
-    seconds, fraction = divmod(captured, _MICROSECONDS)
+    seconds, fraction = divmod(min(max(captured, _YEAR_1), _YEAR_9999), _MICROSECONDS)
     moment = (_EPOCH + datetime.timedelta(0, seconds)).isoformat()
     if not fraction:
         return moment + "Z"

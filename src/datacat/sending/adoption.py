@@ -78,7 +78,7 @@ def crash_facts(entry, notes, boot):
     :param notes: its process's notes of itself.
     :param boot: the identity of the machine's current boot, "" if unknown.
     """
-    rebooted = bool(boot and notes.get("boot") and notes["boot"] != boot)
+    rebooted = notes["boot"] != boot if boot and notes.get("boot") else None
     reason = REBOOTED if rebooted else KILLED_WHILE_HUNG if entry.hung else UNKNOWN
     return {
         "reason": reason,
