@@ -258,7 +258,7 @@ def test_an_invalid_option_is_refused_by_name(options):
         {"durability": "power"},
         {"verify": False},
         {"verify": "/etc/ca.pem"},
-        {"cert": ("a", "b")},
+        {"cert": ("/a", "/b")},
         {"trust_env": False},
         {"stamp_late": False},
         {"max_bytes": 4096},
