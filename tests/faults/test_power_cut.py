@@ -134,9 +134,9 @@ def test_a_power_cut_costs_what_is_not_synced_and_nothing_with_durability_power(
     cuts = 0
     for cut_at in disk.cuts(str(tmp_path / "trace")):
         cuts += 1
+        safe_at = cut_at if durability == "power" else disk.safe_at
         if durability == "power" and cuts % every:
             continue
-        safe_at = cut_at if durability == "power" else disk.safe_at
         check_left(disk.kept(), root, quick_folder, life, safe_at)
         check_left(disk.torn(chance), root, quick_folder, life, safe_at)
     kept = disk.kept()
