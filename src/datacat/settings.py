@@ -10,12 +10,17 @@ import math
 import numbers
 import os
 import re
+import signal
 import sys
 
 import six
 from six.moves.urllib import parse
 
 from .errors import InvalidSettings
+
+_NEVER_HANDLED = tuple(
+    getattr(signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(signal, name)
+)
 
 _DEFAULTS = (
     ("base_url", u"http://localhost:8080"),
@@ -331,6 +336,11 @@ def _signals(name, value):
         isinstance(number, six.integer_types) and not isinstance(number, bool) for number in value
     ):
         raise InvalidSettings("%s must be a tuple of signal numbers, not %r" % (name, value))
+    for number in value:
+        if not 0 < number < signal.NSIG or number in _NEVER_HANDLED:
+            raise InvalidSettings(
+                "%s has %d, a signal that no program can handle" % (name, number)
+            )
     return tuple(int(number) for number in value)
 
 

@@ -1,6 +1,6 @@
 """Outboxes of every released schema are migrated whole.
 
-tests/data/outboxes has one file per schema, as the release left it when it was killed.
+tests/data/outboxes has one file per schema, as a killed process left it (see make.py there).
 """
 
 from __future__ import absolute_import, division
@@ -23,7 +23,8 @@ RELEASED = os.path.join(
 )
 # When the files were written; dead letters go after thirty days.
 WRITTEN = 1764115200.0
-SCHEMAS = range(1, tables.SCHEMA_VERSION)
+SCHEMAS = range(1, tables.SCHEMA_VERSION + 1)
+OLDER = SCHEMAS[:-1]
 
 
 def released(folder, schema):
@@ -32,12 +33,13 @@ def released(folder, schema):
     return path
 
 
-def test_there_is_a_file_for_every_older_schema():
-    assert sorted(os.listdir(RELEASED)) == ["schema-%d.outbox" % schema for schema in SCHEMAS]
+def test_there_is_a_file_for_every_schema():
+    files = [name for name in os.listdir(RELEASED) if name.endswith(".outbox")]
+    assert sorted(files) == ["schema-%d.outbox" % schema for schema in SCHEMAS]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_an_older_schema_is_migrated_with_all_that_it_holds(tmp_path, schema):
+def test_an_outbox_of_any_schema_is_opened_with_all_that_it_holds(tmp_path, schema):
     warnings = Warnings()
     outbox = Outbox(Store(released(tmp_path, schema)), CAP, warnings, wall=Clock(WRITTEN))
     one, two = outbox.entries()
@@ -60,7 +62,7 @@ def test_an_older_schema_is_migrated_with_all_that_it_holds(tmp_path, schema):
     store.close()
 
 
-@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize("schema", OLDER)
 def test_a_migration_that_is_interrupted_leaves_the_older_schema_whole(
     tmp_path, monkeypatch, schema
 ):

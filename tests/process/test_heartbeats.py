@@ -93,6 +93,20 @@ def test_a_heartbeat_after_the_monitor_was_stopped_raises(collector, open_sessio
 HANG_SECONDS = 0.3
 
 
+def test_a_monitor_started_after_the_end_reports_no_hang(collector, open_session):
+    """The server would show an ended session as hung."""
+    session = open_session(collector.url)
+    session.end(PATIENCE)
+    session.start_heartbeat_monitor(timeout=0.2, check_interval=0.05)
+    session.heartbeat()
+    other = open_session(collector.url)
+    other.start_heartbeat_monitor(timeout=0.2, check_interval=0.05)
+    wait_until(lambda: "application_appears_hung" in held.names(other.get_details(PATIENCE)))
+    other.stop_heartbeat_monitor()
+    assert session.flush(PATIENCE)
+    assert held.names(session.get_details(PATIENCE)) == []
+
+
 def test_silence_during_a_pause_or_after_the_stop_is_no_hang(collector, open_session):
     def watched_no_longer(stop):
         """Return a session whose monitor was stopped right after its start."""

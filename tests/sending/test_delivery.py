@@ -7,7 +7,9 @@ from tools.memory_server import lose_answer, never_answer, refuse, say
 from tools.sending import CLEAN, NAMES, counts, is_write, log
 
 from datacat import errors
+from datacat.outbox import tables
 from datacat.records import build, kinds
+from datacat.sending import decisions
 
 # -- delivered
 
@@ -28,6 +30,40 @@ def test_every_kind_of_record_arrives_in_the_accepted_order(bench):
     paths = [request.path.rsplit("/", 1)[1] for request in bench.server.calls if is_write(request)]
     assert paths == ["events", "state", "metrics", "events", "state", "end"]
     assert counts(bench.entry) == CLEAN and bench.entry.sent == 7
+
+
+# Each kind that is read back, and its fields; the others may be sent twice.
+READ_BACK = {
+    kinds.EVENT: lambda name: build.event(name),
+    kinds.EXCEPTION: lambda name: build.event(name, {"type": "E"}),
+    kinds.REPORT: lambda name: dict(build.dropped(1), name=name),
+    kinds.METRIC: lambda name: build.metric(name, 1),
+    kinds.STATE: lambda name: {name: 1},
+}
+
+
+def test_every_kind_is_read_back_or_may_be_sent_twice():
+    repeated = [
+        kind for kind in tables.KINDS if decisions.is_repeated(kinds.Record(1, 1, kind, b"{}", 1))
+    ]
+    assert sorted(repeated + list(READ_BACK)) == sorted(tables.KINDS)
+
+
+@pytest.mark.parametrize("kind", sorted(READ_BACK))
+def test_a_record_of_any_kind_whose_answer_is_lost_arrives_once(bench, kind):
+    bench.server.concerned = is_write
+    for name in ("one", "two"):
+        bench.server.next_faults.append(lose_answer)
+        bench.append(bench.entry, kind, READ_BACK[kind](name))
+        bench.drain()
+    bench.event(bench.entry, "after")
+    bench.drain()
+    stored = bench.server.only_session()
+    names = bench.server.names() + [metric["name"] for metric in stored["metrics"]]
+    names += sorted(set(stored["state"]) & {"one", "two"}, reverse=False)
+    assert sorted(names) == ["after", "one", "two"]
+    assert len([each for each in bench.server.calls if is_write(each)]) == 3
+    assert counts(bench.entry) == CLEAN
 
 
 def test_a_success_in_the_form_that_some_docs_give_counts_too(v1):

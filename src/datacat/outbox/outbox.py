@@ -26,8 +26,6 @@ from .sessions import Sessions
 from .tables import DeadLetter
 from .upkeep import Upkeep
 
-EVENT_KINDS = (kinds.EVENT, kinds.EXCEPTION, kinds.REPORT)
-
 
 class Outbox(object):
     """The records of one process and pipeline, on disk when `append` returns.
@@ -248,7 +246,7 @@ class Outbox(object):
         :param state: bytes of the merged state, if this record changed it.
         """
         if self._pass(entry, record):
-            entry.events += record.kind in EVENT_KINDS
+            entry.events += record.kind in kinds.LISTED_AS_EVENTS
             entry.metrics += record.kind == kinds.METRIC
             self._save(entry, record, state)
 

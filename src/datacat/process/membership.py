@@ -258,8 +258,10 @@ class Membership(object):
     def watch(self, timeout, check_interval):
         """Have its pipeline's keeper check the heartbeats from now on."""
         self.watchdog = Watchdog(timeout, check_interval, monotonic())
-        self.is_watched = True
-        self._join_for_keeper()
+        # A session that has ended cannot hang any more.
+        if self.place.entry.goodbye != places.ENDED:
+            self.is_watched = True
+            self._join_for_keeper()
 
     def _join_for_keeper(self):
         self.join()

@@ -38,11 +38,11 @@ def end_on_signals(numbers):
         _handlers_before[number] = signal.getsignal(number)
         try:
             signal.signal(number, _on_signal)
-        except ValueError:
+        except (ValueError, EnvironmentError):
             del _handlers_before[number]
             LOGGER.warning(
-                "end_on_signals has no effect on signal %d: Python sets signal handlers in the "
-                "main thread only; call create_session there",
+                "end_on_signals has no effect on signal %d: Python handles it in the main thread "
+                "only, if at all; call create_session there",
                 number,
             )
 

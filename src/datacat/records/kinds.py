@@ -15,6 +15,10 @@ METRIC = "metric"
 EXCEPTION = "exception"
 # An event that tells the server of lost records; it is never lost itself.
 REPORT = "report"
+
+# What a server lists among a session's events, and all that it keeps with a time of its own.
+LISTED_AS_EVENTS = frozenset((EVENT, EXCEPTION, REPORT))
+TIMED = LISTED_AS_EVENTS | frozenset((METRIC,))
 END = "end"
 CRASH = "crash"
 

@@ -36,7 +36,6 @@ _OPERATIONS = {
     kinds.END: "/end",
     kinds.CRASH: "/crash",
 }
-_STAMPED = frozenset((kinds.EVENT, kinds.EXCEPTION, kinds.REPORT, kinds.METRIC))
 _NOT_IDS = frozenset(("", ".", ".."))
 # Compressing a smaller body costs more than it saves.
 _LONGEST_UNCOMPRESSED = 1024
@@ -81,7 +80,7 @@ class _Classic(_Dialect):
         """
         kind = record.kind
         body = record.body
-        if late and kind in _STAMPED:
+        if late and kind in kinds.TIMED:
             body = _with_capture_time(record)
         elif kind == kinds.CRASH:
             kind, body = kinds.END, b"{}"
@@ -104,7 +103,7 @@ class _V1(_Dialect):
         """Return the request that delivers a record.  `late` makes no difference here."""
         kind = record.kind
         body = record.body
-        if kind in _STAMPED:
+        if kind in kinds.TIMED:
             body = b"".join((_stamp(record), b"," if body != b"{}" else b"", body[1:]))
         elif kind == kinds.STATE:
             # Always in the envelope: a plain state with a key "state" would be mistaken for it.

@@ -18,7 +18,6 @@ ARRIVED = "arrived"
 ABSENT = "absent"
 UNKNOWABLE = "unknowable"
 
-_NAMED = frozenset((kinds.EVENT, kinds.EXCEPTION, kinds.REPORT))
 # A server may put this many spaces between a key and its value, or between two fields.
 _MOST_SPACES = 16
 _LEAD_LENGTH = len('[{"timestamp":') + 4 * _MOST_SPACES
@@ -49,7 +48,7 @@ class V1Finder(object):
         self._enough = len(b',"state":{') + 4 * _MOST_SPACES
         if record.kind == kinds.STATE:
             self._follows = _state_follows
-        elif record.kind in _NAMED or record.kind == kinds.METRIC:
+        elif record.kind in kinds.TIMED:
             self._follows = _name_follows
             self._name = json.loads(record.body.decode("ascii"))["name"]
             self._enough += _BYTES_PER_CHARACTER * len(self._name)
@@ -117,7 +116,7 @@ def classic_arrived(record, answer, delivered, merged):
             delivered.metrics,
             _metric_content,
         )
-    if record.kind in _NAMED:
+    if record.kind in kinds.LISTED_AS_EVENTS:
         return _listed(
             _event_content(_fields(record)), answer.get("events"), delivered.events, _event_content
         )
