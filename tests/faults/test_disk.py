@@ -372,6 +372,8 @@ def run_on_slow_disk(calls, delay, folder, collector, amounts, strikes):
             trace,
             "-e",
             "trace=write," + calls,
+            "-s",
+            "10000",
             "-e",
             "inject=%s:delay_enter=%d" % (calls, delay * 1000000),
         ):
@@ -416,9 +418,9 @@ def count_calls_during_syncs(trace, pid):
                 syncing[thread] = number
             else:
                 syncing.pop(thread, None)
-        elif thread == pid and '"{\\"trying\\"' in line:
+        elif thread == pid and '\\"trying\\": ' in line:
             trying = set(syncing.values())
-        elif thread == pid and '"{\\"returned\\"' in line:
+        elif thread == pid and '\\"returned\\": ' in line:
             found |= trying & set(syncing.values())
     return len(found)
 
@@ -439,9 +441,9 @@ def most_writes_of_a_call(trace, pid):
     for thread, call, phase, line in events_of_trace(trace):
         if thread == pid and call == "pwrite64":
             made += phase != "ends"
-        elif thread == pid and '"{\\"trying\\"' in line:
+        elif thread == pid and '\\"trying\\": ' in line:
             made = 0
-        elif thread == pid and '"{\\"returned\\"' in line:
+        elif thread == pid and '\\"returned\\": ' in line:
             most = max(most, made)
     return most
 
