@@ -1,13 +1,15 @@
 """The library's log messages: its logger, and warnings that are not repeated.
 
-Belongs here: the logger, which warnings were given, and silencing urllib3 in our threads.  Does
-not: when to warn.
+Belongs here: the logger, which warnings were given and when, and silencing urllib3 in our threads.
+Does not: what to warn of.
 """
 
 from __future__ import absolute_import, division
 
 import logging
 import threading
+
+from ._compat import monotonic
 
 LOGGER = logging.getLogger("datacat")
 
@@ -16,6 +18,9 @@ _URLLIB3_LOGGERS = tuple(
     for name in ("connection", "connectionpool", "poolmanager", "response", "util.retry")
 )
 _here = threading.local()
+
+# A disk at its limit can refuse and recover with every few records.
+_SECONDS_BETWEEN = 60.0
 
 
 def be_quiet_here():
@@ -40,16 +45,30 @@ _not_ours = _NotOurs()
 
 
 class Notices(object):
-    """Logs a warning once per topic until the topic is cleared; thread-safe."""
+    """Logs a warning once per topic until the topic is cleared; thread-safe.
 
-    def __init__(self):
+    After that, too, it is not logged again within a minute.
+
+    :param clock: a callable that returns monotonic seconds.
+    """
+
+    def __init__(self, clock=monotonic):
+        self._clock = clock
         self._given = set()
+        self._lately = {}
 
     def __call__(self, topic, message):
-        if topic not in self._given:
-            self._given.add(topic)
+        if topic in self._given:
+            return
+        self._given.add(topic)
+        now = self._clock()
+        self._lately = dict(
+            (each, at) for each, at in list(self._lately.items()) if now - at < _SECONDS_BETWEEN
+        )
+        if topic not in self._lately:
+            self._lately[topic] = now
             LOGGER.warning("%s", message)
 
     def clear(self, topic):
-        """Log the next warning about the topic again."""
+        """Let a warning about the topic be logged again."""
         self._given.discard(topic)

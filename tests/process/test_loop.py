@@ -256,11 +256,15 @@ def test_an_interrupted_wake_up_still_rings(stepper, monkeypatch):
     class Interrupted(BaseException):
         pass
 
-    def discard(_, sleeper):
-        raise Interrupted()
+    discard, waker = Sleepers.discard, threading.current_thread()
+
+    def discard_or_be_interrupted(sleepers, sleeper):
+        if threading.current_thread() is waker:
+            raise Interrupted()
+        discard(sleepers, sleeper)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Sleepers, "discard", discard)
+        patch.setattr(Sleepers, "discard", discard_or_be_interrupted)
         stepper.news += 1
         with pytest.raises(Interrupted):
             sleeper.wake()
