@@ -625,7 +625,7 @@ def test_the_queue_is_bounded_and_its_losses_are_counted(box, monkeypatch):
 def test_a_queue_that_is_never_empty_but_always_short_drops_nothing(box, monkeypatch):
     """Only what is in the queue counts, not what went through it."""
     monkeypatch.setattr(intake, "MEMORY_BYTES", 10000)
-    monkeypatch.setattr(intake, "WRITTEN_AT_ONCE", 5)
+    monkeypatch.setattr("datacat.outbox.writer.WRITTEN_AT_ONCE", 5)
     box.outbox.disk.is_slow = True
     for _ in range(50):
         for _ in range(20):

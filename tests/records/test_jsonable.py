@@ -312,8 +312,8 @@ def test_any_value_becomes_strict_json_without_lone_surrogates(value):
 @hypothesis.given(values)
 @hypothesis.settings(deadline=None)
 def test_fast_and_slow_encoding_agree(value):
-    quick = json.loads(jsonable.dumps({"v": value}).decode("ascii"))
-    slow = json.loads(jsonable.dumps(jsonable.plain({"v": value})).decode("ascii"))
+    quick = json.loads(jsonable.encode({"v": value}).decode("ascii"))
+    slow = json.loads(jsonable.encode(jsonable.plain({"v": value})).decode("ascii"))
     assert quick == slow
 
 
@@ -339,7 +339,7 @@ def test_a_value_that_the_fast_encoder_refuses_is_not_referenced_afterwards():
     for odd in (float("nan"), set([1]), {(1, 2): 3}):
         value = _Weighed(odd=odd)
         freed = weakref.ref(value)
-        assert json.loads(jsonable.dumps(value).decode("ascii"))["odd"]
+        assert json.loads(jsonable.encode(value).decode("ascii"))["odd"]
         del value
         gc.collect()
         assert freed() is None
@@ -356,7 +356,7 @@ def test_one_value_logged_by_many_threads_at_once_is_no_cycle():
     value = {"inner": {"slow": [Slow() for _ in range(5)]}}
     made = []
     threads = [
-        threading.Thread(target=lambda: made.append(jsonable.dumps(value))) for _ in range(8)
+        threading.Thread(target=lambda: made.append(jsonable.encode(value))) for _ in range(8)
     ]
     for thread in threads:
         thread.start()

@@ -146,10 +146,10 @@ class Disk(object):
                 raise
             except errors.DatacatError as error:
                 self.refused(error)
-            self.changed += 1
-            if clock() - began > SLOW_SECONDS:
-                self._was_slow()
-            if self.state is HEALTHY:
+            else:
+                self.changed += 1
+                if clock() - began > SLOW_SECONDS:
+                    self._was_slow()
                 return True
         self.memory.put(record_of(row))
         return False

@@ -217,7 +217,7 @@ class Intake(object):
             if lock.acquire(False) or (seconds and self._wait(seconds, is_patient)):
                 try:
                     if not self.closed:
-                        self._drain(WRITTEN_AT_ONCE)
+                        self._drain()
                 finally:
                     lock.release()
                 if self.arrivals and seconds:
@@ -257,10 +257,10 @@ class Intake(object):
         try:
             with self.lock:
                 if self.arrivals and not (interrupts or self.closed):
-                    self._drain(WRITTEN_AT_ONCE)
+                    self._drain()
                 result = step(*arguments, **options)
                 if self.arrivals and not (interrupts or self.closed):
-                    self._drain(WRITTEN_AT_ONCE)
+                    self._drain()
         except BaseException:
             if not interrupts:
                 # A signal handler may have raised when `with` had the lock and did not know it.

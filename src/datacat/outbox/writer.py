@@ -50,11 +50,11 @@ class Writer(object):
         self._youngest = 0
         self.queued_bytes = 0
 
-    def drain(self, most=None):
-        """Write what is in the queue now, `most` records at most."""
+    def drain(self):
+        """Write what is in the queue now, 500 arrivals at most."""
         todo = len(self._arrivals)
-        if most is not None and most < todo:
-            todo = most
+        if todo > WRITTEN_AT_ONCE:
+            todo = WRITTEN_AT_ONCE
         while todo > 0:
             todo -= self._write_next(todo)
         if self._room.left < 0:
@@ -63,12 +63,12 @@ class Writer(object):
     def _write_next(self, most):
         """Write one or more arrivals at the front of the queue; return how many are done."""
         first = self._arrivals[0]
-        if _is_fresh(first):
-            return self._write_one(first) if most == 1 else self._write_some(most)
         if first.entry.forgotten:
             self._arrivals.popleft()
         elif first.number is not None:
             return self._repeat()
+        elif first.is_plain:
+            return self._write_one(first) if most == 1 else self._write_some(most)
         elif first.kind is None:
             self._disk.save(first.entry, changes=first.changes)
             self._newly_waiting.append((first.entry, None))
@@ -107,7 +107,7 @@ class Writer(object):
 
     def _write_some(self, most):
         """Write the plain arrivals at the front of the queue; return how many."""
-        some = self._front(min(most, WRITTEN_AT_ONCE), _is_fresh)
+        some = self._front(most, _is_fresh)
         last = {}
         for arrival in some:
             entry = arrival.entry
@@ -186,7 +186,13 @@ class Writer(object):
             self._newly_waiting.append((entry, arrival.captured))
         entry.accepted = arrival.number
         self._room.left -= len(arrival.body) + ROW_OVERHEAD
-        self._leave(arrival)
+        if arrival.changes is None:
+            # As `_leave`, without the call: every log call comes through here.
+            arrival.is_in = True
+            self._arrivals.popleft()
+            self.queued_bytes -= arrival.weight
+        else:
+            self._leave(arrival)
         return 1
 
     def _leave(self, arrival):

@@ -1,7 +1,7 @@
 """The fields of each kind of record, built from an application's arguments and checked.
 
-Belongs here: builders, their checks, and encoding within the size limit.  Does not: times, I/O,
-what each generation of servers supports.
+Belongs here: builders and their checks.  Does not: how fields are encoded (see `jsonable`), times,
+I/O, what each generation of servers supports.
 """
 
 from __future__ import absolute_import, division
@@ -14,8 +14,7 @@ import six
 
 from ..errors import InvalidRecord
 from . import jsonable
-
-MAX_BYTES = 1024 * 1024
+from .jsonable import MAX_BYTES, encode  # noqa: F401  (a record is built, then encoded)
 
 _TEXT = six.string_types
 _LARGEST_COUNT = 2**63 - 1
@@ -135,28 +134,6 @@ def crash(reason):
     return {"reason": reason}
 
 
-def encode(fields, limit=MAX_BYTES):
-    """Return fields as JSON (bytes, ASCII, no spaces).
-
-    Values that JSON lacks are converted: datetime, date and time to ISO 8601; timedelta to
-    seconds; Decimal, UUID and paths to text; an Enum to its value; bytes to text, decoded as
-    UTF-8; sets to sorted lists; numpy's values to Python's; exceptions to "Type: message"; NaN,
-    infinities and integers beyond a float's range to text; anything else to its repr.  A marker
-    replaces cycles and anything nested deeper than 64 levels; U+FFFD replaces lone surrogates.
-
-    :param fields: a dict; it is read, not changed.
-    :param limit: the maximum size in bytes (int).
-    :raises InvalidRecord: if the JSON is larger than `limit`.
-    """
-    body = jsonable.dumps(fields)
-    if len(body) > limit:
-        raise InvalidRecord(
-            "the record%s has %d bytes, over the limit of %d: log less in one call"
-            % (_named(fields), len(body), limit)
-        )
-    return body
-
-
 def _text(argument, given):
     if not isinstance(given, _TEXT):
         raise _invalid(argument, "a string or None", given)
@@ -205,10 +182,3 @@ def _invalid(argument, wanted, given):
     return InvalidRecord(
         u"%s must be %s, not %s (%s)" % (argument, wanted, shown, type(given).__name__)
     )
-
-
-def _named(fields):
-    name = fields.get("name")
-    if not isinstance(name, _TEXT):
-        return ""
-    return " (name %s)" % jsonable.text_of(repr, name[:80])

@@ -46,17 +46,17 @@ def encode_cut(fields, limit=MAX_BYTES):
     :param fields: a dict; it is read, not changed.
     :param limit: the maximum size in bytes (int), at least 64 KiB.
     """
-    body = jsonable.dumps(fields)
+    body = jsonable.encode(fields, jsonable.UNLIMITED)
     if len(body) <= limit:
         return body
     whole = jsonable.plain(fields)
     longest = limit // 4
     while longest >= _SHORTEST_CUT:
-        body = jsonable.dumps(jsonable.cut(whole, longest, _EXCEPTION_KEYS))
+        body = jsonable.encode(jsonable.cut(whole, longest, _EXCEPTION_KEYS), jsonable.UNLIMITED)
         if len(body) <= limit:
             return body
         longest //= 4
-    return jsonable.dumps(jsonable.cut(_without_extra(whole), _SHORTEST_CUT))
+    return jsonable.encode(jsonable.cut(_without_extra(whole), _SHORTEST_CUT), jsonable.UNLIMITED)
 
 
 def _triple(exc_info):

@@ -1,7 +1,7 @@
 """Any Python value as JSON in ASCII, by the same rules on every Python.
 
-Belongs here: the rules for converting and cutting values.  Does not: what an event, a metric or a
-state is; limits on a record's size; raising for odd values.
+Belongs here: the rules for converting and cutting values, and the limit on a record's size.  Does
+not: what an event, a metric or a state is; raising for odd values.
 
 Values go to the C encoder first.  Only if it refuses one, or its output looks suspicious, is
 everything converted value by value and encoded again.
@@ -13,12 +13,16 @@ import datetime
 import decimal
 import json
 import re
+import sys
 import uuid
 
 import six
 
 from .. import _compat
+from ..errors import InvalidRecord
 
+MAX_BYTES = 1024 * 1024
+UNLIMITED = sys.maxsize
 DEEPEST = 64
 TOO_DEEP = u"<deeper than %d levels>" % DEEPEST
 CYCLE = u"<cycle>"
@@ -47,29 +51,42 @@ _utf8_pieces = re.compile(
 )
 
 
-def dumps(value):
-    """Return `value` as JSON: bytes of ASCII, without spaces.
+def encode(fields, limit=MAX_BYTES):
+    """Return fields as JSON: bytes of ASCII, without spaces.
 
-    Does not change `value`, and raises nothing but MemoryError.
+    Values that JSON lacks are converted: datetime, date and time to ISO 8601; timedelta to
+    seconds; Decimal, UUID and paths to text; an Enum to its value; bytes to text, decoded as
+    UTF-8; sets to sorted lists; numpy's values to Python's; exceptions to "Type: message"; NaN,
+    infinities and integers beyond a float's range to text; anything else to its repr.  A marker
+    replaces cycles and anything nested deeper than 64 levels; U+FFFD replaces lone surrogates.
+
+    :param fields: a dict; it is read, not changed.
+    :param limit: the maximum size in bytes (int), or UNLIMITED.
+    :raises InvalidRecord: if the JSON is larger than `limit`.
     """
     try:
-        text = _encode(value)
+        text = _encode(fields)
         is_nested = text.count("{") + text.count("[") > DEEPEST
         if (is_nested or len(text) >= _SHORTEST_HUGE_INTEGER) and _is_suspicious(text):
-            text = _encoder.encode(plain(value))
+            text = _encoder.encode(plain(fields))
     except Exception:
         # Otherwise open containers would look like cycles next time.
         _inside.clear()
-        text = _encoder.encode(plain(value))
+        text = _encoder.encode(plain(fields))
     if "\\ud" in text:
         text = _escapes.sub(_without_lone_surrogate, text)
+    if len(text) > limit:
+        raise InvalidRecord(
+            "the record%s has %d bytes, over the limit of %d: log less in one call"
+            % (_named(fields), len(text), limit)
+        )
     return text.encode("ascii")
 
 
 def plain(value):
     """Return a copy of `value` made of JSON's types: dict with text keys, list, text, numbers.
 
-    Keeps lone surrogates, which `dumps` replaces in the encoded text.
+    Keeps lone surrogates, which `encode` replaces in the encoded text.
     """
     return _plain(value, 0, set())
 
@@ -95,6 +112,13 @@ def text_of(convert, value):
         raise
     except Exception:
         return u"<unprintable %s>" % type(value).__name__
+
+
+def _named(fields):
+    name = fields.get("name")
+    if not isinstance(name, six.string_types):
+        return ""
+    return " (name %s)" % text_of(repr, name[:80])
 
 
 def message_of(error):
