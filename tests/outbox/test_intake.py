@@ -1,19 +1,13 @@
-"""How records get in: kept at once, interrupted anywhere, never in the way."""
+"""How records get in: one queue, within its bounds, each with its own capture time."""
 
 from __future__ import absolute_import, division
 
-import functools
-import gc
-import itertools
 import os
-import signal
 import sys
 import threading
 
 import pytest
-from tools.interruption import Interrupted, each_step, interrupt
 from tools.outboxes import (
-    Box,
     Clock,
     Holder,
     in_another_thread,
@@ -22,110 +16,8 @@ from tools.outboxes import (
 )
 from tools.waiting import PATIENCE, wait_until
 
-from datacat._compat import monotonic
 from datacat.outbox import intake, tables
 from datacat.records import kinds
-
-
-def interrupt_between_row_and_count(box):
-    insert = box.store.insert
-
-    def insert_and_be_interrupted(*arguments):
-        box.store.insert = insert
-        insert(*arguments)
-        raise Interrupted()
-
-    box.store.insert = insert_and_be_interrupted
-    with pytest.raises(Interrupted):
-        box.append(b"interrupted")
-
-
-@pytest.mark.parametrize(
-    "before, is_full",
-    [
-        (lambda box: None, False),
-        (interrupt_between_row_and_count, False),
-        (lambda box: None, True),
-    ],
-    ids=["first", "second in a row", "disk full"],
-)
-@pytest.mark.parametrize("call", ["append", "give_up"])
-def test_a_call_interrupted_anywhere_holds_nothing_and_keeps_what_was_queued(
-    box, before, call, is_full
-):
-    """Ctrl-C that the application outlives, by turns at each step of the way in."""
-    calls = {
-        "append": lambda: box.append(b"interrupted"),
-        "give_up": lambda: box.outbox.give_up(box.entry, kinds.EVENT),
-    }
-
-    def between():
-        dropped = box.entry.dropped
-        before(box)
-        queue_some(box)
-        box.store.full_for_inserts = is_full
-
-        def check():
-            in_another_thread(box.append, b"4")
-            box.store.full_for_inserts = False
-            assert box.outbox.in_memory == len(box.outbox.disk.memory)
-            assert [body for body in box.bodies() if body != b"interrupted"] == [b"1", b"3", b"4"]
-            assert box.entry.waiting == 0
-            # The one that was queued; that of the interrupted call may be counted or not.
-            assert 1 <= box.entry.dropped - dropped <= (2 if call == "give_up" else 1)
-            assert box.outbox.upkeep.heal(None)
-
-        return check
-
-    assert each_step(calls[call], between) > 60 and bool(box.store.refused) == is_full
-
-
-def test_an_end_or_a_report_interrupted_anywhere_is_written_once_with_what_it_says(box):
-    """The record and the session's row change together, however often it is repeated."""
-    entries = []
-
-    def between():
-        entry = box.outbox.add_session(u"local-%d" % (len(entries) + 2), b"{}")
-        entries.append(entry)
-        box.outbox.append(entry, kinds.EVENT, b"1")
-        entry.unreported = entry.dropped = 2
-
-        def check():
-            box.outbox.take_in()
-            box.outbox.append(entry, kinds.EVENT, b"2")
-            box.outbox.say_goodbye(entry, "ended", kinds.END, b"{}")
-            assert (entry.goodbye, entry.unreported) == ("ended", 0)
-            kept = [record.kind for record in box.drain(entry)]
-            assert (kept.count(kinds.EVENT), kept.count(kinds.REPORT)) == (2, 1)
-            assert kept[-1] == kinds.END
-            assert entry.waiting == 0 and box.entry.dropped == 0
-
-        return check
-
-    steps = each_step(
-        lambda: box.outbox.say_goodbye(entries[-1], "ended", kinds.END, b"{}"), between
-    )
-    assert steps > 60
-
-
-@pytest.mark.parametrize("call", ["forget_if_over", "forget"])
-@pytest.mark.parametrize("is_over", [True, False])
-def test_a_session_whose_removal_is_interrupted_is_gone_or_takes_records(box, call, is_over):
-    """A log call looks for another outbox only if this one no longer has the session."""
-    entries = []
-
-    def between():
-        entries.append(box.outbox.add_session(u"local-%d" % (len(entries) + 2), b"{}"))
-        if is_over:
-            box.outbox.say_goodbye(entries[-1], "ended")
-
-        def check():
-            entry = entries[-1]
-            assert box.outbox.append(entry, kinds.EVENT, b"1") == box.outbox.has(entry)
-
-        return check
-
-    assert each_step(lambda: getattr(box.outbox, call)(entries[-1]), between) > 10
 
 
 def test_a_report_includes_what_was_dropped_while_it_waited(box):
@@ -143,62 +35,6 @@ def test_a_report_includes_what_was_dropped_while_it_waited(box):
     )
 
 
-def test_two_ends_in_handlers_report_each_loss_once(box):
-    box.entry.unreported = box.entry.dropped = 3
-
-    def handler():
-        for _ in range(2):
-            assert box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
-
-    interrupting(box.store, handler)
-    box.append(b"{}")
-    assert losses_told_in(box.bodies()) == [3] and box.entry.unreported == 0
-
-
-def test_making_room_interrupted_anywhere_loses_no_count(make_box):
-    """Accepted = delivered + dropped + merged, also where Ctrl-C strikes a log call at the cap."""
-    box = make_box(max_bytes=60000)
-    accepted = []
-
-    def between():
-        for number in range(30):
-            box.append(b'{"n":%d,"p":"%s"}' % (number, b"x" * 900))
-        return lambda: None
-
-    each_step(lambda: box.append(b"at the cap" + b"x" * 900), between)
-    delivered = len(box.drain())
-    assert box.entry.dropped > 100 and delivered > 10
-    assert delivered + box.entry.dropped == box.entry.accepted and box.entry.waiting == 0
-    assert not accepted
-
-
-def test_a_call_interrupted_while_it_waits_leaves_nothing_behind(box):
-    """Or its thread would never wait again."""
-
-    def between():
-        holder = Holder(box)
-
-        def check():
-            holder.release()
-            assert not box.outbox.lock._is_owned()
-            in_another_thread(box.append, b"next")
-            assert box.outbox.in_memory == 0
-
-        return check
-
-    assert each_step(lambda: box.append(b"interrupted"), between) > 15
-    waits = []
-    holder = Holder(box)
-    try:
-        acquire = intake.locks.acquire_within
-        intake.locks.acquire_within = lambda lock, seconds: waits.append(seconds)
-        box.append(b"waits again")
-    finally:
-        intake.locks.acquire_within = acquire
-        holder.release()
-    assert len(waits) == 1
-
-
 def test_a_number_that_is_taken_shows_and_nothing_is_replaced(box):
     """A first attempt is a plain INSERT; by this alone two records of one number are noticed."""
     box.append(b"1")
@@ -210,14 +46,6 @@ def test_a_number_that_is_taken_shows_and_nothing_is_replaced(box):
     assert box.warnings.topics.count("clash") == 2
     assert box.bodies() == [b"1", b"taken", b"2", b"taken as well", b"1", b"3"]
     assert box.entry.waiting == 0
-
-
-def test_a_row_that_was_settled_does_not_come_back_by_a_repeated_attempt(box):
-    """Whatever reads or removes rows first finishes the attempt that was interrupted."""
-    interrupt_between_row_and_count(box)
-    in_another_thread(lambda: box.outbox.settle(box.entry, box.outbox.head(box.entry)))
-    box.append(b"2")
-    assert box.bodies() == [b"2"] and box.entry.accepted == box.entry.gone == 2
 
 
 def test_what_is_written_from_the_queue_is_counted_as_waiting_at_every_moment(box):
@@ -292,205 +120,6 @@ def test_records_that_come_and_go_while_another_thread_counts_hide_none_that_wai
     assert left[0] > 0, "each step was struck"
 
 
-def test_want_of_memory_for_the_queue_drops_no_kept_record(box):
-    """A caller that gets a MemoryError counts the record as dropped."""
-    insert_all, struck = box.store.insert_all, []
-
-    def without_memory(*arguments):
-        box.store.insert_all = insert_all
-        struck.append(arguments)
-        raise MemoryError()
-
-    box.store.insert_all = without_memory
-    queue_some(box)
-    box.append(b"own")
-    assert box.outbox.give_up(box.entry, kinds.EVENT)
-    assert len(struck) == 1
-    assert box.bodies() == [b"1", b"3", b"own"] and box.entry.dropped == 2
-
-
-def test_want_of_memory_anywhere_in_a_log_call_leaves_no_lock_held(box):
-    """Or else every later call of the thread takes itself for one that interrupts the holder."""
-
-    def between():
-        queue_some(box)
-
-        def check():
-            assert not box.outbox.lock._is_owned()
-            in_another_thread(box.append, b"4")
-            assert box.outbox.upkeep.heal(None)
-            assert box.outbox.in_memory == 0
-
-        return check
-
-    def append():
-        box.outbox.append(box.entry, kinds.EVENT, b"2")
-
-    assert each_step(append, between, MemoryError) > 60
-
-
-def interrupting(store, action, method="insert"):
-    """Have `action` run in the middle of the next insert, as a handler or a finalizer would."""
-    insert, pending = getattr(store, method), [action]
-
-    def interrupted(*arguments):
-        while pending:
-            pending.pop()()
-        insert(*arguments)
-
-    setattr(store, method, interrupted)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs SIGALRM")
-def test_a_signal_handler_that_interrupts_an_append_is_kept(box):
-    before = signal.signal(signal.SIGALRM, lambda *_: box.append(b"handler"))
-    try:
-        interrupting(box.store, lambda: os.kill(os.getpid(), signal.SIGALRM))
-        box.append(b"interrupted")
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    assert box.outbox.in_memory == 0
-    assert sorted(box.bodies()) == [b"handler", b"interrupted"]
-
-
-@pytest.mark.parametrize("batch", [False, True])
-def test_an_end_in_a_handler_that_interrupts_a_log_call_is_written_after_it(box, batch):
-    """SIGTERM's handler calls end(); the call that it interrupts is inside the outbox."""
-    if batch:
-        queue_some(box)
-    ended = []
-
-    def handler():
-        ended.append(box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}"))
-        assert not box.outbox.close(), "the interrupted call still uses the file"
-
-    interrupting(box.store, handler, "insert_all" if batch else "insert")
-    box.append(b"interrupted")
-    box.append(b"after")
-    assert ended == [True] and box.entry.goodbye == "ended"
-    last = [record.kind if record.kind == kinds.END else record.body for record in box.drain()]
-    assert last == ([b"1", b"3"] if batch else []) + [b"interrupted", kinds.END, b"after"]
-    assert box.outbox.refusal is None and box.outbox.close()
-
-
-def test_what_a_handler_writes_during_a_transaction_joins_it(box, tmp_path):
-    """create_session() in a handler that interrupts a log call which writes several records."""
-    added = []
-    box.outbox.disk.is_slow = True
-    box.append(b"1", b"2")
-    box.outbox.disk.is_slow = False
-    together = box.store._together
-    pending = [lambda: added.append(box.outbox.add_session(u"local-2", b"{}"))]
-
-    def in_the_middle(doing, statements):
-        def interrupted():
-            for number, statement in enumerate(statements):
-                if number == 1:
-                    pending.pop()()
-                yield statement
-
-        together(doing, interrupted() if pending else statements)
-
-    box.store._together = in_the_middle
-    box.outbox.take_in()
-    assert len(added) == 1 and box.outbox.refusal is None and box.warnings.told == []
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    box.copy_as_killed(copy)
-    heir = Box(copy)
-    assert [entry.local_id for entry in heir.outbox.entries()] == [u"local-1", u"local-2"]
-    assert heir.bodies() == [b"1", b"2"]
-    heir.close()
-
-
-@pytest.mark.parametrize("take_out", ["settle", "bury"])
-def test_a_settle_cut_short_by_want_of_memory_is_completed_by_the_next(box, take_out):
-    """Wherever it strikes: what is not out is asked for again, and each is counted once."""
-    out = {
-        "settle": lambda record: box.outbox.settle(box.entry, record, b'{"a":1}'),
-        "bury": lambda record: box.outbox.bury(box.entry, record, 400, u"no"),
-    }[take_out]
-    before, seen, steps = None, [], itertools.count()
-    while before is not False:
-        box.append(b"1", b"2", b"3")
-        record = box.outbox.head(box.entry)
-        seen.append(record.number)
-        before = interrupt(functools.partial(out, record), next(steps), MemoryError)
-        seen += [left.number for left in box.drain()]
-    numbers = sorted(set(seen))
-    assert numbers == list(range(1, len(numbers) + 1)) and next(steps) > 30
-    assert seen == sorted(seen) and max(map(seen.count, numbers)) <= 2
-    assert box.entry.waiting == 0 and box.entry.dropped == 0
-    assert box.entry.sent + box.entry.dead == len(numbers)
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
-def test_a_signal_handler_at_one_kilohertz_loses_nothing(box):
-    fired, depths, numbers = [], [0], itertools.count(1)
-
-    def arm():
-        signal.setitimer(signal.ITIMER_REAL, 0.001)
-
-    def handler(*_):
-        depths.append(depths[-1] + 1)
-        if depths[-1] < 4:
-            arm()  # for one that interrupts this one, where it takes as long
-        number = next(numbers)
-        fired.append(number)
-        box.append(b"h%d" % number)
-        depths.pop()
-        arm()
-
-    before = signal.signal(signal.SIGALRM, handler)
-    arm()
-    try:
-        count = 0
-        until = monotonic() + PATIENCE
-        while len(fired) < 100 and monotonic() < until:
-            box.append(b"m%d" % count)
-            count += 1
-            box.outbox.head(box.entry)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    drained = box.bodies()
-    assert len(fired) >= 100
-    # A handler may itself be interrupted by the next one, so their order is not given.
-    assert sorted(body for body in drained if body[:1] == b"h") == sorted(
-        b"h%d" % number for number in range(1, len(fired) + 1)
-    )
-    assert [body for body in drained if body[:1] == b"m"] == [
-        b"m%d" % number for number in range(count)
-    ]
-
-
-@pytest.mark.parametrize("where", ["append", "settle"])
-def test_a_finalizer_run_by_gc_while_the_outbox_is_held_is_kept(box, where):
-    class Logging(object):
-        def __del__(self):
-            box.append(b"finalizer")
-
-    def collect():
-        circle = Logging()
-        if sys.version_info[0] > 2:  # 2.7 never finalizes circles
-            circle.itself = circle
-        del circle
-        gc.collect()
-
-    box.append(b"first")
-    if where == "append":
-        interrupting(box.store, collect)
-        box.append(b"second")
-    else:
-        save = box.store.save
-        box.store.save = lambda *a, **k: (collect(), save(*a, **k))
-        box.outbox.settle(box.entry, box.outbox.head(box.entry))
-        box.store.save = save
-        box.append(b"second")
-    assert box.outbox.in_memory == 0
-    assert b"finalizer" in box.bodies()
-
-
 def test_an_append_that_finds_it_busy_waits_within_the_bound_and_is_kept(box, monkeypatch):
     """Who comes while the queue has others' records waits for a fraction of that."""
     acquire, waits = intake.locks.acquire_within, []
@@ -508,27 +137,6 @@ def test_an_append_that_finds_it_busy_waits_within_the_bound_and_is_kept(box, mo
     assert intake.BUSY_SECONDS < 0.05, "a log call may take 50 ms"
     assert box.outbox.in_memory == 0
     assert box.bodies() == [b"%d" % number for number in range(1, 100)]
-
-
-def test_a_call_that_interrupts_a_waiting_one_does_not_wait(box, monkeypatch):
-    """Otherwise signals faster than its wait would keep the other waiting for ever."""
-    wait, waits = intake.locks.acquire_within, []
-
-    def wait_interrupted(lock, seconds):
-        if seconds:
-            waits.append(seconds)
-            if len(waits) < 5:
-                box.append(b"2")
-        return wait(lock, seconds)
-
-    monkeypatch.setattr(intake.locks, "acquire_within", wait_interrupted)
-    holder = Holder(box)
-    try:
-        box.append(b"1")
-        assert len(waits) == 1 and box.entry.waiting == 2
-    finally:
-        holder.release()
-    assert box.bodies() == [b"1", b"2"]
 
 
 def test_the_holder_gives_way_to_a_log_call_that_waited(box, monkeypatch):
@@ -637,46 +245,11 @@ def test_a_queue_that_is_never_empty_but_always_short_drops_nothing(box, monkeyp
     assert box.entry.dropped == 0 and len(box.bodies()) == 1000
 
 
-def test_a_close_interrupted_anywhere_is_finished_by_the_next(tmp_path):
-    """Neither are queued records lost, nor does the file stay locked until the process ends."""
-    boxes = []
-
-    def between():
-        folder = tmp_path / str(len(boxes))
-        folder.mkdir()
-        boxes.append(Box(folder))
-        queue_some(boxes[-1])
-
-        def check():
-            boxes[-1].outbox.close()
-            heir = Box(folder)
-            assert heir.bodies() == [b"1", b"3"]
-            heir.close()
-
-        return check
-
-    assert each_step(lambda: boxes[-1].outbox.close(), between) > 60
-
-
 def test_an_append_to_a_closed_outbox_is_refused_not_lost(box):
     box.append(b"1")
     box.outbox.close()
     assert box.outbox.append(box.entry, kinds.EVENT, b"2") is False
     assert box.outbox.in_memory == 0
-
-
-def test_a_finalizer_that_logs_while_the_outbox_closes_is_refused_or_kept(box):
-    results = []
-    checkpoint = box.store.checkpoint
-
-    def interrupted(*is_last):
-        results.append(box.outbox.append(box.entry, kinds.EVENT, b"2"))
-        checkpoint(*is_last)
-
-    box.store.checkpoint = interrupted
-    box.append(b"1")
-    box.outbox.close()
-    assert results == [False] and box.outbox.in_memory == 0
 
 
 class ClockThatInterrupts(Clock):
@@ -726,29 +299,6 @@ def test_a_queue_that_was_full_once_drops_nothing_when_it_is_empty_again(box, mo
     assert box.bodies()[-10:] == [b"y" * 100] * 10
 
 
-class Interrupt(Exception):
-    pass
-
-
-def test_an_append_interrupted_between_its_row_and_its_count_loses_no_other(box):
-    """Ctrl-C at the worst moment: the row is there, the count is not."""
-    box.append(b"1")
-    insert = box.store.insert
-
-    def interrupted(*arguments):
-        insert(*arguments)
-        raise Interrupt()
-
-    box.store.insert = interrupted
-    with pytest.raises(Interrupt):
-        box.append(b"2")
-    box.store.insert = insert
-    box.append(b"3", b"4")
-    assert box.entry.accepted == 4 and box.outbox.refusal is None
-    assert box.bodies() == [b"1", b"2", b"3", b"4"]
-    assert box.entry.dropped == 0
-
-
 @pytest.mark.parametrize("step", [0.0, -0.0001, -0.000001])
 def test_capture_times_are_unique_whatever_the_clock_does(make_box, step):
     clock = Clock()
@@ -794,30 +344,6 @@ def test_a_queued_record_keeps_the_time_of_its_call(make_box):
     clock.now += 100
     holder.release()
     assert box.outbox.head(box.entry).captured == 1700000000000000
-
-
-@pytest.mark.parametrize("body", [b"1", None], ids=["a record", "a record without memory"])
-def test_a_call_that_is_interrupted_anywhere_and_repeated_keeps_its_record_once(box, body):
-    """As where a session's place was out of date, and its call is done again."""
-    entries = []
-
-    def between():
-        entry = box.outbox.add_session(u"local-%d" % (len(entries) + 2), b"{}")
-        kept = []
-        entries.append((entry, kept))
-
-        def check():
-            assert box.outbox.append_once(entry, kinds.EVENT, body, kept)
-            assert box.outbox.append_once(entry, kinds.EVENT, body, kept)
-            box.outbox.take_in()
-            assert entry.accepted + entry.dropped == 1 and entry.dropped == (body is None)
-
-        return check
-
-    steps = each_step(
-        lambda: box.outbox.append_once(entries[-1][0], kinds.EVENT, body, entries[-1][1]), between
-    )
-    assert steps > 20
 
 
 def test_a_record_whose_session_was_forgotten_meanwhile_goes_to_its_next_entry(box):
