@@ -266,6 +266,19 @@ def test_a_large_file_shrinks_when_it_is_drained(box):
     assert large > 3 * MIB and os.path.getsize(box.path) < MIB
 
 
+@pytest.mark.parametrize("drained_every, is_kept", [(100, True), (1600, False)])
+def test_a_large_log_of_a_small_file_shrinks_when_it_is_drained(box, drained_every, is_kept):
+    """A log of about the size at which it is written over stays: growing it again takes time."""
+    for _number in range(1600):
+        box.append(b"x" * 100)
+        if box.entry.accepted % drained_every == 0:
+            box.drain()
+    assert os.path.getsize(box.path) < MIB and log_size(box) > upkeep.CHECKPOINT_BYTES
+    before = log_size(box)
+    box.outbox.upkeep.shrink()
+    assert log_size(box) == before if is_kept else log_size(box) <= 2 * 4096
+
+
 def test_a_file_that_is_no_longer_needed_is_deleted(box, tmp_path):
     box.append(b"1")
     box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")

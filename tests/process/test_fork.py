@@ -7,7 +7,7 @@ import signal
 import threading
 
 import pytest
-from programs import FLUSHES, IN_CHILD, OPENS, SUCCESSOR, the_one, with_event
+from programs import FLUSHES, IN_CHILD, OPENS, SUCCESSOR, UNHURRIED, the_one, with_event
 from tools import held
 from tools.application import Application
 from tools.waiting import PATIENCE, wait_until
@@ -278,6 +278,68 @@ def test_a_fork_waits_for_threads_inside_the_outbox(own_collector, spool, tmp_pa
     env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": own_collector.url}
     with Application(FORKS_WHILE_IT_IS_HELD, tmp_path, env=env) as app:
         app.wait()
+
+
+# Two processes die: the next run continues the outbox of one, and adopts the other.
+TWO_DIE = UNHURRIED + u"""
+child = os.fork()
+datacat.create_session(product="p", connect_wait=0).log_event("left behind")
+if child:
+    os.waitpid(child, 0)
+os._exit(0)
+"""
+
+# Every call of sqlite, of any thread, while another process's outbox is adopted and closed.
+USES_SQLITE = UNHURRIED + u"""
+import sqlite3, threading, traceback
+from datacat import locks
+from datacat.process import registry
+from tools.waiting import wait_until
+uses, unguarded = [], []
+
+def profile(frame, event, call):
+    if event == "c_call":
+        owner = getattr(call, "__self__", None)
+        is_method = isinstance(owner, (sqlite3.Connection, sqlite3.Cursor))
+        if is_method or getattr(owner, "__name__", None) == "_sqlite3":
+            uses.append(call.__name__)
+            if not is_guarded():
+                unguarded.append((call.__name__, "".join(traceback.format_stack(frame))))
+
+def is_guarded():
+    held = [registry.lock()]
+    for pipeline in registry.pipelines():
+        held.extend(pipeline.locks_over_sqlite())
+    return any(locks.is_owned(lock) for lock in held)
+
+def outboxes():
+    return [each for each in os.listdir(os.environ["DATACAT_SPOOL_DIR"])
+            if each.endswith(".outbox")]
+
+assert len(outboxes()) == 2
+threading.setprofile(profile)
+sys.setprofile(profile)
+session = datacat.create_session(product="p", connect_wait=PATIENCE)
+session.update_state({"a": 1})
+session.log_metric("m", 1)
+assert session.flush(PATIENCE)
+wait_until(lambda: len(outboxes()) == 1)
+session.stats()
+session.end(PATIENCE)
+assert {"connect", "execute", "fetchall", "close"} <= set(uses), set(uses)
+assert not unguarded, "\\n".join(" ".join(each) for each in unguarded)
+"""
+
+
+@HAS_HOOKS
+def test_no_thread_uses_sqlite_without_a_lock_that_a_fork_waits_for(
+    own_collector, spool, tmp_path
+):
+    """Not even while an adopted outbox is opened, delivered and closed."""
+    env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": own_collector.url}
+    for program in (TWO_DIE, USES_SQLITE):
+        with Application(program, tmp_path, env=env) as app:
+            app.wait()
 
 
 INTERRUPTED_FORKS = OPENS + u"""

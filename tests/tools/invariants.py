@@ -38,9 +38,20 @@ def read_accepted(files):
     for name in files:
         with io.open(str(name), encoding="ascii") as stream:
             lines = stream.read().split(u"\n")
-        for line in lines[:-1]:  # the last is empty, or torn by the kill
-            _read_line(json.loads(line), calls)
+        # The last is empty, or cut short by the kill.
+        for line, after in zip(lines, lines[1:]):
+            if line and (after or _is_json(line)):
+                _read_line(json.loads(line), calls)
     return calls
+
+
+def _is_json(line):
+    """Return whether a line is whole; one cut short by a kill is followed by an empty one."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_line(line, calls):

@@ -2,7 +2,8 @@
 
 The file is right whatever kills the application: a line before each call says what is tried, a
 line after it that the call returned, or what it raised.  Each line is one unbuffered write in
-append mode, so that threads and forked children may share the file.
+append mode, so that threads and forked children may share the file.  A kill may still cut a line
+short; the next recorder then leaves an empty line after it.
 """
 
 from __future__ import absolute_import, division
@@ -35,6 +36,8 @@ class Recorder(object):
         self._returned = itertools.count(1)
         self._die_after = die_after
         self._file = os.open(accepted, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if not _is_whole(accepted):
+            os.write(self._file, b"\n\n")
 
     def log_event(self, name, data=None, **extras):
         """Log an event and record it; `data` gets the mark."""
@@ -100,6 +103,14 @@ class Recorder(object):
 
     def _write(self, line):
         os.write(self._file, (json.dumps(line) + "\n").encode("ascii"))
+
+
+def _is_whole(name):
+    """Return whether a file is empty or ends with the end of a line."""
+    with open(name, "rb") as stream:
+        stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, stream.tell() - 1))
+        return stream.read(1) in (b"", b"\n")
 
 
 class _Times(object):

@@ -47,6 +47,16 @@ def test_what_an_application_accepted_is_in_its_file(tmp_path):
     assert all(call.began <= call.ended and call.asked == 0 for call in calls)
 
 
+def test_a_line_torn_by_a_kill_spoils_none_of_the_next_run(tmp_path):
+    accepted = tmp_path / "accepted.jsonl"
+    accepted.write_text(u'{"trying": "torn", "session": "local-1", "fields": {"name": "e"')
+    with events(2, folder=tmp_path, accepted=str(accepted)) as application:
+        application.wait()
+    calls = list(read_accepted([application.accepted]).values())
+    assert [call.fields["data"]["number"] for call in calls] == [0, 1]
+    assert [call.outcome for call in calls] == ["returned"] * 2
+
+
 def test_every_kind_of_call_is_recorded_with_its_mark(tmp_path):
     then = (
         u"recorder.log_metric('m', 1.5, ['a:b'], unit='s')\n"

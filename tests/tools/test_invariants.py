@@ -309,6 +309,14 @@ def test_a_line_torn_by_a_kill_is_ignored(tmp_path):
     assert list(read_accepted(files)) == ["a"]
 
 
+def test_a_line_that_is_no_json_is_an_error_unless_a_kill_tore_it(tmp_path):
+    files = written(tmp_path, event("a"))
+    with files[0].open("a") as stream:
+        stream.write(u'{"trying": "b", "sess\n{"trying": "c"}\n')
+    with pytest.raises(ValueError):
+        read_accepted(files)
+
+
 def test_two_recorders_with_one_name_are_an_error(tmp_path):
     with pytest.raises(AssertionError) as caught:
         read_accepted(written(tmp_path, event("a"), event("a")))

@@ -22,7 +22,9 @@ CHECKPOINT_BYTES = 4 * 1024 * 1024
 # As many small records fill as much of a log that is written over from its start.
 CHECKPOINT_CHANGES = 2000
 SHRINK_BYTES = 1024 * 1024
-_CHECK_EVERY = 256
+# A log that is written over is kept, because growing one takes time; but not a larger one.
+KEPT_LOG_BYTES = CHECKPOINT_BYTES + SHRINK_BYTES
+_CHECK_EVERY = 64
 _FREED_AT_ONCE = 500
 
 
@@ -163,19 +165,19 @@ class Upkeep(object):
         self._changed = disk.changed
 
     def shrink(self):
-        """Return the unused pages of a large file to the disk once it is drained."""
+        """Return what a large file or log does not need to the disk once all is drained."""
         while self._shrink_a_little():
             pass
 
     @with_lock
     def _shrink_a_little(self):
-        """Return some of a large file's unused pages to the disk; return whether any are left.
+        """Return some of what a large file does not need to the disk; return whether more is left.
 
         Not all at once: a log call would wait for seconds, after a million records.
         """
         disk = self._disk
         waiting = any(entry.waiting > 0 for entry in self._entries())
-        if waiting or self.intake.closed or _size(disk.path) <= SHRINK_BYTES:
+        if waiting or self.intake.closed or not self._is_large():
             return False
         try:
             if disk.store.shrink(_FREED_AT_ONCE):
@@ -184,6 +186,10 @@ class Upkeep(object):
         except errors.DatacatError:
             pass
         return False
+
+    def _is_large(self):
+        path = self._disk.path
+        return _size(path) > SHRINK_BYTES or _size(path + "-wal") > KEPT_LOG_BYTES
 
     def forget_old_letters(self, now):
         """Delete dead letters that are too old or too many; the caller has the lock.

@@ -117,10 +117,14 @@ class Sender(object):
 
     def close_adopted(self):
         """Close the adopted outboxes, so that another process can adopt them."""
-        adopted, self._outboxes[1:] = self._outboxes[1:], []
-        for outbox in adopted:
-            self._lanes.drop(outbox)
-            outbox.close()
+        for outbox in self._outboxes[1:]:
+            self._close_one(outbox)
+
+    def _close_one(self, outbox):
+        # Listed until it is closed: a fork waits for the lock of every outbox that is listed.
+        self._lanes.drop(outbox)
+        outbox.close()
+        self._outboxes.remove(outbox)
 
     # Lanes
 
@@ -189,9 +193,7 @@ class Sender(object):
 
     def _close_if_over(self, outbox):
         if outbox.is_over:
-            self._outboxes.remove(outbox)
-            self._lanes.drop(outbox)
-            outbox.close()
+            self._close_one(outbox)
 
     def _rest(self, now):
         """Return for how long there is nothing to do."""
