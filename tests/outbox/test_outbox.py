@@ -266,10 +266,10 @@ def test_a_large_file_shrinks_when_it_is_drained(box):
     assert large > 3 * MIB and os.path.getsize(box.path) < MIB
 
 
-@pytest.mark.parametrize("drained_every, is_kept", [(100, True), (1600, False)])
+@pytest.mark.parametrize("drained_every, is_kept", [(100, True), (2400, False)])
 def test_a_large_log_of_a_small_file_shrinks_when_it_is_drained(box, drained_every, is_kept):
     """A log of about the size at which it is written over stays: growing it again takes time."""
-    for _number in range(1600):
+    for _number in range(2400):
         box.append(b"x" * 100)
         if box.entry.accepted % drained_every == 0:
             box.drain()

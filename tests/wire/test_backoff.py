@@ -7,13 +7,10 @@ import random
 import hypothesis
 import pytest
 from hypothesis import strategies
+from tools.failures import KINDS, STATUSES, error
 
 from datacat import errors
 from datacat.wire import backoff
-
-
-def error(kind, **evidence):
-    return kind("it failed", **evidence)
 
 
 @pytest.mark.parametrize(
@@ -84,16 +81,9 @@ def test_failed_read_backs_are_at_most_two_seconds_apart():
     )
 
 
-KINDS = [
-    kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.DatacatError)
-]
-
-
 @hypothesis.given(
-    strategies.sampled_from(sorted(KINDS, key=lambda kind: kind.__name__)),
-    strategies.sampled_from([None, 200, 302, 400, 401, 403, 404, 413, 500, 503]),
+    strategies.sampled_from(KINDS),
+    strategies.sampled_from(STATUSES),
     strategies.one_of(strategies.none(), strategies.floats(0.001, 10**9)),
     strategies.integers(1, 10**9),
     strategies.floats(0, 0.999999),

@@ -6,6 +6,24 @@ it (see `tables`), and decisions about its records.
 
 from __future__ import absolute_import, division
 
+COUNTS = (
+    "shared",
+    "restoring",
+    "accepted",
+    "gone",
+    "sent",
+    "events",
+    "metrics",
+    "dead",
+    "dropped",
+    "merged",
+    "possibly_twice",
+    "unreported",
+)
+# What may change, and is then saved.
+SAVED = ("server_id", "goodbye", "hung") + COUNTS
+COLUMNS = ("number", "local_id", "opening", "opened", "inherited") + SAVED
+
 
 class Entry(object):
     """A row of the sessions table, kept in memory while its file is open.
@@ -23,33 +41,7 @@ class Entry(object):
     :ivar refusal: the error with which the server refused to open the session, or None.
     """
 
-    __slots__ = (
-        "number",
-        "local_id",
-        "opening",
-        "opened",
-        "inherited",
-        "server_id",
-        "goodbye",
-        "hung",
-        "shared",
-        "restoring",
-        "accepted",
-        "gone",
-        "sent",
-        "events",
-        "metrics",
-        "dead",
-        "dropped",
-        "merged",
-        "possibly_twice",
-        "unreported",
-        "arrivals",
-        "position",
-        "handed",
-        "forgotten",
-        "refusal",
-    )
+    __slots__ = COLUMNS + ("arrivals", "position", "handed", "forgotten", "refusal")
 
     def __init__(self, **columns):
         self.arrivals = ()

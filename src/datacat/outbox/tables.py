@@ -14,7 +14,7 @@ import six
 
 from .._compat import blob
 from ..records import kinds
-from .entry import Entry
+from .entry import COLUMNS, COUNTS, SAVED, Entry
 
 NUMBER_BITS = 40
 NUMBER_MASK = (1 << NUMBER_BITS) - 1
@@ -30,23 +30,6 @@ KINDS = (
     kinds.REPORT,
 )
 KIND_CODES = dict((kind, code) for code, kind in enumerate(KINDS))
-
-_COUNTS = (
-    "shared",
-    "restoring",
-    "accepted",
-    "gone",
-    "sent",
-    "events",
-    "metrics",
-    "dead",
-    "dropped",
-    "merged",
-    "possibly_twice",
-    "unreported",
-)
-SAVED = ("server_id", "goodbye", "hung") + _COUNTS
-COLUMNS = ("number", "local_id", "opening", "opened", "inherited") + SAVED
 
 _pack = struct.Struct(">qqq").pack
 
@@ -225,7 +208,7 @@ def entry_row(entry):
 def entry_of(row):
     """Return a row of the sessions table as an Entry, or None if it is damaged."""
     columns = dict(zip(COLUMNS, row))
-    counts = [columns[name] for name in _COUNTS + ("number", "opened", "inherited")]
+    counts = [columns[name] for name in COUNTS + ("number", "opened", "inherited")]
     texts = [columns[name] for name in ("server_id", "goodbye")]
     sound = (
         all(isinstance(count, six.integer_types) and count >= 0 for count in counts)

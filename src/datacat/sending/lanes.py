@@ -225,7 +225,7 @@ class Lanes(object):
         """File a lane anew after its turn."""
         self._turn += 1
         is_alone = len(self._ready[False]) == 1 and not self._ready[True]
-        if is_alone and lane.has_work and not (lane.due or lane.is_adopted):
+        if is_alone and lane.has_work and not lane.due:
             self._sole = lane
         else:
             self._file(lane)

@@ -166,11 +166,8 @@ class Sender(object):
             self._report_bug()
             self._put_off(lane, FAULT_SECONDS)
         self._lanes.served(lane)
-        if lane.outbox is own:
-            if entry.goodbye or entry.server_id != server_id:
-                self._heartbeats.note(entry)
-        elif lane.outbox.newly_waiting:
-            self._notice_records(lane.outbox)
+        if lane.outbox is own and (entry.goodbye or entry.server_id != server_id):
+            self._heartbeats.note(entry)
         if lane.is_adopted and entry.is_over:
             self._end_adopted(lane)
 
