@@ -6,7 +6,9 @@ Each fixture ends what it started, whether the test passes or not.
 from __future__ import absolute_import, division
 
 import os
+import shutil
 import sys
+import tempfile
 
 import hypothesis
 import pytest
@@ -14,7 +16,7 @@ import requests
 from tools.application import Application
 from tools.collector_process import CollectorProcess
 from tools.fault_proxy import FaultProxy
-from tools.outboxes import disks_timed_by_the_test
+from tools.outboxes import MEMORY_DISK, disks_timed_by_the_test
 from tools.waiting import PATIENCE
 
 import datacat
@@ -193,3 +195,11 @@ def _end_all(processes):
             failures.append(failure)
     if failures:
         raise failures[0]
+
+
+@pytest.fixture
+def quick_folder():
+    """A folder in memory if there is one, for tests that create hundreds of outboxes."""
+    folder = tempfile.mkdtemp(dir=MEMORY_DISK)
+    yield folder
+    shutil.rmtree(folder)

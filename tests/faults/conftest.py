@@ -7,13 +7,10 @@ meets both in the long form only.
 
 from __future__ import absolute_import, division
 
-import shutil
-import tempfile
 import zlib
 
 import pytest
 from tools.fault_proxy import FaultProxy
-from tools.outboxes import MEMORY_DISK
 from tools.trial import Trial
 
 GENERATIONS = ["v1", "classic"]
@@ -61,14 +58,6 @@ class FreshServer(object):
 
     def sessions(self):
         return [each for each in self._collector.sessions() if each["id"] not in self._before]
-
-
-@pytest.fixture
-def quick_folder():
-    """A folder in memory if there is one, for tests that create hundreds of outboxes."""
-    folder = tempfile.mkdtemp(dir=MEMORY_DISK)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ def interrupt(call, step, error=Interrupted, modules=INTERRUPTED):
     left = [step]
 
     def profile(frame, event, _):
-        # Python ignores what is raised in a generator that is being thrown away.
-        if frame.f_code.co_name == "<genexpr>":
+        # Python ignores what is raised in a finalizer, or a generator that is being thrown away.
+        if frame.f_code.co_name in ("<genexpr>", "rows_that_can_be_read", "__del__"):
             return
         if os.path.basename(frame.f_code.co_filename).split(".")[0] in modules:
             left[0] -= 1
@@ -61,15 +61,16 @@ def interrupt(call, step, error=Interrupted, modules=INTERRUPTED):
     return bool(places)
 
 
-def each_step(call, between, error=Interrupted):
+def each_step(call, between, error=Interrupted, modules=INTERRUPTED):
     """Interrupt a call at its first step, then at its second, and so on; return how many it has.
 
     :param between: called before each run; returns a callable for after it.
     :param error: the class of what is raised.
+    :param modules: the names of the modules that count as the outbox.
     """
     for step in itertools.count():
         check = between()
-        was_interrupted = interrupt(call, step, error)
+        was_interrupted = interrupt(call, step, error, modules)
         check()
         if not was_interrupted:
             return step

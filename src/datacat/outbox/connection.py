@@ -34,10 +34,12 @@ class Connection(object):
     Methods that take `doing`, words for their errors such as "write to", raise StoreHeld,
     StoreDamaged or StoreRefused if sqlite fails.
 
+    :ivar is_closed: whether `close` was called, even if it was interrupted.
     :param path: the file.
     """
 
     _cursor = None
+    is_closed = False
 
     def __init__(self, path):
         self._path = path
@@ -162,6 +164,7 @@ class Connection(object):
 
     def close(self):
         """Close the file; harmless when repeated."""
+        self.is_closed = True
         cursor = self._cursor
         if cursor is not None:
             try:

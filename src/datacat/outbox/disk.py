@@ -99,6 +99,7 @@ class Disk(object):
         self._slow_at = 0.0
         self.unwritten = Unwritten()
         self._paths = []
+        self.state = HOMELESS
         self.move_to(store)
         self.state = HEALTHY if self.has_file else HOMELESS
         self.refusal = None if self.has_file else store.reason
@@ -106,12 +107,18 @@ class Disk(object):
             warn("disk", str(store.reason))
 
     def move_to(self, store):
-        """Continue with another store."""
-        self.store = store
-        self.path = store.path
+        """Continue with another store, whose file has to catch up."""
         self._paths.append(store.path)
-        self.reserve = bounds.Reserve(store.path)
-        self._inode = None if store.is_in_memory else os.stat(store.path).st_ino
+        inode = None if store.is_in_memory else os.stat(store.path).st_ino
+        # All at once, which no signal handler can interrupt.
+        vars(self).update(
+            store=store,
+            path=store.path,
+            reserve=bounds.Reserve(store.path),
+            _inode=inode,
+            state=next_state(self.state, MOVED),
+            refusal=StoreRefused("the outbox has just moved to %s" % store.path),
+        )
         if self.has_file and not bounds.is_disk_nearly_full(store.path):
             self.reserve.keep()
 

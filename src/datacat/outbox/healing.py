@@ -5,8 +5,7 @@
 3. What waits in memory is written, up to 1,000 records a call.  After the last it is HEALTHY.
 4. Steps 2 and 3 can be interrupted anywhere and repeated from their start, with the same result:
    they delete up to positions, replace rows by their numbers, and save absolute counts.
-5. Step 1 cannot.  If it is interrupted between making the new file and moving to it, that file
-   stays open and locked until the process ends.  The next run delivers what was saved into it.
+5. So can step 1: until the disk has moved, it has the old file, which is open (see `replacing`).
 
 Belongs here: these steps.  Does not: when they are taken (see `upkeep`), SQL, locks.
 """
@@ -14,9 +13,8 @@ Belongs here: these steps.  Does not: when they are taken (see `upkeep`), SQL, l
 from __future__ import absolute_import, division
 
 from .. import errors
-from . import bounds
-from .disk import CAUGHT_UP, MOVED, WITHOUT_FILE
-from .refusals import StoreRefused
+from . import bounds, replacing
+from .disk import CAUGHT_UP, WITHOUT_FILE
 
 _HEALED_AT_ONCE = 1000
 
@@ -41,9 +39,9 @@ def heal(disk, entries, replace):
 def _replace(disk, replace):
     if replace is None or disk.store.is_final:
         return False
-    fresh = replace(disk.store)
-    disk.move_to(fresh)
-    disk.enter(MOVED, StoreRefused("the outbox has just moved to %s" % disk.path))
+    old = disk.store
+    disk.move_to(replace(old))
+    replacing.discard(old)
     return True
 
 

@@ -37,15 +37,18 @@ def is_marked_shared(path):
     return path != IN_MEMORY and os.path.exists(path + SHARED)
 
 
-def remove_stale_marks(folder):
+def remove_stale_marks(folder, endings=(SHARED,)):
     """Remove the marks beside outboxes that are gone: a child may outlive its parent.
 
     Not at once: an outbox that was deleted under its owner still has one.
+
+    :param endings: of the marks' names, a tuple.
     """
     try:
         for name in os.listdir(folder):
             path = os.path.join(folder, name)
-            if name.endswith(SHARED) and not os.path.exists(path[: -len(SHARED)]):
+            ending = next((each for each in endings if name.endswith(each)), None)
+            if ending is not None and not os.path.exists(path[: -len(ending)]):
                 if time.time() - os.stat(path).st_mtime > _STALE_SECONDS:
                     os.remove(path)
     except OSError:

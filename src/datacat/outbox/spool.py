@@ -7,8 +7,7 @@
 3. Between listing the folder and opening a file, another process may open or delete it.  That is
    noticed after opening: by the lock, and by the inode that the name has then.
 4. A file that sqlite finds damaged is read once more, because a failing disk looks the same.  If
-   it is damaged, what can be read goes into a new file, and the old one is kept as
-   `.corrupt-<time>`.
+   it is damaged, it is replaced (see `replacing`).
 
 Belongs here: file names, permissions, and the order of these steps.  Does not: SQL, records,
 threads.
@@ -18,6 +17,7 @@ from __future__ import absolute_import, division
 
 import contextlib
 import errno
+import functools
 import os
 import re
 import stat
@@ -27,9 +27,9 @@ import uuid
 import platformdirs
 
 from .. import errors, locks
-from .bounds import RESERVE
+from . import replacing
 from .refusals import SpoolUnusable, StoreDamaged, StoreHeld, StoreTooNew
-from .shared import SHARED, is_marked_shared, mark_shared, remove_stale_marks
+from .shared import SHARED, remove_stale_marks
 from .store import Store
 
 FOLDER_MODE = 0o700
@@ -75,10 +75,11 @@ class Spool(object):
             return store
         return self.create()
 
-    def create(self, parent=None):
+    def create(self, parent=None, announce=None):
         """Return the store of a new outbox.
 
         :param parent: the identity of the outbox of the process that this one was forked from.
+        :param announce: called with its path before the file is made.
         """
         self._prepare_folder()
         while True:
@@ -89,6 +90,8 @@ class Spool(object):
             )
             path = os.path.join(self.folder, name)
             try:
+                if announce is not None:
+                    announce(path)
                 _create_private_file(path)
                 return Store(path, self._power_safe)
             except StoreHeld:
@@ -117,7 +120,7 @@ class Spool(object):
             self._prepare_folder()
         except SpoolUnusable:
             return [], set()
-        remove_stale_marks(self.folder)
+        remove_stale_marks(self.folder, (SHARED, replacing.REPLACEMENT))
         free = list(self._free_stores(mine))
         taken = set(store.path for store in free).union(mine)
         return free, set(
@@ -178,46 +181,31 @@ class Spool(object):
         except errors.DatacatError:
             return None
         try:
-            return self.replacement(damaged)
-        except errors.DatacatError as error:
+            fresh = self.replacement(damaged)
+        except errors.DatacatError:
             damaged.close()
-            self._warn("unreadable", str(error))
             return None
+        replacing.discard(damaged)
+        return fresh
 
     def replacement(self, store):
         """Return a new store in place of another, with what can still be read of that one.
 
-        The old one is closed; a damaged file is kept beside it as `.corrupt-<time>`.
+        A damaged file is kept beside it as `.corrupt-<time>`.  The caller discards the old one
+        when it uses the new one (see `replacing`).
 
         :param store: one that is damaged, was deleted, or is a NoStore.
-        :raises SpoolUnusable: if no file can be made now.
+        :raises DatacatError: if that cannot be done now.
         """
         if store.is_in_memory:
             return self.create()
-        salvaged = store.salvage()
-        fresh = self.create(parent_of(store.path))
+        create = functools.partial(self.create, parent_of(store.path))
         try:
-            # Refilled before the old file is moved: a kill in between loses nothing.
-            fresh.refill(salvaged)
-        except errors.DatacatError:
-            fresh.delete()
+            fresh = replacing.replace(store, create, self._warn)
+        except errors.DatacatError as error:
+            self._warn("replacing", str(error))
             raise
-        _remove(store.path + RESERVE)
-        if is_marked_shared(store.path):
-            mark_shared(fresh.path)
-            _remove(store.path + SHARED)
-        if os.path.exists(store.path):
-            kept = "%s.corrupt-%d" % (store.path, time.time())
-            self._warn(
-                "damaged",
-                "the outbox %s was damaged: %d records were saved from it, and the damaged file "
-                "is kept as %s" % (store.path, len(salvaged[2]), kept),
-            )
-            store.close()
-            _move(store.path, kept)
-            _move(store.path + "-wal", kept + "-wal")
-        else:
-            store.delete()
+        self._warn.clear("replacing")
         return fresh
 
     def _paths(self):
@@ -225,11 +213,12 @@ class Spool(object):
             names = sorted(os.listdir(self.folder))
         except OSError:
             return []
-        matches = [match for match in map(_NAME.match, names) if match]
+        unfinished = replacing.unfinished(self.folder, names)
+        matches = [_NAME.match(name) for name in names if name not in unfinished]
         return [
             os.path.join(self.folder, match.group(0))
             for match in matches
-            if match.group("scope") == self._scope
+            if match and match.group("scope") == self._scope
         ]
 
     def _prepare_folder(self):
@@ -368,6 +357,7 @@ def _is_ours(store, inode):
         store.probe()
         os.chmod(store.path, FILE_MODE)
         if store.is_still_there(inode):
+            replacing.remove_unfinished(store.path)
             return True
     except OSError:
         pass
@@ -383,14 +373,6 @@ def _refuse_owner(path, found):
         raise SpoolUnusable(
             "%s belongs to another user (uid %d); pass spool_dir=" % (path, found.st_uid)
         )
-
-
-def _move(source, target):
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno != errno.ENOENT:
-            raise SpoolUnusable("cannot rename the damaged outbox %s: %s" % (source, error))
 
 
 def _remove(path):

@@ -38,9 +38,13 @@ class Store(object):
     opening_seconds = 0.0
 
     def __init__(self, path, power_safe=False, as_it_is=False):
-        began = clock()
         self.path = path
-        self._connection = connection = Connection(path)
+        self.power_safe = power_safe
+        self._open(as_it_is)
+
+    def _open(self, as_it_is):
+        began = clock()
+        self._connection = connection = Connection(self.path)
         # Inserts one record, given as a row of the records table, and commits it.  Raises
         # NumberTaken if its session has a record of that number.
         self.insert = functools.partial(connection.write, "write to", tables.INSERT)
@@ -50,11 +54,16 @@ class Store(object):
             if as_it_is:
                 connection.read_what_is_damaged()
             else:
-                connection.run("open", preparing.prepare, path, power_safe)
+                connection.run("open", preparing.prepare, self.path, self.power_safe)
         except errors.DatacatError:
             self.close()
             raise
         self.opening_seconds = clock() - began
+
+    def open_as_it_is(self):
+        """Open it again after `close`, without checking it, to salvage it."""
+        self.close()
+        self._open(as_it_is=True)
 
     # Writing
 
@@ -278,13 +287,18 @@ class Store(object):
         """Close the file; harmless when repeated."""
         self._connection.close()
 
+    @property
+    def is_closed(self):
+        """Whether `close` was called, even if it was interrupted."""
+        return self._connection.is_closed
+
     def delete(self):
         """Close the file and remove it."""
         # Removed first, if the system allows it: once closed, another process could claim it.
         if CAN_UNLINK_OPEN_FILES:
-            _unlink(self.path)
+            remove_files(self.path)
         self.close()
-        _unlink(self.path)
+        remove_files(self.path)
 
     def abandon(self):
         """In a forked child: never touch the file again (see `Connection.abandon`)."""
@@ -352,9 +366,10 @@ def _forgetting(number):
     ]
 
 
-def _unlink(path):
-    for name in (path, path + "-wal", path + "-shm", path + SHARED):
+def remove_files(path):
+    """Remove an outbox and what belongs to it; harmless if it is not there."""
+    for ending in ("", "-wal", "-shm", SHARED):
         try:
-            os.remove(name)
+            os.remove(path + ending)
         except OSError:
             continue

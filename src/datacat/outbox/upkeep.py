@@ -89,9 +89,11 @@ class Upkeep(object):
     def _heal_a_step(self, replace):
         self._healed_at = monotonic()
         path = self._disk.path
-        healing.heal(self._disk, self._entries(), replace)
-        if self._disk.path != path:
-            self._heads.forget_all()
+        try:
+            healing.heal(self._disk, self._entries(), replace)
+        finally:
+            if self._disk.path != path:
+                self._heads.forget_all()
 
     def rescue(self, replace):
         """Move into a new file if somebody deleted or replaced the open one."""
