@@ -4,6 +4,7 @@
 from __future__ import absolute_import, division
 
 import json
+import logging
 import threading
 
 import pytest
@@ -272,6 +273,32 @@ def test_a_record_whose_before_record_fails_is_not_sent(server, broken, caplog):
     client = DatacatClient(URL, before_record=broken)
     assert client.log_event("s", "e", {"k": "hunter2"}) is None
     assert server.asked() == [] and "the record is dropped" in caplog.text
+
+
+def test_a_log_handler_that_uses_a_client_is_not_called_for_its_own_requests(collector):
+    """At DEBUG, urllib3 logs each request; that would need another request, and so on."""
+    client = DatacatClient(collector.url)
+    session_id = client.register_session("p", "1")
+
+    class ToDatacat(logging.Handler):
+        def emit(self, record):
+            client.log_event(session_id, "logged", {"logger": record.name})
+
+    handler, root = ToDatacat(), logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        logging.getLogger("application").warning("once")
+        client.log_metric(session_id, "m", 1)
+    finally:
+        root.setLevel(before)
+        root.removeHandler(handler)
+    loggers = [event["data"]["logger"] for event in client.get_session(session_id)["events"]]
+    assert loggers == ["application"]
+    assert logging.getLogger("urllib3.connectionpool").filter(
+        logging.makeLogRecord({"name": "urllib3.connectionpool"})
+    ), "the application's own requests must still be logged"
 
 
 def test_an_id_is_percent_encoded_into_the_path(server, client):

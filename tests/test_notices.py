@@ -2,9 +2,15 @@
 
 from __future__ import absolute_import, division
 
-import pytest
-from tools.outboxes import Clock
+import logging
+import sys
 
+import pytest
+from tools import held
+from tools.outboxes import Clock
+from tools.waiting import PATIENCE
+
+from datacat import notices as log
 from datacat.notices import Notices
 
 
@@ -47,3 +53,73 @@ def test_topics_that_were_cleared_long_ago_take_no_memory(notices, clock):
         notices.clear("session %d" % number)
         clock.now += 1
     assert sum(len(kept) for kept in vars(notices).values() if hasattr(kept, "__len__")) <= 60
+
+
+class Broken(logging.Handler):
+    """A handler, or a filter, with a bug of its own."""
+
+    def emit(self, record):
+        raise RuntimeError("not ours")
+
+    filter = emit
+
+
+def to_closed_stderr(monkeypatch, tmp_path):
+    """Return a handler that writes to a closed file; logging cannot report that anywhere."""
+    closed = (tmp_path / "closed").open("w")
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    return logging.StreamHandler(closed)
+
+
+@pytest.fixture(params=["handler", "filter", "closed stderr", "endless recursion"])
+def broken_log(request, monkeypatch, tmp_path):
+    """Breaks the application's logging, in one way or another."""
+    handler, name = Broken(), request.param
+    if name == "closed stderr":
+        handler = to_closed_stderr(monkeypatch, tmp_path)
+    elif name == "endless recursion":
+        handler.filter = lambda record: True
+        handler.emit = lambda record: handler.emit(record)
+    add, remove = log.LOGGER.addHandler, log.LOGGER.removeHandler
+    if name == "filter":
+        add, remove = log.LOGGER.addFilter, log.LOGGER.removeFilter
+    add(handler)
+    yield
+    remove(handler)
+
+
+def test_a_broken_log_fails_no_call(broken_log, notices):
+    notices("disk", "full")
+    log.warn("of something")
+    try:
+        raise KeyError("a bug")
+    except KeyError:
+        log.report("a bug")
+
+
+def test_a_session_works_though_the_log_is_broken(broken_log, collector, open_session, tmp_path):
+    """It has something to warn of from its start: there is no folder for its file."""
+    nowhere = tmp_path / "file"
+    nowhere.write_text(u"")
+    session = open_session(collector.url, spool_dir=str(nowhere))
+    for number in range(3):
+        session.log_event("e", {"number": number})
+    assert held.names(session.get_details(PATIENCE)) == ["e", "e", "e"]
+
+
+def test_a_handler_that_interrupts_is_not_silenced(notices):
+    """Ctrl-C is not a bug of the handler during which it comes."""
+    handler = Broken()
+    handler.filter = lambda record: True
+
+    def interrupt(record):
+        raise KeyboardInterrupt()
+
+    handler.emit = interrupt
+    log.LOGGER.addHandler(handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            notices("disk", "full")
+    finally:
+        log.LOGGER.removeHandler(handler)

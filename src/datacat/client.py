@@ -13,7 +13,7 @@ import time
 from datacat import settings as settings_module
 from datacat._compat import monotonic
 from datacat.errors import DatacatError, NotSent, OperationUnknown, ServerBusy, ServerFault
-from datacat.notices import Notices
+from datacat.notices import Notices, quiet
 from datacat.records import build, exceptions, kinds
 from datacat.records.redaction import Redaction
 from datacat.wire import answers, backoff, dialects
@@ -222,7 +222,10 @@ class DatacatClient(object):
             attempt += 1
             left = until - monotonic()
             try:
-                return meaning(request, self._transport.call(request, deadline=left, limit=limit))
+                # A handler of the application's log may be the caller, and would be called again.
+                with quiet():
+                    answer = self._transport.call(request, deadline=left, limit=limit)
+                return meaning(request, answer)
             except DatacatError as error:
                 if isinstance(error, NotSent):
                     self._dialect = None

@@ -1,11 +1,12 @@
 """The library's log messages: its logger, and warnings that are not repeated.
 
-Belongs here: the logger, which warnings were given and when, and silencing urllib3 in our threads.
-Does not: what to warn of.
+Belongs here: the logger, which warnings were given and when, and silencing urllib3 while it works
+for us.  Does not: what to warn of.
 """
 
 from __future__ import absolute_import, division
 
+import contextlib
 import logging
 import threading
 
@@ -23,6 +24,25 @@ _here = threading.local()
 _SECONDS_BETWEEN = 60.0
 
 
+def warn(message):
+    """Log a warning; an application's broken handler or filter does not raise here."""
+    _log(logging.WARNING, message)
+
+
+def report(message):
+    """Log an error with the exception being handled; a broken handler or filter does not raise."""
+    _log(logging.ERROR, message, exc_info=True)
+
+
+def _log(level, message, exc_info=False):
+    # Such as a handler with a bug of its own, or one that writes to a closed stderr.  No call may
+    # fail, and no record get lost, because something about it cannot be logged.
+    try:
+        LOGGER.log(level, "%s", message, exc_info=exc_info)
+    except Exception:
+        pass
+
+
 def be_quiet_here():
     """Silence urllib3's loggers in this thread, which is one of the library's own.
 
@@ -34,8 +54,19 @@ def be_quiet_here():
         logging.getLogger(name).addFilter(_not_ours)
 
 
+@contextlib.contextmanager
+def quiet():
+    """Silence urllib3's loggers in this thread, which is the application's, for a while."""
+    was_quiet = getattr(_here, "is_quiet", False)
+    be_quiet_here()
+    try:
+        yield
+    finally:
+        _here.is_quiet = was_quiet
+
+
 class _NotOurs(logging.Filter):
-    """Drops what is logged in the library's own threads."""
+    """Drops what is logged while urllib3 works for the library."""
 
     def filter(self, record):
         return not getattr(_here, "is_quiet", False)
@@ -67,7 +98,7 @@ class Notices(object):
         )
         if topic not in self._lately:
             self._lately[topic] = now
-            LOGGER.warning("%s", message)
+            warn(message)
 
     def clear(self, topic):
         """Let a warning about the topic be logged again."""

@@ -8,6 +8,7 @@ import datetime
 import logging
 import ssl
 import traceback
+import warnings
 
 import pytest
 import six
@@ -189,10 +190,25 @@ def test_a_server_of_no_known_authority_is_not_trusted_by_default(authority, con
         assert server.requests == []
 
 
-@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_verify_false_accepts_any_certificate(authority, connect):
+@pytest.mark.filterwarnings("error")
+def test_verify_false_accepts_any_certificate_without_a_warning(authority, connect):
     with ScriptedServer(answering(answer()), serving(wrong_name(authority))) as server:
-        assert connect(server, verify=False).call(EVENT).status == 200
+        wire = connect(server, verify=False)
+        assert [wire.call(EVENT).status for _ in range(2)] == [200, 200]
+
+
+def test_a_warning_that_became_an_error_is_a_failed_request_like_any_other(
+    authority, connect, trusted, monkeypatch
+):
+    """Here urllib3's, that the clock must be wrong."""
+    with ScriptedServer(answering(answer()), serving(authority.issue_cert("127.0.0.1"))) as server:
+        wire = connect(server, verify=trusted)
+        with warnings.catch_warnings(), monkeypatch.context() as patch:
+            patch.setattr("urllib3.connection.RECENT_DATE", datetime.date.max)
+            warnings.simplefilter("error")
+            error = pytest.raises(NotSent, wire.call, EVENT).value
+        assert "System time" in str(error) and server.requests == []
+        assert wire.call(EVENT).status == 200
 
 
 def test_a_server_without_tls_gets_no_request_over_https(connect):

@@ -8,9 +8,9 @@ from __future__ import absolute_import, division
 import threading
 import time
 
+from .. import notices
 from .._compat import ESCAPED, monotonic, start_daemon
 from ..locks import Bell, make_bell
-from ..notices import LOGGER, be_quiet_here
 
 _PAUSE_AFTER_FAULT = 1.0
 _GLANCE_SECONDS = 0.05
@@ -151,7 +151,7 @@ class Loop(object):
         return self._thread is None
 
     def _run(self):
-        be_quiet_here()
+        notices.be_quiet_here()
         me = threading.current_thread()
         with self._turn:
             while self._goes_on(me):
@@ -207,14 +207,13 @@ class Loop(object):
             # Not our bug: retry shortly.
             return _PAUSE_AFTER_FAULT
         except (SystemExit, KeyboardInterrupt):
-            LOGGER.exception(
+            notices.report(
                 "code of the application (before_record or a logging handler) tried to end the "
-                "%s thread, which carries on",
-                self._name,
+                "%s thread, which carries on" % self._name
             )
             return _PAUSE_AFTER_FAULT
         except Exception:
-            LOGGER.exception(
-                "bug in datacat, please report it (the %s thread continues)", self._name
+            notices.report(
+                "bug in datacat, please report it (the %s thread continues)" % self._name
             )
             return _PAUSE_AFTER_FAULT

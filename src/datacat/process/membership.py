@@ -33,8 +33,8 @@ import uuid
 import weakref
 from os import getpid
 
+from .. import notices
 from .._compat import monotonic
-from ..notices import LOGGER
 from ..outbox.entry import Entry
 from ..records import build, exceptions, kinds
 from ..records.redaction import Redaction
@@ -94,7 +94,7 @@ class Membership(object):
         if self.place.pipeline is not None:
             self.place.pipeline.warn(topic, message)
         else:
-            LOGGER.warning("%s", message)
+            notices.warn(message)
 
     # Keeping records
 

@@ -7,8 +7,8 @@ from __future__ import absolute_import, division
 
 import atexit
 
+from .. import notices
 from .._compat import monotonic
-from ..notices import LOGGER
 from . import registry
 
 EXIT_SECONDS = 2.0
@@ -62,4 +62,4 @@ def _guarded(step, until):
     try:
         step(until)
     except Exception:
-        LOGGER.exception("bug in datacat, please report it (the process ends normally)")
+        notices.report("bug in datacat, please report it (the process ends normally)")

@@ -9,8 +9,8 @@ import os
 import signal
 import threading
 
+from .. import notices
 from .._compat import start_daemon
-from ..notices import LOGGER
 from . import shutdown
 
 # How long a handler waits before it lets the interrupted thread continue.
@@ -40,10 +40,9 @@ def end_on_signals(numbers):
             signal.signal(number, _on_signal)
         except (ValueError, EnvironmentError):
             del _handlers_before[number]
-            LOGGER.warning(
+            notices.warn(
                 "end_on_signals has no effect on signal %d: Python handles it in the main thread "
-                "only, if at all; call create_session there",
-                number,
+                "only, if at all; call create_session there" % number
             )
 
 

@@ -16,7 +16,7 @@ Two waits stay unbounded: looking up a host name, and on Python 2.7 a TLS record
 itself arrives a byte at a time.
 
 Undocumented names in use. urllib3: `ConnectionCls`, `QueueCls`, `_new_conn`, `_get_conn` and
-`_put_conn` of pools, `_new_conn`, `_dns_host` and `socket_options` of connections,
+`_put_conn` of pools, `_new_conn`, `_dns_host`, `socket_options` and `is_verified` of connections,
 `pool_classes_by_scheme` of pool managers, `allowed_gai_family`. http.client: that `request` hands
 head and body to `send`, `getresponse` begins when all is sent, and answers are read by
 `sock.makefile`. Tested with urllib3 1.24 to 2.8 and requests 2.21 to 2.34 on CPython 2.7 and 3.6
@@ -233,6 +233,8 @@ class _BoundedConnection(object):
         result = super(_BoundedConnection, self).connect()
         if not isinstance(self.sock, BoundedSocket):
             self.sock = BoundedSocket(self.sock)
+        # Otherwise urllib3 warns at each request: verify=False was the user's choice.
+        self.is_verified = True
         return result
 
     def getresponse(self, *arguments, **options):

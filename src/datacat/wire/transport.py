@@ -40,7 +40,8 @@ _FROM_LIBRARIES = (
     urllib3.exceptions.HTTPError,
     http_client.HTTPException,
 )
-_FAULTS = _FROM_LIBRARIES + (EnvironmentError, ValueError, MemoryError)
+# Warning: an application may turn warnings into errors.
+_FAULTS = _FROM_LIBRARIES + (EnvironmentError, ValueError, MemoryError, Warning)
 _TIMEOUTS = (
     requests.exceptions.Timeout,
     urllib3.exceptions.TimeoutError,
