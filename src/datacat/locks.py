@@ -15,6 +15,7 @@ import six
 from six.moves import _thread
 
 from ._compat import get_ident, monotonic
+from .descriptors import Descriptors
 
 _POLL_SHORTEST = 0.00005
 _POLL_LONGEST = 0.05
@@ -161,6 +162,9 @@ class PipeBell(object):
 
     Before 3.11, Python's waits for a lock end at a certain wall-clock time (futex(2)): if the
     clock is set back by an hour, they last an hour longer.  Those of poll(2) are relative.
+
+    If another part of the process closes them, a Bell takes over.  It may be asleep then: it wakes
+    when the other end of its pipe is closed or written to.
     """
 
     _ends = ()
@@ -170,13 +174,20 @@ class PipeBell(object):
         self._ends = self._read_end, self._write_end = os.pipe()
         for end in self._ends:
             os.set_blocking(end, False)
+        self._descriptors = Descriptors(*self._ends)
+        self._writing = Descriptors(self._write_end)
+        self._instead = Bell()
         self._poll = select.poll()
         self._poll.register(self._read_end, select.POLLIN)
 
     def wait(self, seconds):
         """Sleep until the bell rings, `seconds` at most (None: for ever)."""
+        if not self._descriptors.are_ours():
+            self._instead.wait(seconds)
+            return
         # Rounded up: a thread that woke early would have to sleep again.
-        if self._poll.poll(None if seconds is None else int(seconds * 1000) + 1):
+        woken = self._poll.poll(None if seconds is None else int(seconds * 1000) + 1)
+        if woken and self._descriptors.are_ours():
             try:
                 os.read(self._read_end, _RINGS_AT_ONCE)
             except OSError:
@@ -185,13 +196,16 @@ class PipeBell(object):
     def ring(self):
         """Wake the sleeper, or let its next `wait` return at once."""
         try:
-            os.write(self._write_end, b"!")
+            if self._writing.are_ours():
+                os.write(self._write_end, b"!")
         except OSError:
             pass  # the pipe is full: the next `wait` returns at once anyway
+        if not self._descriptors.are_ours():
+            self._instead.ring()
 
     def __del__(self):
         # In a forked child these descriptors may be other files by now.
-        if self._ends and os.getpid() == self._owner:
+        if self._ends and os.getpid() == self._owner and self._descriptors.are_ours():
             for end in self._ends:
                 os.close(end)
 

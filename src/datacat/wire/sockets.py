@@ -10,7 +10,9 @@ Theory of operation
    waits gets no more than what is left of the call.
 2. The call also notes how far it got. That decides whether a failed request may have arrived.
 3. A pool notes when a connection was returned, and replaces one that was idle for too long.
-4. In a forked child, an inherited pool looks empty: taking its lock could hang (`_OwnersQueue`).
+4. Another part of the process may close a socket's descriptor, and the application's next file or
+   socket then has its number. Before each use and before closing, a BoundedSocket looks.
+5. In a forked child, an inherited pool looks empty: taking its lock could hang (`_OwnersQueue`).
 
 Two waits stay unbounded: looking up a host name, and on Python 2.7 a TLS record or handshake that
 itself arrives a byte at a time.
@@ -36,7 +38,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from .._compat import boot_clock, monotonic
+from .._compat import boot_clock, keep_forever, monotonic
+from ..descriptors import Descriptors
 
 # Seconds. NATs and load balancers drop idle connections silently, some after 30.
 LONGEST_IDLE = 20.0
@@ -111,6 +114,7 @@ class BoundedSocket(object):
         self._silence = self._applied = plain.gettimeout()
         self._readers = 0
         self._is_closed = False
+        self._descriptors = Descriptors(plain.fileno())
         # Asked for in every call; `__getattr__` takes longer.
         self.fileno = plain.fileno
         self.shutdown = plain.shutdown
@@ -132,6 +136,10 @@ class BoundedSocket(object):
         return _in_thread.call.at_most(self._silence)
 
     def _bound_the_next_wait(self):
+        if not self._descriptors.are_ours():
+            raise EnvironmentError(
+                errno.EBADF, "another part of this program closed the connection"
+            )
         allowed = _in_thread.call.at_most(self._silence)
         if allowed != self._applied:
             self._plain.settimeout(allowed)
@@ -178,13 +186,21 @@ class BoundedSocket(object):
         """Close it once all files made from it are closed: they stay readable until then."""
         self._is_closed = True
         if self._readers == 0:
-            self._plain.close()
+            _close(self._plain, self._descriptors)
 
     def reader_closed(self):
         """Note that a file made from it was closed."""
         self._readers -= 1
         if self._is_closed:
             self.close()
+
+
+def _close(plain, descriptors):
+    """Close a socket, unless its descriptor is another file's by now."""
+    if descriptors.are_ours():
+        plain.close()
+    else:
+        keep_forever(plain)
 
 
 class _Reader(io.RawIOBase):
@@ -264,6 +280,7 @@ class _DialingConnection(_BoundedConnection):
             self._dns_host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM
         ):
             dialed = socket.socket(family, kind, protocol)
+            descriptors = Descriptors(dialed.fileno())
             try:
                 for option in self.socket_options or ():
                     dialed.setsockopt(*option)
@@ -272,7 +289,7 @@ class _DialingConnection(_BoundedConnection):
                 return dialed
             except EnvironmentError as failed:
                 problem = failed
-                dialed.close()
+                _close(dialed, descriptors)
         raise problem
 
 
