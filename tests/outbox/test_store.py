@@ -10,7 +10,7 @@ import sqlite3
 import pytest
 from tools.outboxes import NAME, sql
 
-from datacat.outbox import tables
+from datacat.outbox import replacing, tables
 from datacat.outbox.refusals import NumberTaken, StoreDamaged, StoreHeld, StoreRefused, StoreTooNew
 from datacat.outbox.store import Store
 from datacat.outbox.tables import DeadLetter, Entry
@@ -277,7 +277,7 @@ def test_salvage_makes_up_a_session_for_records_without_one(store, path, tmp_pat
     assert entries[1].waiting == 1 and entries[1].unreported == 2
     assert entries[2].opening == opening and entries[2].waiting == 1
     fresh = Store(str(tmp_path / "fresh"))
-    fresh.refill(store.salvage())
+    replacing.refill(fresh, store.salvage())
     assert fresh.page(7, 0)[0] == [event(3, session=7)]
     assert [entry.waiting for entry in fresh.entries()] == [0, 1, 1]
     fresh.close()

@@ -9,6 +9,7 @@ import os
 
 import pytest
 from tools.memory_server import lose_answer, text
+from tools.robbery import Robbery
 from tools.sending import Bench
 
 from datacat import _compat
@@ -266,6 +267,27 @@ def test_with_an_unusable_folder_no_crash_is_reported(process, monkeypatch):
     successor.run(130)
     assert successor.outbox.find(left.local_id).goodbye is None
     successor.die()
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="the system does not list descriptors")
+def test_an_adopted_outbox_whose_descriptors_were_closed_is_delivered_once(process, tmp_path):
+    dead, left = process_with(process, *["event %03d" % number for number in range(300)])
+    alive = process()
+    dead.die()
+    robbery = Robbery(tmp_path)
+    alive.session()
+    while not 100 < len(alive.server.names(left.server_id)) < 200:
+        alive.step()
+        alive.world.pass_(0.2)
+    (adopted,) = [name for name in outboxes(alive) if name not in alive.outbox.path]
+    robbery.rob(os.path.join(alive.folder, adopted))
+    alive.run(200)
+    names = alive.server.names(left.server_id)
+    assert names[:300] == ["event %03d" % number for number in range(300)]
+    assert names[300:] == ["session_crashed_detected"]
+    assert len(alive.warnings.about("detached")) == 1
+    robbery.check()
+    robbery.close()
 
 
 def test_an_outbox_that_could_not_be_taken_over_is_free_again_for_the_next_try(

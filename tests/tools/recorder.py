@@ -85,6 +85,10 @@ class Recorder(object):
                 lambda: self.session.log_exception(extra_data=extra_data),
             )
 
+    def close(self):
+        """Close the file; nothing can be logged afterwards."""
+        os.close(self._file)
+
     def _new_mark(self):
         return "%s.%d.%d" % (self._writer, os.getpid(), next(self._numbers))
 

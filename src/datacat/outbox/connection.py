@@ -10,7 +10,8 @@ import os
 import sqlite3
 
 from .._compat import is_finalizing, keep_forever, release_kept
-from .refusals import NumberTaken, StoreDamaged, StoreHeld, StoreRefused
+from ..descriptors import Descriptors
+from .refusals import NumberTaken, StoreDamaged, StoreDetached, StoreHeld, StoreRefused
 
 # UnicodeError: a damaged schema may contain names that are not UTF-8.  MemoryError: sqlite itself
 # got no memory.
@@ -28,23 +29,34 @@ _WORDS_OF_DAMAGE = (
 )
 
 
+_DETACHED = (
+    "another part of this program closed the file descriptors of the outbox %s (os.closerange? a "
+    "library that makes daemons?); what waits in it is moved to a new file; close them before the "
+    "first session is created"
+)
+
+
 class Connection(object):
     """A connection that holds its file exclusively.
 
     Methods that take `doing`, words for their errors such as "write to", raise StoreHeld,
-    StoreDamaged or StoreRefused if sqlite fails.
+    StoreDamaged or StoreRefused if sqlite fails.  All but `write` raise StoreDetached, and use the
+    connection no more, if its descriptors are not sqlite's any longer.
 
+    :ivar descriptors: the Descriptors that must stay open; empty until `watch`.
+    :ivar is_detached: whether they did not.
     :ivar is_closed: whether `close` was called, even if it was interrupted.
     :param path: the file.
     """
 
     _cursor = None
-    is_closed = False
+    is_closed = is_detached = False
 
     def __init__(self, path):
         self._path = path
         self._process = os.getpid()
         self._is_in_transaction = False
+        self.descriptors = Descriptors()
         try:
             connection = sqlite3.connect(
                 path, timeout=0, isolation_level=None, check_same_thread=False
@@ -60,8 +72,27 @@ class Connection(object):
             self.close()
             raise self._translated(error, "open")
 
+    def watch(self):
+        """Notice from now on when another part of this process closes sqlite's descriptors."""
+        for path in (self._path, self._path + "-wal"):
+            self.descriptors.add_writers_of(path)
+
+    def check(self):
+        """Use the connection no more if its descriptors were closed.
+
+        sqlite would write into a file of the application that has their numbers now, or close it.
+
+        :raises StoreDetached: if they were.
+        """
+        if not self.descriptors.are_ours():
+            self.is_detached = True
+            self.abandon()
+        if self.is_detached:
+            raise StoreDetached(_DETACHED % self._path)
+
     def run(self, doing, step, *arguments):
         """Return `step(execute, ...)`, with sqlite's errors translated."""
+        self.check()
         try:
             return step(self._execute, *arguments)
         except _ERRORS as error:
@@ -90,6 +121,7 @@ class Connection(object):
 
         :raises NumberTaken: if one inserts a key that exists already.
         """
+        self.check()
         is_nested, is_done = self._is_in_transaction, False
         try:
             write = self._write
@@ -116,6 +148,7 @@ class Connection(object):
 
     def script(self, doing, statement):
         """Run a statement to its end; `execute` steps one without rows only once."""
+        self.check()
         try:
             self._cursor.executescript(statement)
         except _ERRORS as error:
@@ -123,6 +156,7 @@ class Connection(object):
 
     def fetch(self, doing, statement, values=()):
         """Return all rows of a statement, a list."""
+        self.check()
         try:
             return self._execute(statement, values).fetchall()
         except _ERRORS as error:
@@ -130,6 +164,7 @@ class Connection(object):
 
     def read(self, doing, step, statement, values):
         """Return `step(rows)`, which need not take all rows of a statement."""
+        self.check()
         try:
             cursor = self._execute(statement, values)
             try:
@@ -142,6 +177,7 @@ class Connection(object):
 
     def rows_that_can_be_read(self, statement):
         """Yield the rows of a statement until sqlite finds damage."""
+        self.check()
         try:
             for row in self._execute(statement):
                 yield row
@@ -151,6 +187,10 @@ class Connection(object):
                 raise self._translated(error, "read")
 
     def _translated(self, error, doing):
+        try:
+            self.check()
+        except StoreDetached as detached:
+            return detached
         words = "out of memory" if isinstance(error, MemoryError) else str(error)
         # The header says read-only, but the disk is writable.
         forbidden = doing == "open" and "readonly" in words and os.access(self._path, os.W_OK)
@@ -165,6 +205,9 @@ class Connection(object):
     def close(self):
         """Close the file; harmless when repeated."""
         self.is_closed = True
+        if not self.descriptors.are_ours():
+            self.is_detached = True
+            self.abandon()
         cursor = self._cursor
         if cursor is not None:
             try:
@@ -185,8 +228,13 @@ class Connection(object):
             self.close()
 
     def abandon(self):
-        """In a forked child: never touch the connection again, not even at exit.
+        """Never touch the connection again, not even at exit: one reference is kept for ever.
 
-        Closing it there would remove the parent's write-ahead log.
+        In a forked child, closing it would remove the parent's write-ahead log.
         """
-        self._cursor = self._execute = self._write = None
+        self._cursor = None
+        self._execute = self._write = _refuse
+
+
+def _refuse(*_):
+    raise sqlite3.ProgrammingError("the connection was given up")

@@ -7,14 +7,16 @@ A Disk is in one of these states:
   freed.  The first refusal of a healthy disk leads here.
 - REFUSING: nothing is written.  What happens is remembered: counts and positions in the entries;
   states, dead letters, forgotten sessions and notes in `unwritten`.
-- DAMAGED, DELETED, HOMELESS: as REFUSING, and the file must be replaced first: by one with what
-  can still be read of it, or, if there never was a file, by an empty one.
+- DAMAGED, DELETED, DETACHED, HOMELESS: as REFUSING, and the file must be replaced first: by one
+  with what can still be read of it, or, if there never was a file, by an empty one.  DETACHED:
+  another part of the process closed its descriptors.
 
 1. Everything here happens with the outbox's lock held, except reading an attribute, `calm_down`,
    and setting `synced`, which the keeper does.
 2. Three things lead away from HEALTHY: a read or write that sqlite refuses, `measure`, which finds
    the disk nearly full before sqlite does, and `is_still_there`, which finds the file gone.  Only
-   `healing` leads back.
+   `healing` leads back.  Closed descriptors are noticed by any read or write but an insert, which
+   looks every 10 ms: what is inserted in between may be in a file of the application.
 3. A write that is refused changes nothing: sqlite rolls it back, and here the record goes to
    memory under the number it has.  Its session sees no difference.
 4. A write may be interrupted anywhere, by a signal handler that raises or by want of memory.  An
@@ -36,7 +38,7 @@ from .. import errors
 from .._compat import monotonic
 from . import bounds
 from .memory import MemoryQueue
-from .refusals import NumberTaken, StoreDamaged, StoreRefused
+from .refusals import NumberTaken, StoreDamaged, StoreDetached, StoreRefused
 from .shared import is_marked_shared
 from .tables import record_of
 from .unwritten import Unwritten
@@ -46,13 +48,33 @@ SETTLES_FIT = "settles fit"
 REFUSING = "refusing"
 DAMAGED = "damaged"
 DELETED = "deleted"
+DETACHED = "detached"
 HOMELESS = "homeless"
 _WRITABLE = (HEALTHY, SETTLES_FIT)
-WITHOUT_FILE = (DAMAGED, DELETED, HOMELESS)
+WITHOUT_FILE = (DAMAGED, DELETED, DETACHED, HOMELESS)
 
 # Not much less than what a log call may take: a starved process looks like a slow disk.
 SLOW_SECONDS = 0.2
 CALM_SECONDS = 2.0
+CHECK_SECONDS = 0.01
+
+
+_CLASH = (
+    "bug in datacat, please report it: a record's number was already taken in the outbox %s; the "
+    "record gets the next free one"
+)
+_SLOW = (
+    "the disk under %s is slow: log calls no longer wait for it, and records reach it a moment "
+    "later"
+)
+_NEARLY_FULL = (
+    "the disk under %s has less than 5%% and less than 1 GiB left, which must not be taken by "
+    "telemetry; records wait in memory until space is freed"
+)
+_DELETED = (
+    "the outbox %s was deleted or replaced while in use; waiting records move to a new file; keep "
+    "cleaners out of that folder"
+)
 
 
 # What leads to another state, besides the DatacatError of a refusal.
@@ -75,6 +97,8 @@ def next_state(state, event):
         return state
     if isinstance(event, StoreDamaged):
         return DAMAGED
+    if isinstance(event, StoreDetached):
+        return DETACHED
     return SETTLES_FIT if state is HEALTHY else REFUSING
 
 
@@ -96,7 +120,7 @@ class Disk(object):
         self.changed = 0
         self.synced = 0
         self._warn = warn
-        self._slow_at = 0.0
+        self._slow_at = self._check_at = 0.0
         self.unwritten = Unwritten()
         self._paths = []
         self.state = HOMELESS
@@ -147,6 +171,9 @@ class Disk(object):
         if self.state is HEALTHY:
             began = clock()
             try:
+                if began > self._check_at:
+                    self._check_at = began + CHECK_SECONDS
+                    self.store.check()
                 self.store.insert(row)
             except NumberTaken:
                 self._tell_clash()
@@ -188,11 +215,7 @@ class Disk(object):
         return False
 
     def _tell_clash(self):
-        self._warn(
-            "clash",
-            "bug in datacat, please report it: a record's number was already taken in the outbox "
-            "%s; the record gets the next free one" % self.path,
-        )
+        self._warn("clash", _CLASH % self.path)
 
     def save(self, entry, state=None, burying=None, changes=None):
         """Save a session's row, and in the same step what goes with it (see Store.save)."""
@@ -241,6 +264,9 @@ class Disk(object):
         """Note that a write or read was refused."""
         if self.state is HEALTHY:
             self.reserve.free()
+        if isinstance(error, StoreDetached) and self.state not in WITHOUT_FILE:
+            self._warn("detached", str(error))
+        elif self.state is HEALTHY:
             self._warn("disk", str(error))
         self.enter(error, self.refusal if self.state in WITHOUT_FILE else error)
 
@@ -256,7 +282,7 @@ class Disk(object):
         """Note that everything is on disk, and warn again if it refuses again."""
         self.enter(HEALED)
         self.reserve.keep()
-        for topic in ("disk", "deleted"):
+        for topic in ("disk", "deleted", "detached"):
             self._warn.clear(topic)
 
     # Reading
@@ -314,11 +340,7 @@ class Disk(object):
         self._slow_at = monotonic()
         if not self.is_slow:
             self.is_slow = True
-            self._warn(
-                "slow",
-                "the disk under %s is slow: log calls no longer wait for it, and records reach it "
-                "a moment later" % self.path,
-            )
+            self._warn("slow", _SLOW % self.path)
 
     def calm_down(self, now):
         """Let log calls wait for the disk again once it has done well for a while."""
@@ -331,23 +353,25 @@ class Disk(object):
     def measure(self):
         """Notice that the disk is nearly full before sqlite does."""
         if self.state is HEALTHY and bounds.is_disk_nearly_full(self.path):
-            self.refused(
-                StoreRefused(
-                    "the disk under %s has less than 5%% and less than 1 GiB left, which must not "
-                    "be taken by telemetry; records wait in memory until space is freed"
-                    % self.path
-                )
-            )
+            self.refused(StoreRefused(_NEARLY_FULL % self.path))
 
     def is_still_there(self):
-        """Return whether nobody deleted or replaced the file; sqlite does not notice."""
-        if not self.has_file or self.store.is_still_there(self._inode):
+        """Return whether nobody deleted or replaced the file; sqlite does not notice.
+
+        Nor closed its descriptors, which is looked at first.
+        """
+        if not self.has_file:
             return True
-        self._warn(
-            "deleted",
-            "the outbox %s was deleted or replaced while in use; waiting records move to a new "
-            "file; keep cleaners out of that folder" % self.path,
-        )
+        # A clock that was set back must not put off the next look for long.
+        self._check_at = 0.0
+        try:
+            self.store.check()
+        except errors.DatacatError as error:
+            self.refused(error)
+            return False
+        if self.store.is_still_there(self._inode):
+            return True
+        self._warn("deleted", _DELETED % self.path)
         self.reserve.free()
         self.enter(VANISHED, StoreRefused("the outbox %s was deleted" % self.path))
         return False

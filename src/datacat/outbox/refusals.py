@@ -18,6 +18,12 @@ class StoreDamaged(errors.DatacatError):
     """The file is not a sqlite database, or is malformed."""
 
 
+class StoreDetached(errors.DatacatError):
+    """Another part of this process closed the descriptors of the file, which is intact."""
+
+    retriable = True
+
+
 class StoreTooNew(errors.DatacatError):
     """The file was written by a newer datacat; it is left alone."""
 

@@ -10,15 +10,24 @@
    one.  Where open files cannot be renamed, it is closed before, and opened again if the renaming
    fails.  If it is closed and gone, the note names its replacement.
 
+5. If another part of the process closed the descriptors, the file is intact, but its lock is gone,
+   and sqlite would not open it twice in a process.  So it is locked again, and a copy is read.
+
 Belongs here: these steps.  Does not: how a new file is made (see `spool`), which rows are believed
 (see `salvage`), what becomes of a replaced store (see `healing`).
 """
 
 from __future__ import absolute_import, division
 
+import errno
 import functools
 import os
 import time
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 from .. import errors
 from .._compat import CAN_UNLINK_OPEN_FILES
@@ -32,6 +41,10 @@ REPLACEMENT = "-replacement"
 _ATTEMPTS = 5
 _PAUSE = 0.02
 _LONGEST_NAME = 1000
+_COPY = "-copy"
+_COPIED_AT_ONCE = 1024 * 1024
+# The bytes that sqlite locks (https://www.sqlite.org/src/file/src/os.h, PENDING_BYTE).
+_FIRST_LOCKED, _LOCKED = 0x40000000, 512
 
 
 def replace(store, create, warn):
@@ -39,36 +52,123 @@ def replace(store, create, warn):
 
     The caller discards the old one when it uses the new one.
 
-    :param store: one that is damaged or was deleted.
-    :param create: a callable (announce) -> a new Store; calls `announce(path)` before it makes it.
+    :param store: one that is damaged, was deleted or is detached.
+    :param create: a callable (announce=None) -> a new Store; calls `announce(path)` before that
+        is made.
     :param warn: a callable (topic, message).
     :raises DatacatError: if that cannot be done now.  The old store can be used as before.
     """
+    if store.is_detached:
+        return _replace_detached(store, create)
     path = store.path
     if store.is_closed:
         noted = _noted(path)
         if noted is not None and not os.path.exists(path):
             return Store(noted, store.power_safe)
         store.open_as_it_is()
+    fresh, saved, kept = _replace(store, create, store.salvage)
+    if kept is not None:
+        warn(
+            "damaged",
+            "the outbox %s was damaged or replaced: the %d records that could be read are now in "
+            "%s, and the file is kept as %s" % (path, saved, fresh.path, kept),
+        )
+    return fresh
+
+
+def _replace(store, create, salvage):
+    """Return (the new store, how many records are in it, what the old file is called now)."""
+    path = store.path
     remove_unfinished(path)
-    salvaged = store.salvage()
+    salvaged = salvage()
     _remove(path + RESERVE)
-    fresh = create(functools.partial(_note, path))
+    fresh = create(announce=functools.partial(_note, path))
     try:
-        fresh.refill(salvaged)
+        refill(fresh, salvaged)
         if is_marked_shared(path):
             mark_shared(fresh.path)
         kept = _move_aside(store)
     except errors.DatacatError:
         fresh.delete()
         raise
-    if kept is not None:
-        warn(
-            "damaged",
-            "the outbox %s was damaged or replaced: the %d records that could be read are now in "
-            "%s, and the file is kept as %s" % (path, len(salvaged[2]), fresh.path, kept),
-        )
-    return fresh
+    return fresh, len(salvaged[2]), kept
+
+
+def _replace_detached(store, create):
+    path = store.path
+    descriptor = _lock_again(path)
+    if descriptor is None:
+        return create()
+    try:
+        return _replace(store, create, lambda: _salvage_copy(path, descriptor))[0]
+    finally:
+        os.close(descriptor)
+
+
+def _lock_again(path):
+    """Lock a file as sqlite does, and return the descriptor that must stay open.
+
+    None: it is gone, or another process has it and will deliver what is in it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise SpoolUnusable("cannot read the outbox %s: %s" % (path, error))
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCKED, _FIRST_LOCKED)
+    except EnvironmentError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            os.close(descriptor)
+            return None
+    return descriptor
+
+
+def _salvage_copy(path, descriptor):
+    """Return what can be read of a copy of an outbox and its write-ahead log.
+
+    :param descriptor: one of the outbox; closing any other one would drop the lock on it.
+    """
+    copy = path + _COPY
+    try:
+        remove_files(copy)
+        _copy(descriptor, copy)
+        if os.path.exists(path + "-wal"):
+            log = os.open(path + "-wal", os.O_RDONLY)
+            try:
+                _copy(log, copy + "-wal")
+            finally:
+                os.close(log)
+        store = Store(copy, as_it_is=True)
+        try:
+            return store.salvage()
+        finally:
+            store.close()
+    except OSError as error:
+        raise SpoolUnusable("cannot copy the outbox %s: %s" % (path, error))
+    finally:
+        remove_files(copy)
+
+
+def _copy(descriptor, target):
+    written = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        data = os.read(descriptor, _COPIED_AT_ONCE)
+        while data:
+            while data:
+                data = data[os.write(written, data) :]
+            data = os.read(descriptor, _COPIED_AT_ONCE)
+    finally:
+        os.close(written)
+
+
+def refill(fresh, salvaged):
+    """Write what `Store.salvage` returned into a new store."""
+    entries, states, intact, letters = salvaged
+    fresh.settle_all(entries, states, letters, ())
+    fresh.insert_all(intact)
 
 
 def discard(store):
@@ -95,6 +195,8 @@ def remove_unfinished(path):
         if os.path.exists(noted):
             raise SpoolUnusable("cannot remove %s, a copy of the outbox %s" % (noted, path))
     _remove(path + REPLACEMENT)
+    if os.path.exists(path + _COPY):
+        remove_files(path + _COPY)
 
 
 def _note(path, fresh_path):

@@ -50,11 +50,14 @@ class Store(object):
         self.insert = functools.partial(connection.write, "write to", tables.INSERT)
         self._together = connection.together
         self._fetch = connection.fetch
+        self.check = connection.check
         try:
             if as_it_is:
                 connection.read_what_is_damaged()
             else:
                 connection.run("open", preparing.prepare, self.path, self.power_safe)
+                connection.watch()
+                self.descriptors = connection.descriptors
         except errors.DatacatError:
             self.close()
             raise
@@ -228,12 +231,6 @@ class Store(object):
         """Return what can still be read: (entries, {session: state}, records, dead letters)."""
         return salvage.salvage(self._connection.rows_that_can_be_read)
 
-    def refill(self, salvaged):
-        """Write what `salvage` returned into this (new) file."""
-        entries, states, intact, letters = salvaged
-        self.settle_all(entries, states, letters, ())
-        self.insert_all(intact)
-
     # The file
 
     def size(self):
@@ -286,6 +283,11 @@ class Store(object):
     def close(self):
         """Close the file; harmless when repeated."""
         self._connection.close()
+
+    @property
+    def is_detached(self):
+        """Whether another part of this process closed its descriptors (see `Connection.check`)."""
+        return self._connection.is_detached
 
     @property
     def is_closed(self):

@@ -13,6 +13,7 @@ from timeit import default_timer as clock
 
 from .. import errors
 from .._compat import monotonic
+from ..descriptors import opened
 from . import bounds, healing
 from .disk import HEALTHY
 from .intake import with_lock
@@ -222,12 +223,10 @@ class Upkeep(object):
 
 
 def _sync_file(path):
-    descriptor = os.open(path, os.O_RDWR)
-    try:
+    # A sync takes long enough for another part of the process to close it meanwhile.
+    with opened(path, os.O_RDWR) as descriptor:
         os.fsync(descriptor)
         return os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
 
 
 def _size(path):

@@ -226,6 +226,8 @@ class Sender(object):
                 outbox.report_drops()
                 self._notice_records(outbox)
             for outbox in self._outboxes[1:]:
+                if outbox.refusal is not None:
+                    outbox.upkeep.heal(self._spool.replacement)
                 self._close_if_over(outbox)
             for entry in list(self._inherited):
                 self._forget_inherited(entry)
