@@ -50,14 +50,13 @@ class Store(object):
         self.insert = functools.partial(connection.write, "write to", tables.INSERT)
         self._together = connection.together
         self._fetch = connection.fetch
-        self.check = connection.check
+        self.check, self.descriptors = connection.check, connection.descriptors
         try:
             if as_it_is:
                 connection.read_what_is_damaged()
             else:
                 connection.run("open", preparing.prepare, self.path, self.power_safe)
                 connection.watch()
-                self.descriptors = connection.descriptors
         except errors.DatacatError:
             self.close()
             raise

@@ -195,14 +195,14 @@ class Engine(object):
     def can_close_within(self, seconds, is_last):
         """Return whether there is time to close, and every record would be on disk then.
 
-        :param is_last: whether to close even if not; records in memory are lost either way.
+        :param is_last: whether to close even if some are in memory only, and are lost either way.
         """
         outbox = self.outbox
         if outbox.upkeep.closing_seconds > seconds:
             return False
-        if is_last or outbox.refusal is None or not outbox.in_memory:
+        if outbox.refusal is None or not outbox.in_memory:
             return True
-        return outbox.upkeep.heal(self._spool.replacement)
+        return outbox.upkeep.heal(self._spool.replacement) or is_last
 
     def close(self):
         """Close connections and files, once both threads have stopped."""
