@@ -7,7 +7,7 @@ from tools import held
 from tools.waiting import wait_until
 
 import datacat
-from datacat._compat import monotonic
+from datacat._compat import StackExhausted, monotonic
 from datacat.process import registry
 
 A_PORT_NOBODY_LISTENS_ON = "http://127.0.0.1:9"
@@ -157,16 +157,60 @@ def test_an_exception_is_kept_with_its_traceback_extras_and_structure(collector,
     assert event["source_file"].endswith("test_session.py")
 
 
-def test_log_exception_never_raises(collector, open_session):
+def test_log_exception_never_raises(collector, open_session, caplog):
     class Hostile(object):
         def __repr__(self):
             raise RuntimeError("no repr")
 
     session = open_session(collector.url)
     session.log_exception()
+    session.log_exception()
     session.log_exception(extra_data=3)
     session.log_exception(extra_data={"much": "x" * (2 << 20), "hostile": Hostile()})
-    assert held.names(session.get_details()) == ["exception"] * 3
+    assert held.names(session.get_details()) == ["exception"] * 4
+    assert caplog.text.count("log_exception was called without an exception") == 1
+
+
+def test_an_exception_may_be_passed_first(collector, open_session):
+    """As `logging` and other libraries take it; a dict stays the extra data."""
+    session = open_session(collector.url)
+    error = ValueError("passed")
+    session.log_exception(error)
+    session.log_exception(error, {"a": 1})
+    session.log_exception((ValueError, error, None))
+    session.log_exception({"a": 1}, error)
+    told = [event["data"] for event in session.get_details()["events"]]
+    assert [data["message"] for data in told] == ["passed"] * 4
+    assert [data.get("a") for data in told] == [None, 1, None, 1]
+
+
+def test_exceptions_near_the_recursion_limit_are_told(collector, open_session):
+    """Only in the deepest frames, where nothing can be called, there is no way to tell one."""
+    session = open_session(collector.url)
+    frames = 60
+
+    def go_down(levels):
+        try:
+            levels = go_down(levels) + 1
+        except StackExhausted:
+            levels = 0
+        if levels < frames:
+            try:
+                raise KeyError("deep")
+            except KeyError:
+                try:
+                    session.log_exception({"levels": levels})
+                except StackExhausted:
+                    # The call itself was one too many.
+                    assert levels < 2
+        return levels
+
+    go_down(0)
+    told = [event["data"] for event in session.get_details()["events"]]
+    levels = [data["levels"] for data in told]
+    assert levels == list(range(frames))[-len(levels) :] and levels[0] <= 5
+    assert all(data["message"] == "'deep'" for data in told)
+    assert all("KeyError: 'deep'" in data["traceback"] for data in told)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,11 @@ else:
 blob = bytes if six.PY3 else buffer  # noqa: F821
 CAN_UNLINK_OPEN_FILES = os.name == "posix"
 
+# Since 3.11; `isinstance(error, ())` holds for nothing.
+BaseExceptionGroup = getattr(six.moves.builtins, "BaseExceptionGroup", ())
+# Before 3.5 it was a plain RuntimeError.
+StackExhausted = getattr(six.moves.builtins, "RecursionError", RuntimeError)
+
 # What the application's code may raise in a thread of ours, which has to live on.  Not
 # GreenletExit, with which gevent ends one.
 ESCAPED = (Exception, SystemExit, KeyboardInterrupt)

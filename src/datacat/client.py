@@ -50,9 +50,10 @@ class DatacatClient(object):
         ready = isinstance(base_url, settings_module.Settings)
         self.settings = base_url if ready else settings_module.resolve(base_url, **options)
         self.before_write = None
+        self._warn = Notices()
         self._redact = None
         if self.settings.before_record is not None:
-            self._redact = Redaction(self.settings.before_record, Notices())
+            self._redact = Redaction(self.settings.before_record, self._warn)
         # Imported late, so that `import datacat` does not import requests.
         from datacat.wire.transport import Transport
 
@@ -156,15 +157,19 @@ class DatacatClient(object):
     def log_exception(self, session_id, extra_data=None, exc_info=None):
         """Log an exception, by default the one being handled; return the server's answer (dict).
 
+        Takes an exception as its second argument, too, as `Session.log_exception` does.
+
         :param session_id: the id that `create_session` returned (str).
         :param extra_data: merged into the event's data (dict or None).
-        :param exc_info: a tuple as from `sys.exc_info()`, or an exception.
+        :param exc_info: an exception, or a tuple as from `sys.exc_info()`.
         :raises InvalidRecord: if the id cannot be one.
         :raises SessionNotFound: if the server does not know the session.
         :raises DatacatError: if the server could not be asked, or refused.
         """
-        fields = exceptions.exception(exc_info or sys.exc_info(), extra_data)
-        return self._write(session_id, kinds.EXCEPTION, fields)
+        told, extra_data = exceptions.sort_out(extra_data, exc_info, sys.exc_info())
+        if not exceptions.is_told(told):
+            self._warn(*exceptions.NOTHING_TO_TELL)
+        return self._write(session_id, kinds.EXCEPTION, exceptions.exception(told, extra_data))
 
     def end_session(self, session_id):
         """End a session and return the server's answer (dict).

@@ -9,8 +9,9 @@ import numbers
 import sys
 
 from . import client as client_module
-from . import errors, settings
+from . import errors, notices, settings
 from ._compat import monotonic
+from .process.stack import call_with_room
 from .records import build, exceptions, kinds
 
 _WHAT_TO_PASS = {
@@ -172,15 +173,30 @@ class Session(object):
     def log_exception(self, extra_data=None, exc_info=None):
         """Log an exception with its traceback, by default the one being handled; never raises.
 
+        Also as `log_exception(error)` and `log_exception(error, extra_data)`.
+
         :param extra_data: a dict to merge into the event's data, or None.
-        :param exc_info: a tuple as from `sys.exc_info()`, or an exception.
+        :param exc_info: an exception, or a tuple as from `sys.exc_info()`.
         """
-        self._log(
-            kinds.EXCEPTION,
-            exceptions.exception,
-            (exc_info or sys.exc_info(), extra_data),
-            exceptions.encode_cut,
-        )
+        try:
+            call_with_room(self._log_exception, extra_data, exc_info, sys.exc_info())
+        except Exception:
+            # There is neither stack nor a thread: nothing can be recorded from here.
+            pass
+
+    def _log_exception(self, extra_data, exc_info, handled):
+        try:
+            exc_info, extra_data = exceptions.sort_out(extra_data, exc_info, handled)
+            if not exceptions.is_told(exc_info):
+                self._membership.warn(*exceptions.NOTHING_TO_TELL)
+            self._log(
+                kinds.EXCEPTION,
+                exceptions.exception,
+                (exc_info, extra_data),
+                exceptions.encode_cut,
+            )
+        except Exception:
+            notices.report("bug in datacat, please report it (an exception was not logged)")
 
     def update_state(self, state):
         """Merge a dict into the session's state: dicts key by key, everything else replaces.
@@ -219,30 +235,30 @@ class Session(object):
         :raises MonitorNotStarted: before `start_heartbeat_monitor`, and after
             `stop_heartbeat_monitor`.
         """
-        watchdog = self._membership.running_watchdog()
-        if watchdog is None:
-            raise _not_started()
-        watchdog.beat(monotonic())
+        self._watchdog().beat(monotonic())
 
     def pause_heartbeat_monitoring(self):
         """Expect no heartbeats until `resume_heartbeat_monitoring`, such as during long work.
 
         :raises MonitorNotStarted: as `heartbeat` does.
         """
-        watchdog = self._membership.running_watchdog()
-        if watchdog is None:
-            raise _not_started()
-        watchdog.pause(monotonic())
+        self._watchdog().pause(monotonic())
 
     def resume_heartbeat_monitoring(self):
         """Expect heartbeats again.
 
         :raises MonitorNotStarted: as `heartbeat` does.
         """
+        self._watchdog().resume(monotonic())
+
+    def _watchdog(self):
         watchdog = self._membership.running_watchdog()
         if watchdog is None:
-            raise _not_started()
-        watchdog.resume(monotonic())
+            raise errors.MonitorNotStarted(
+                "the heartbeat monitor of this session is not started: call "
+                "start_heartbeat_monitor() first"
+            )
+        return watchdog
 
     def stop_heartbeat_monitor(self):
         """Stop the monitor; harmless if there is none."""
@@ -323,13 +339,6 @@ class Session(object):
         self._membership.close(_seconds(timeout))
 
 
-def _not_started():
-    return errors.MonitorNotStarted(
-        "the heartbeat monitor of this session is not started: call "
-        "start_heartbeat_monitor() first"
-    )
-
-
 def _seconds(timeout):
     if isinstance(timeout, numbers.Real) and timeout >= 0:
         return timeout
@@ -374,16 +383,6 @@ class DisabledSession(Session):
 
     def stats(self):
         """Return the keys of an enabled session's stats, with initial values."""
-        return {
-            "waiting": 0,
-            "in_memory": 0,
-            "oldest_age": None,
-            "sent": 0,
-            "dead": 0,
-            "dropped": 0,
-            "merged": 0,
-            "possibly_twice": 0,
-            "last_error": None,
-            "online": None,
-            "dialect": None,
-        }
+        counts = ("waiting", "in_memory", "sent", "dead", "dropped", "merged", "possibly_twice")
+        unknown = ("oldest_age", "last_error", "online", "dialect")
+        return dict(dict.fromkeys(counts, 0), **dict.fromkeys(unknown))

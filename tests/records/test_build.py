@@ -3,22 +3,18 @@
 
 from __future__ import absolute_import, division
 
-import collections
 import datetime
 import decimal
 import fractions
-import json
-import os
-import sys
 
 import hypothesis
 import pytest
 import six
 from hypothesis import strategies
-from tools.odd_values import Flaky, Longdouble, NumpyScalar, OddFloat, OddInteger, Silent, nested
+from tools.odd_values import Longdouble, NumpyScalar, OddFloat, OddInteger, Silent
 
 from datacat.errors import InvalidRecord
-from datacat.records import build, exceptions, kinds
+from datacat.records import build, kinds
 
 # -- events, metrics, states, opening
 
@@ -205,221 +201,6 @@ def test_the_limit_of_a_record_is_a_mebibyte():
     assert len(build.encode({"k": "x" * room})) == 2**20
     with pytest.raises(InvalidRecord):
         build.encode({"k": "x" * (room + 1)})
-
-
-# -- exceptions
-
-
-def raised(error):
-    try:
-        raise error
-    except Exception:
-        return exceptions.exception()
-
-
-def test_an_exception_has_type_message_and_traceback():
-    fields = raised(ValueError("bad"))
-    data = fields["data"]
-    assert (data["type"], data["message"]) == ("ValueError", "bad")
-    assert data["traceback"].startswith("Traceback (most recent call last):\n")
-    assert data["traceback"].endswith("ValueError: bad\n")
-    assert (fields["name"], fields["category"]) == ("exception", "error")
-    assert fields["message"] == "ValueError: bad"
-    assert (fields["exception_type"], fields["exception_msg"]) == ("ValueError", "bad")
-
-
-def test_an_exception_has_the_place_where_it_was_raised():
-    fields = raised(ValueError("bad"))
-    assert os.path.basename(fields["source_file"]).startswith("test_build.py")
-    assert fields["source_function"] == "raised"
-    assert len(fields["stacktrace"]) == 1
-    assert "line %d, in raised" % fields["source_line"] in fields["stacktrace"][0]
-
-
-@pytest.mark.parametrize("form", ["triple", "exception", "current"])
-def test_an_exception_is_accepted_in_each_form(form):
-    try:
-        raise KeyError("k")
-    except KeyError as error:
-        given = {"triple": sys.exc_info(), "exception": error, "current": True}[form]
-        fields = exceptions.exception(given)
-    assert fields["data"]["type"] == "KeyError" and fields["data"]["message"] == "'k'"
-
-
-def test_no_current_exception_is_recorded_as_such():
-    fields = exceptions.exception()
-    assert fields["data"] == {
-        "type": "NoneType",
-        "message": "no exception was being handled",
-        "traceback": "NoneType: None\n",
-    }
-    assert fields["stacktrace"] == [] and "source_file" not in fields
-
-
-@pytest.mark.parametrize(
-    "clashing", [[("type", 1), ("extra_type", 2)], [("extra_type", 2), ("type", 1)]]
-)
-def test_extra_data_is_merged_and_overwrites_nothing(clashing):
-    extra = collections.OrderedDict([("context", "c"), (5, 6)] + clashing)
-    try:
-        raise ValueError("bad")
-    except ValueError:
-        data = exceptions.exception(extra_data=extra)["data"]
-    assert data["context"] == "c" and data["type"] == "ValueError" and data[5] == 6
-    assert sorted(data[key] for key in data if "extra_" in str(key)) == [1, 2]
-
-
-@pytest.mark.parametrize("extra", [[1], "x", Silent(), Flaky(10**6, {"a": 1})])
-def test_extra_data_of_any_kind_raises_nothing(extra):
-    try:
-        raise ValueError("bad")
-    except ValueError:
-        fields = exceptions.exception(extra_data=extra)
-    assert fields["data"]["message"] == "bad" and len(fields["data"]) == 4
-
-
-@pytest.mark.skipif(six.PY2, reason="Python 2 keeps no causes")
-def test_chained_causes_are_kept_with_their_relation():
-    try:
-        try:
-            try:
-                raise KeyError("first")
-            except KeyError:
-                raise TypeError("second")
-        except TypeError as error:
-            six.raise_from(ValueError("third"), error)
-    except ValueError:
-        data = exceptions.exception()["data"]
-    assert data["causes"] == [
-        {"type": "TypeError", "message": "second", "relation": "cause"},
-        {"type": "KeyError", "message": "'first'", "relation": "context"},
-    ]
-    assert "KeyError: 'first'" in data["traceback"]
-
-
-@pytest.mark.skipif(six.PY2, reason="Python 2 keeps no causes")
-def test_a_suppressed_context_is_not_recorded():
-    try:
-        try:
-            raise KeyError("first")
-        except KeyError:
-            six.raise_from(ValueError("second"), None)
-    except ValueError:
-        assert "causes" not in exceptions.exception()["data"]
-
-
-def test_causes_in_a_circle_end():
-    one, two = ValueError("one"), ValueError("two")
-    one.__cause__, two.__cause__ = two, one
-    assert [cause["message"] for cause in raised(one)["data"]["causes"]] == ["two"]
-
-
-class Speechless(Exception):
-    def __str__(self):
-        raise RuntimeError("no words")
-
-    __unicode__ = __repr__ = __str__
-
-
-@pytest.mark.parametrize(
-    "error, message",
-    [
-        (Exception(u"caf\xe9"), u"caf\xe9"),
-        (Exception(u"\ud800"), u"\ufffd"),
-        (Speechless(), u"<unprintable Speechless>"),
-        (Exception(), u""),
-    ],
-)
-def test_any_message_of_an_exception_is_recorded(error, message):
-    data = json.loads(exceptions.encode_cut(raised(error)).decode("ascii"))["data"]
-    assert data["message"] == message
-
-
-@pytest.mark.skipif(six.PY3, reason="only Python 2 has bytes in messages")
-def test_bytes_in_a_message_are_decoded():
-    assert raised(Exception(b"caf\xc3\xa9\xff"))["data"]["message"] == u"caf\xe9\ufffd"
-
-
-@pytest.mark.parametrize(
-    "exc_info",
-    [
-        (),
-        (1, 2, 3),
-        "x",
-        5,
-        (ValueError, None, None),
-        (None, ValueError("x"), None),
-        (None, None, None),
-    ],
-)
-def test_recording_an_exception_never_raises(exc_info):
-    fields = exceptions.exception(exc_info, {"a": 1})
-    body = json.loads(exceptions.encode_cut(fields).decode("ascii"))
-    assert body["name"] == "exception" and body["data"]["message"]
-
-
-def recurse(depth):
-    return recurse(depth + 1)
-
-
-def test_a_recursion_error_is_recorded_within_the_limit():
-    try:
-        recurse(0)
-    except RuntimeError:
-        fields = exceptions.exception()
-    assert fields["source_function"] == "recurse"
-    assert len(exceptions.encode_cut(fields)) <= build.MAX_BYTES
-
-
-@pytest.mark.parametrize(
-    "extra",
-    [
-        {"text": u"\U0001f600" * 10**6},
-        {"list": list(range(10**6))},
-        dict(("k%d" % number, u"x" * 100) for number in range(20000)),
-        {u"k" * 2**21: 1},
-        {"a": [[u"x" * 1000] * 100] * 100},
-        {"a": nested(60, [u"\u20ac" * 1000] * 2000)},
-    ],
-    ids=["text", "list", "keys", "key", "wide", "deep"],
-)
-def test_large_data_is_cut_with_a_marker_and_the_exception_stays(extra):
-    try:
-        raise ValueError("bad")
-    except ValueError:
-        body = exceptions.encode_cut(exceptions.exception(extra_data=extra))
-    assert len(body) <= build.MAX_BYTES
-    fields = json.loads(body.decode("ascii"))
-    assert fields["name"] == "exception" and fields["exception_type"] == "ValueError"
-    assert fields["data"]["type"] == "ValueError" and fields["data"]["message"] == "bad"
-    assert fields["data"]["traceback"].endswith("ValueError: bad\n")
-    assert b"characters cut>" in body or b" more>" in body
-
-
-def test_extra_data_that_cannot_be_cut_small_enough_is_left_out():
-    extra = u"x" * 300
-    for _ in range(3):
-        extra = [extra] * 17
-    try:
-        raise ValueError("bad")
-    except ValueError:
-        body = exceptions.encode_cut(exceptions.exception(extra_data={"extra": extra}))
-    assert len(body) < 2**16
-    fields = json.loads(body.decode("ascii"))
-    assert sorted(fields["data"]) == ["message", "traceback", "type"]
-    assert fields["exception_type"] == "ValueError"
-
-
-def test_a_long_message_keeps_its_beginning_and_its_end():
-    fields = raised(ValueError(u"begin" + u"x" * 2**21 + u"end"))
-    message = json.loads(exceptions.encode_cut(fields).decode("ascii"))["data"]["message"]
-    assert message.startswith("beginx") and message.endswith("xend")
-    assert "characters cut>" in message
-
-
-def test_data_that_fits_is_not_cut():
-    fields = raised(ValueError("bad"))
-    assert exceptions.encode_cut(fields) == build.encode(fields)
 
 
 # -- time

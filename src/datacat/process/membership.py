@@ -53,6 +53,12 @@ _NOTHING_KNOWN = {
 }
 
 
+def _opening(settings):
+    return build.encode(
+        build.opening(settings.product, settings.version, settings.hostname, settings.machine_id)
+    )
+
+
 class Membership(object):
     """A session in this process; thread-safe, and safe in signal handlers and finalizers.
 
@@ -70,7 +76,7 @@ class Membership(object):
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = None
         if settings.before_record is not None:
-            self.redact = Redaction(settings.before_record, self._warn)
+            self.redact = Redaction(settings.before_record, self.warn)
         self.watchdog = None
         self.is_watched = False
         self.abandoned_at = None
@@ -81,16 +87,12 @@ class Membership(object):
         self._pending = collections.deque()
         # {path: how many records wait in that file, which is another process's}
         self._left_behind = {}
-        opening = build.encode(
-            build.opening(
-                settings.product, settings.version, settings.hostname, settings.machine_id
-            )
-        )
-        entry = Entry(number=0, local_id=self.local_id, opening=opening, opened=0)
+        entry = Entry(number=0, local_id=self.local_id, opening=_opening(settings), opened=0)
         self.place = places.Place(None, entry, None)
         registry.enrol(self)
 
-    def _warn(self, topic, message):
+    def warn(self, topic, message):
+        """Log a warning once per topic."""
         if self.place.pipeline is not None:
             self.place.pipeline.warn(topic, message)
         else:

@@ -6,24 +6,53 @@ exceptions are logged, and when.
 
 from __future__ import absolute_import, division
 
+import collections
 import sys
-import traceback
 
 import six
 
-from . import jsonable
+from . import jsonable, tracebacks
 from .build import MAX_BYTES
 
 _TEXT = six.string_types
-_MOST_CAUSES = 16
 # A dict keeps a sixteenth as many keys: enough for an exception's own fields.
 _SHORTEST_CUT = 256
 _EXCEPTION_KEYS = (u"type", u"message", u"traceback", u"causes")
 _NO_EXCEPTION = u"no exception was being handled"
+# The topic and text of a warning.
+NOTHING_TO_TELL = (
+    "no exception",
+    "log_exception was called without an exception, and outside of an except block; its record "
+    "says so: pass the exception, log_exception(error)",
+)
+
+
+def sort_out(first, second, handled):
+    """Return (exc_info, extra_data) of a call like `log_exception(first, second)`.
+
+    :param first: extra data, an exception, or a tuple as from `sys.exc_info()`; or None.
+    :param second: the same.
+    :param handled: what `sys.exc_info()` returned in the call: used if neither is an exception.
+    """
+    if _is_exception(first):
+        return first, None if _is_exception(second) else second
+    return (second if _is_exception(second) else handled), first
+
+
+def is_told(exc_info):
+    """Return whether there is an exception at all in what `sort_out` returned."""
+    return exc_info is not None and exc_info != (None, None, None)
+
+
+def _is_exception(given):
+    is_triple = isinstance(given, tuple) and len(given) == 3
+    return isinstance(given, BaseException) or (is_triple and given != (None, None, None))
 
 
 def exception(exc_info=None, extra_data=None):
     """Return the fields of the event that records an exception.  Never raises.
+
+    What cannot be told of it is replaced by the reason, part by part.
 
     :param exc_info: a tuple as from `sys.exc_info()`, or an exception.  Anything else means the
         exception being handled.
@@ -33,11 +62,23 @@ def exception(exc_info=None, extra_data=None):
     """
     if not isinstance(exc_info, (tuple, BaseException)):
         exc_info = sys.exc_info()
+    kind, error, trace = _triple(exc_info)
+    if kind is None and error is None:
+        fields = _exception_event(u"NoneType", _NO_EXCEPTION, u"NoneType: None\n", [])
+    else:
+        fields = _exception_fields(kind, error, trace)
+    _part(_add_extra, fields["data"], extra_data)
+    return fields
+
+
+def _part(tell, *arguments):
+    """Return `tell(...)`, or why that was impossible, as text."""
     try:
-        return _exception_fields(_triple(exc_info), extra_data)
-    except Exception as error:
-        reason = u"this exception could not be described: %s" % jsonable.describe(error)
-        return _exception_event(u"unknown", reason, reason, [])
+        return tell(*arguments)
+    except MemoryError:
+        raise
+    except jsonable.RAISED_BY_VALUES as error:
+        return u"<could not be told: %s>" % jsonable.describe(error)
 
 
 def encode_cut(fields, limit=MAX_BYTES):
@@ -62,25 +103,28 @@ def encode_cut(fields, limit=MAX_BYTES):
 def _triple(exc_info):
     if isinstance(exc_info, BaseException):
         return type(exc_info), exc_info, getattr(exc_info, "__traceback__", None)
-    kind, error, trace = exc_info
-    return kind, error, trace
+    kind, error, trace = exc_info if len(exc_info) == 3 else (None, None, None)
+    return kind, error, trace if hasattr(trace, "tb_next") else None
 
 
-def _exception_fields(triple, extra_data):
-    kind, error, trace = triple
-    if kind is None and error is None:
-        fields = _exception_event(u"NoneType", _NO_EXCEPTION, u"NoneType: None\n", [])
-    else:
-        lines = [_decoded(line) for line in traceback.format_exception(kind, error, trace)]
-        frames = [_decoded(line).strip() for line in traceback.format_tb(trace)]
-        name = _decoded(getattr(kind, "__name__", type(error).__name__))
-        fields = _exception_event(name, jsonable.message_of(error), u"".join(lines), frames)
-        causes = _causes(error)
-        if causes:
-            fields["data"]["causes"] = causes
-        _add_source(fields, trace)
-    _add_extra(fields["data"], extra_data)
+def _exception_fields(kind, error, trace):
+    trace = tracebacks.Trace(trace)
+    name = _part(_name, kind, error)
+    fields = _exception_event(
+        name,
+        jsonable.message_of(error),
+        _part(tracebacks.text, kind, error, trace),
+        _part(trace.lines),
+    )
+    causes = _part(_causes, error)
+    if causes:
+        fields["data"]["causes"] = causes
+    _part(_add_source, fields, trace.last)
     return fields
+
+
+def _name(kind, error):
+    return _decoded(getattr(kind, "__name__", type(error).__name__))
 
 
 def _exception_event(name, message, trace, frames):
@@ -91,15 +135,13 @@ def _exception_event(name, message, trace, frames):
         "message": u"%s: %s" % (name, message) if message else name,
         "exception_type": name,
         "exception_msg": message,
-        "stacktrace": frames,
+        "stacktrace": [line.strip() for line in frames] if isinstance(frames, list) else [frames],
     }
 
 
 def _add_source(fields, trace):
     if trace is None:
         return
-    while trace.tb_next is not None:
-        trace = trace.tb_next
     code = trace.tb_frame.f_code
     fields["source_file"] = _decoded(code.co_filename)
     fields["source_line"] = trace.tb_lineno
@@ -107,31 +149,24 @@ def _add_source(fields, trace):
 
 
 def _causes(error):
-    """Return the chain of an exception's causes and contexts, nearest first (Python 3)."""
+    """Return causes, contexts and members of groups, nearest first."""
     causes = []
     seen = set([id(error)])
-    while len(causes) < _MOST_CAUSES:
-        relation, error = _cause(error)
-        if error is None or id(error) in seen:
-            break
+    waiting = collections.deque(tracebacks.related(error))
+    while waiting and len(causes) < tracebacks.MOST_CAUSES:
+        relation, error = waiting.popleft()
+        if id(error) in seen:
+            continue
         seen.add(id(error))
+        waiting.extend(tracebacks.related(error))
         causes.append(
             {
-                "type": _decoded(type(error).__name__),
+                "type": _part(_name, type(error), error),
                 "message": jsonable.message_of(error),
                 "relation": relation,
             }
         )
     return causes
-
-
-def _cause(error):
-    cause = getattr(error, "__cause__", None)
-    if cause is not None:
-        return "cause", cause
-    if getattr(error, "__suppress_context__", False):
-        return None, None
-    return "context", getattr(error, "__context__", None)
 
 
 def _add_extra(data, extra_data):

@@ -29,6 +29,10 @@ CYCLE = u"<cycle>"
 TOO_MANY_DIGITS = u"<integer of over 4300 digits>"
 UNREADABLE = u"<changed while it was read>"
 
+# What a value's own methods may raise while it is converted; sys.exit() is no wish to exit there.
+# Out of memory is no fault of the value.
+RAISED_BY_VALUES = (Exception, SystemExit)
+
 _SHORTEST_HUGE_INTEGER = 309
 _FIRST_WITH_TOO_MANY_DIGITS = 10**4300
 _SNAPSHOT_ATTEMPTS = 10
@@ -69,7 +73,7 @@ def encode(fields, limit=MAX_BYTES):
         is_nested = text.count("{") + text.count("[") > DEEPEST
         if (is_nested or len(text) >= _SHORTEST_HUGE_INTEGER) and _is_suspicious(text):
             text = _encoder.encode(plain(fields))
-    except Exception:
+    except RAISED_BY_VALUES:
         # Otherwise open containers would look like cycles next time.
         _inside.clear()
         text = _encoder.encode(plain(fields))
@@ -110,7 +114,7 @@ def text_of(convert, value):
         return converted if isinstance(converted, six.text_type) else decode(converted)
     except MemoryError:
         raise
-    except Exception:
+    except RAISED_BY_VALUES:
         return u"<unprintable %s>" % type(value).__name__
 
 
@@ -125,7 +129,7 @@ def message_of(error):
     """Return an exception's message as text."""
     try:
         return six.text_type(error)
-    except Exception:
+    except RAISED_BY_VALUES:
         return text_of(str, error)
 
 
@@ -141,7 +145,7 @@ def snapshot(mapping):
     for _ in range(_SNAPSHOT_ATTEMPTS):
         try:
             return list(mapping.items())
-        except Exception:
+        except RAISED_BY_VALUES:
             continue
     return [(UNREADABLE, None)]
 
@@ -230,7 +234,7 @@ def _plain_container(value, depth, above):
         return [_plain(element, depth + 1, above) for element in list(value)]
     except MemoryError:
         raise
-    except Exception:
+    except RAISED_BY_VALUES:
         return u"<unprintable %s>" % type(value).__name__
     finally:
         above.discard(id(value))
@@ -281,7 +285,7 @@ def _foreign(value):
             return _from_numpy(value)
     except MemoryError:
         raise
-    except Exception:
+    except RAISED_BY_VALUES:
         return u"<unprintable %s>" % kind.__name__
     return text_of(repr, value)
 
