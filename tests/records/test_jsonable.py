@@ -3,7 +3,6 @@
 
 from __future__ import absolute_import, division
 
-import collections
 import datetime
 import decimal
 import fractions
@@ -35,6 +34,7 @@ from tools.odd_values import (
 )
 
 from datacat import _compat
+from datacat.errors import InvalidRecord
 from datacat.records import build, jsonable
 
 
@@ -365,8 +365,100 @@ def test_one_value_logged_by_many_threads_at_once_is_no_cycle():
     assert made == [b'{"inner":{"slow":["slow","slow","slow","slow","slow"]}}'] * 8
 
 
-def test_a_dict_that_is_too_wide_keeps_the_keys_that_matter():
-    wide = collections.OrderedDict((u"k%d" % number, number) for number in range(100))
-    wide[u"message"] = u"m"
-    kept = jsonable.cut(wide, 160, (u"message",))
-    assert kept[u"message"] == u"m" and kept[u"<cut>"] == u"<91 more>" and len(kept) == 11
+class Lazy(object):
+    """A proxy that claims to be what it stands for, as Django's lazy objects and wrapt's do."""
+
+    def __init__(self, target):
+        self.__dict__["target"] = target
+
+    __class__ = property(lambda self: type(self.__dict__["target"]))
+
+    def __getattr__(self, name):
+        return getattr(self.__dict__["target"], name)
+
+    def __iter__(self):
+        return iter(self.__dict__["target"])
+
+    def __len__(self):
+        return len(self.__dict__["target"])
+
+    def __int__(self):
+        return int(self.__dict__["target"])
+
+    def __float__(self):
+        return float(self.__dict__["target"])
+
+    def __str__(self):
+        return str(self.__dict__["target"])
+
+    __unicode__ = lambda self: six.text_type(self.__dict__["target"])  # noqa: E731
+    __bool__ = __nonzero__ = lambda self: bool(self.__dict__["target"])
+    __repr__ = lambda self: "<lazy>"  # noqa: E731
+    __hash__ = object.__hash__
+
+
+class Mock(object):
+    """Claims to be of a class, and has none of its methods, as a mock with a spec."""
+
+    def __init__(self, kind):
+        self.__dict__["kind"] = kind
+
+    __class__ = property(lambda self: self.__dict__["kind"])
+    __repr__ = lambda self: "<mock>"  # noqa: E731
+
+
+def dead_proxy():
+    return weakref.proxy(Shown())
+
+
+LIARS = [
+    (Lazy({"a": 1}), {"a": 1}),
+    (Lazy([1, 2]), [1, 2]),
+    (Lazy((1, 2)), [1, 2]),
+    (Lazy(u"text"), "text"),
+    (Lazy(7), 7),
+    (Lazy(0.5), 0.5),
+    (Lazy(True), True),
+    (Lazy(set([1])), [1]),
+] + [(Mock(kind), "<mock>") for kind in (dict, list, tuple, six.text_type, int, float, set)]
+
+
+@pytest.mark.parametrize("liar, expected", LIARS, ids=lambda value: type(value).__name__)
+def test_a_value_that_lies_about_its_class_is_converted_and_nothing_else(liar, expected):
+    """Whatever fails is only that value, not all that is logged with it."""
+    data = {"liar": liar, "list": [liar], "other": {"deep": (1, u"\xe4")}}
+    told = json.loads(build.encode(build.event("e", data)).decode("ascii"))["data"]
+    assert told == {"liar": expected, "list": [expected], "other": {"deep": [1, u"\xe4"]}}
+
+
+@pytest.mark.parametrize("liar, expected", LIARS, ids=lambda value: type(value).__name__)
+def test_a_key_that_lies_about_its_class_is_converted(liar, expected):
+    told = json.loads(build.encode({"data": {liar: 1, "other": 2}}).decode("ascii"))["data"]
+    assert sorted(told.values()) == [1, 2] and told["other"] == 2 and len(told) == 2
+
+
+def test_a_dead_weak_reference_is_unprintable_and_nothing_else():
+    told = json.loads(build.encode({"dead": dead_proxy(), "other": 1}).decode("ascii"))
+    assert told["other"] == 1 and isinstance(told["dead"], six.text_type)
+
+
+@pytest.mark.parametrize("make", [build.state, lambda given: build.event("e", given)["data"]])
+def test_a_lazy_dict_is_taken_as_a_dict(make):
+    assert make(Lazy({"a": 1})) == {"a": 1}
+
+
+@pytest.mark.parametrize("wrong", [lambda: Mock(dict), dead_proxy, lambda: Lazy([1])])
+def test_what_only_claims_to_be_a_dict_is_refused_at_the_call(wrong):
+    for call in (build.state, lambda given: build.event("e", given)):
+        with pytest.raises(InvalidRecord):
+            call(wrong())
+
+
+@pytest.mark.parametrize(
+    "given", [{"tags": Mock(list)}, {"count": Mock(int)}, {"unit": Mock(int)}]
+)
+def test_other_arguments_that_lie_are_refused_at_the_call(given):
+    with pytest.raises(InvalidRecord):
+        build.metric("m", 1, **given)
+    with pytest.raises(InvalidRecord):
+        build.metric("m", Mock(float))

@@ -38,8 +38,8 @@ def event(name, data=None, category=None, group=None, labels=None, message=None)
         raise _invalid("name", "a non-empty string", name)
     if data is None:
         data = {}
-    elif not isinstance(data, dict):
-        raise _invalid("data", "a dict or None", data)
+    elif type(data) is not dict:
+        data = _dict("data", "a dict or None", data)
     fields = {"name": name, "data": data}
     if category is not None:
         fields["category"] = _text("category", category)
@@ -77,9 +77,7 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     if count is not None:
         fields["count"] = _count(count)
     if metadata is not None:
-        if not isinstance(metadata, dict):
-            raise _invalid("metadata", "a dict or None", metadata)
-        fields["metadata"] = metadata
+        fields["metadata"] = _dict("metadata", "a dict or None", metadata)
     return fields
 
 
@@ -88,9 +86,7 @@ def state(state):
 
     :raises InvalidRecord: if it is not a dict.
     """
-    if not isinstance(state, dict):
-        raise _invalid("state", "a dict", state)
-    return state
+    return _dict("state", "a dict", state)
 
 
 def opening(product, version, hostname=None, machine_id=None):
@@ -134,6 +130,18 @@ def crash(reason):
     return {"reason": reason}
 
 
+def _dict(argument, wanted, given):
+    if issubclass(type(given), dict):
+        return given
+    try:
+        if isinstance(given, dict):
+            # A proxy of one, such as a lazy object of Django.
+            return dict(given.items())
+    except jsonable.RAISED_BY_VALUES:
+        pass
+    raise _invalid(argument, wanted, given)
+
+
 def _text(argument, given):
     if not isinstance(given, _TEXT):
         raise _invalid(argument, "a string or None", given)
@@ -141,9 +149,12 @@ def _text(argument, given):
 
 
 def _strings(argument, given):
-    if not isinstance(given, (list, tuple, set, frozenset)):
+    try:
+        strings = list(given) if isinstance(given, (list, tuple, set, frozenset)) else None
+    except jsonable.RAISED_BY_VALUES:
+        strings = None
+    if strings is None:
         raise _invalid(argument, "a list of strings or None", given)
-    strings = list(given)
     for string in strings:
         if not isinstance(string, _TEXT):
             raise _invalid(argument, "strings only", string)
@@ -163,7 +174,7 @@ def _finite(argument, given):
             finite = number - number == 0
         else:
             finite = False
-    except Exception:
+    except jsonable.RAISED_BY_VALUES:
         finite = False
     if not finite:
         raise _invalid(argument, "a finite number", given)
@@ -171,9 +182,13 @@ def _finite(argument, given):
 
 
 def _count(given):
-    if not isinstance(given, numbers.Integral) or not abs(int(given)) <= _LARGEST_COUNT:
+    try:
+        count = int(given) if isinstance(given, numbers.Integral) else None
+    except jsonable.RAISED_BY_VALUES:
+        count = None
+    if count is None or abs(count) > _LARGEST_COUNT:
         raise _invalid("count", "an integer of at most 64 bits", given)
-    return int(given)
+    return count
 
 
 def _invalid(argument, wanted, given):

@@ -11,7 +11,7 @@ import sys
 
 import six
 
-from . import jsonable, tracebacks
+from . import cutting, jsonable, tracebacks
 from .build import MAX_BYTES
 
 _TEXT = six.string_types
@@ -93,11 +93,11 @@ def encode_cut(fields, limit=MAX_BYTES):
     whole = jsonable.plain(fields)
     longest = limit // 4
     while longest >= _SHORTEST_CUT:
-        body = jsonable.encode(jsonable.cut(whole, longest, _EXCEPTION_KEYS), jsonable.UNLIMITED)
+        body = jsonable.encode(cutting.cut(whole, longest, _EXCEPTION_KEYS), jsonable.UNLIMITED)
         if len(body) <= limit:
             return body
         longest //= 4
-    return jsonable.encode(jsonable.cut(_without_extra(whole), _SHORTEST_CUT), jsonable.UNLIMITED)
+    return jsonable.encode(cutting.cut(_without_extra(whole), _SHORTEST_CUT), jsonable.UNLIMITED)
 
 
 def _triple(exc_info):

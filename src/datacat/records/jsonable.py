@@ -39,6 +39,7 @@ _SNAPSHOT_ATTEMPTS = 10
 _FOREIGN_STEPS = 8
 _CONTAINERS = (dict, list, tuple)
 _PLAIN_TYPES = frozenset((type(None), bool, float, six.text_type, str) + six.integer_types)
+_PLAIN_TEXTS = (six.text_type, str)
 
 _eight_digits = re.compile(r"[0-9]{8}")
 _huge_integer = re.compile(r"[0-9]{%d}" % _SHORTEST_HUGE_INTEGER)
@@ -115,7 +116,7 @@ def text_of(convert, value):
     except MemoryError:
         raise
     except RAISED_BY_VALUES:
-        return u"<unprintable %s>" % type(value).__name__
+        return _unprintable(value)
 
 
 def _named(fields):
@@ -150,39 +151,6 @@ def snapshot(mapping):
     return [(UNREADABLE, None)]
 
 
-def cut(value, longest, keys_kept=()):
-    """Return a plain value with long texts and large containers cut, each with a marker.
-
-    :param longest: how many characters a text keeps (int); a container keeps a sixteenth as many
-        items.
-    :param keys_kept: the keys to keep first in a dict.
-    """
-    widest = max(longest // 16, len(keys_kept))
-    if isinstance(value, six.text_type):
-        return _cut_text(value, longest)
-    if isinstance(value, dict):
-        items = sorted(value.items(), key=lambda item: item[0] not in keys_kept)
-        kept = dict(
-            (_cut_text(key, longest), cut(element, longest, keys_kept))
-            for key, element in items[:widest]
-        )
-        if len(items) > widest:
-            kept[u"<cut>"] = u"<%d more>" % (len(items) - widest)
-        return kept
-    if isinstance(value, list):
-        kept = [cut(element, longest, keys_kept) for element in value[:widest]]
-        return kept + [u"<%d more>" % (len(value) - widest)] if len(value) > widest else kept
-    return value
-
-
-def _cut_text(text, longest):
-    # A traceback matters most at its end, a message at its beginning: keep both.
-    if len(text) <= longest:
-        return text
-    half = longest // 2
-    return u"%s<%d characters cut>%s" % (text[:half], len(text) - 2 * half, text[-half:])
-
-
 def _is_suspicious(text):
     """Return whether a JSON text may be nested too deeply, or have integers beyond floats."""
     if _is_deeper(text, DEEPEST + 1):
@@ -207,15 +175,21 @@ def _without_lone_surrogate(escape):
 
 def _plain(value, depth, above):
     for _ in range(_FOREIGN_STEPS):
-        if isinstance(value, _CONTAINERS):
+        # Not `isinstance`: a proxy claims to be of another class, and has none of its methods.
+        kind = type(value)
+        if issubclass(kind, _CONTAINERS):
             return _plain_container(value, depth, above)
-        if value is None or isinstance(value, (bool, six.text_type)):
+        if value is None or issubclass(kind, (bool, six.text_type)):
             return value
-        if isinstance(value, six.integer_types):
+        if issubclass(kind, six.integer_types):
             return _plain_integer(value)
-        if isinstance(value, float):
+        if issubclass(kind, float):
             return _plain_float(value)
         value = _foreign(value)
+    return _unprintable(value)
+
+
+def _unprintable(value):
     return u"<unprintable %s>" % type(value).__name__
 
 
@@ -226,22 +200,38 @@ def _plain_container(value, depth, above):
         return TOO_DEEP
     above.add(id(value))
     try:
-        if isinstance(value, dict):
+        if issubclass(type(value), dict):
             return dict(
-                (_plain_key(key, depth, above), _plain(element, depth + 1, above))
+                (_plain_key(key, depth, above), _element(element, depth + 1, above))
                 for key, element in snapshot(value)
             )
-        return [_plain(element, depth + 1, above) for element in list(value)]
-    except MemoryError:
-        raise
-    except RAISED_BY_VALUES:
-        return u"<unprintable %s>" % type(value).__name__
+        return [_element(element, depth + 1, above) for element in _elements(value)]
     finally:
         above.discard(id(value))
 
 
+def _elements(sequence):
+    """Return the elements of a list or tuple, a list."""
+    try:
+        return list(sequence)
+    except MemoryError:
+        raise
+    except RAISED_BY_VALUES:
+        return [_unprintable(sequence)]
+
+
+def _element(value, depth, above):
+    """Return a value as `_plain` does, but never fail for its container."""
+    try:
+        return _plain(value, depth, above)
+    except MemoryError:
+        raise
+    except RAISED_BY_VALUES:
+        return _unprintable(value)
+
+
 def _plain_key(key, depth, above):
-    key = _plain(key, depth + 1, above)
+    key = _element(key, depth + 1, above)
     return key if isinstance(key, six.text_type) else decode(_encoder.encode(key).encode("ascii"))
 
 
@@ -277,16 +267,33 @@ def _foreign(value):
     kind = type(value)
     try:
         for kinds, convert in _CONVERSIONS:
-            if isinstance(value, kinds):
+            if issubclass(kind, kinds):
                 return convert(value)
         if hasattr(kind, "__fspath__"):
             return value.__fspath__()
         if hasattr(kind, "dtype") and hasattr(kind, "tolist"):
             return _from_numpy(value)
+        if value.__class__ is not kind:
+            return _from_proxy(value)
     except MemoryError:
         raise
     except RAISED_BY_VALUES:
-        return u"<unprintable %s>" % kind.__name__
+        return _unprintable(value)
+    return text_of(repr, value)
+
+
+def _from_proxy(value):
+    """Convert a value that claims to be of another class, such as a lazy object of Django."""
+    claimed = value.__class__
+    try:
+        for kinds, convert in _CLAIMED + _CONVERSIONS:
+            if issubclass(claimed, kinds):
+                return convert(value)
+    except MemoryError:
+        raise
+    except RAISED_BY_VALUES:
+        # A mock has the class, but not the methods.
+        pass
     return text_of(repr, value)
 
 
@@ -300,6 +307,15 @@ def _from_numpy(value):
     return text_of(repr, value) if type(converted) is type(value) else converted
 
 
+# What a proxy may claim to be, of what JSON has.
+_CLAIMED = (
+    (dict, lambda value: dict(value.items())),
+    ((list, tuple), list),
+    (six.text_type, six.text_type),
+    (bool, bool),
+    (six.integer_types, int),
+    (float, float),
+)
 # Enum comes first: its members may be instances of another type too.
 _CONVERSIONS = (
     (_compat.Enum, lambda value: value.value),
@@ -354,9 +370,9 @@ def _is_plain(value):
     if kind is dict:
         elements = list(value.values())
         for key in value:
-            if not isinstance(key, six.string_types) or not _is_plain(key):
+            if type(key) not in _PLAIN_TEXTS or not _is_plain(key):
                 return False
-    elif not isinstance(value, (list, tuple)):
+    elif kind not in (list, tuple):
         return False
     for element in elements:
         if not _is_plain(element):

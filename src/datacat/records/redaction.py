@@ -5,6 +5,8 @@ Belongs here: calling it and checking its result.  Does not: redaction rules of 
 
 from __future__ import absolute_import, division
 
+from . import jsonable
+
 
 class Redaction(object):
     """Passes the fields of records through a session's `before_record`.
@@ -23,12 +25,14 @@ class Redaction(object):
         Raises nothing but MemoryError: a record whose `before_record` fails is dropped.
         """
         try:
-            changed = self._before_record(kind, fields)
+            # Plain values of its own: it may change them at any depth, and what is recorded later
+            # as the repr of an object is a text here already.
+            changed = self._before_record(kind, jsonable.plain(fields))
         except MemoryError:
             raise
         except Exception as error:
-            return self._drop("raised %r" % error)
-        if changed is None or isinstance(changed, dict):
+            return self._drop(u"raised " + jsonable.describe(error))
+        if changed is None or issubclass(type(changed), dict):
             return changed
         return self._drop("returned %.100r, which is neither a dict nor None" % (changed,))
 
