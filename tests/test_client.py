@@ -16,7 +16,7 @@ from datacat import client as client_module
 from datacat import settings
 from datacat.client import DatacatClient
 from datacat.errors import (
-    InvalidRecord,
+    InvalidArgument,
     InvalidSettings,
     NotAuthorized,
     NotSent,
@@ -308,7 +308,7 @@ def test_an_id_is_percent_encoded_into_the_path(server, client):
 
 @pytest.mark.parametrize("wrong", ["", ".", "..", None, 7])
 def test_what_cannot_be_an_id_is_refused_before_anything_is_sent(mock, client, wrong):
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidArgument):
         client.get_session(wrong)
     assert len(mock.calls) == 0
 
@@ -324,7 +324,7 @@ def test_what_cannot_be_an_id_is_refused_before_anything_is_sent(mock, client, w
     ids=["name", "value", "state", "size"],
 )
 def test_what_cannot_be_recorded_is_refused_before_anything_is_sent(mock, client, call):
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidArgument):
         call(client)
     assert len(mock.calls) == 0
 

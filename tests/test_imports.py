@@ -36,6 +36,7 @@ RESERVED = {
     "requests": ("wire.transport",),
     "urllib3": ("wire.transport", "wire.sockets"),
     "sqlite3": ("outbox.connection",),
+    "idna": ("settings",),
     "platformdirs": ("outbox.spool", "collector"),
     "monotonic": ("_compat",),
     "flask": ("collector",),

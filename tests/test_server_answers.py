@@ -6,10 +6,12 @@ import logging
 import os
 
 import pytest
+import six
 from tools import faults, held
 from tools.waiting import PATIENCE, wait_until
 
 import datacat
+from datacat import NotDelivered
 
 TEXT = [("Content-Type", "text/plain; charset=utf-8")]
 
@@ -128,6 +130,22 @@ def test_a_record_refused_with_400_becomes_a_dead_letter_and_the_next_is_sent(
     assert (stats["dead"], stats["waiting"], stats["sent"]) == (1, 0, 3)
     assert "Invalid request body" in stats["last_error"]
     assert "Invalid request body" in caplog.text
+
+
+def test_words_beyond_ascii_can_be_read_in_stats_and_errors(
+    own_collector, open_session, before, caplog
+):
+    """On Python 2 too, where bytes and text do not mix."""
+    proxy = before(own_collector)
+    session = open_session(proxy.url)
+    assert session.flush(PATIENCE)
+    proxy.rule(faults.Answer(503, u"sp\xe4ter\n".encode("utf-8"), TEXT).named("busy"))
+    session.log_event("waits")
+    wait_until(lambda: u"sp\xe4ter" in (session.stats()["last_error"] or u""))
+    with pytest.raises(NotDelivered) as caught:
+        session.get_details(timeout=0.1)
+    assert u"sp\xe4ter" in six.text_type(caught.value)
+    proxy.clear()
 
 
 def events_seen(proxy):

@@ -230,7 +230,7 @@ def test_exceptions_near_the_recursion_limit_are_told(collector, open_session):
 )
 def test_invalid_arguments_raise_a_value_error_at_once(call, open_session):
     session = open_session(A_PORT_NOBODY_LISTENS_ON, connect_wait=0)
-    with pytest.raises(datacat.InvalidRecord) as caught:
+    with pytest.raises(datacat.InvalidArgument) as caught:
         call(session)
     assert isinstance(caught.value, ValueError)
     assert session.stats()["waiting"] == 1

@@ -129,6 +129,8 @@ def test_datacat_disabled_disables_unless_the_call_says_otherwise(monkeypatch, v
         ("https://cats.example/Prefix/", "https://cats.example/Prefix"),
         ("http://[::1]:9090", "http://[::1]:9090"),
         (u"http://b\xfccher.example/caf\xe9", "http://xn--bcher-kva.example/caf%C3%A9"),
+        (u"http://fa\xdf.example", "http://xn--fa-hia.example"),
+        (u"http://B\xdcCHER.example", "http://xn--bcher-kva.example"),
         ("http://cats.example/a%20b", "http://cats.example/a%20b"),
         ("http://cats.example:", "http://cats.example"),
     ],
@@ -383,3 +385,22 @@ def test_sessions_share_a_pipeline_unless_a_shared_setting_differs(name, value, 
     other = settings.resolve(**options)
     assert (one.shared() != other.shared()) is is_shared_setting
     assert other.shared() == other.shared() and other.shared().base_url == other.base_url
+
+
+@pytest.mark.parametrize(
+    "wrong, right",
+    [("spooldir", "spool_dir"), ("apikey", "api_key"), ("Timeout", "timeout"), ("zzz", None)],
+)
+def test_an_unknown_option_names_the_one_that_was_meant(wrong, right):
+    with pytest.raises(TypeError) as caught:
+        settings.resolve(**{wrong: 1})
+    message = str(caught.value)
+    assert wrong in message and "the options are" in message
+    assert ("did you mean %r" % right in message) if right else "did you mean" not in message
+
+
+@pytest.mark.skipif(six.PY2, reason="paths are bytes on Python 2")
+def test_a_path_in_bytes_is_refused_by_name():
+    with pytest.raises(InvalidSettings) as caught:
+        settings.resolve(spool_dir=b"/tmp/x")
+    assert "spool_dir must be a path as text" in str(caught.value)

@@ -9,6 +9,7 @@ from ._version import __version__
 from .client import DatacatClient
 from .errors import (
     DatacatError,
+    InvalidArgument,
     InvalidRecord,
     InvalidSettings,
     MonitorNotStarted,
@@ -30,6 +31,7 @@ from .session import Session, create_session
 __all__ = [
     "DatacatClient",
     "DatacatError",
+    "InvalidArgument",
     "InvalidRecord",
     "InvalidSettings",
     "MonitorNotStarted",

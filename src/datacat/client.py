@@ -78,7 +78,7 @@ class DatacatClient(object):
 
         :param product: the application's name (str), by default the settings'.
         :param version: its version (str), by default the settings'.
-        :raises InvalidRecord: if one is not a non-empty string.
+        :raises InvalidArgument: if one is not a non-empty string.
         :raises DatacatError: if the server could not be asked, or refused.
         """
         settings = self.settings
@@ -97,7 +97,7 @@ class DatacatClient(object):
 
         :param session_id: the id that `create_session` returned (str).
         :param timeout: seconds for the whole call (float), by default the settings' `deadline`.
-        :raises InvalidRecord: if the id cannot be one.
+        :raises InvalidArgument: if the id cannot be one.
         :raises SessionNotFound: if the server does not know the session.
         :raises DatacatError: if it could not be asked.
         """
@@ -123,7 +123,7 @@ class DatacatClient(object):
 
         :param session_id: the id that `create_session` returned (str).
         :param state: a dict; dicts are merged key by key, everything else replaces.
-        :raises InvalidRecord: if it is not a dict or has over 1 MiB encoded, or if the id cannot
+        :raises InvalidArgument: if it is not a dict or has over 1 MiB encoded, or if the id cannot
             be one.
         :raises SessionNotFound: if the server does not know the session.
         :raises DatacatError: if the server could not be asked, or refused.
@@ -162,7 +162,7 @@ class DatacatClient(object):
         :param session_id: the id that `create_session` returned (str).
         :param extra_data: merged into the event's data (dict or None).
         :param exc_info: an exception, or a tuple as from `sys.exc_info()`.
-        :raises InvalidRecord: if the id cannot be one.
+        :raises InvalidArgument: if the id cannot be one.
         :raises SessionNotFound: if the server does not know the session.
         :raises DatacatError: if the server could not be asked, or refused.
         """
@@ -175,7 +175,7 @@ class DatacatClient(object):
         """End a session and return the server's answer (dict).
 
         :param session_id: the id that `create_session` returned (str).
-        :raises InvalidRecord: if the id cannot be one.
+        :raises InvalidArgument: if the id cannot be one.
         :raises SessionNotFound: if the server does not know the session.
         :raises DatacatError: if the server could not be asked, or refused.
         """

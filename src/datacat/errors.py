@@ -59,11 +59,15 @@ class InvalidSettings(DatacatError, ValueError):
     """An option is invalid; the message says which, and what is allowed."""
 
 
-class InvalidRecord(DatacatError, ValueError):
+class InvalidArgument(DatacatError, ValueError):
     """An argument is invalid: a bug in the calling program.
 
     Raised for what cannot be recorded, and for timeouts, monitor intervals and session ids.
     """
+
+
+# Its former name.
+InvalidRecord = InvalidArgument
 
 
 class MonitorNotStarted(DatacatError):

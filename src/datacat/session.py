@@ -93,7 +93,7 @@ class Session(object):
     """A session of an application, made by `create_session`.  Every method is thread-safe.
 
     Log calls write the record to disk and return None; it is sent in the background.  They raise
-    InvalidRecord for what cannot be recorded, and never for trouble with the disk or the network.
+    InvalidArgument for what cannot be recorded, never for trouble with the disk or the network.
     """
 
     def __init__(self, membership):
@@ -150,7 +150,7 @@ class Session(object):
         :param data: a dict, or None; values that JSON lacks are converted (see the README).
         :param category, group, message: strings or None; sent to v1 servers only.
         :param labels: a list, tuple or set of strings, or None; sent to v1 servers only.
-        :raises InvalidRecord: if an argument has another type, or the record has over 1 MiB
+        :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
         self._log(kinds.EVENT, build.event, (name, data, category, group, labels, message))
@@ -160,12 +160,12 @@ class Session(object):
 
         :param name: a non-empty string.
         :param value: a finite number.
-        :param tags: a list, tuple or set of strings, or None.
+        :param tags: a list, tuple or set of strings, a dict ({"a": "b"} means ["a:b"]), or None.
         :param type: "gauge", "counter", "histogram" or "timer" (str or None).
         :param unit: the unit of `value` (str or None).
         :param count: how many observations `value` sums up (int or None).
         :param metadata: a dict, or None.  This and the three before are sent to v1 servers only.
-        :raises InvalidRecord: if an argument has another type, or the record has over 1 MiB
+        :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
         self._log(kinds.METRIC, build.metric, (name, value, tags, type, unit, count, metadata))
@@ -202,7 +202,7 @@ class Session(object):
         """Merge a dict into the session's state: dicts key by key, everything else replaces.
 
         :param state: a dict.
-        :raises InvalidRecord: if it is not a dict, or has over 1 MiB encoded.
+        :raises InvalidArgument: if it is not a dict, or has over 1 MiB encoded.
         """
         self._log(kinds.STATE, build.state, (state,))
 
@@ -220,12 +220,14 @@ class Session(object):
 
     # Heartbeats
 
-    def start_heartbeat_monitor(self, timeout=60, check_interval=5):
+    def start_heartbeat_monitor(self, timeout=60, check_interval=None):
         """Start a monitor, which logs an event when heartbeats stop and when they resume.
 
         :param timeout: seconds without a heartbeat that make a hang (number).
-        :param check_interval: seconds between checks (number).
-        :raises InvalidRecord: if one is not a positive finite number.
+        :param check_interval: seconds between checks (number), by default 5, or `timeout` if that
+            is less.
+        :raises InvalidArgument: if one is not a positive finite number, or `check_interval` is
+            more than `timeout`.
         """
         self._membership.watch(timeout, check_interval)
 
@@ -271,7 +273,7 @@ class Session(object):
 
         :param timeout: seconds for all of it (number, 0 or more).
         :raises NotDelivered: if not all records were delivered in time.
-        :raises InvalidRecord: if `timeout` is not such a number.
+        :raises InvalidArgument: if `timeout` is not such a number.
         :raises DatacatError: if the server could not be asked.
         """
         until = monotonic() + _seconds(timeout)
@@ -294,7 +296,7 @@ class Session(object):
 
         :param timeout: seconds to wait at most (number, 0 or more).
         :returns: whether all are delivered (bool).
-        :raises InvalidRecord: if `timeout` is not such a number.
+        :raises InvalidArgument: if `timeout` is not such a number.
         """
         return self._membership.flush(_seconds(timeout))
 
@@ -321,7 +323,7 @@ class Session(object):
         the session that it shares with its parent.
 
         :param timeout: seconds to wait at most (number, 0 or more).
-        :raises InvalidRecord: if `timeout` is not such a number; the session is not ended then.
+        :raises InvalidArgument: if `timeout` is not such a number; the session is not ended then.
         """
         seconds = _seconds(timeout)
         self._membership.end()
@@ -334,7 +336,7 @@ class Session(object):
         another process has taken it over by then, `flush` returns False and `stats` says why.
 
         :param timeout: seconds for all of it (number, 0 or more).
-        :raises InvalidRecord: if `timeout` is not such a number; nothing is closed then.
+        :raises InvalidArgument: if `timeout` is not such a number; nothing is closed then.
         """
         self._membership.close(_seconds(timeout))
 
@@ -342,7 +344,7 @@ class Session(object):
 def _seconds(timeout):
     if isinstance(timeout, numbers.Real) and timeout >= 0:
         return timeout
-    raise errors.InvalidRecord(
+    raise errors.InvalidArgument(
         "timeout must be a number of seconds, 0 or more, not %.100r" % (timeout,)
     )
 

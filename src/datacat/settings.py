@@ -144,7 +144,7 @@ def resolve(base_url=None, **options):
     """
     for name in sorted(options):
         if name not in _FIELDS:
-            raise TypeError("unknown option %r; the options are %s" % (name, ", ".join(_FIELDS)))
+            raise TypeError(_unknown(name))
     fields = dict(_DEFAULTS)
     fields.update(_from_environment())
     options["base_url"] = base_url
@@ -152,6 +152,15 @@ def resolve(base_url=None, **options):
     if fields["product"] is None:
         fields["product"] = _main_program()
     return Settings(**dict((name, _CHECKS[name](name, fields[name])) for name in _FIELDS))
+
+
+def _unknown(name):
+    # Imported late: only a mistake needs it.
+    import difflib
+
+    alike = difflib.get_close_matches(name, _FIELDS, 1)
+    meant = "; did you mean %r?" % alike[0] if alike else ""
+    return "unknown option %r%s (the options are %s)" % (name, meant, ", ".join(_FIELDS))
 
 
 def _from_environment():
@@ -196,7 +205,7 @@ def _base_url(name, value):
     try:
         parts = parse.urlsplit(url)
         port = parts.port
-        host = (parts.hostname or u"").encode("idna").decode("ascii")
+        host = _ascii_host(parts.hostname or u"")
     except ValueError as error:  # UnicodeError is one
         raise InvalidSettings("base_url %r cannot be read: %s" % (url, error))
     scheme = parts.scheme.lower()
@@ -211,6 +220,19 @@ def _base_url(name, value):
         netloc += u":%d" % port
     path = parse.quote(parts.path.encode("utf-8"), safe=_SAFE_IN_A_PATH).rstrip("/")
     return u"%s://%s%s" % (scheme, netloc, six.ensure_text(path))
+
+
+def _ascii_host(host):
+    """Return a host name as requests sends it: by IDNA 2008, which keeps more than Python does."""
+    try:
+        host.encode("ascii")
+    except UnicodeEncodeError:
+        # Imported late: few servers have such a name.
+        import idna
+
+        return idna.encode(host, uts46=True).decode("ascii")
+    # Checks the lengths of its parts.
+    return host.encode("idna").decode("ascii")
 
 
 def _port_text(netloc):

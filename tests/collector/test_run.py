@@ -20,7 +20,7 @@ def test_it_listens_on_this_machine_only_by_default():
         arguments.db,
         arguments.api_key,
         arguments.classic,
-    ) == ("127.0.0.1", 9090, None, None, False)
+    ) == ("127.0.0.1", 8080, None, None, False)
 
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch, capsys):

@@ -66,7 +66,7 @@ for wrong in (lambda: session.log_event("large", {"text": text}),
               lambda: session.update_state([])):
     try:
         wrong()
-    except datacat.InvalidRecord:
+    except datacat.InvalidArgument:
         refused += 1
 session.log_exception(extra_data={"text": text},
                       exc_info=(ValueError, ValueError("v"), None))

@@ -2,6 +2,8 @@
 
 from __future__ import absolute_import, division
 
+import re
+
 import pytest
 from programs import UNHURRIED, the_one
 from tools import held
@@ -49,6 +51,11 @@ def check_hang(there):
     assert hang["stacks"][0]["thread"] == "MainThread"
     names = [each["thread"] for each in hang["stacks"]]
     assert "datacat-sender" in names
+    # Classic servers keep no message.
+    message = held.event(there, "application_appears_hung").get("message")
+    assert message is None or re.match(
+        r"no heartbeat for [0-9.]+ s, in \S+\.py:[0-9]+ \w+$", message
+    )
     recovery = held.event(there, "application_recovered")["data"]
     assert recovery["hung_seconds"] >= hang["seconds_since_heartbeat"]
 

@@ -86,6 +86,6 @@ def _is_recorded(collector, session):
 @pytest.mark.parametrize("call", ["end", "flush", "close", "get_details"])
 def test_an_invalid_timeout_raises(collector, open_session, call, timeout):
     session = open_session(collector.url)
-    with pytest.raises(datacat.InvalidRecord):
+    with pytest.raises(datacat.InvalidArgument):
         getattr(session, call)(timeout)
     assert session.get_details(PATIENCE)["active"]

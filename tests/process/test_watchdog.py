@@ -4,6 +4,7 @@
 from __future__ import absolute_import, division
 
 import json
+import re
 import sys
 import threading
 from fractions import Fraction
@@ -14,9 +15,17 @@ from hypothesis import strategies as st
 from tools.waiting import wait_until
 
 from datacat._compat import get_ident
-from datacat.errors import InvalidRecord
+from datacat.errors import InvalidArgument
 from datacat.process import watchdog
-from datacat.process.watchdog import Hang, Readings, Recovered, Watchdog, stacks
+from datacat.process.watchdog import (
+    Hang,
+    Readings,
+    Recovered,
+    Watchdog,
+    interval,
+    place_of,
+    stacks,
+)
 
 
 class Machine(object):
@@ -318,7 +327,7 @@ def test_there_are_as_many_hangs_as_silences_past_the_timeout(silences, check_in
 def test_an_argument_that_is_not_a_positive_finite_number_raises(name, wrong):
     values = {"timeout": 60, "check_interval": 5, "now": 0.0}
     values[name] = wrong
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidArgument) as caught:
         Watchdog(**values)
     assert name in str(caught.value)
 
@@ -403,3 +412,33 @@ def test_the_stacks_are_text_for_json_on_every_python():
 def test_the_stacks_are_taken_while_a_hung_thread_holds_the_lock_of_threading():
     with threading._active_limbo_lock:
         assert stacks(get_ident())
+
+
+@pytest.mark.parametrize("timeout, expected", [(60, 5), (5, 5), (2, 2), (0.1, 0.1)])
+def test_the_default_check_interval_is_never_more_than_the_timeout(timeout, expected):
+    assert interval(timeout, None) == expected
+
+
+def test_a_check_interval_of_more_than_the_timeout_is_refused_only_if_given():
+    assert interval(10, 10) == 10
+    with pytest.raises(InvalidArgument) as caught:
+        interval(3, 5)
+    assert "check_interval (5 s)" in str(caught.value)
+
+
+def test_the_place_of_a_thread_is_its_innermost_frame():
+    me, asked, places = get_ident(), [], []
+
+    def look():
+        while not asked:
+            pass
+        places.append(place_of(me))
+
+    other = threading.Thread(target=look)
+    other.start()
+    asked.append(True)
+    while not places:
+        pass
+    other.join()
+    assert re.match(r"test_watchdog\.py:[0-9]+ test_the_place_of_a_thread", places[0])
+    assert place_of(-1) is None

@@ -13,7 +13,7 @@ import six
 from hypothesis import strategies
 from tools.odd_values import Longdouble, NumpyScalar, OddFloat, OddInteger, Silent
 
-from datacat.errors import InvalidRecord
+from datacat.errors import InvalidArgument
 from datacat.records import build, kinds
 
 # -- events, metrics, states, opening
@@ -56,7 +56,7 @@ def test_a_set_of_labels_is_sorted():
     ],
 )
 def test_an_event_with_the_wrong_types_is_refused_by_the_argument_s_name(arguments, named):
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidArgument) as caught:
         build.event(**arguments)
     assert str(caught.value).startswith(named + " must be ")
 
@@ -108,7 +108,7 @@ def test_a_metric_takes_every_finite_real_number(value, taken):
     ],
 )
 def test_a_metric_refuses_a_value_that_is_not_a_finite_number(value):
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidArgument) as caught:
         build.metric("m", value)
     assert str(caught.value).startswith("value must be a finite number, not ")
 
@@ -139,7 +139,7 @@ def test_a_metric_has_the_given_extras():
     ],
 )
 def test_a_metric_with_the_wrong_types_is_refused_by_the_argument_s_name(arguments, named):
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidArgument) as caught:
         build.metric("m", 1, **arguments)
     assert str(caught.value).startswith(named + " must be ")
 
@@ -151,7 +151,7 @@ def test_a_state_is_the_dict_itself():
 
 @pytest.mark.parametrize("given", [None, [], "x", 3])
 def test_a_state_that_is_not_a_dict_is_refused(given):
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidArgument):
         build.state(given)
 
 
@@ -169,18 +169,18 @@ def test_an_opening_has_the_given_fields():
     "arguments", [("", "1"), ("p", ""), (1, "1"), ("p", None), ("p", "1", 5), ("p", "1", None, 5)]
 )
 def test_an_opening_with_the_wrong_types_is_refused(arguments):
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidArgument):
         build.opening(*arguments)
 
 
 def test_a_crash_has_its_reason():
     assert build.crash("killed") == {"reason": "killed"}
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidArgument):
         build.crash(None)
 
 
 def test_a_refusal_shows_the_given_value_shortened():
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidArgument) as caught:
         build.state("x" * 10000)
     assert "'xxx" in str(caught.value) and len(str(caught.value)) < 200
 
@@ -189,7 +189,7 @@ def test_a_record_over_the_limit_is_refused_with_both_sizes():
     fields = build.event("big", {"k": "x" * 100})
     size = len(build.encode(fields))
     assert len(build.encode(fields, size)) == size
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidArgument) as caught:
         build.encode(fields, size - 1)
     assert str(size) in str(caught.value) and str(size - 1) in str(caught.value)
     assert "big" in str(caught.value)
@@ -199,7 +199,7 @@ def test_the_limit_of_a_record_is_a_mebibyte():
     room = build.MAX_BYTES - len(build.encode({"k": ""}))
     assert build.MAX_BYTES == 2**20
     assert len(build.encode({"k": "x" * room})) == 2**20
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidArgument):
         build.encode({"k": "x" * (room + 1)})
 
 
@@ -231,3 +231,16 @@ def test_a_capture_time_can_be_read_back_to_the_microsecond(captured):
     pattern = "%Y-%m-%dT%H:%M:%S.%fZ" if "." in text else "%Y-%m-%dT%H:%M:%SZ"
     since = datetime.datetime.strptime(text, pattern) - datetime.datetime(1970, 1, 1)
     assert (since.days * 86400 + since.seconds) * 10**6 + since.microseconds == captured
+
+
+@pytest.mark.parametrize(
+    "tags, expected",
+    [
+        ({"a": "b"}, ["a:b"]),
+        ({u"\xe4": 1, "a": None}, ["a:None", u"\xe4:1"]),
+        ({}, []),
+        ({"a": Silent()}, ["a:<unprintable Silent>"]),
+    ],
+)
+def test_tags_may_be_a_dict(tags, expected):
+    assert build.metric("m", 1, tags=tags)["tags"] == expected

@@ -34,7 +34,7 @@ from tools.odd_values import (
 )
 
 from datacat import _compat
-from datacat.errors import InvalidRecord
+from datacat.errors import InvalidArgument
 from datacat.records import build, jsonable
 
 
@@ -450,7 +450,7 @@ def test_a_lazy_dict_is_taken_as_a_dict(make):
 @pytest.mark.parametrize("wrong", [lambda: Mock(dict), dead_proxy, lambda: Lazy([1])])
 def test_what_only_claims_to_be_a_dict_is_refused_at_the_call(wrong):
     for call in (build.state, lambda given: build.event("e", given)):
-        with pytest.raises(InvalidRecord):
+        with pytest.raises(InvalidArgument):
             call(wrong())
 
 
@@ -458,7 +458,7 @@ def test_what_only_claims_to_be_a_dict_is_refused_at_the_call(wrong):
     "given", [{"tags": Mock(list)}, {"count": Mock(int)}, {"unit": Mock(int)}]
 )
 def test_other_arguments_that_lie_are_refused_at_the_call(given):
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidArgument):
         build.metric("m", 1, **given)
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidArgument):
         build.metric("m", Mock(float))

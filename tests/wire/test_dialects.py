@@ -165,5 +165,5 @@ def test_any_id_makes_an_ascii_path_of_three_segments(server_id):
 
 @pytest.mark.parametrize("server_id", ["", ".", "..", None, 7])
 def test_an_impossible_id_is_refused(server_id):
-    with pytest.raises(errors.InvalidRecord):
+    with pytest.raises(errors.InvalidArgument):
         V1.read(server_id)

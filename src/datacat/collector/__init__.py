@@ -9,7 +9,7 @@ import sys
 NEEDED_PYTHON = (3, 9)
 
 
-def serve(host="127.0.0.1", port=9090, db=None, api_key=None, classic=False):
+def serve(host="127.0.0.1", port=8080, db=None, api_key=None, classic=False):
     """Serve until SIGTERM or SIGINT, then return.  Call it from the main thread.
 
     :param host: the address to listen on (string).
@@ -35,7 +35,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--port",
         type=int,
-        default=9090,
+        default=8080,
         help="the port to listen on, 0 for a free one (default: %(default)s)",
     )
     parser.add_argument(

@@ -6,6 +6,8 @@ stop, which sessions there are, locks.
 
 from __future__ import absolute_import, division
 
+import six
+
 from .._compat import monotonic
 from ..locks import Bell
 from ..records import kinds
@@ -156,7 +158,7 @@ class Engine(object):
         return {
             "in_memory": outbox.in_memory,
             "oldest_age": None if head is None else max(0.0, self.sender.age(head)),
-            "last_error": None if last_error is None else str(last_error),
+            "last_error": None if last_error is None else six.text_type(last_error),
             "online": server.link.online,
             "dialect": server.dialect.name if server.dialect is not None else None,
         }

@@ -90,6 +90,8 @@ class Keeper(object):
 
 def hang_event(fact):
     """Return the fields of the event that reports a hang, with the stacks of all threads."""
+    place = watchdog.place_of(fact.thread_ident)
+    silence = u"no heartbeat for %.1f s" % fact.seconds_since_heartbeat
     return build.event(
         "application_appears_hung",
         {
@@ -98,9 +100,14 @@ def hang_event(fact):
             "stacks": watchdog.stacks(fact.thread_ident),
         },
         category="error",
+        message=silence if place is None else u"%s, in %s" % (silence, place),
     )
 
 
 def recovery_event(fact):
     """Return the fields of the event that reports the end of a hang."""
-    return build.event("application_recovered", {"hung_seconds": fact.hung_seconds})
+    return build.event(
+        "application_recovered",
+        {"hung_seconds": fact.hung_seconds},
+        message=u"heartbeats again after %.1f s" % fact.hung_seconds,
+    )

@@ -42,7 +42,7 @@ from . import places, registry, shutdown
 from .engine import import_transport
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
-from .watchdog import Watchdog
+from .watchdog import Watchdog, interval
 
 _NOTHING_KNOWN = {
     "in_memory": 0,
@@ -259,7 +259,7 @@ class Membership(object):
 
     def watch(self, timeout, check_interval):
         """Have its pipeline's keeper check the heartbeats from now on."""
-        self.watchdog = Watchdog(timeout, check_interval, monotonic())
+        self.watchdog = Watchdog(timeout, interval(timeout, check_interval), monotonic())
         # A session that has ended cannot hang any more.
         if self.place.entry.goodbye != places.ENDED:
             self.is_watched = True

@@ -8,13 +8,14 @@ from __future__ import absolute_import, division
 
 import collections
 import numbers
+import os
 import sys
 import threading
 
 import six
 
 from .._compat import get_ident
-from ..errors import InvalidRecord
+from ..errors import InvalidArgument
 
 # Readings of the clocks, in seconds. now: monotonic, without the machine's sleep if the system has
 # such a clock; cpu: the CPU time this process has used; boot: monotonic with sleep, or None.
@@ -47,7 +48,7 @@ class Watchdog(object):
     :param check_interval: seconds between checks.
     :param now: monotonic seconds, from the same clock as all later ones. The start counts as a
         heartbeat of the calling thread.
-    :raises InvalidRecord: unless timeout and check_interval are positive finite numbers.
+    :raises InvalidArgument: unless timeout and check_interval are positive finite numbers.
     """
 
     __slots__ = (
@@ -170,7 +171,7 @@ def _positive(name, seconds):
                 return float(seconds)
         except OverflowError:
             pass
-    raise InvalidRecord(
+    raise InvalidArgument(
         "%s must be a positive, finite number of seconds, not %.100r" % (name, seconds)
     )
 
@@ -179,6 +180,32 @@ FRAMES = 64
 THREADS = 64
 LINE_CHARACTERS = 300
 ALL_CHARACTERS = 128 * 1024  # well under a record's 1 MiB, whatever their JSON escapes to
+
+
+def interval(timeout, check_interval):
+    """Return the seconds between checks, by default 5 but at most `timeout`.
+
+    :raises InvalidArgument: if `check_interval` was given and is more.
+    """
+    timeout = _positive("timeout", timeout)
+    if check_interval is None:
+        return min(5.0, timeout)
+    if _positive("check_interval", check_interval) > timeout:
+        raise InvalidArgument(
+            "check_interval (%g s) must not be more than timeout (%g s): a hang is noticed only "
+            "by a check" % (check_interval, timeout)
+        )
+    return check_interval
+
+
+def place_of(ident):
+    """Return where a thread is, such as "notes.py:72 freeze"; None if it is gone."""
+    frame = sys._current_frames().get(ident)
+    if frame is None:
+        return None
+    code = frame.f_code
+    name = os.path.basename(_text(code.co_filename))
+    return u"%s:%s %s" % (name, frame.f_lineno, _text(code.co_name))
 
 
 def stacks(first_ident):

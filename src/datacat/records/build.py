@@ -12,7 +12,7 @@ import sys
 
 import six
 
-from ..errors import InvalidRecord
+from ..errors import InvalidArgument
 from . import jsonable
 from .jsonable import MAX_BYTES, encode  # noqa: F401  (a record is built, then encoded)
 
@@ -32,7 +32,7 @@ def event(name, data=None, category=None, group=None, labels=None, message=None)
     :param labels: a list, tuple or set of strings, or None.
     :param message: a line of text for humans (string or None).
     :returns: a dict; `data` is not copied.
-    :raises InvalidRecord: if an argument has another type.
+    :raises InvalidArgument: if an argument has another type.
     """
     if not isinstance(name, _TEXT) or not name:
         raise _invalid("name", "a non-empty string", name)
@@ -57,19 +57,19 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
 
     :param name: a non-empty string.
     :param value: a finite real number; Decimal, Fraction and numpy's become floats.
-    :param tags: a list, tuple or set of strings, or None.
+    :param tags: a list, tuple or set of strings, a dict ({"a": "b"} means ["a:b"]), or None.
     :param type: "gauge", "counter", "histogram" or "timer" on v1 servers (string or None).
     :param unit: the unit of `value`, such as "seconds" (string or None).
     :param count: the number of observations that `value` sums up (int or None).
     :param metadata: a dict of any values, or None.
     :returns: a dict; `metadata` is not copied.
-    :raises InvalidRecord: if an argument has another type, or `value` is NaN or infinite.
+    :raises InvalidArgument: if an argument has another type, or `value` is NaN or infinite.
     """
     if not isinstance(name, _TEXT) or not name:
         raise _invalid("name", "a non-empty string", name)
     fields = {"name": name, "value": _finite("value", value)}
     if tags is not None:
-        fields["tags"] = _strings("tags", tags)
+        fields["tags"] = _tags(tags)
     if type is not None:
         fields["type"] = _text("type", type)
     if unit is not None:
@@ -84,7 +84,7 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
 def state(state):
     """Return the fields of an update of a session's state: the dict itself.
 
-    :raises InvalidRecord: if it is not a dict.
+    :raises InvalidArgument: if it is not a dict.
     """
     return _dict("state", "a dict", state)
 
@@ -97,7 +97,7 @@ def opening(product, version, hostname=None, machine_id=None):
     :param hostname: a string or None.
     :param machine_id: a string or None.
     :returns: a dict.
-    :raises InvalidRecord: if an argument has another type.
+    :raises InvalidArgument: if an argument has another type.
     """
     fields = {}
     for argument, given in (("product", product), ("version", version)):
@@ -123,7 +123,7 @@ def crash(reason):
     """Return the fields of the request that reports a crash to a v1 server.
 
     :param reason: a string.
-    :raises InvalidRecord: if it is not one.
+    :raises InvalidArgument: if it is not one.
     """
     if not isinstance(reason, _TEXT):
         raise _invalid("reason", "a string", reason)
@@ -146,6 +146,18 @@ def _text(argument, given):
     if not isinstance(given, _TEXT):
         raise _invalid(argument, "a string or None", given)
     return given
+
+
+def _tags(given):
+    if not issubclass(type(given), dict):
+        return _strings("tags", given)
+    pairs = jsonable.snapshot(given)
+    return sorted(u"%s:%s" % (_word(key), _word(value)) for key, value in pairs)
+
+
+def _word(value):
+    """Return a string, or anything else as `str` has it, as text."""
+    return jsonable.text_of(lambda it: it if isinstance(it, _TEXT) else six.text_type(it), value)
 
 
 def _strings(argument, given):
@@ -194,6 +206,6 @@ def _count(given):
 def _invalid(argument, wanted, given):
     shown = jsonable.text_of(repr, given)
     shown = shown if len(shown) <= 80 else shown[:77] + u"..."
-    return InvalidRecord(
+    return InvalidArgument(
         u"%s must be %s, not %s (%s)" % (argument, wanted, shown, type(given).__name__)
     )

@@ -19,7 +19,7 @@ import uuid
 import six
 
 from .. import _compat
-from ..errors import InvalidRecord
+from ..errors import InvalidArgument
 
 MAX_BYTES = 1024 * 1024
 UNLIMITED = sys.maxsize
@@ -67,7 +67,7 @@ def encode(fields, limit=MAX_BYTES):
 
     :param fields: a dict; it is read, not changed.
     :param limit: the maximum size in bytes (int), or UNLIMITED.
-    :raises InvalidRecord: if the JSON is larger than `limit`.
+    :raises InvalidArgument: if the JSON is larger than `limit`.
     """
     try:
         text = _encode(fields)
@@ -81,7 +81,7 @@ def encode(fields, limit=MAX_BYTES):
     if "\\ud" in text:
         text = _escapes.sub(_without_lone_surrogate, text)
     if len(text) > limit:
-        raise InvalidRecord(
+        raise InvalidArgument(
             "the record%s has %d bytes, over the limit of %d: log less in one call"
             % (_named(fields), len(text), limit)
         )

@@ -45,7 +45,7 @@ def merge_records(earlier, later):
     try:
         merged = merge_updates(_update(earlier), _update(later))
         return None if merged is None else later._replace(body=build.encode(merged))
-    except (ValueError, errors.InvalidRecord):
+    except (ValueError, errors.InvalidArgument):
         return None
 
 

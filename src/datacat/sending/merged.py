@@ -33,6 +33,6 @@ def merge(lane, record, dialect):
     lane.merged = readback.merge_state(merged, update, null_deletes=dialect is dialects.V1)
     try:
         return build.encode(lane.merged, STATE_BYTES)
-    except errors.InvalidRecord:
+    except errors.InvalidArgument:
         lane.merged = None
         return UNKNOWN_STATE

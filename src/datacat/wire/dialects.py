@@ -134,7 +134,7 @@ def health():
 def _session_path(server_id):
     # A segment of dots only leads to another path, even percent-encoded.
     if not isinstance(server_id, six.string_types) or server_id in _NOT_IDS:
-        raise errors.InvalidRecord(
+        raise errors.InvalidArgument(
             "a session id must be what create_session() returned, not %r" % (server_id,)
         )
     if not _needs_no_quoting(server_id):
