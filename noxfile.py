@@ -130,7 +130,7 @@ def install_wheel(session, python, extra=""):
     with source_copy() as source:
         command = ["python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", source]
         session.run(*command, source)
-        (wheel,) = glob.glob(os.path.join(source, "datacat-*-py2.py3-none-any.whl"))
+        (wheel,) = glob.glob(os.path.join(source, "datacat_client-*-py2.py3-none-any.whl"))
         # The version is the same as yesterday's.
         install(session, python, "--force-reinstall", "--no-deps", wheel)
         install(session, python, wheel + extra)
@@ -187,7 +187,8 @@ def packages(session, version, python):
     with source_copy() as source:
         install(session, python, "-e", source)
         session.run(python, "-m", "datacat", "--version", external=True)
-        session.run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "datacat", external=True)
+        remove = ("-m", "pip", "uninstall", "--quiet", "--yes", "datacat-client")
+        session.run(python, *remove, external=True)
     install_wheel(session, python)
     session.run(os.path.join(os.path.dirname(python), "datacat"), "--version", external=True)
 

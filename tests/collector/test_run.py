@@ -27,7 +27,7 @@ def test_without_the_extra_it_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "waitress", None)
     monkeypatch.delitem(sys.modules, "datacat.collector.server", raising=False)
     assert collector.run(parsed()) == 1
-    assert "pip install 'datacat[collector]'" in capsys.readouterr().err
+    assert "pip install 'datacat-client[collector]'" in capsys.readouterr().err
 
 
 def test_an_older_python_is_refused(monkeypatch, capsys):

@@ -71,7 +71,7 @@ def _obstacle():
     except ImportError as missing:
         return (
             "the demo's requirements are not installed (%s): "
-            'run pip install "datacat[collector]"' % missing
+            'run pip install "datacat-client[collector]"' % missing
         )
     return None
 

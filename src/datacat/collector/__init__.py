@@ -64,7 +64,7 @@ def run(arguments):
     except ImportError as missing:
         return _refused(
             "the collector's requirements are not installed (%s): "
-            "run pip install 'datacat[collector]'" % missing
+            "run pip install 'datacat-client[collector]'" % missing
         )
     try:
         serve(arguments.host, arguments.port, arguments.db, arguments.api_key, arguments.classic)
