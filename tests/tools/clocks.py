@@ -8,11 +8,8 @@ from __future__ import absolute_import, division
 
 import os
 import struct
-import subprocess
 
-import pytest
-
-from tools.process import HERE
+from tools.preloaded import compiled
 
 _NANOSECONDS = 1000000000
 
@@ -22,9 +19,8 @@ class ShiftedClocks(object):
 
     def __init__(self, folder):
         self.file = os.path.join(str(folder), "clocks")
-        self._library = os.path.join(str(folder), "clocks.so")
+        self._library = compiled("clocks.c", folder)
         self.shift()
-        self._compile()
 
     @property
     def env(self):
@@ -39,21 +35,3 @@ class ShiftedClocks(object):
             os.write(descriptor, shifts)
         finally:
             os.close(descriptor)
-
-    def _compile(self):
-        command = [
-            os.environ.get("CC", "cc"),
-            "-shared",
-            "-fPIC",
-            "-O1",
-            "-o",
-            self._library,
-            os.path.join(HERE, "clocks.c"),
-            "-ldl",
-        ]
-        try:
-            compiler = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        except OSError as error:
-            pytest.skip("setting an application's clocks needs a C compiler: %s" % error)
-        words = compiler.communicate()[0].decode("utf-8", "replace")
-        assert compiler.returncode == 0, words

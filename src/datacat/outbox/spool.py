@@ -28,6 +28,7 @@ import platformdirs
 
 from .. import errors, locks
 from . import replacing
+from .file_locks import can_lock
 from .refusals import SpoolUnusable, StoreDamaged, StoreHeld, StoreTooNew
 from .shared import SHARED, remove_stale_marks
 from .store import Store
@@ -36,6 +37,8 @@ FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 _READ_AT_ONCE = 1024 * 1024
 _MAKING_SECONDS = 10.0
+# To make a new file, which another process may take at once.
+_ATTEMPTS = 20
 _NAME = re.compile(
     r"^(?P<scope>[0-9a-f]{12})-(?P<identity>[0-9a-f]{12})" r"(-(?P<parent>[0-9a-f]{12}))?\.outbox$"
 )
@@ -82,7 +85,7 @@ class Spool(object):
         :param announce: called with its path before the file is made.
         """
         self._prepare_folder()
-        while True:
+        for _ in range(_ATTEMPTS):
             name = "%s-%s%s.outbox" % (
                 self._scope,
                 uuid.uuid4().hex[:12],
@@ -95,14 +98,21 @@ class Spool(object):
                 _create_private_file(path)
                 return Store(path, self._power_safe)
             except StoreHeld:
-                # Another process found the new file free and took it.
-                continue
+                # Another process found the new file free and took it; or nobody can lock it.
+                if can_lock(path):
+                    continue
+                _remove(path)
+                break
             except (OSError, errors.DatacatError) as error:
                 _remove(path)
                 raise SpoolUnusable(
                     "cannot make an outbox in %s: %s; make the folder writable or pass spool_dir="
                     % (self.folder, error)
                 )
+        raise SpoolUnusable(
+            "the files in %s cannot be locked (a network file system without locks?); pass "
+            "spool_dir= with a folder on a local disk" % self.folder
+        )
 
     def reopen(self, path):
         """Return the store of an outbox that this process closed, or claim another."""
