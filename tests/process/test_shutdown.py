@@ -132,6 +132,38 @@ def test_a_script_that_never_called_end_is_ended_and_delivered_at_its_exit(
     assert (u"Traceback" in program.output) is (u"raise" in end)
 
 
+HOOKED = OPENS + u"""
+import threading
+
+class Hook(object):
+    def __init__(self, session):
+        self.session = session
+
+    def __call__(self, *arguments):
+        self.session.log_event("hooked")
+
+%s.%s = Hook(session)
+del session
+"""
+
+
+@pytest.mark.parametrize("owner", ["sys", "threading"])
+@pytest.mark.parametrize("name", ["excepthook", "unraisablehook"])
+def test_a_hook_that_holds_the_session_until_the_very_end_prints_nothing(
+    owner, name, collector, spool, tmp_path
+):
+    """Python drops its hooks when the modules that a callback of ours would need are gone."""
+    env = {
+        "DATACAT_SPOOL_DIR": str(spool),
+        "DATACAT_URL": collector.url,
+        # Shows unclosed files and sockets, too.
+        "PYTHONDEVMODE": "1",
+    }
+    with Application(HOOKED % (owner, name), tmp_path, env=env) as app:
+        app.wait()
+        assert app.output == u""
+
+
 def test_what_an_early_atexit_handler_logs_last_is_delivered_by_the_next_run(
     own_collector, run_program
 ):

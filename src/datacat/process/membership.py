@@ -205,11 +205,11 @@ class Membership(object):
     # Who uses it
 
     def belong_to(self, session):
-        """Note when the application drops its Session.
+        """Note when the application drops its Session; None: don't note it any more.
 
         The callback can run anywhere in any thread, so it only records the time.
         """
-        self._session = weakref.ref(session, self._was_abandoned)
+        self._session = None if session is None else weakref.ref(session, self._was_abandoned)
 
     def _was_abandoned(self, _):
         self.abandoned_at = monotonic()

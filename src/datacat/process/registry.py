@@ -79,6 +79,11 @@ def enrol(membership):
     _memberships[membership.local_id] = membership
 
 
+def memberships():
+    """Return the Membership of each session that something still refers to, a list."""
+    return list(_memberships.values())
+
+
 def membership(local_id):
     """Return the Membership of a session of this process or its parents, or None."""
     return _memberships.get(local_id)

@@ -40,6 +40,9 @@ def at_exit():
     """Finish everything; what is logged from now on is kept for the next run."""
     _Process.is_exiting = True
     finish_all(EXIT_SECONDS)
+    # Otherwise they would be called when the modules that they need are gone.
+    for member in registry.memberships():
+        member.belong_to(None)
 
 
 def finish_all(seconds, when_goodbyes_are_said=None):

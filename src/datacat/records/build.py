@@ -69,7 +69,7 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
         raise _invalid("name", "a non-empty string", name)
     fields = {"name": name, "value": _finite("value", value)}
     if tags is not None:
-        fields["tags"] = _tags(tags)
+        fields["tags"] = _strings("tags", tags)
     if type is not None:
         fields["type"] = _text("type", type)
     if unit is not None:
@@ -86,7 +86,7 @@ def state(state):
 
     :raises InvalidArgument: if it is not a dict.
     """
-    return _dict("state", "a dict", state)
+    return state if type(state) is dict else _dict("state", "a dict", state)
 
 
 def opening(product, version, hostname=None, machine_id=None):
@@ -148,9 +148,8 @@ def _text(argument, given):
     return given
 
 
-def _tags(given):
-    if not issubclass(type(given), dict):
-        return _strings("tags", given)
+def _pairs(given):
+    """Return a dict's items as tags, "key:value"."""
     pairs = jsonable.snapshot(given)
     return sorted(u"%s:%s" % (_word(key), _word(value)) for key, value in pairs)
 
@@ -161,11 +160,13 @@ def _word(value):
 
 
 def _strings(argument, given):
+    if not isinstance(given, (list, tuple, set, frozenset)):
+        if argument == "tags" and isinstance(given, dict):
+            return _pairs(given)
+        raise _invalid(argument, "a list of strings or None", given)
     try:
-        strings = list(given) if isinstance(given, (list, tuple, set, frozenset)) else None
+        strings = list(given)
     except jsonable.RAISED_BY_VALUES:
-        strings = None
-    if strings is None:
         raise _invalid(argument, "a list of strings or None", given)
     for string in strings:
         if not isinstance(string, _TEXT):

@@ -7,7 +7,6 @@ Belongs here: `requests`, and translating its errors into ours in one place
 from __future__ import absolute_import, division
 
 import os
-import re
 import socket
 from collections import namedtuple
 
@@ -19,7 +18,7 @@ from six.moves import http_client
 
 from .. import _compat
 from ..errors import NotSent, OutcomeUnknown, TlsFailure
-from . import sockets
+from . import causes, sockets
 
 Response = namedtuple("Response", "status headers body")
 
@@ -32,8 +31,6 @@ _MOST_CONNECTIONS = 32
 # A shorter key could occur in an answer by chance.
 _SHORTEST_REDACTED_KEY = 8
 _SCHEME = u"Bearer "
-_OBJECT_IN_MESSAGE = re.compile(r"^<?[\w.]*(\(host=[^)]*\)| object at 0x\w+>): ")
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 _FROM_LIBRARIES = (
     requests.exceptions.RequestException,
@@ -228,7 +225,7 @@ class _Exchange(object):
             try:
                 return self._wire.send(self._request, self._silence)
             except _FAULTS as fault:
-                if not _is_any(fault, _CONNECTING):
+                if not causes.is_any(fault, _CONNECTING):
                     raise
         return self._wire.send(self._request, self._silence)
 
@@ -299,15 +296,15 @@ class _Exchange(object):
         if self._call.touched:
             return self._call.handed_over and not self._call.broken
         failed_before_connecting = not isinstance(fault, _FROM_LIBRARIES)
-        return not (failed_before_connecting or _is_any(fault, _BEFORE_SENDING))
+        return not (failed_before_connecting or causes.is_any(fault, _BEFORE_SENDING))
 
     def _cause(self, fault):
-        if _is_any(fault, _TIMEOUTS):
+        if causes.is_any(fault, _TIMEOUTS):
             if self._call.is_ending:
                 return u"the deadline of %g s has passed" % self._call.deadline
             if self._call.handed_over:
                 return u"nothing came for %g s" % self._silence
-        return self._wire.redact(_message(self._call.problem or _innermost(fault)))
+        return self._wire.redact(causes.message_of(self._call.problem or causes.innermost(fault)))
 
     def _error(self, kind, message):
         return kind(
@@ -334,6 +331,14 @@ class _Adapter(HTTPAdapter):
             )
         return self._pool
 
+    def close(self):
+        """Close all connections; harmless when repeated."""
+        # urllib3 leaves that to finalizers, which at exit have run before our last requests.
+        pool, self._pool = self._pool, None
+        HTTPAdapter.close(self)
+        if pool is not None:
+            pool.close()
+
     def forget_pool(self):
         """Choose the pool again at the next request: proxies or certificates may have changed."""
         self._pool = None
@@ -359,41 +364,9 @@ def _headers(settings):
     return headers
 
 
-def _causes(fault):
-    """Yield an error of requests and all errors inside it, outermost first."""
-    seen = set()
-    waiting = [fault]
-    while waiting:
-        cause = waiting.pop(0)
-        if isinstance(cause, BaseException) and id(cause) not in seen:
-            seen.add(id(cause))
-            yield cause
-            waiting.append(getattr(cause, "reason", None))
-            waiting.append(getattr(cause, "original_error", None))
-            waiting.extend(cause.args)
-
-
-def _innermost(fault):
-    return list(_causes(fault))[-1]
-
-
-def _is_any(fault, kinds):
-    return any(isinstance(cause, kinds) for cause in _causes(fault))
-
-
 def _is_about_trust(fault):
     # A missing certificate file is a plain OSError, but requests' own errors are OSErrors as well.
-    return _is_any(fault, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)) or (
+    return causes.is_any(fault, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)) or (
         isinstance(fault, EnvironmentError)
         and not isinstance(fault, requests.exceptions.RequestException)
     )
-
-
-def _message(fault):
-    """Return an error's message without memory addresses and credentials in URLs."""
-    try:
-        text = six.text_type(fault)
-    except UnicodeError:  # Python 2: the system's messages in a language other than English
-        text = str(fault).decode("utf-8", "replace")
-    text = _CREDENTIALS.sub(u"//***@", _OBJECT_IN_MESSAGE.sub(u"", text))
-    return text or type(fault).__name__
