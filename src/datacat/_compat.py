@@ -15,7 +15,10 @@ import time
 import six
 from six.moves import _thread
 
-if six.PY3:
+if hasattr(time, "clock_gettime"):
+    # Libraries that freeze time for tests replace `time.monotonic`; a wait would never end then.
+    monotonic = functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+elif six.PY3:
     monotonic = time.monotonic
 else:
     from monotonic import monotonic  # noqa: F401

@@ -335,6 +335,26 @@ def test_without_a_socket_of_ours_the_kind_of_error_decides(connect, raised, kin
     assert "jerry" not in str(error)
 
 
+class CannotOverwrite(Exception):
+    """As vcrpy raises for a request that is not on its cassette."""
+
+    __module__ = "vcr.errors"
+
+
+@pytest.mark.parametrize(
+    "raised, kind", [(CannotOverwrite("no"), NotSent), (KeyError(), KeyError)]
+)
+def test_what_a_stand_in_for_requests_raises_is_a_failed_request_but_no_bug_of_ours(
+    connect, monkeypatch, raised, kind
+):
+    def refuse(*_, **__):
+        raise raised
+
+    monkeypatch.setattr("requests.adapters.HTTPAdapter.send", refuse)
+    error = pytest.raises(kind, connect("http://cats").call, EVENT).value
+    assert "no" in str(error) or kind is KeyError
+
+
 def test_attempts_to_connect_stay_out_of_the_applications_log(caplog, connect, nobody):
     """The sender warns once; urllib3 would warn at each attempt."""
     with caplog.at_level("WARNING"), pytest.raises(NotSent):

@@ -39,6 +39,7 @@ _FROM_LIBRARIES = (
 )
 # Warning: an application may turn warnings into errors.
 _FAULTS = _FROM_LIBRARIES + (EnvironmentError, ValueError, MemoryError, Warning)
+_BUILT_IN = ("builtins", "exceptions")
 _TIMEOUTS = (
     requests.exceptions.Timeout,
     urllib3.exceptions.TimeoutError,
@@ -214,6 +215,11 @@ class _Exchange(object):
         try:
             return function(*arguments)
         except _FAULTS as fault:
+            error = self._translate(fault)
+        except Exception as fault:
+            if type(fault).__module__ in _BUILT_IN:
+                raise
+            # Of a library that stands in for requests or urllib3, such as vcrpy.
             error = self._translate(fault)
         # Raised out here: as its __context__, requests' error would expose our headers.
         raise error

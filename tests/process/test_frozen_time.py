@@ -1,0 +1,62 @@
+"""Time frozen by a library for tests: waits end, and records arrive with the time as frozen."""
+
+from __future__ import absolute_import, division
+
+import pytest
+from tools import held
+from tools.application import Application
+from tools.waiting import PATIENCE
+
+# Frozen before the import, or only afterwards.
+FROZEN = {
+    "before the import": u"""
+import sys
+from freezegun import freeze_time
+freezer = freeze_time("2020-02-02 02:02:02")
+freezer.start()
+import datacat
+""",
+    "after the import": u"""
+import sys
+from freezegun import freeze_time
+import datacat
+freezer = freeze_time("2020-02-02 02:02:02")
+freezer.start()
+""",
+}
+
+WAITS = u"""
+session = datacat.create_session(connect_wait=0.1, timeout=600, deadline=600)
+session.log_event("frozen")
+assert not session.flush(0.2)
+session.close(0.2)
+"""
+
+DELIVERS = u"""
+session = datacat.create_session(connect_wait=60)
+session.log_event("frozen")
+assert session.flush(60)
+print(session.session_id)
+"""
+
+
+@pytest.mark.parametrize("when", sorted(FROZEN))
+def test_waits_for_a_silent_server_end_while_time_is_frozen(
+    when, own_collector, before, spool, tmp_path
+):
+    proxy = before(own_collector)
+    proxy.black_hole()
+    env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": proxy.url}
+    with Application(FROZEN[when] + WAITS, tmp_path, env=env) as app:
+        app.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("when", sorted(FROZEN))
+def test_what_is_logged_while_time_is_frozen_arrives_with_that_time(
+    when, collector, spool, tmp_path
+):
+    env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": collector.url}
+    with Application(FROZEN[when] + DELIVERS, tmp_path, env=env) as app:
+        app.wait()
+        there = collector.session(app.output.split()[0])
+    assert held.event(there, "frozen")["timestamp"].startswith("2020-02-02T02:02:0")
