@@ -5,37 +5,14 @@ from __future__ import absolute_import, division
 import threading
 
 import pytest
+from tools.depths import at_each_depth
 
-from datacat._compat import StackExhausted
 from datacat.process.stack import ROOM, call_with_room
 
 
 def descend(frames):
     """Call itself some times, and return True."""
     return frames == 0 or descend(frames - 1)
-
-
-def at_each_depth(call, last):
-    """Call it in each of the last frames before the recursion limit, deepest first.
-
-    Return in which of them, counted from the deepest, it raised.
-    """
-    raised = []
-
-    def go_down(levels):
-        try:
-            levels = go_down(levels) + 1
-        except StackExhausted:
-            levels = 0
-        if levels < last:
-            try:
-                call()
-            except StackExhausted:
-                raised.append(levels)
-        return levels
-
-    go_down(0)
-    return raised
 
 
 def test_a_call_with_stack_left_is_made_in_its_own_thread():
@@ -47,7 +24,7 @@ def test_a_call_with_stack_left_is_made_in_its_own_thread():
 def test_a_call_without_stack_left_is_made_with_room_and_waited_for():
     made = []
     in_vain = at_each_depth(
-        lambda: call_with_room(lambda: made.append(descend(ROOM - 20))), ROOM + 20
+        lambda level: call_with_room(lambda: made.append(descend(ROOM - 20))), ROOM + 20
     )
     # Nothing at all can be called in the deepest ones.
     assert in_vain == list(range(len(in_vain))) and len(in_vain) <= 4
@@ -61,7 +38,7 @@ def test_if_no_thread_can_be_started_that_is_raised(monkeypatch):
     monkeypatch.setattr("datacat.process.stack._thread.start_new_thread", refuse)
     made = []
 
-    def call():
+    def call(level):
         with pytest.raises(ValueError):
             call_with_room(lambda: made.append(True))
 
