@@ -7,6 +7,7 @@ Belongs here: `requests`, and translating its errors into ours in one place
 from __future__ import absolute_import, division
 
 import os
+import re
 import socket
 from collections import namedtuple
 
@@ -58,6 +59,13 @@ _BEFORE_SENDING = (
 _NO_ANSWER = u"no complete HTTP answer: %s"
 _NOT_TRUSTED = (
     u"no trusted connection to %s, nothing was sent: %s; check the certificate, verify= and cert="
+)
+_NO_TLS = (
+    u"%s does not speak TLS, nothing was sent: %s; use http:// in base_url, or the port for https"
+)
+# How OpenSSL, over its versions, calls an answer that is plain HTTP.
+_WORDS_FOR_NO_TLS = re.compile(
+    u"wrong.version.number|unknown.protocol|record.layer.failure|packet.length.too.long", re.I
 )
 _CUT_SHORT = u"the connection to %s broke before the whole request was sent: %s"
 _UNREACHABLE = (
@@ -291,7 +299,8 @@ class _Exchange(object):
             return self._error(OutcomeUnknown, _NO_ANSWER % cause)
         self._wire.read_environment()
         if _is_about_trust(fault):
-            kind, reason = TlsFailure, _NOT_TRUSTED
+            kind = TlsFailure
+            reason = _NO_TLS if _WORDS_FOR_NO_TLS.search(cause) else _NOT_TRUSTED
         elif self._call.handed_over or self._call.broken:
             kind, reason = NotSent, _CUT_SHORT
         else:
