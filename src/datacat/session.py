@@ -292,10 +292,11 @@ class Session(object):
         return self.client.get_session(self.session_id, timeout=max(0.1, until - monotonic()))
 
     def flush(self, timeout=5):
-        """Wait until all of the session's records are delivered; give up if the server is away.
+        """Wait until none of the session's records waits any more; give up if the server is away.
 
         :param timeout: seconds to wait at most (number, 0 or more).
-        :returns: whether all are delivered (bool).
+        :returns: whether none waits (bool): all are delivered, but for those that `stats()` counts
+            as dead (refused by the server) or dropped (for lack of space).
         :raises InvalidArgument: if `timeout` is not such a number.
         """
         return self._membership.flush(_seconds(timeout))
