@@ -282,10 +282,18 @@ def test_a_fork_waits_for_threads_inside_the_outbox(own_collector, spool, tmp_pa
 
 # Two processes die: the next run continues the outbox of one, and adopts the other.
 TWO_DIE = UNHURRIED + u"""
+has_file, may_die = os.pipe(), os.pipe()
 child = os.fork()
-datacat.create_session(product="p", connect_wait=0).log_event("left behind")
+session = datacat.create_session(product="p", connect_wait=0)
+session.log_event("left behind")
 if child:
+    # Otherwise one would take the other's file.
+    os.read(has_file[0], 1)
+    os.write(may_die[1], b"!")
     os.waitpid(child, 0)
+else:
+    os.write(has_file[1], b"!")
+    os.read(may_die[0], 1)
 os._exit(0)
 """
 
