@@ -147,8 +147,10 @@ del session
 """
 
 
-@pytest.mark.parametrize("owner", ["sys", "threading"])
-@pytest.mark.parametrize("name", ["excepthook", "unraisablehook"])
+@pytest.mark.parametrize(
+    "owner, name",
+    [("sys", "excepthook"), ("threading", "excepthook"), ("sys", "unraisablehook")],
+)
 def test_a_hook_that_holds_the_session_until_the_very_end_prints_nothing(
     owner, name, collector, spool, tmp_path
 ):

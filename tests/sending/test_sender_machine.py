@@ -433,7 +433,7 @@ def waiting_on_disk(bench, entry):
 
 TestSending = Sending.TestCase
 TestSending.settings = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
