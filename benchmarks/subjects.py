@@ -31,6 +31,8 @@ DATA = {
 METRIC = ("queue_depth", 1024.5, ["host:worker-17", "zone:eu"])
 STATE = {"status": "running", "window": {"active": "editor"}, "documents": 3}
 
+_held_ports = []
+
 
 @contextlib.contextmanager
 def folder():
@@ -43,13 +45,15 @@ def folder():
 
 
 def unused_url():
-    """Return a base_url that refuses connections."""
-    listener = socket.socket()
-    try:
-        listener.bind(("127.0.0.1", 0))
-        return "http://127.0.0.1:%d" % listener.getsockname()[1]
-    finally:
-        listener.close()
+    """Return a base_url that refuses connections until a Sink listens there.
+
+    This process keeps the port until it ends, so that nobody else gets it.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _held_ports.append(holder)
+    return "http://127.0.0.1:%d" % holder.getsockname()[1]
 
 
 @contextlib.contextmanager

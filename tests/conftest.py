@@ -190,7 +190,7 @@ def _end_all(processes):
     failures = []
     for process in processes:
         try:
-            process.stop()
+            process.close()
         except Exception as failure:  # the others must be ended, too
             failures.append(failure)
     if failures:

@@ -8,6 +8,7 @@ import sys
 
 import requests
 
+from tools.ports import held_port
 from tools.process import ChildProcess, environment
 from tools.waiting import PATIENCE
 
@@ -35,14 +36,15 @@ def collector_python():
 class CollectorProcess(object):
     """A collector on 127.0.0.1 with its sqlite file `db`, started and ended any number of times.
 
-    port 0 takes a free port at the first start() and keeps it.
+    Its port stays its own until close(), and refuses connections while it does not run.
     """
 
-    def __init__(self, db, classic=False, api_key=None, port=0):
+    def __init__(self, db, classic=False, api_key=None):
         self.db = str(db)
         self.classic = classic
         self.api_key = api_key
-        self.port = port
+        self._holder = held_port()
+        self.port = self._holder.getsockname()[1]
         self._python = collector_python()
         self._process = None
 
@@ -67,7 +69,7 @@ class CollectorProcess(object):
             self._process.close()
             raise
         assert match.group(1) == ("classic" if self.classic else "v1")
-        self.port = int(match.group(2))
+        assert int(match.group(2)) == self.port
         return self
 
     def _command(self):
@@ -98,6 +100,13 @@ class CollectorProcess(object):
         if self._process is not None:
             self._process.terminate()
             self._process.close()
+
+    def close(self):
+        """Stop it and give up its port."""
+        try:
+            self.stop()
+        finally:
+            self._holder.close()
 
     def kill(self):
         """Kill it (SIGKILL); it may be started again."""
@@ -133,4 +142,4 @@ class CollectorProcess(object):
         return self if self.running else self.start()
 
     def __exit__(self, *exc_info):
-        self.stop()
+        self.close()

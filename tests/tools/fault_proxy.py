@@ -13,6 +13,7 @@ import threading
 from datacat._compat import monotonic
 from tools.exchange import Connection
 from tools.faults import Fault
+from tools.ports import held_port
 
 OPEN = "open"
 PARTITIONED = "partitioned"
@@ -74,7 +75,7 @@ class Rule(object):
 class FaultProxy(object):
     """A proxy on 127.0.0.1 for the server on `target_port`; thread-safe."""
 
-    def __init__(self, target_port, port=0):
+    def __init__(self, target_port):
         self.target_port = target_port
         self._lock = threading.Lock()
         self._line_changed = threading.Condition(self._lock)
@@ -83,8 +84,9 @@ class FaultProxy(object):
         self._struck = collections.Counter()
         self._log = []
         self._connections = set()
-        self._listener = _bound(port)
-        self.port = self._listener.getsockname()[1]
+        self._holder = held_port()
+        self.port = self._holder.getsockname()[1]
+        self._listener = None
         self._acceptor = None
         self._no_more = threading.Event()
 
@@ -125,15 +127,12 @@ class FaultProxy(object):
     def stop(self):
         """Break all connections and end all threads."""
         self._accept_no_more()
-        self._listener.close()
+        self._holder.close()
         self._break_all()
 
     def refuse(self):
         """Break all connections and refuse new ones, like a port without a listener."""
         self._accept_no_more()
-        self._listener.close()
-        # A bound socket that does not listen refuses connections, and keeps the port.
-        self._listener = _bound(self.port)
         self._break_all()
         self.count("refuse")
 
@@ -194,6 +193,7 @@ class FaultProxy(object):
 
     def _accept_again(self):
         self._no_more.clear()
+        self._listener = held_port(self.port)
         self._listener.listen(128)
         self._listener.settimeout(GLANCE)
         self._acceptor = threading.Thread(target=self._accept, name="acceptor of a proxy")
@@ -205,6 +205,7 @@ class FaultProxy(object):
         acceptor, self._acceptor = self._acceptor, None
         if acceptor is not None:
             acceptor.join()
+            self._listener.close()
 
     def _accept(self):
         while not self._no_more.is_set():
@@ -227,10 +228,3 @@ class FaultProxy(object):
             self._line_changed.notify_all()
         for connection in connections:
             connection.join()
-
-
-def _bound(port):
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    return listener

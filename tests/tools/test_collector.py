@@ -2,7 +2,9 @@
 
 from __future__ import absolute_import, division
 
+import contextlib
 import os
+import socket
 import sys
 
 import pytest
@@ -26,8 +28,9 @@ def test_a_collector_that_does_not_start_is_an_error_with_what_it_said(monkeypat
     broken.write_text(u"#!/bin/sh\necho I shall not listen\nexit 3\n")
     os.chmod(str(broken), 0o755)
     monkeypatch.setenv("DATACAT_COLLECTOR_PYTHON", str(broken))
-    with pytest.raises(AssertionError) as caught:
-        CollectorProcess(tmp_path / "db").start()
+    with contextlib.closing(CollectorProcess(tmp_path / "db")) as collector:
+        with pytest.raises(AssertionError) as caught:
+            collector.start()
     assert "I shall not listen" in str(caught.value)
     assert "exit status 3" in str(caught.value)
 
@@ -50,6 +53,16 @@ def test_a_collector_keeps_its_port_and_its_sessions_when_started_again(
     assert any_own_collector.port == port
     assert any_own_collector.session(session_id)["id"] == session_id
     assert [each["id"] for each in any_own_collector.sessions()] == [session_id]
+
+
+def test_nobody_else_gets_the_port_of_a_stopped_collector(own_collector):
+    own_collector.stop()
+    with contextlib.closing(socket.socket()) as other:
+        with pytest.raises(socket.error):
+            other.bind(("127.0.0.1", own_collector.port))
+        with pytest.raises(socket.error):
+            other.connect(("127.0.0.1", own_collector.port))
+    own_collector.start()
 
 
 def test_a_paused_collector_answers_when_it_is_resumed(own_collector, http):
