@@ -240,12 +240,8 @@ def test_children_of_a_session_unknown_to_the_server_open_their_own(
 
 
 def crashed_processes(collector):
-    """Return the processes that the client reported as crashed; the server adds events, too."""
-    return [
-        each["process"]
-        for each in events_of(collector.sessions(), "session_crashed_detected")
-        if "process" in each
-    ]
+    """Return the processes that the client reported as crashed."""
+    return [each["process"] for each in events_of(collector.sessions(), "session_crash_report")]
 
 
 DAEMON = u"""

@@ -220,8 +220,8 @@ if sys.argv[3] != "killed in a hang":
 
 
 def crashes_told_by_the_client(sessions):
-    """Return the client's crash reports; a v1 server adds an event with less in it."""
-    return [each for each in events_of(sessions, "session_crashed_detected") if "process" in each]
+    """Return the client's crash reports."""
+    return events_of(sessions, "session_crash_report")
 
 
 def session_of_its_own(collector):
@@ -303,3 +303,4 @@ def test_a_crash_is_reported_once_whoever_finds_it(own_collector, spool, tmp_pat
     )
     found = crashes_told_by_the_client(own_collector.sessions())
     assert len(found) == 1, found
+    assert len(events_of(own_collector.sessions(), "session_crashed_detected")) == 1

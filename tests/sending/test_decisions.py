@@ -279,12 +279,14 @@ def test_nothing_is_given_up_where_the_session_cannot_be_read(error, known):
         assert BURY not in decisions.after_failed_send(error, known)
 
 
-@pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END, kinds.CRASH])
-def test_opens_ends_and_crashes_are_simply_repeated(kind):
+@pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END])
+def test_opens_and_ends_are_simply_repeated(kind):
     assert decisions.is_repeated(kinds.Record(1, 5, kind, b"{}", 0))
 
 
-@pytest.mark.parametrize("kind", [kinds.EVENT, kinds.METRIC, kinds.EXCEPTION, kinds.STATE])
+@pytest.mark.parametrize(
+    "kind", [kinds.EVENT, kinds.METRIC, kinds.EXCEPTION, kinds.STATE, kinds.CRASH]
+)
 def test_everything_else_is_read_back_first(kind):
     assert not decisions.is_repeated(kinds.Record(1, 5, kind, b"{}", 0))
 

@@ -46,7 +46,8 @@ def test_every_kind_is_read_back_or_may_be_sent_twice():
     repeated = [
         kind for kind in tables.KINDS if decisions.is_repeated(kinds.Record(1, 1, kind, b"{}", 1))
     ]
-    assert sorted(repeated + list(READ_BACK)) == sorted(tables.KINDS)
+    # A crash is recognised by the session's mark.
+    assert sorted(repeated + list(READ_BACK) + [kinds.CRASH]) == sorted(tables.KINDS)
 
 
 @pytest.mark.parametrize("kind", sorted(READ_BACK))
@@ -184,10 +185,10 @@ def test_hurrying_cuts_a_backoff_short_but_never_a_retry_after(v1, fault, cut):
 # -- ambiguous, and repeated
 
 
-@pytest.mark.parametrize("kind", [kinds.END, kinds.CRASH])
-def test_an_end_and_a_crash_are_repeated_without_a_read_back(v1, kind):
+def test_an_end_is_repeated_without_a_read_back(v1):
+    kind = kinds.END
     v1.run(1)
-    v1.append(v1.entry, kind, {"reason": "r"})
+    v1.append(v1.entry, kind, {})
     v1.server.next_faults = [lose_answer]
     before = len(v1.reads())
     v1.drain()
@@ -195,6 +196,19 @@ def test_an_end_and_a_crash_are_repeated_without_a_read_back(v1, kind):
     assert v1.entry.possibly_twice == 0
     # One probe: is a GET of the session answered?
     assert len(v1.reads()) <= before + 1
+
+
+@pytest.mark.parametrize("fault, sent", [(lose_answer, 1), (never_answer, 2)])
+def test_a_crash_is_told_once_however_its_request_ended(bench, fault, sent):
+    """A v1 server writes an event for each; a classic one is told by an end."""
+    bench.run(1)
+    bench.append(bench.entry, kinds.CRASH, {"reason": "r"})
+    bench.server.next_faults = [fault]
+    bench.drain()
+    told = bench.server.sent_to("/crash") + bench.server.sent_to("/end")
+    assert len(told) == sent and bench.entry.possibly_twice == 0
+    events = bench.server.names(bench.entry.server_id)
+    assert events.count("session_crashed_detected") == (not bench.server.classic)
 
 
 # -- times

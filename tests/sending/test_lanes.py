@@ -323,7 +323,7 @@ def test_a_suspected_head_is_in_doubt_until_it_is_out_of_the_way(lane):
     assert lane.doubt_about(head._replace(number=8)) is None
 
 
-@pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END, kinds.CRASH])
+@pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END])
 def test_a_suspected_head_that_is_simply_repeated_is_in_no_doubt(lane, kind):
     lane.suspect_head()
     assert lane.doubt_about(Head(1, 100, kind)) is None

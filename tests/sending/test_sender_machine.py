@@ -37,6 +37,7 @@ LIBRARY = frozenset(
         "session_opened_offline",
         "session_ended_offline",
         "session_reopened",
+        "session_crash_report",
         "session_crashed_detected",
     )
 )

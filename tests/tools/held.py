@@ -11,6 +11,11 @@ def names(session):
     return [event["name"] for event in session["events"] or () if event["name"] not in TIMES]
 
 
+def crash_report(collector):
+    """Return the name of the event in which the client tells a collector of a crash."""
+    return "session_crashed_detected" if collector.classic else "session_crash_report"
+
+
 def numbers(session, name="step"):
     """Return the "number" in the data of each event with this name, in the order of arrival."""
     return [event["data"]["number"] for event in session["events"] or () if event["name"] == name]

@@ -19,6 +19,7 @@ OWN_EVENTS = frozenset(
         "application_appears_hung",
         "application_recovered",
         "datacat_records_dropped",
+        "session_crash_report",
         "session_crashed_detected",
         "session_ended_offline",
         "session_forked",

@@ -279,3 +279,5 @@ class MemoryServer(object):
     def _post_crash(self, session, fields):
         session["crashed"] = True
         session["ended_at"] = self._time()
+        event = {"name": "session_crashed_detected", "data": {"reason": fields.get("reason")}}
+        session["events"].append(self._stamped(event, "name", "data"))

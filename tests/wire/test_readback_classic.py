@@ -222,7 +222,15 @@ def test_a_state_has_arrived_if_the_server_has_its_result(merged, update, stored
     )
 
 
-@pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END, kinds.CRASH])
+@pytest.mark.parametrize("ended_at, expected", [(None, ABSENT), ("2026-01-02T03:04:05Z", ARRIVED)])
+def test_a_crash_has_arrived_if_the_session_has_ended(ended_at, expected):
+    """These servers are told of a crash by an end."""
+    answer = dict(classic(), ended_at=ended_at)
+    crash = record(kinds.CRASH, {"reason": "r"})
+    assert readback.classic_arrived(crash, answer, Counts(0, 0), {}) == expected
+
+
+@pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END])
 def test_a_record_that_a_classic_server_does_not_list_cannot_be_found(kind):
     assert readback.classic_arrived(record(kind, {}), classic(), Counts(0, 0), {}) == UNKNOWABLE
 

@@ -205,3 +205,35 @@ def test_a_record_is_found_however_the_answer_is_split(events, metrics, stamp, n
     assert found_in(event(name, captured=captured), text, size) == (
         ARRIVED if is_there else ABSENT
     )
+
+
+# -- crashes
+
+
+@pytest.mark.parametrize("size", [1, 7, None])
+@pytest.mark.parametrize(
+    "answer, expected",
+    [
+        ('{"id":"1","active":false,"suspended":false,"crashed":true,"state":{}}', ARRIVED),
+        ('{"id":"1","active":true,"suspended":false,"crashed":false,"state":{}}', ABSENT),
+        ('{"id":"1","crashed" : true }', ARRIVED),
+        ('{"id":"\\"crashed\\":true","crashed":false}', ABSENT),
+        ('{"id":"1","state":{}}', UNKNOWABLE),
+        ('{"id":"' + "x" * 5000 + '","crashed":true}', UNKNOWABLE),
+    ],
+)
+def test_a_crash_has_arrived_if_the_session_is_marked(answer, expected, size):
+    finder = readback.v1_finder(record(kinds.CRASH, {"reason": "r"}))
+    data = answer.encode("ascii")
+    size = size or len(data)
+    for start in range(0, len(data), size):
+        if finder.feed(data[start : start + size]):
+            break
+    assert finder.result() == expected
+
+
+def test_the_mark_is_found_in_real_answers():
+    for is_last, expected in ((False, ABSENT), (True, ARRIVED)):
+        finder = readback.v1_finder(record(kinds.CRASH, {"reason": "r"}))
+        finder.feed(session_text("v1", "/api/sessions/{id2}", is_last).encode("utf-8"))
+        assert finder.result() == expected

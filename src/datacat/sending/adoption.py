@@ -12,6 +12,8 @@ from ..outbox.outbox import Outbox
 from ..outbox.spool import identity_of
 from ..records import build, kinds
 
+_CRASH = "session_crashed_detected"
+_REPORT = "session_crash_report"
 CRASHED = "crashed"
 LEFT = "left"
 # The v1 servers' own term for an end without a known reason.
@@ -40,21 +42,24 @@ def adopt(stores, heirs, max_bytes, warn):
     return adopted
 
 
-def report_inherited_crashes(outbox, entries, heirs, notes=None):
+def report_inherited_crashes(outbox, entries, heirs, is_told_by_server, notes=None):
     """Report the crashes among sessions that a continued outbox already had.
 
     :param notes: the previous process's notes of itself; by default those in the outbox.
     """
     if identity_of(outbox.path) not in heirs:
-        report_crashes(outbox, entries, outbox.notes() if notes is None else notes)
+        notes = outbox.notes() if notes is None else notes
+        report_crashes(outbox, entries, notes, is_told_by_server)
 
 
-def report_crashes(outbox, entries, notes):
+def report_crashes(outbox, entries, notes, is_told_by_server):
     """Record the crash of every session among `entries` that did not say goodbye.
 
     A session that the dead process had inherited itself may live on elsewhere; it is only left.
 
     :param notes: the dead process's notes of itself.
+    :param is_told_by_server: whether the server itself writes an event when it is told of a crash
+        (v1); ours has another name then.
     """
     for entry in entries:
         if entry.goodbye or not outbox.has(entry):
@@ -65,7 +70,10 @@ def report_crashes(outbox, entries, notes):
         facts = crash_facts(entry, notes, _compat.boot_identity())
         facts["last_lived_at"] = kinds.rfc3339(outbox.last_lived)
         event = build.event(
-            "session_crashed_detected", facts, category="critical", message=facts["reason"]
+            _REPORT if is_told_by_server else _CRASH,
+            facts,
+            category="critical",
+            message=facts["reason"],
         )
         outbox.append(entry, kinds.EVENT, build.encode(event))
         outbox.say_goodbye(entry, CRASHED, kinds.CRASH, build.encode(build.crash(facts["reason"])))

@@ -48,7 +48,7 @@ LOST = "lost"
 
 # The number of the record that carries a session's whole state after it was opened again.
 RESTORING = 0
-_REPEATED = (kinds.OPEN, kinds.END, kinds.CRASH)
+_REPEATED = (kinds.OPEN, kinds.END)
 
 # What is known besides the error.
 # is_repeated: whether the record is simply sent again if its fate is unknown;
@@ -71,8 +71,8 @@ Known.__new__.__defaults__ = (False, False, False, False, True, False, False, No
 def is_repeated(record):
     """Return whether a record is simply sent again if its fate is unknown.
 
-    A second end or crash changes nothing, nor does a whole state; a second open leaves an empty
-    session behind.
+    A second end changes nothing, nor does a whole state; a second open leaves an empty session
+    behind.  At a second crash, a v1 server would tell it again.
     """
     return record.kind in _REPEATED or record.number == RESTORING
 

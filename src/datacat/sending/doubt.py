@@ -10,7 +10,7 @@ Theory of operation
       (`error` is that failure); or
    b. if its outbox was taken over, or serving it raised something unexpected: the record may have
       been sent before (`error` is None).
-   Opens, ends and crashes are never in doubt: they are sent again.
+   Opens and ends are never in doubt: they are sent again.
 2. The record stays where it is, at the head of its session, which sends nothing meanwhile.
    Other sessions go on.
 3. A read-back is a GET of the session, whose answer is compared with the record.  A doubt is

@@ -12,6 +12,7 @@ import traceback
 
 from .._compat import ESCAPED, monotonic
 from ..outbox.refusals import SpoolUnusable
+from ..wire import dialects
 from . import adoption
 from .acts import age
 from .backlog import Backlog, complaint
@@ -243,12 +244,14 @@ class Sender(object):
             return
         adopted = adoption.adopt(free, heirs, self._max_bytes, self._warn)
         try:
+            is_told = self.server.dialect is dialects.V1
             adoption.report_inherited_crashes(
-                own, self._sorted_inherited(), heirs, self._predecessor
+                own, self._sorted_inherited(), heirs, is_told, self._predecessor
             )
             while adopted:
                 self._take_over(adopted[0])
-                adoption.report_crashes(adopted[0], adopted[0].entries(), adopted[0].notes())
+                entries, notes = adopted[0].entries(), adopted[0].notes()
+                adoption.report_crashes(adopted[0], entries, notes, is_told)
                 self._outboxes.append(adopted.pop(0))
         finally:
             # Those that could not be taken over are free again for the next attempt.

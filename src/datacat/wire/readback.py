@@ -27,7 +27,35 @@ _BYTES_PER_CHARACTER = 12
 # The start of an object in a list: never part of an application's own state or data.
 _lead = re.compile(br'[\[,]\s{0,16}\{\s{0,16}"timestamp"\s{0,16}:\s{0,16}\Z')
 _name_follows = re.compile(br'\s{0,16},\s{0,16}"name"\s{0,16}:\s{0,16}("[^"\\]*(?:\\.[^"\\]*)*")')
+# In the fields before the session's state; within a text, quotes would be escaped.
+_crashed = re.compile(br'[,{]\s{0,16}"crashed"\s{0,16}:\s{0,16}(true|false)')
+_CRASHED_WITHIN = 4096
 _state_follows = re.compile(br'\s{0,16},\s{0,16}"state"\s{0,16}:\s{0,16}\{')
+
+
+class V1CrashFinder(object):
+    """Finds out whether a v1 server has marked a session as crashed, in its answer to the GET."""
+
+    def __init__(self):
+        self._beginning = b""
+        self._found = None
+
+    def feed(self, piece):
+        """Take the next piece of the answer (bytes); return True when no more is needed."""
+        self._beginning += piece
+        self._found = _crashed.search(self._beginning[:_CRASHED_WITHIN])
+        return self._found is not None or len(self._beginning) > _CRASHED_WITHIN
+
+    def result(self):
+        """Return ARRIVED, ABSENT or UNKNOWABLE; to be called after the whole answer."""
+        if self._found is None:
+            return UNKNOWABLE
+        return ARRIVED if self._found.group(1) == b"true" else ABSENT
+
+
+def v1_finder(record):
+    """Return what finds a record in a v1 server's answer."""
+    return V1CrashFinder() if record.kind == kinds.CRASH else V1Finder(record)
 
 
 class V1Finder(object):
@@ -107,6 +135,9 @@ def classic_arrived(record, answer, delivered, merged):
     :param merged: the state as known to have arrived (a dict), or None if unknown.
     :returns: ARRIVED, ABSENT or UNKNOWABLE.
     """
+    if record.kind == kinds.CRASH:
+        # These servers are told of a crash by an end.
+        return ARRIVED if answer.get("ended_at") else ABSENT
     if record.kind == kinds.STATE:
         return _state_arrived(_fields(record), answer.get("state"), merged)
     if record.kind == kinds.METRIC:
