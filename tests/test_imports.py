@@ -37,7 +37,7 @@ RESERVED = {
     "urllib3": ("wire.transport", "wire.sockets"),
     "sqlite3": ("outbox.connection",),
     "idna": ("settings",),
-    "platformdirs": ("outbox.spool", "collector"),
+    "platformdirs": ("outbox.folder", "collector"),
     "monotonic": ("_compat",),
     "flask": ("collector",),
     "sqlalchemy": ("collector",),

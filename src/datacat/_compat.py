@@ -12,6 +12,11 @@ import os
 import sys
 import time
 
+try:
+    import resource
+except ImportError:
+    resource = None
+
 import six
 from six.moves import _thread
 
@@ -122,6 +127,14 @@ def _imported_ctypes():
 
         _imported.append(ctypes)
     return _imported[0]
+
+
+def descriptor_limit():
+    """Return how many descriptors this process may have open, or None if that is unknown."""
+    if resource is None:
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def disk_space(folder):

@@ -16,6 +16,7 @@ from tools.host import (
     await_word,
     check_no_losses,
     deliver_what_is_left,
+    events_of,
     said,
     tell,
     warnings_of,
@@ -231,6 +232,106 @@ def test_a_folder_deleted_under_a_running_application_is_recreated(
     collector.start()
     deliver_what_is_left(collector, [app.accepted], tmp_path, no_losses=True)
     check_calls([app.accepted])
+
+
+READS_ITS_FOLDER = u"""
+import shutil
+session = open_session(connect_wait=0)
+recorder = recorder_of(session)
+for number in range(300):
+    recorder.log_event("step", {"number": number})
+    if number % 50 == 10:
+        shutil.make_archive("bundle", "zip", os.environ["DATACAT_SPOOL_DIR"])
+say("bundled")
+wait_for("neighbour is there")
+for number in range(300, 400):
+    recorder.log_event("step", {"number": number})
+session.end(300)
+say("ended", **session.stats())
+"""
+
+
+def test_an_application_may_read_its_own_spool_folder(make_collector, spool, tmp_path):
+    """Once: a zip drops sqlite's lock; another process must not open the outbox all the same."""
+    collector = make_collector().start()
+    collector.stop()
+    env = {"DATACAT_SPOOL_DIR": str(spool)}
+    with application(READS_ITS_FOLDER, tmp_path, collector.url, env=env) as app:
+        await_word(app, "bundled")
+        with application(
+            WORKING, tmp_path, collector.url, ("n", 0), env=env, accepted=str(tmp_path / "n.jsonl")
+        ) as neighbour:
+            await_word(neighbour, "ready")
+            assert len(glob.glob(str(spool / "*.outbox"))) == 2, "it continued a living outbox"
+            collector.start()
+            tell(tmp_path, "start")
+            tell(tmp_path, "neighbour is there")
+            neighbour.wait(600)
+        app.wait(600)
+    report = deliver_what_is_left(
+        collector, [app.accepted, neighbour.accepted], tmp_path, no_losses=True
+    )
+    assert not report.own["session_crashed_detected"]
+    ended = said(app, "ended")[0]
+    assert not any(ended[name] for name in LOSSES), ended
+    check_calls([app.accepted, neighbour.accepted])
+
+
+LEAVING_MANY = u"""
+from datacat import settings
+from datacat.outbox.outbox import Outbox
+from datacat.outbox.spool import Spool
+from datacat.records import build, kinds
+resolved = settings.resolve(URL, product="host-faults", version="1")
+spool = Spool(resolved.spool_dir, resolved.scope(), False, print)
+opening = build.encode(build.opening("host-faults", "1"))
+for number in range(int(sys.argv[3])):
+    outbox = Outbox(spool.create(), 256 * 1024 * 1024, print)
+    entry = outbox.add_session(u"local-%d" % number, opening)
+    outbox.append(entry, kinds.OPEN, opening)
+    outbox.append(entry, kinds.EVENT, build.encode(build.event("left", {"number": number})))
+    outbox.take_in()
+    # As a kill leaves it.
+    outbox.disk.store.close()
+"""
+
+AMONG_MANY = u"""
+import resource
+from datacat.process import fork
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[3]), hard))
+session = open_session(connect_wait=10)
+lost = opened = 0
+until = time.time() + 60
+while time.time() < until and len(os.listdir(os.environ["DATACAT_SPOOL_DIR"])) > 5:
+    mine = [os.open(os.devnull, os.O_RDONLY) for _ in range(int(sys.argv[3]) // 2)]
+    opened += len(mine)
+    child = os.fork()
+    if not child:
+        os._exit(fork.sqlite_is_lost())
+    lost += os.waitpid(child, 0)[1] != 0
+    for descriptor in mine:
+        os.close(descriptor)
+    time.sleep(0.002)
+say("done", lost=lost, opened=opened)
+session.end(60)
+"""
+
+
+def test_many_outboxes_of_dead_processes_hold_up_neither_forks_nor_files(
+    own_collector, spool, tmp_path, scaled
+):
+    """The application keeps half of its descriptors, and a child of a fork can use sqlite."""
+    count, limit = scaled(60, 150), scaled(128, 256)
+    env = {"DATACAT_SPOOL_DIR": str(spool)}
+    with application(LEAVING_MANY, tmp_path, own_collector.url, (count,), env=env) as app:
+        app.wait(600)
+    with application(AMONG_MANY, tmp_path, own_collector.url, (limit,), env=env) as app:
+        done = await_word(app, "done")
+        app.wait(600)
+    assert done["opened"] >= limit // 2 and done["lost"] == 0
+    left = events_of(own_collector.sessions(), "left")
+    assert sorted(each["number"] for each in left) == list(range(count))
 
 
 def content_and_time(path):

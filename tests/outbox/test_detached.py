@@ -13,6 +13,7 @@ from tools.process import environment
 from tools.robbery import Robbery
 
 from datacat.outbox import disk
+from datacat.outbox.ownership import OWNER
 from datacat.outbox.spool import Spool
 from datacat.outbox.store import Store
 from datacat.records import kinds
@@ -144,6 +145,8 @@ def test_an_outbox_that_another_process_has_taken_meanwhile_is_left_to_it(tmp_pa
     box.append(*BODIES)
     robbery.rob(box.path)
     box.append(b"new")
+    # While there is a companion, nobody takes it.
+    os.remove(box.path + OWNER)
     program = textwrap.dedent("""
         import sys
         from tools.outboxes import Box

@@ -93,13 +93,23 @@ def test_settles_are_written_while_there_is_room_for_them_alone(box, tmp_path):
 
 def test_the_reserve_is_freed_when_the_disk_is_full_and_taken_again(box):
     reserve = box.path + bounds.RESERVE
+    box.append(b"x" * 64 * 1024)
+    box.outbox.upkeep.measure()
     assert os.path.getsize(reserve) == 256 * 1024
     box.store.full = True
     box.append(b"1")
     assert not os.path.exists(reserve)
     box.store.full = False
     box.outbox.upkeep.heal(None)
+    box.outbox.upkeep.measure()
     assert os.path.exists(reserve)
+
+
+def test_a_small_outbox_has_no_reserve(box):
+    """Many of them would fill the spool."""
+    box.append(b"x" * 10000)
+    box.outbox.upkeep.measure()
+    assert not os.path.exists(box.path + bounds.RESERVE)
 
 
 @pytest.mark.parametrize(
@@ -282,6 +292,7 @@ def test_a_disk_that_is_really_full(small_disk):
     for number in range(400):
         box.append(b"%04d" % number + b"x" * 500)
     box.store.checkpoint()
+    box.outbox.upkeep.measure()
     with open(str(small_disk / "other"), "wb", 0) as other:
         try:
             while True:

@@ -76,7 +76,11 @@ def files(folder):
 def bodies_in(folder):
     """Return the bodies of all records in all outboxes of a folder that are free, and warnings."""
     found, warnings = [], Warnings()
-    for store in Spool(str(folder), SCOPE, False, warnings).survey([])[0]:
+    spool = Spool(str(folder), SCOPE, False, warnings)
+    for path in spool.candidates([]):
+        store = spool.open_if_free(path)
+        if store is None:
+            continue
         outbox = Outbox(store, CAP, warnings)
         for entry in outbox.entries():
             while outbox.head(entry) is not None:

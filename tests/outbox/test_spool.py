@@ -14,11 +14,12 @@ from tools.outboxes import CAP, SCOPE, Warnings, sql
 from tools.process import ChildProcess, environment
 from tools.waiting import PATIENCE
 
-from datacat.outbox import bounds, spool
+from datacat.outbox import bounds, folder, ownership, spool
+from datacat.outbox.names import identity_of, parent_of
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.refusals import SpoolUnusable, StoreHeld, StoreTooNew
 from datacat.outbox.shared import SHARED, is_marked_shared, mark_shared
-from datacat.outbox.spool import Spool, identity_of, parent_of
+from datacat.outbox.spool import Spool
 from datacat.outbox.store import Store
 from datacat.records import kinds
 
@@ -40,10 +41,10 @@ def test_without_a_home_there_is_no_default_folder_and_none_is_made(answer, tmp_
     monkeypatch.setattr("platformdirs.user_state_dir", user_state_dir)
     monkeypatch.chdir(tmp_path)
     spool = Spool(None, SCOPE, False, Warnings())
-    for use in (spool.claim, spool.create):
+    for use in (spool.claim, spool.create, lambda: spool.candidates(())):
         with pytest.raises(SpoolUnusable, match="no home directory.* spool_dir="):
             use()
-    assert spool.survey(()) == ([], set()) and os.listdir(str(tmp_path)) == []
+    assert os.listdir(str(tmp_path)) == []
 
 
 @posix_only
@@ -83,6 +84,11 @@ class Place(object):
             outbox.append(entry, kinds.EVENT, body)
         outbox.close()
         return outbox.path
+
+    def free(self, *mine):
+        """Open all free outboxes but `mine`; return their stores."""
+        opened = [self.spool.open_if_free(path) for path in self.spool.candidates(mine)]
+        return [self.keep(store) for store in opened if store is not None]
 
     def names(self):
         return sorted(os.listdir(self.folder))
@@ -147,7 +153,7 @@ def test_a_folder_that_another_process_makes_at_the_same_time_is_used(place, mon
 @posix_only
 def test_the_folders_that_name_new_ones_are_synced(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(spool, "_sync_folder", synced.append)
+    monkeypatch.setattr(folder, "_sync_folder", synced.append)
     Spool(str(tmp_path / "state" / "spool"), SCOPE, False, Warnings()).create().close()
     assert synced == [str(tmp_path), str(tmp_path / "state")]
 
@@ -195,7 +201,8 @@ def test_a_refused_folder_is_not_searched_for_outboxes(place, tmp_path):
     place.leave(b"1")
     os.rename(place.folder, str(tmp_path / "elsewhere"))
     os.symlink(str(tmp_path / "elsewhere"), place.folder)
-    assert place.spool.survey([]) == ([], set())
+    with pytest.raises(SpoolUnusable):
+        place.spool.candidates([])
 
 
 @posix_only
@@ -222,7 +229,7 @@ def test_a_file_of_another_user_is_left_alone(place):
     os.chown(path, 12345, -1)
     store = place.keep(place.spool.claim())
     assert store.path != path
-    assert place.spool.survey([store.path])[0] == []
+    assert place.free(store.path) == []
 
 
 def test_a_folder_that_cannot_be_made_is_unusable(tmp_path):
@@ -245,10 +252,9 @@ def test_a_file_that_another_process_is_making_is_left_to_it(place):
     path = os.path.join(place.folder, SCOPE + "-000000000000.outbox")
     with open(path, "wb"):
         pass
-    assert place.spool.survey([])[0] == []
+    assert place.free() == []
     os.utime(path, (1, 1))
-    (store,) = place.spool.survey([])[0]
-    assert place.keep(store).path == path
+    assert [store.path for store in place.free()] == [path]
 
 
 def test_claim_makes_a_new_outbox_if_none_is_free(place):
@@ -261,7 +267,7 @@ def test_another_scopes_outbox_is_never_touched(place):
     path = place.leave(b"1")
     other = Spool(place.folder, "cccccccccccc", False, place.warnings)
     store = place.keep(other.claim())
-    assert store.path != path and other.survey([store.path]) == ([], set())
+    assert store.path != path and other.candidates([store.path]) == []
 
 
 def test_a_childs_outbox_names_its_parent(place):
@@ -270,15 +276,18 @@ def test_a_childs_outbox_names_its_parent(place):
     assert parent_of(child.path) == identity_of(parent.path) and parent_of(parent.path) is None
 
 
-def test_survey_returns_free_outboxes_and_parents_with_heirs(place):
+def test_only_a_free_outbox_is_opened_and_only_a_held_one_is_a_living_heir(place):
     mine = place.keep(place.spool.create())
     free = place.leave(b"1")
     held = place.keep(place.spool.create("dddddddddddd"))
-    found, heirs = place.spool.survey([mine.path])
-    for store in found:
-        place.keep(store)
+    dead = place.spool.create("eeeeeeeeeeee")
+    dead.close()
+    assert parent_of(held.path) == "dddddddddddd"
+    assert place.spool.has_living_heir("dddddddddddd", [mine.path])
+    assert not place.spool.has_living_heir("dddddddddddd", [held.path])
+    assert not place.spool.has_living_heir("eeeeeeeeeeee", [])
+    found = place.free(mine.path, held.path, dead.path)
     assert [store.path for store in found] == [free]
-    assert heirs == {"dddddddddddd"} and parent_of(held.path) == "dddddddddddd"
 
 
 def test_reopen_finds_its_own_file_again(place):
@@ -308,9 +317,9 @@ def test_a_held_outbox_is_never_taken_and_a_killed_processes_is_free_at_once(pla
         with pytest.raises(StoreHeld):
             Store(path)
         mine = place.keep(place.spool.claim())
-        assert mine.path != path and place.spool.survey([mine.path])[0] == []
+        assert mine.path != path and place.free(mine.path) == []
         child.kill()
-        found = [place.keep(store) for store in place.spool.survey([mine.path])[0]]
+        found = place.free(mine.path)
         assert [store.path for store in found] == [path]
     finally:
         child.close()
@@ -334,7 +343,7 @@ def test_many_processes_that_start_at_once_get_an_outbox_each(place):
 
 
 def test_a_new_file_that_another_finds_first_is_left_to_it(place, monkeypatch):
-    create = spool._create_private_file
+    create = spool.create_private_file
     taken = []
 
     def create_and_lose(path):
@@ -342,7 +351,7 @@ def test_a_new_file_that_another_finds_first_is_left_to_it(place, monkeypatch):
         if not taken:
             taken.append(place.keep(Store(path)))
 
-    monkeypatch.setattr(spool, "_create_private_file", create_and_lose)
+    monkeypatch.setattr(spool, "create_private_file", create_and_lose)
     store = place.keep(place.spool.create())
     assert store.path != taken[0].path and os.path.exists(taken[0].path)
 
@@ -356,7 +365,7 @@ def test_a_file_deleted_while_it_was_being_opened_is_not_used(place, monkeypatch
         os.rename(name, name + "-gone")
         return inode
 
-    monkeypatch.setattr(spool, "_refuse_foreign", deleted)
+    monkeypatch.setattr(spool, "inode_of_own", deleted)
     assert place.keep(place.spool.claim()).path != path
 
 
@@ -413,13 +422,14 @@ def test_a_file_that_is_not_a_database_is_renamed_and_replaced(place):
     path = os.path.join(place.folder, SCOPE + "-000000000000.outbox")
     with open(path, "wb") as stream:
         stream.write(b"no database" * 1000)
-    found, _ = place.spool.survey([])
-    assert [place.keep(store).entries() for store in found] == [[]]
+    assert [store.entries() for store in place.free()] == [[]]
     assert not os.path.exists(path) and "damaged" in place.warnings.topics
 
 
 def test_a_replacement_takes_the_reserve_with_it(place):
     outbox = place.outbox(place.spool.claim())
+    outbox.append(outbox.add_session(u"local-1", b"{}"), kinds.EVENT, b"x" * 100000)
+    outbox.upkeep.measure()
     assert os.path.exists(outbox.path + bounds.RESERVE)
     fresh = place.keep(place.spool.replacement(outbox.disk.store))
     assert not os.path.exists(outbox.path + bounds.RESERVE)
@@ -436,5 +446,46 @@ def test_a_mark_beside_an_outbox_that_is_gone_is_removed_after_a_day(place):
         mark_shared(store.path)
     for store in (gone, kept):
         os.utime(store.path + SHARED, (1, 1))
-    place.spool.survey([kept.path])
+    place.spool.candidates([kept.path])
     assert [is_marked_shared(store.path) for store in (gone, fresh, kept)] == [False, True, True]
+
+
+def left_with_a_reserve(place):
+    """Return the path of an outbox whose process was killed, and that has a reserve."""
+    path = place.leave(b"x" * 100000)
+    bounds.Reserve(path).keep(bounds.size_of(path))
+    assert os.path.exists(path + bounds.RESERVE)
+    return path
+
+
+def test_whoever_opens_a_dead_processs_outbox_frees_its_reserve(place):
+    path = left_with_a_reserve(place)
+    assert place.keep(place.spool.claim()).path == path
+    assert not os.path.exists(path + bounds.RESERVE)
+
+
+@pytest.mark.skipif(ownership.fcntl is None, reason="no companion tells here that it has no owner")
+def test_whoever_finds_a_dead_processs_outbox_frees_its_reserve(place):
+    """Without opening it: there may be many."""
+    path = left_with_a_reserve(place)
+    child = ChildProcess([sys.executable, "-c", HOLDING, place.folder], environment())
+    try:
+        child.wait_for_line(re.compile("holds (.*)"), PATIENCE)
+        bounds.Reserve(path).keep(bounds.size_of(path))
+        assert place.spool.candidates([]) == []
+        assert os.path.exists(path + bounds.RESERVE), "it belongs to a living process"
+        child.kill()
+        assert place.spool.candidates([]) == [path]
+        assert not os.path.exists(path + bounds.RESERVE)
+    finally:
+        child.close()
+
+
+def test_a_reserve_whose_outbox_is_gone_is_removed_after_a_day(place):
+    path = left_with_a_reserve(place)
+    os.remove(path)
+    place.spool.candidates([])
+    assert os.path.exists(path + bounds.RESERVE)
+    os.utime(path + bounds.RESERVE, (1, 1))
+    place.spool.candidates([])
+    assert not os.path.exists(path + bounds.RESERVE)

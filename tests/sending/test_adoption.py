@@ -5,6 +5,7 @@ A process dies here by letting go of its file without a word, as happens at kill
 
 from __future__ import absolute_import, division
 
+import contextlib
 import os
 
 import pytest
@@ -13,7 +14,8 @@ from tools.robbery import Robbery
 from tools.sending import Bench
 
 from datacat import _compat
-from datacat.outbox.spool import SpoolUnusable, identity_of
+from datacat.outbox.names import identity_of
+from datacat.outbox.refusals import SpoolUnusable
 from datacat.records import kinds
 from datacat.sending import adoption
 
@@ -108,11 +110,11 @@ def test_an_own_open_goes_before_adoption(process, monkeypatch):
     alive.session()
     alive.run(1)
     alive.world.pass_(61)
-    survey, opened_then = alive.spool.survey, []
+    candidates, opened_then = alive.spool.candidates, []
     monkeypatch.setattr(
         alive.spool,
-        "survey",
-        lambda mine: opened_then.append(len(alive.server.sessions)) or survey(mine),
+        "candidates",
+        lambda mine: opened_then.append(len(alive.server.sessions)) or candidates(mine),
     )
     alive.session()
     alive.run(1)
@@ -122,18 +124,18 @@ def test_an_own_open_goes_before_adoption(process, monkeypatch):
 def test_free_outboxes_are_adopted_once_a_minute_however_busy_the_process_is(process, monkeypatch):
     alive = process()
     mine = alive.session()
-    surveys = []
-    survey = alive.spool.survey
+    looks = []
+    candidates = alive.spool.candidates
     monkeypatch.setattr(
-        alive.spool, "survey", lambda mine: surveys.append(alive.world.now) or survey(mine)
+        alive.spool, "candidates", lambda mine: looks.append(alive.world.now) or candidates(mine)
     )
     for _ in range(700):
         log(alive, mine, "busy")
         log(alive, mine, "busy")
         alive.world.pass_(0.3)
         alive.step()
-    assert len(surveys) == 4
-    assert min(after - before for before, after in zip(surveys, surveys[1:])) >= 60
+    assert len(looks) == 4
+    assert min(after - before for before, after in zip(looks, looks[1:])) >= 60
 
 
 def test_an_adopted_session_gets_every_tenth_send_while_the_own_one_is_busy(process):
@@ -247,7 +249,7 @@ def test_an_unusable_folder_is_not_a_bug_and_retried_in_a_minute(process, monkey
         tries.append(alive.world.now)
         raise SpoolUnusable("no permission")
 
-    monkeypatch.setattr(alive.spool, "survey", unusable)
+    monkeypatch.setattr(alive.spool, "candidates", unusable)
     alive.session()
     alive.run(130)
     assert len(tries) == 3 and alive.warnings.said == []
@@ -264,7 +266,7 @@ def test_with_an_unusable_folder_no_crash_is_reported(process, monkeypatch):
     def unusable(mine):
         raise SpoolUnusable("no permission")
 
-    monkeypatch.setattr(successor.spool, "survey", unusable)
+    monkeypatch.setattr(successor.spool, "candidates", unusable)
     successor.session()
     successor.run(130)
     assert successor.outbox.find(left.local_id).goodbye is None
@@ -442,3 +444,61 @@ def test_a_session_withdrawn_meanwhile_is_not_judged(process):
     dead.outbox.forget(left)
     adoption.report_crashes(dead.outbox, [left], {}, True)
     assert dead.outbox.entries() == []
+
+
+# -- many
+
+
+def leave(process, count):
+    """Leave outboxes of `count` dead processes with an event each; return their sessions' ids."""
+    dead = [process_with(process, "one") for _ in range(count)]
+    for bench, _ in dead:
+        bench.die()
+    return [entry.server_id for _, entry in dead]
+
+
+def test_of_many_outboxes_eight_are_adopted_at_once_and_the_others_after_them(process):
+    """150 of them once took descriptors that the application needed."""
+    first, left = process_with(process, "one")
+    sessions = [left.server_id] + leave(process, 20)
+    alive = process()
+    first.die()
+    alive.session()
+    most, begun = 0, alive.world.now
+    while alive.world.now < begun + 30:
+        alive.step()
+        alive.world.pass_(0.01)
+        most = max(most, len(alive.sender.outboxes) - 1)
+    assert most == adoption.MOST_ADOPTED
+    assert [alive.server.names(each) for each in sessions] == [["one"] + TOLD] * 21
+    assert len(outboxes(alive)) == 1 and not alive.sender.is_adopting
+
+
+def test_the_lock_that_a_fork_waits_for_is_held_for_one_outbox_at_a_time(process, monkeypatch):
+    """A fork once waited for 60 of them, 4 s."""
+    alive = process()
+    leave(process, 6)
+    opened, held = [], []
+    open_if_free, adopting = alive.spool.open_if_free, alive.spool.adopting
+
+    @contextlib.contextmanager
+    def counted():
+        with adopting():
+            before = len(opened)
+            yield
+            held.append(len(opened) - before)
+
+    monkeypatch.setattr(alive.spool, "adopting", counted)
+    monkeypatch.setattr(
+        alive.spool, "open_if_free", lambda path: opened.append(path) or open_if_free(path)
+    )
+    alive.session()
+    alive.run(5)
+    assert len(opened) == 6 and max(held) == 1
+
+
+@pytest.mark.parametrize(
+    "limit, expected", [(None, 8), (65536, 8), (256, 8), (64, 7), (40, 3), (20, 1), (0, 1)]
+)
+def test_the_application_keeps_half_of_its_descriptors(limit, expected):
+    assert adoption.most_adopted(limit) == expected

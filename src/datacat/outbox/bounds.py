@@ -16,6 +16,8 @@ DEAD_BYTES = 4 * 1024 * 1024
 DEAD_SECONDS = 30 * 86400
 RESERVE = "-reserve"
 RESERVE_BYTES = 256 * 1024
+# A smaller outbox has no reserve: many of them would take more room than what they keep.
+LEAST_WITH_RESERVE = 64 * 1024
 _PIECE_BYTES = 4096
 # What is left of a disk, the smaller of both: on a large disk 5% would be a lot.
 _UNTOUCHED_SHARE = 0.05
@@ -55,6 +57,17 @@ def share(path, max_bytes):
     return max(max_bytes - others, min(LEAST_BYTES, max_bytes))
 
 
+def size_of(path):
+    """Return how many bytes an outbox and its log have."""
+    size = 0
+    for name in (path, path + "-wal"):
+        try:
+            size += os.path.getsize(name)
+        except OSError:
+            pass  # no log, or no file
+    return size
+
+
 class Reserve(object):
     """A file that only takes up space, to be freed when the disk is full.
 
@@ -64,10 +77,13 @@ class Reserve(object):
     def __init__(self, path):
         self._path = path + RESERVE
 
-    def keep(self):
-        """Make the file, if there is space for it."""
+    def keep(self, size):
+        """Make the file, if there is space for it and the outbox is large enough to have one.
+
+        :param size: how many bytes the outbox has.
+        """
         try:
-            if os.path.exists(self._path):
+            if size < LEAST_WITH_RESERVE or os.path.exists(self._path):
                 return
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
             descriptor = os.open(self._path, flags, 0o600)

@@ -11,6 +11,7 @@ import sqlite3
 
 from .._compat import is_finalizing, keep_forever, release_kept
 from ..descriptors import Descriptors
+from .ownership import Ownership
 from .refusals import NumberTaken, StoreDamaged, StoreDetached, StoreHeld, StoreRefused
 
 # UnicodeError: a damaged schema may contain names that are not UTF-8.  MemoryError: sqlite itself
@@ -44,12 +45,14 @@ class Connection(object):
     connection no more, if its descriptors are not sqlite's any longer.
 
     :ivar descriptors: the Descriptors that must stay open; empty until `watch`.
+    :ivar ownership: the Ownership of the file.
     :ivar is_detached: whether they did not.
     :ivar is_closed: whether `close` was called, even if it was interrupted.
     :param path: the file.
+    :raises StoreHeld: if another process owns it.
     """
 
-    _cursor = None
+    _cursor = ownership = None
     is_closed = is_detached = False
 
     def __init__(self, path):
@@ -57,6 +60,8 @@ class Connection(object):
         self._process = os.getpid()
         self._is_in_transaction = False
         self.descriptors = Descriptors()
+        self.ownership = Ownership(path)
+        self.ownership.claim()
         try:
             connection = sqlite3.connect(
                 path, timeout=0, isolation_level=None, check_same_thread=False
@@ -73,7 +78,9 @@ class Connection(object):
             raise self._translated(error, "open")
 
     def watch(self):
-        """Notice from now on when another part of this process closes sqlite's descriptors."""
+        """Sign for the file, which is ours now, and notice when its descriptors are closed."""
+        self.ownership.sign()
+        self.ownership.add_to(self.descriptors)
         for path in (self._path, self._path + "-wal"):
             self.descriptors.add_writers_of(path)
 
@@ -217,6 +224,7 @@ class Connection(object):
             # Not before: closing may be interrupted, and is then repeated.
             self._cursor = None
             release_kept(cursor)
+        self.ownership.release()
 
     def __del__(self, is_finalizing=is_finalizing, getpid=os.getpid):
         """Release a file that was lost before anybody could close it.
@@ -224,7 +232,9 @@ class Connection(object):
         An interruption (Ctrl-C) can do that while an outbox is opened.  Not in a forked child, and
         not when the interpreter ends: there is no time then for a slow disk.
         """
-        if self._cursor is not None and not is_finalizing() and self._process == getpid():
+        is_open = self._cursor is not None or not self.is_closed
+        is_mine = self.ownership is not None and self._process == getpid()
+        if is_open and is_mine and not is_finalizing():
             self.close()
 
     def abandon(self):
@@ -234,6 +244,7 @@ class Connection(object):
         """
         self._cursor = None
         self._execute = self._write = _refuse
+        self.ownership.abandon()
 
 
 def _refuse(*_):

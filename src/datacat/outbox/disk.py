@@ -143,8 +143,6 @@ class Disk(object):
             state=next_state(self.state, MOVED),
             refusal=StoreRefused("the outbox has just moved to %s" % store.path),
         )
-        if self.has_file and not bounds.is_disk_nearly_full(store.path):
-            self.reserve.keep()
 
     @property
     def has_file(self):
@@ -281,7 +279,6 @@ class Disk(object):
     def has_healed(self):
         """Note that everything is on disk, and warn again if it refuses again."""
         self.enter(HEALED)
-        self.reserve.keep()
         for topic in ("disk", "deleted", "detached"):
             self._warn.clear(topic)
 
@@ -351,9 +348,13 @@ class Disk(object):
     # Trouble and its end
 
     def measure(self):
-        """Notice that the disk is nearly full before sqlite does."""
-        if self.state is HEALTHY and bounds.is_disk_nearly_full(self.path):
+        """Notice that the disk is nearly full before sqlite does; else keep a reserve."""
+        if self.state is not HEALTHY:
+            return
+        if bounds.is_disk_nearly_full(self.path):
             self.refused(StoreRefused(_NEARLY_FULL % self.path))
+        else:
+            self.reserve.keep(bounds.size_of(self.path))
 
     def is_still_there(self):
         """Return whether nobody deleted or replaced the file; sqlite does not notice.

@@ -31,7 +31,9 @@ except ImportError:
 
 from .. import errors
 from .._compat import CAN_UNLINK_OPEN_FILES
+from . import quarantine
 from .bounds import RESERVE
+from .folder import remove
 from .refusals import SpoolUnusable
 from .shared import is_marked_shared, mark_shared
 from .store import Store, remove_files
@@ -71,7 +73,8 @@ def replace(store, create, warn):
         warn(
             "damaged",
             "the outbox %s was damaged or replaced: the %d records that could be read are now in "
-            "%s, and the file is kept as %s" % (path, saved, fresh.path, kept),
+            "%s, and for %d days the file is kept as %s"
+            % (path, saved, fresh.path, quarantine.KEPT_DAYS, kept),
         )
     return fresh
 
@@ -81,7 +84,7 @@ def _replace(store, create, salvage):
     path = store.path
     remove_unfinished(path)
     salvaged = salvage()
-    _remove(path + RESERVE)
+    remove(path + RESERVE)
     fresh = create(announce=functools.partial(_note, path))
     try:
         refill(fresh, salvaged)
@@ -175,7 +178,7 @@ def discard(store):
     """Close a store that was replaced, and remove what is left beside its file."""
     store.close()
     if not store.is_in_memory:
-        _remove(store.path + REPLACEMENT)
+        remove(store.path + REPLACEMENT)
         if not os.path.exists(store.path):
             remove_files(store.path)
 
@@ -194,7 +197,7 @@ def remove_unfinished(path):
         remove_files(noted)
         if os.path.exists(noted):
             raise SpoolUnusable("cannot remove %s, a copy of the outbox %s" % (noted, path))
-    _remove(path + REPLACEMENT)
+    remove(path + REPLACEMENT)
     if os.path.exists(path + _COPY):
         remove_files(path + _COPY)
 
@@ -226,7 +229,7 @@ def _move_aside(store):
     path = store.path
     if not os.path.exists(path):
         return None
-    kept = "%s.corrupt-%d" % (path, time.time())
+    kept = quarantine.kept_path(path, time.time())
     if not CAN_UNLINK_OPEN_FILES:
         store.close()
     try:
@@ -253,10 +256,3 @@ def _rename(source, target):
             if attempt == _ATTEMPTS - 1 or not os.path.exists(source):
                 raise
             time.sleep(_PAUSE)
-
-
-def _remove(path):
-    try:
-        os.remove(path)
-    except OSError:
-        pass

@@ -7,10 +7,14 @@ The caller has the outbox's lock.
 
 from __future__ import absolute_import, division
 
+import os
+import time
+
 from .. import errors
-from . import bounds
+from . import bounds, quarantine
 from .disk import HEALTHY
 from .memory import ROOM_AFTER_SACRIFICE
+from .names import scope_of
 
 
 class Room(object):
@@ -50,7 +54,7 @@ class Room(object):
                     self._make_in_memory()
             else:
                 excess = self._excess()
-                return excess > 0 and self._make_on_disk(excess)
+                return excess > 0 and (self._clear() or self._make_on_disk(excess))
         except (errors.DatacatError, MemoryError):
             pass  # the next insert or settle meets the same error, and handles it
         return False
@@ -60,6 +64,14 @@ class Room(object):
         # On disk a record may take twice its weight; and measure again halfway.
         self.left = max(0, self._share - size) // 4
         return size - int(self._share * ROOM_AFTER_SACRIFICE)
+
+    def _clear(self):
+        """Remove damaged outboxes that were kept, before records go; return whether any were."""
+        folder, name = os.path.split(self._disk.path)
+        if not quarantine.prune(folder, scope_of(name), time.time(), most=0):
+            return False
+        self._share = bounds.share(self._disk.path, self._max_bytes)
+        return True
 
     def _make_in_memory(self):
         by_number = dict((entry.number, entry) for entry in self._entries())

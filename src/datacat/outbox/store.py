@@ -14,6 +14,7 @@ from .. import errors
 from .._compat import CAN_UNLINK_OPEN_FILES
 from . import preparing, salvage, tables
 from .connection import Connection
+from .ownership import OWNER
 from .refusals import StoreDamaged
 from .salvage import UNKNOWN_STATE
 from .shared import SHARED
@@ -51,6 +52,7 @@ class Store(object):
         self._together = connection.together
         self._fetch = connection.fetch
         self.check, self.descriptors = connection.check, connection.descriptors
+        self.ownership = connection.ownership
         try:
             if as_it_is:
                 connection.read_what_is_damaged()
@@ -369,7 +371,7 @@ def _forgetting(number):
 
 def remove_files(path):
     """Remove an outbox and what belongs to it; harmless if it is not there."""
-    for ending in ("", "-wal", "-shm", SHARED):
+    for ending in ("", "-wal", "-shm", SHARED, OWNER):
         try:
             os.remove(path + ending)
         except OSError:

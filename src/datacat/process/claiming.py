@@ -10,9 +10,10 @@ import threading
 
 from .. import locks
 from .._compat import start_daemon
+from ..outbox.names import identity_of
 from ..outbox.no_store import NoStore
 from ..outbox.refusals import SpoolUnusable
-from ..outbox.spool import Spool, identity_of
+from ..outbox.spool import Spool
 from . import fork, registry
 
 # A log call may take 250 ms if something is broken, of which its own work needs some.
@@ -33,11 +34,11 @@ class NoSpool(object):
     def _refuse(self, *_):
         raise SpoolUnusable(_LOST)
 
-    claim = create = reopen = replacement = _refuse
+    claim = create = reopen = replacement = candidates = _refuse
 
-    def survey(self, mine):
-        """Return no stores and no parents."""
-        return [], set()
+    def has_living_heir(self, identity, mine):
+        """Return False."""
+        return False
 
     @contextlib.contextmanager
     def adopting(self):

@@ -179,7 +179,7 @@ class Engine(object):
     @property
     def is_over(self):
         """Whether nothing is left to send, of this process or of adopted outboxes."""
-        return self.outbox.is_over and len(self.sender.outboxes) == 1
+        return self.outbox.is_over and not self.sender.is_adopting
 
     def say_goodbyes(self, own):
         """Record the end of this process's sessions that have none; mark inherited ones as left.

@@ -1,6 +1,7 @@
 """Adopting outboxes: which free ones are taken over, and what happened to the sessions in them.
 
-Belongs here: whether a session without a goodbye crashed.  Does not: sending, SQL, threads.
+Belongs here: which one is next and when, and whether a session without a goodbye crashed.  Does
+not: sending, SQL, threads.
 """
 
 from __future__ import absolute_import, division
@@ -8,8 +9,7 @@ from __future__ import absolute_import, division
 import os
 
 from .. import _compat
-from ..outbox.outbox import Outbox
-from ..outbox.spool import identity_of
+from ..outbox.names import identity_of
 from ..records import build, kinds
 
 _CRASH = "session_crashed_detected"
@@ -21,35 +21,70 @@ UNKNOWN = "abnormal_termination"
 KILLED_WHILE_HUNG = "killed_while_hung"
 REBOOTED = "machine_restarted"
 
+LOOK_SECONDS = 60.0
+MOST_ADOPTED = 8
+# The database, its log and its companion.
+_DESCRIPTORS_OF_ONE = 3
+_OTHER_DESCRIPTORS = 10
+
 
 def describe_owner():
     """Return the notes that a process leaves in its outbox for whoever adopts it."""
     return {"process": str(os.getpid()), "boot": _compat.boot_identity()}
 
 
-def adopt(stores, heirs, max_bytes, warn):
-    """Return the outboxes in free stores, without reporting crashes yet.
+def most_adopted(descriptors):
+    """Return how many outboxes of dead processes one pipeline may have open.
 
-    :param stores: as `Spool.survey` returned them.
-    :param heirs: identities of outboxes whose sessions live on in a forked child; not adopted.
+    :param descriptors: how many descriptors this process may have, None if that is unknown.
     """
-    adopted = []
-    for store in stores:
-        if identity_of(store.path) in heirs:
-            store.close()
-        else:
-            adopted.append(Outbox(store, max_bytes, warn))
-    return adopted
+    if descriptors is None:
+        return MOST_ADOPTED
+    # Half of them are the application's; our own outbox and connections need some of the rest.
+    ours = descriptors // 2 - _OTHER_DESCRIPTORS
+    return max(1, min(MOST_ADOPTED, ours // _DESCRIPTORS_OF_ONE))
 
 
-def report_inherited_crashes(outbox, entries, heirs, is_told_by_server, notes=None):
-    """Report the crashes among sessions that a continued outbox already had.
+class Leftovers(object):
+    """The outboxes that dead processes left in a spool, as far as they are not adopted yet.
 
-    :param notes: the previous process's notes of itself; by default those in the outbox.
+    :ivar due: when to look for more, monotonic seconds.
+    :param spool: the Spool.
     """
-    if identity_of(outbox.path) not in heirs:
-        notes = outbox.notes() if notes is None else notes
-        report_crashes(outbox, entries, notes, is_told_by_server)
+
+    def __init__(self, spool):
+        self.due = 0.0
+        self._spool = spool
+        self._paths = []
+
+    @property
+    def are_waiting(self):
+        """Whether there may be some that were found, but not yet opened."""
+        return bool(self._paths)
+
+    def is_due(self, now, adopted):
+        """Return whether to look for some, or to open the next one.
+
+        :param adopted: how many adopted outboxes this pipeline has open.
+        """
+        return now >= self.due or (
+            self.are_waiting and adopted < most_adopted(_compat.descriptor_limit())
+        )
+
+    def look(self, now, mine):
+        """Look which outboxes there are.
+
+        :param mine: paths of the outboxes that this process has open.
+        """
+        self.due = now + LOOK_SECONDS
+        self._paths = self._spool.candidates(mine)
+
+    def take(self, mine):
+        """Return the store of the next one; None if it has an owner, or its sessions live on."""
+        path = self._paths.pop(0)
+        if path in mine or self._spool.has_living_heir(identity_of(path), mine):
+            return None
+        return self._spool.open_if_free(path)
 
 
 def report_crashes(outbox, entries, notes, is_told_by_server):

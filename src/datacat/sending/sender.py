@@ -11,6 +11,8 @@ import time
 import traceback
 
 from .._compat import ESCAPED, monotonic
+from ..outbox.names import identity_of
+from ..outbox.outbox import Outbox
 from ..outbox.refusals import SpoolUnusable
 from ..wire import dialects
 from . import adoption
@@ -21,7 +23,6 @@ from .heartbeats import Heartbeats
 from .lanes import Lanes
 from .server import Server
 
-ADOPTION_SECONDS = 60.0
 FAULT_SECONDS = 30.0
 SHORTAGE_SECONDS = 1.0
 
@@ -63,6 +64,7 @@ class Sender(object):
         self._inherited = set(inherited)
         self._predecessor = predecessor
         self._spool = spool
+        self._leftovers = None if spool is None else adoption.Leftovers(spool)
         self._warn = warn
         self._clock = clock
         self._wall = wall
@@ -70,7 +72,6 @@ class Sender(object):
         self._backlog = Backlog()
         self._heartbeats = Heartbeats(self.server, self._inherited)
         self._is_hurried = False
-        self._adoption_due = 0.0
         for entry in outbox.entries():
             self._heartbeats.note(entry)
         self._take_over(outbox)
@@ -96,7 +97,7 @@ class Sender(object):
         if now >= self._heartbeats.due and self._heartbeats.are_needed:
             self._heartbeats.send(own.entries(), now, lane is not None)
         elif self._is_adoption_due(now) and (lane is None or lane.entry.server_id is not None):
-            self._adopt_free_outboxes(now)
+            self._adopt(now)
         elif lane is not None:
             self._serve(lane)
         else:
@@ -205,62 +206,89 @@ class Sender(object):
             self._warn.clear("backlog")
         if self._heartbeats.are_needed:
             times.append(self._heartbeats.due)
-        if self._spool is not None and self.server.link.online:
-            times.append(self._adoption_due)
+        if self._leftovers is not None and self.server.link.online:
+            times.append(self._leftovers.due)
         times = [when for when in times if when is not None]
         return max(0.0, min(times) - now) if times else None
 
     # Adoption
 
-    def _is_adoption_due(self, now):
-        return (
-            self._spool is not None and now >= self._adoption_due and bool(self.server.link.online)
+    @property
+    def is_adopting(self):
+        """Whether there are adopted outboxes, or some that may yet be adopted."""
+        return len(self._outboxes) > 1 or (
+            self._leftovers is not None and self._leftovers.are_waiting
         )
 
-    def _adopt_free_outboxes(self, now):
-        """Adopt what other processes of this application left when they died."""
-        self._adoption_due = now + ADOPTION_SECONDS
+    def _is_adoption_due(self, now):
+        leftovers = self._leftovers
+        return (
+            leftovers is not None
+            and bool(self.server.link.online)
+            and leftovers.is_due(now, len(self._outboxes) - 1)
+        )
+
+    def _adopt(self, now):
+        """Look for outboxes that other processes left when they died, or adopt one of them."""
         try:
-            with self._spool.adopting():
-                self._adopt()
-            for outbox in list(self._outboxes):
-                outbox.report_drops()
-                self._notice_records(outbox)
-            for outbox in self._outboxes[1:]:
-                if outbox.refusal is not None:
-                    outbox.upkeep.heal(self._spool.replacement)
-                self._close_if_over(outbox)
-            for entry in list(self._inherited):
-                self._forget_inherited(entry)
+            if now >= self._leftovers.due:
+                self._look_around(now)
+            else:
+                self._adopt_next()
+        except SpoolUnusable:
+            pass  # the folder may be usable next time
         except Exception:
             self._report_bug()
 
-    def _adopt(self):
-        own = self._outboxes[0]
-        try:
-            free, heirs = self._spool.survey([outbox.path for outbox in self._outboxes])
-        except SpoolUnusable:
-            # The folder may be usable next time.
-            return
-        adopted = adoption.adopt(free, heirs, self._max_bytes, self._warn)
-        try:
-            is_told = self.server.dialect is dialects.V1
-            adoption.report_inherited_crashes(
-                own, self._sorted_inherited(), heirs, is_told, self._predecessor
-            )
-            while adopted:
-                self._take_over(adopted[0])
-                entries, notes = adopted[0].entries(), adopted[0].notes()
-                adoption.report_crashes(adopted[0], entries, notes, is_told)
-                self._outboxes.append(adopted.pop(0))
-        finally:
-            # Those that could not be taken over are free again for the next attempt.
-            for outbox in adopted:
-                self._lanes.drop(outbox)
-                outbox.close()
+    def _look_around(self, now):
+        self._leftovers.look(now, self._paths())
+        self._report_inherited_crashes()
+        for outbox in list(self._outboxes):
+            outbox.report_drops()
+            self._notice_records(outbox)
+        for outbox in self._outboxes[1:]:
+            if outbox.refusal is not None:
+                outbox.upkeep.heal(self._spool.replacement)
+            self._close_if_over(outbox)
+        for entry in list(self._inherited):
+            self._forget_inherited(entry)
 
-    def _sorted_inherited(self):
-        return sorted(self._inherited, key=lambda entry: entry.number)
+    def _report_inherited_crashes(self):
+        """Report the crashes among the sessions that this process's own outbox had already."""
+        own = self._outboxes[0]
+        entries = sorted(self._inherited, key=lambda entry: entry.number)
+        with self._spool.adopting():
+            if not entries or self._spool.has_living_heir(identity_of(own.path), self._paths()):
+                return
+        notes = own.notes() if self._predecessor is None else self._predecessor
+        adoption.report_crashes(own, entries, notes, self._is_v1)
+
+    def _adopt_next(self):
+        # Released after each, or a fork would wait for all of them.
+        with self._spool.adopting():
+            store = self._leftovers.take(self._paths())
+            if store is None:
+                return
+            outbox = Outbox(store, self._max_bytes, self._warn)
+            try:
+                self._take_over(outbox)
+                adoption.report_crashes(outbox, outbox.entries(), outbox.notes(), self._is_v1)
+                self._outboxes.append(outbox)
+            finally:
+                # One that could not be taken over is free again for the next attempt.
+                if outbox not in self._outboxes:
+                    self._lanes.drop(outbox)
+                    outbox.close()
+        outbox.report_drops()
+        self._notice_records(outbox)
+        self._close_if_over(outbox)
+
+    @property
+    def _is_v1(self):
+        return self.server.dialect is dialects.V1
+
+    def _paths(self):
+        return [outbox.path for outbox in self._outboxes]
 
     # Warnings
 

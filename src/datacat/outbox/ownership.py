@@ -1,0 +1,240 @@
+"""The second proof that an outbox has an owner: a companion file, `<outbox>-owner`.
+
+1. sqlite's own lock goes as soon as anybody in the process closes a descriptor of the outbox, such
+   as an application that zips its own folder (fcntl(2), advisory record locking).  So the owner
+   also holds the companion, by flock: only its own descriptor, and copies of that, can drop it.
+2. A forked child has such a copy, and may live long after the owner has died.  So the companion
+   names its owner: process, start of the process, boot, and namespace of process ids.  Where that
+   tells whether the owner lives, it counts, and the lock does not.
+3. The lock counts where it does not tell: on a system without /proc, in another container, and for
+   a companion that names nobody yet.
+4. The companion is locked before sqlite opens the outbox, and named afterwards: whoever loses the
+   outbox to another process must not sign for it.
+5. Between opening the companion and locking it, another process may remove both files.  So the
+   file under its name must be the one that is locked, or it is opened again.
+6. Without flock (some network file systems), or if the companion cannot be made, sqlite's lock is
+   the only proof, as on systems where closing a file drops no lock (Windows).
+
+Belongs here: the companion, and whether it proves that an outbox has an owner.  Does not: sqlite's
+lock, and what follows.
+"""
+
+from __future__ import absolute_import, division
+
+import collections
+import errno
+import os
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
+
+from .. import _compat
+from ..descriptors import Descriptors
+from .refusals import StoreHeld
+
+OWNER = "-owner"
+_FILE_MODE = 0o600
+_LONGEST = 200
+_ATTEMPTS = 20
+_HELD = (errno.EACCES, errno.EAGAIN)
+
+# Of a process; None or "" where unknown.
+Owner = collections.namedtuple("Owner", "process start boot namespace")
+
+
+OURS = "ours"
+LIVES = "lives"
+DEAD = "dead"
+UNKNOWN = "unknown"
+
+
+def judge(owner, me, start):
+    """Return what a companion's content tells of the owner: OURS, LIVES, DEAD or UNKNOWN.
+
+    :param owner: the Owner that it names, or None.
+    :param me: the Owner that this process would be.
+    :param start: when the process of that number, in this namespace, started; None if there is no
+        such process, "" if there is one and its start is unknown.
+    """
+    if owner is None or not (owner.start and owner.boot) or owner[2:] != me[2:]:
+        return UNKNOWN
+    if owner.process == me.process:
+        return OURS
+    if start == "":
+        return UNKNOWN
+    return LIVES if start == owner.start else DEAD
+
+
+class Ownership(object):
+    """This process's claim to one outbox.
+
+    :ivar missing: the error because of which there is no companion, None if there is one.
+    :param path: the outbox's path.
+    """
+
+    def __init__(self, path):
+        self._path = path
+        self._descriptor = None
+        self._own = Descriptors()
+        self._is_signed = False
+        self.missing = None
+
+    def claim(self):
+        """Lock the companion.
+
+        :raises StoreHeld: if another process owns the outbox.
+        """
+        if fcntl is None:
+            return
+        for _ in range(_ATTEMPTS):
+            try:
+                self._descriptor = _open(self._path + OWNER)
+                self._own = Descriptors(self._descriptor)
+                verdict = _judged(self._descriptor)
+                is_locked = not _lock(self._descriptor)
+                is_current = self._is_current()
+            except EnvironmentError as error:
+                self.missing = error
+                return
+            if verdict is LIVES or (verdict is UNKNOWN and is_locked):
+                self._close()
+                raise StoreHeld("the outbox %s belongs to another process" % self._path)
+            if is_current:
+                return
+            self._close()
+
+    def _is_current(self):
+        """Return whether the companion still has its name."""
+        try:
+            found = os.stat(self._path + OWNER)
+        except OSError:
+            return False
+        mine = os.fstat(self._descriptor)
+        return (found.st_ino, found.st_dev) == (mine.st_ino, mine.st_dev)
+
+    def sign(self):
+        """Name this process as the owner; harmless if there is no companion."""
+        self._is_signed = True
+        self._write(" ".join(_me()))
+
+    def add_to(self, descriptors):
+        """Have some Descriptors notice when the companion's is closed."""
+        if self._descriptor is not None:
+            descriptors.add(self._descriptor)
+
+    def release(self):
+        """Give the outbox up; harmless when repeated."""
+        if self._descriptor is not None and self._own.are_ours():
+            if self._is_signed:
+                self._write("")
+            try:
+                # Forked children have copies of the descriptor, so closing it is not enough.
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            except EnvironmentError:
+                pass
+        self._close()
+
+    def abandon(self):
+        """In a forked child: close its copy of the descriptor, and leave the rest to the owner."""
+        self._close()
+
+    def _write(self, text):
+        if self._descriptor is None:
+            return
+        try:
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, text.ljust(_LONGEST).encode("ascii", "replace"))
+        except OSError:
+            pass  # then only the lock tells
+
+    def _close(self):
+        descriptor, self._descriptor = self._descriptor, None
+        # Another part of the process may have closed it, and opened a file of its own since.
+        if descriptor is not None and self._own.are_ours():
+            os.close(descriptor)
+
+
+def has_owner(path):
+    """Return whether another process owns an outbox; None if its companion does not tell.
+
+    That is so if there is none, or it names this process.
+    """
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(path + OWNER, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        verdict = _judged(descriptor)
+        if verdict is UNKNOWN:
+            return not _lock(descriptor, fcntl.LOCK_SH)
+        return {LIVES: True, DEAD: False, OURS: None}[verdict]
+    except EnvironmentError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _judged(descriptor):
+    owner = _named(os.read(descriptor, _LONGEST))
+    return judge(owner, _me(), None if owner is None else _start(owner.process))
+
+
+def _open(path):
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _FILE_MODE)
+    # Python 2.7 would give it to every program that the application starts.
+    fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, _FILE_MODE)
+    return descriptor
+
+
+def _lock(descriptor, how=None):
+    """Lock a descriptor's file; return False if somebody else has it."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if how is None else how) | fcntl.LOCK_NB)
+        return True
+    except EnvironmentError as error:
+        if error.errno in _HELD:
+            return False
+        raise
+
+
+def _named(content):
+    words = str(content.decode("ascii", "replace")).strip("\0 \n").split(" ")
+    return Owner(*words) if len(words) == len(Owner._fields) else None
+
+
+def _me():
+    process = str(os.getpid())
+    return Owner(process, _start(process) or "", _compat.boot_identity(), _namespace())
+
+
+def _start(process):
+    """Return when a process started; None if there is none, "" if that is unknown.
+
+    The source is field 22 of /proc/<process>/stat (proc(5)), in ticks since the boot.
+    """
+    try:
+        descriptor = os.open("/proc/%s/stat" % process, os.O_RDONLY)
+    except OSError as error:
+        is_gone = error.errno == errno.ENOENT and os.path.exists("/proc/self/stat")
+        return None if is_gone else ""
+    try:
+        # The second field, the program's name in brackets, may contain anything.
+        fields = os.read(descriptor, 4096).rpartition(b")")[2].split()
+        return str(fields[19].decode("ascii"))
+    except (OSError, IndexError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _namespace():
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
