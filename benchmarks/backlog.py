@@ -5,7 +5,7 @@ from __future__ import absolute_import, division
 import os
 from timeit import default_timer
 
-from datacat import settings
+from datacat import scope, settings
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.spool import Spool
 from datacat.records import build
@@ -142,7 +142,7 @@ def _seconds_to_open(path, url):
     resolved = settings.resolve(url, product="benchmark", version="1", spool_dir=path)
     warn = AssertionError
     start = default_timer()
-    outbox = Outbox(Spool(path, resolved.scope(), False, warn).claim(), resolved.max_bytes, warn)
+    outbox = Outbox(Spool(path, scope.of(resolved), False, warn).claim(), resolved.max_bytes, warn)
     opened = default_timer()
     head = outbox.head(outbox.entries()[0])
     first = default_timer()

@@ -78,9 +78,10 @@ class Sending(object):
         from datacat import settings
         from datacat.outbox.outbox import Outbox
         from datacat.outbox.spool import Spool
+        from datacat.scope import Scope
         from datacat.sending.sender import Sender
 
-        spool = Spool(folder, "0" * 12, False, _warn)
+        spool = Spool(folder, Scope("0" * 12, "0" * 12, ""), False, _warn)
         self._outbox = Outbox(spool.create(), 2**30, _warn)
         resolved = settings.resolve("http://server", product="benchmark", version="1")
         self._sender = Sender(resolved, YesServer(), self._outbox, None, _warn)

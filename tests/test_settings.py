@@ -4,7 +4,6 @@
 from __future__ import absolute_import, division
 
 import os
-import socket
 import sys
 
 import pytest
@@ -347,16 +346,6 @@ def test_settings_are_equal_and_hashable_by_value():
     assert one != other
     assert {one: 1}[two] == 1
     assert one != "text"
-
-
-def test_the_scope_depends_on_server_product_and_host_only(monkeypatch):
-    scope = settings.resolve("http://cats", product="shop").scope()
-    assert len(scope) == 12 and int(scope, 16) >= 0
-    assert settings.resolve("http://CATS:80/", product="shop", api_key="k").scope() == scope
-    assert settings.resolve("http://dogs", product="shop").scope() != scope
-    assert settings.resolve("http://cats", product="till").scope() != scope
-    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
-    assert settings.resolve("http://cats", product="shop").scope() != scope
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param version: its version (str), by default DATACAT_VERSION or "unknown".
     :param api_key: sent as `Authorization: Bearer` (str), by default DATACAT_API_KEY.
     :param hostname, machine_id: sent to v1 servers (str), by default not at all.
+    :param machine: tells this machine from others that share its outboxes' file system (str), by
+        default DATACAT_MACHINE or the system's machine id.
     :param spool_dir: the folder of the outboxes (path), by default DATACAT_SPOOL_DIR or a folder
         in the user's state folder.
     :param durability: "process", or "power" to survive power cuts, with a sync per call (str).

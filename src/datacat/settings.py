@@ -29,6 +29,7 @@ _DEFAULTS = (
     ("api_key", None),
     ("hostname", None),
     ("machine_id", None),
+    ("machine", None),
     ("spool_dir", None),
     ("durability", u"process"),
     ("connect_wait", 2.0),
@@ -60,6 +61,7 @@ _ENVIRONMENT = (
     ("product", "DATACAT_PRODUCT"),
     ("version", "DATACAT_VERSION"),
     ("spool_dir", "DATACAT_SPOOL_DIR"),
+    ("machine", "DATACAT_MACHINE"),
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CONTROL = re.compile(u"[\u0000-\u001f\u007f-\u009f]")
@@ -116,19 +118,6 @@ class Settings(object):
         defaults = dict(_DEFAULTS)
         fields.update((name, defaults[name]) for name in _OF_ONE_SESSION)
         return Settings(**fields)
-
-    def scope(self):
-        """Return 12 hexadecimal characters that identify this server, product and host.
-
-        Only processes of the same scope may adopt each other's outboxes.
-        """
-        # Imported late: together they take a third of `import datacat`.
-        import hashlib
-        import socket
-
-        host = six.ensure_text(socket.gethostname(), errors="replace")
-        whole = u"\n".join((self.base_url, self.product, host))
-        return hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def resolve(base_url=None, **options):
@@ -373,6 +362,7 @@ _CHECKS = {
     "api_key": _api_key,
     "hostname": _optional_text,
     "machine_id": _optional_text,
+    "machine": _optional_text,
     "spool_dir": _optional_path,
     "durability": _durability,
     "connect_wait": _seconds_or_zero,

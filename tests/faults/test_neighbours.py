@@ -277,13 +277,49 @@ def test_an_application_may_read_its_own_spool_folder(make_collector, spool, tmp
     check_calls([app.accepted, neighbour.accepted])
 
 
+RENAMED = u"""
+import socket
+socket.gethostname = lambda: sys.argv[4]
+session = open_session(connect_wait=0, machine=sys.argv[5] or None)
+recorder = recorder_of(session, sys.argv[3])
+for number in range(20):
+    recorder.log_event("step", {"number": number})
+if sys.argv[3] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+say("up")
+wait_for("finish")
+session.end(300)
+"""
+
+
+@pytest.mark.parametrize("machines", [("", ""), ("pod-1", "pod-2")], ids=["host", "machine"])
+def test_what_waits_is_sent_under_another_host_name(make_collector, spool, tmp_path, machines):
+    """Once: laptops on DHCP change their names, and pods take over volumes."""
+    collector = make_collector().start()
+    collector.stop()
+    env, accepted = {"DATACAT_SPOOL_DIR": str(spool)}, str(tmp_path / "accepted.jsonl")
+    with application(
+        RENAMED, tmp_path, collector.url, ("killed", "laptop", machines[0]), env=env
+    ) as app:
+        app.wait(expect=-signal.SIGKILL)
+    collector.start()
+    with application(
+        RENAMED, tmp_path, collector.url, ("next", "guest-7", machines[1]), env=env
+    ) as app:
+        await_delivery(collector, [accepted])
+        tell(tmp_path, "finish")
+        app.wait(600)
+    assert glob.glob(str(spool / "*.outbox")) == []
+    check_calls([accepted])
+
+
 LEAVING_MANY = u"""
-from datacat import settings
+from datacat import scope, settings
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.spool import Spool
 from datacat.records import build, kinds
 resolved = settings.resolve(URL, product="host-faults", version="1")
-spool = Spool(resolved.spool_dir, resolved.scope(), False, print)
+spool = Spool(resolved.spool_dir, scope.of(resolved), False, print)
 opening = build.encode(build.opening("host-faults", "1"))
 for number in range(int(sys.argv[3])):
     outbox = Outbox(spool.create(), 256 * 1024 * 1024, print)

@@ -8,7 +8,7 @@ import sys
 import textwrap
 
 import pytest
-from tools.outboxes import DISK_CLOCK, NAME, SCOPE, Box
+from tools.outboxes import DISK_CLOCK, NAME, WHERE, Box
 from tools.process import environment
 from tools.robbery import Robbery
 
@@ -33,7 +33,7 @@ def robbery(tmp_path):
 
 
 def spool_of(box):
-    return Spool(os.path.dirname(box.path), SCOPE, False, box.warnings)
+    return Spool(os.path.dirname(box.path), WHERE, False, box.warnings)
 
 
 def heal(box):
@@ -149,7 +149,7 @@ def test_an_outbox_that_another_process_has_taken_meanwhile_is_left_to_it(tmp_pa
     os.remove(box.path + OWNER)
     program = textwrap.dedent("""
         import sys
-        from tools.outboxes import Box
+        from tools.outboxes import Box, WHERE
         box = Box(sys.argv[1])
         print("\\n".join(body.decode("ascii") for body in box.bodies()))
         sys.stdout.flush()

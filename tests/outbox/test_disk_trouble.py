@@ -12,7 +12,7 @@ from tools.outboxes import (
     CAP,
     DISK_CLOCK,
     NAME,
-    SCOPE,
+    WHERE,
     Box,
     Warnings,
     sql,
@@ -168,7 +168,7 @@ def test_a_process_without_a_usable_folder_tries_again_and_writes_all(tmp_path):
     folder = tmp_path / "not yet"
     folder.write_bytes(b"a file in the folder's place")
     warnings = Warnings()
-    spool = Spool(str(folder), SCOPE, False, warnings)
+    spool = Spool(str(folder), WHERE, False, warnings)
     with pytest.raises(SpoolUnusable) as refusal:
         spool.claim()
     line = outbox.Outbox(NoStore(refusal.value), CAP, warnings)
@@ -320,7 +320,7 @@ def test_a_disk_that_is_really_full(small_disk):
 
 
 def spool_at(tmp_path, warnings):
-    return Spool(str(tmp_path), SCOPE, False, warnings)
+    return Spool(str(tmp_path), WHERE, False, warnings)
 
 
 def test_a_file_found_damaged_while_it_is_used_is_replaced_and_what_is_lost_is_counted(

@@ -12,6 +12,7 @@ import threading
 import pytest
 from tools.outboxes import (
     SCOPE,
+    WHERE,
     Box,
     TroubledStore,
     queue_some,
@@ -30,7 +31,7 @@ MIB = 1024 * 1024
 KILLED = textwrap.dedent("""
     import os, signal, sys
     from datacat.outbox import disk
-    from tools.outboxes import Box
+    from tools.outboxes import Box, WHERE
     disk.SLOW_SECONDS = 60.0  # however busy this machine is
     box = Box(sys.argv[1])
     for number in range(500):
@@ -122,7 +123,7 @@ def test_many_waiting_sessions_share_a_bounded_number_of_records_in_memory(box, 
 
 
 def test_a_forked_childs_mark_is_seen_and_follows_the_file(box, tmp_path):
-    spool = Spool(str(tmp_path), SCOPE, False, box.warnings)
+    spool = Spool(str(tmp_path), WHERE, False, box.warnings)
     assert not box.outbox.is_marked_shared
     mark_shared(box.outbox.path)
     assert box.outbox.is_marked_shared
@@ -318,7 +319,7 @@ def test_a_goodbye_and_the_last_record_are_one_step(box, tmp_path):
 FORKING = textwrap.dedent("""
     import os, sys, signal
     from datacat.outbox import disk
-    from tools.outboxes import Box
+    from tools.outboxes import Box, WHERE
     disk.SLOW_SECONDS = 60.0  # however busy this machine is
     box = Box(sys.argv[1])
     box.append(b"1")

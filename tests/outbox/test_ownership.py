@@ -11,7 +11,7 @@ import sys
 import textwrap
 
 import pytest
-from tools.outboxes import SCOPE, Warnings
+from tools.outboxes import NAME, WHERE, Warnings
 from tools.process import ChildProcess, environment
 from tools.waiting import PATIENCE
 
@@ -59,7 +59,7 @@ def test_a_companion_tells_of_its_owner_what_can_be_known(owner, start, expected
 
 PROGRAM = textwrap.dedent("""
     import os, sys, time
-    from tools.outboxes import Box
+    from tools.outboxes import Box, WHERE
     box = Box(sys.argv[1])
     box.append(*[b"%03d" % number for number in range(50)])
 
@@ -113,7 +113,7 @@ def test_a_process_that_reads_its_own_folder_keeps_its_outbox(owner, tmp_path):
     with pytest.raises(StoreHeld):
         Store(path)
     warnings = Warnings()
-    spool = Spool(str(tmp_path), SCOPE, False, warnings)
+    spool = Spool(str(tmp_path), WHERE, False, warnings)
     mine = spool.claim()
     assert mine.path != path and path not in spool.candidates([mine.path])
     open(str(tmp_path) + "-go", "w").close()
@@ -143,7 +143,7 @@ def test_an_idle_forked_child_does_not_hold_a_dead_owners_outbox(owner):
 
 
 def test_two_descriptors_of_one_process_do_not_both_own(tmp_path):
-    path = str(tmp_path / (SCOPE + "-bbbbbbbbbbbb.outbox"))
+    path = str(tmp_path / NAME)
     first = Store(path)
     with pytest.raises(StoreHeld):
         Store(path)
@@ -153,7 +153,7 @@ def test_two_descriptors_of_one_process_do_not_both_own(tmp_path):
 
 
 def test_a_closed_outbox_is_free_though_its_process_and_a_child_live_on(owner, tmp_path):
-    path = str(tmp_path / (SCOPE + "-bbbbbbbbbbbb.outbox"))
+    path = str(tmp_path / NAME)
     store = Store(path)
     # What a forked child inherits.
     copy = os.dup(store.ownership._descriptor)
@@ -167,7 +167,7 @@ def test_a_closed_outbox_is_free_though_its_process_and_a_child_live_on(owner, t
 
 
 def test_a_forked_child_that_leaves_the_outbox_keeps_nothing_of_the_companion(tmp_path):
-    store = Store(str(tmp_path / (SCOPE + "-bbbbbbbbbbbb.outbox")))
+    store = Store(str(tmp_path / NAME))
     descriptor = store.ownership._descriptor
     copy = os.dup(descriptor)  # the owner's
     store.abandon()
@@ -187,7 +187,7 @@ def test_without_locks_on_companions_sqlites_lock_decides_and_a_warning_tells(
 
     monkeypatch.setattr(ownership.fcntl, "flock", refuse)
     warnings = Warnings()
-    spool = Spool(str(tmp_path), SCOPE, False, warnings)
+    spool = Spool(str(tmp_path), WHERE, False, warnings)
     first, second = spool.claim(), spool.claim()
     assert first.path != second.path and set(warnings.topics) == {"owner"}
     words = warnings.told[0][1]
@@ -200,7 +200,7 @@ def test_without_locks_on_companions_sqlites_lock_decides_and_a_warning_tells(
 
 @pytest.mark.skipif(os.getuid() == 0 if hasattr(os, "getuid") else True, reason="root may write")
 def test_a_companion_that_cannot_be_made_costs_no_outbox(tmp_path):
-    path = str(tmp_path / (SCOPE + "-bbbbbbbbbbbb.outbox"))
+    path = str(tmp_path / NAME)
     Store(path).close()
     os.chmod(path + OWNER, 0)
     store = Store(path)
@@ -210,7 +210,7 @@ def test_a_companion_that_cannot_be_made_costs_no_outbox(tmp_path):
 
 def test_a_companion_that_was_removed_before_it_was_locked_is_made_anew(tmp_path, monkeypatch):
     """Its outbox was deleted just then; a lock on a file without a name keeps nobody out."""
-    path = str(tmp_path / (SCOPE + "-bbbbbbbbbbbb.outbox"))
+    path = str(tmp_path / NAME)
     opened, removed = ownership._open, []
 
     def removed_once(companion):
@@ -256,7 +256,7 @@ def test_an_interruption_while_an_outbox_is_opened_leaves_it_free(tmp_path, monk
         except KeyboardInterrupt:
             pass
 
-    path = str(tmp_path / (SCOPE + "-bbbbbbbbbbbb.outbox"))
+    path = str(tmp_path / NAME)
     with monkeypatch.context() as patched:
         patched.setattr(connection.sqlite3, "connect", interrupted)
         open_it()
@@ -265,6 +265,6 @@ def test_an_interruption_while_an_outbox_is_opened_leaves_it_free(tmp_path, monk
 
 
 def test_companions_of_deleted_outboxes_go_with_them(tmp_path):
-    spool = Spool(str(tmp_path), SCOPE, False, Warnings())
+    spool = Spool(str(tmp_path), WHERE, False, Warnings())
     spool.create().delete()
     assert os.listdir(str(tmp_path)) == []

@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from tools.outboxes import NAME, SCOPE, Box, Warnings
+from tools.outboxes import NAME, SCOPE, WHERE, Box, Warnings
 
 from datacat.outbox import bounds, quarantine
 from datacat.outbox.quarantine import expired
@@ -48,7 +48,7 @@ def test_they_are_removed_when_a_process_looks_for_outboxes(tmp_path):
         path = quarantine.kept_path(str(tmp_path / NAME), time.time() - age)
         with open(path, "wb") as stream:
             stream.write(b"x")
-    Spool(str(tmp_path), SCOPE, False, Warnings()).candidates([])
+    Spool(str(tmp_path), WHERE, False, Warnings()).candidates([])
     assert len(os.listdir(str(tmp_path))) == 3
 
 

@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 from tools.interruption import each_step
-from tools.outboxes import CAP, NAME, SCOPE, Box, Warnings
+from tools.outboxes import CAP, NAME, WHERE, Box, Warnings
 from tools.process import ChildProcess, environment
 from tools.waiting import PATIENCE
 
@@ -66,7 +66,7 @@ def damage(box):
 
 
 def spool_of(box):
-    return Spool(os.path.dirname(box.path), SCOPE, False, box.warnings)
+    return Spool(os.path.dirname(box.path), WHERE, False, box.warnings)
 
 
 def files(folder):
@@ -76,7 +76,7 @@ def files(folder):
 def bodies_in(folder):
     """Return the bodies of all records in all outboxes of a folder that are free, and warnings."""
     found, warnings = [], Warnings()
-    spool = Spool(str(folder), SCOPE, False, warnings)
+    spool = Spool(str(folder), WHERE, False, warnings)
     for path in spool.candidates([]):
         store = spool.open_if_free(path)
         if store is None:
@@ -178,7 +178,7 @@ KILLED = textwrap.dedent("""
     from datacat.outbox import disk, replacing
     from datacat.outbox.refusals import StoreDamaged
     from datacat.outbox.spool import Spool
-    from tools.outboxes import SCOPE, Box, Warnings
+    from tools.outboxes import WHERE, Box, Warnings
 
     folder, is_after = sys.argv[1], sys.argv[2] == "after"
     disk.SLOW_SECONDS = 60.0  # however busy this machine is
@@ -193,7 +193,7 @@ KILLED = textwrap.dedent("""
         os.kill(os.getpid(), signal.SIGKILL)
 
     replacing.os.rename = killed
-    box.outbox.upkeep.heal(Spool(folder, SCOPE, False, Warnings()).replacement)
+    box.outbox.upkeep.heal(Spool(folder, WHERE, False, Warnings()).replacement)
 """)
 
 

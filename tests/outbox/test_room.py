@@ -5,6 +5,7 @@ from __future__ import absolute_import, division
 import json
 import os
 
+import pytest
 from tools.outboxes import (
     NAME,
     SCOPE,
@@ -103,15 +104,25 @@ def test_neighbouring_states_at_the_cap_end_in_the_same_state(make_box):
 
 
 def test_other_outboxes_of_the_spool_count_towards_the_cap(make_box, tmp_path):
-    with open(str(tmp_path / (SCOPE + "-cccccccccccc.outbox")), "wb") as other:
-        other.write(b"x" * 4 * MIB)
-    with open(str(tmp_path / ("dddddddddddd" + "-cccccccccccc.outbox")), "wb") as foreign:
-        foreign.write(b"x" * 4 * MIB)
+    for name in (SCOPE + "-cccccccccccc.outbox", SCOPE + "-cccccccccccc.outbox-wal", "notes"):
+        with open(str(tmp_path / name), "wb") as other:
+            other.write(b"x" * 2 * MIB)
     assert bounds.share(str(tmp_path / NAME), 6 * MIB) == 2 * MIB
     assert bounds.share(str(tmp_path / NAME), 4 * MIB) == MIB
     box = make_box(max_bytes=4 * MIB)
     fill(box, [kinds.EVENT], 1500)
     assert box.store.size() <= 1.05 * MIB and box.entry.dropped > 300
+
+
+@pytest.mark.parametrize("owned, expected", [(True, 6), (False, 2), (None, 2)])
+def test_another_programs_outbox_counts_unless_that_program_runs(
+    tmp_path, monkeypatch, owned, expected
+):
+    """A living one keeps to a bound of its own; what a changed host name left is nobody's."""
+    with open(str(tmp_path / ("d" * 12 + "-cccccccccccc.outbox")), "wb") as foreign:
+        foreign.write(b"x" * 4 * MIB)
+    monkeypatch.setattr(bounds, "has_owner", lambda path: owned)
+    assert bounds.share(str(tmp_path / NAME), 6 * MIB) == expected * MIB
 
 
 def test_a_log_call_at_the_cap_does_a_slice_of_work_only(make_box, monkeypatch):

@@ -9,7 +9,7 @@ import os
 import shutil
 
 import pytest
-from tools.outboxes import CAP, NAME, Clock, Warnings, sql
+from tools.outboxes import CAP, NAME, WHERE, Clock, Warnings, sql
 
 from datacat.outbox import tables
 from datacat.outbox.outbox import Outbox
@@ -88,8 +88,7 @@ def test_a_damaged_file_of_an_older_schema_is_salvaged_with_its_sessions(tmp_pat
         stream.seek(content.index(b"CREATE TABLE notes"))
         stream.write(b"CREATE TABLE nodes")
     warnings = Warnings()
-    scope = NAME.split("-")[0]
-    outbox = Outbox(Spool(str(tmp_path), scope, False, warnings).claim(), CAP, warnings)
+    outbox = Outbox(Spool(str(tmp_path), WHERE, False, warnings).claim(), CAP, warnings)
     one, two = outbox.entries()
     assert (one.local_id, one.server_id, one.waiting) == (u"local-released-1", u"server-1", 4)
     assert two.local_id == u"local-released-2" and "damaged" in warnings.topics

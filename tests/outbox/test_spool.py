@@ -10,7 +10,7 @@ import sys
 import textwrap
 
 import pytest
-from tools.outboxes import CAP, SCOPE, Warnings, sql
+from tools.outboxes import CAP, NAME, WHERE, Warnings, sql
 from tools.process import ChildProcess, environment
 from tools.waiting import PATIENCE
 
@@ -40,7 +40,7 @@ def test_without_a_home_there_is_no_default_folder_and_none_is_made(answer, tmp_
 
     monkeypatch.setattr("platformdirs.user_state_dir", user_state_dir)
     monkeypatch.chdir(tmp_path)
-    spool = Spool(None, SCOPE, False, Warnings())
+    spool = Spool(None, WHERE, False, Warnings())
     for use in (spool.claim, spool.create, lambda: spool.candidates(())):
         with pytest.raises(SpoolUnusable, match="no home directory.* spool_dir="):
             use()
@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_made_private_is_unusable(tmp_path, monkeypatch)
     os.chmod(str(tmp_path), 0o755)
     monkeypatch.setattr(os, "chmod", refuse)
     with pytest.raises(SpoolUnusable, match="private.* spool_dir="):
-        Spool(str(tmp_path), SCOPE, False, Warnings()).claim()
+        Spool(str(tmp_path), WHERE, False, Warnings()).claim()
 
 
 class Place(object):
@@ -66,7 +66,7 @@ class Place(object):
     def __init__(self, folder):
         self.folder = str(folder)
         self.warnings = Warnings()
-        self.spool = Spool(self.folder, SCOPE, False, self.warnings)
+        self.spool = Spool(self.folder, WHERE, False, self.warnings)
         self._open = []
 
     def keep(self, store):
@@ -133,7 +133,7 @@ def test_what_is_missing_above_the_folder_is_made_for_the_user_alone(tmp_path, u
     """Where others may write into a parent, they may exchange the folder."""
     before = os.umask(umask)
     try:
-        Spool(str(tmp_path / "state" / "datacat" / "spool"), SCOPE, False, Warnings()).create()
+        Spool(str(tmp_path / "state" / "datacat" / "spool"), WHERE, False, Warnings()).create()
     finally:
         os.umask(before)
     assert mode(str(tmp_path / "state")) == mode(str(tmp_path / "state" / "datacat")) == 0o700
@@ -154,7 +154,7 @@ def test_a_folder_that_another_process_makes_at_the_same_time_is_used(place, mon
 def test_the_folders_that_name_new_ones_are_synced(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(folder, "_sync_folder", synced.append)
-    Spool(str(tmp_path / "state" / "spool"), SCOPE, False, Warnings()).create().close()
+    Spool(str(tmp_path / "state" / "spool"), WHERE, False, Warnings()).create().close()
     assert synced == [str(tmp_path), str(tmp_path / "state")]
 
 
@@ -235,7 +235,7 @@ def test_a_file_of_another_user_is_left_alone(place):
 def test_a_folder_that_cannot_be_made_is_unusable(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SpoolUnusable) as refused:
-        Spool(str(tmp_path / "file" / "spool"), SCOPE, False, Warnings()).claim()
+        Spool(str(tmp_path / "file" / "spool"), WHERE, False, Warnings()).claim()
     assert "spool_dir" in str(refused.value)
 
 
@@ -249,7 +249,7 @@ def test_claim_continues_a_free_outbox_of_its_scope(place):
 def test_a_file_that_another_process_is_making_is_left_to_it(place):
     """Or that process would have to make another, and the first would lie about."""
     place.keep(place.spool.create())
-    path = os.path.join(place.folder, SCOPE + "-000000000000.outbox")
+    path = os.path.join(place.folder, NAME.replace("b" * 12, "0" * 12))
     with open(path, "wb"):
         pass
     assert place.free() == []
@@ -265,7 +265,7 @@ def test_claim_makes_a_new_outbox_if_none_is_free(place):
 
 def test_another_scopes_outbox_is_never_touched(place):
     path = place.leave(b"1")
-    other = Spool(place.folder, "cccccccccccc", False, place.warnings)
+    other = Spool(place.folder, WHERE._replace(key="cccccccccccc"), False, place.warnings)
     store = place.keep(other.claim())
     assert store.path != path and other.candidates([store.path]) == []
 
@@ -299,9 +299,9 @@ def test_reopen_finds_its_own_file_again(place):
 
 HOLDING = textwrap.dedent("""
     import sys
-    from tools.outboxes import SCOPE, Warnings
+    from tools.outboxes import WHERE, Warnings
     from datacat.outbox.spool import Spool
-    store = Spool(sys.argv[1], SCOPE, False, Warnings()).claim()
+    store = Spool(sys.argv[1], WHERE, False, Warnings()).claim()
     sys.stdout.write("holds " + store.path + "\\n")
     sys.stdout.flush()
     sys.stdin.readline()
@@ -419,7 +419,7 @@ def test_a_newer_schema_is_left_alone_with_a_warning(place):
 
 def test_a_file_that_is_not_a_database_is_renamed_and_replaced(place):
     place.keep(place.spool.claim())
-    path = os.path.join(place.folder, SCOPE + "-000000000000.outbox")
+    path = os.path.join(place.folder, NAME.replace("b" * 12, "0" * 12))
     with open(path, "wb") as stream:
         stream.write(b"no database" * 1000)
     assert [store.entries() for store in place.free()] == [[]]
@@ -489,3 +489,70 @@ def test_a_reserve_whose_outbox_is_gone_is_removed_after_a_day(place):
     os.utime(path + bounds.RESERVE, (1, 1))
     place.spool.candidates([])
     assert not os.path.exists(path + bounds.RESERVE)
+
+
+def of_another_machine(place):
+    """Return a spool in a place's folder of the same program on another machine."""
+    return Spool(place.folder, WHERE._replace(machine="f" * 12), False, place.warnings)
+
+
+def test_on_a_local_disk_a_free_outbox_is_free_whatever_machine_it_names(place):
+    """The host name changed, or a container was made anew on the same volume."""
+    path = place.leave(b"1")
+    assert of_another_machine(place).candidates([]) == [path]
+    assert place.keep(of_another_machine(place).claim()).path == path
+
+
+def test_on_a_network_file_system_other_machines_outboxes_are_left_alone(place, monkeypatch):
+    """Locks do not hold there, or not at once."""
+    monkeypatch.setattr(spool.file_systems, "is_local", lambda folder: False)
+    path = place.leave(b"1")
+    other = of_another_machine(place)
+    mine = place.keep(other.claim())
+    assert mine.path != path and other.candidates([mine.path]) == []
+    assert place.spool.candidates([mine.path]) == [path]
+
+
+def left_by_an_older_datacat(place, scope=WHERE.older):
+    path = os.path.join(place.folder, scope + "-dddddddddddd.outbox")
+    os.rename(place.leave(b"1"), path)
+    # They had no companion.
+    for name in place.names():
+        if name.endswith("-owner"):
+            os.remove(os.path.join(place.folder, name))
+    return path
+
+
+def test_an_older_datacats_outbox_is_drained_but_not_continued(place):
+    """Its scope names the host, which may be called something else tomorrow."""
+    path = left_by_an_older_datacat(place)
+    mine = place.keep(place.spool.claim())
+    assert mine.path != path and place.spool.candidates([mine.path]) == [path]
+    assert place.free(mine.path)[0].path == path
+
+
+def test_what_nobody_here_sends_is_told_once_with_count_and_age(place, monkeypatch):
+    monkeypatch.setattr(spool.file_systems, "is_local", lambda folder: False)
+    foreign = left_by_an_older_datacat(place, "999999999999")
+    os.utime(foreign, (1, 1))
+    remote = of_another_machine(place).create()
+    remote.close()
+    newer = place.leave(b"1")
+    store = Store(newer)
+    sql(store, "PRAGMA user_version = 99")
+    store.close()
+    place.keep(place.spool.claim())
+    for _ in range(2):
+        place.spool.report_what_is_left_alone()
+    told = [words for topic, words in place.warnings.told if topic == "left alone"]
+    assert "3 outboxes in %s" % place.folder in told[0] and "max_bytes" in told[0]
+    assert "1 of another server or product, 1 of another machine, 1 of a newer" in told[0]
+    assert " days ago" in told[0]
+
+
+def test_nothing_is_told_of_what_somebody_sends(place):
+    """Own outboxes, and those of other programs that run or ran just now."""
+    place.leave(b"1")
+    left_by_an_older_datacat(place, "999999999999")
+    place.spool.report_what_is_left_alone()
+    assert place.warnings.told == []

@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from tools.outboxes import SCOPE, Box
+from tools.outboxes import WHERE, Box
 
 from datacat._compat import monotonic
 from datacat.outbox import bounds
@@ -37,7 +37,7 @@ class Kept(object):
     def __init__(self, folder, **options):
         self.box = Box(folder, **options)
         self.outbox = self.box.outbox
-        spool = Spool(str(folder), SCOPE, False, self.box.warnings)
+        spool = Spool(str(folder), WHERE, False, self.box.warnings)
         self.members = {}
         self.nudges = 0
         self.keeper = Keeper(self.outbox, spool.replacement, self.members, self.nudge)

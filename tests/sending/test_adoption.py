@@ -10,12 +10,14 @@ import os
 
 import pytest
 from tools.memory_server import lose_answer, text
+from tools.outboxes import WHERE
 from tools.robbery import Robbery
 from tools.sending import Bench
 
 from datacat import _compat
 from datacat.outbox.names import identity_of
 from datacat.outbox.refusals import SpoolUnusable
+from datacat.outbox.spool import Spool
 from datacat.records import kinds
 from datacat.sending import adoption
 
@@ -502,3 +504,14 @@ def test_the_lock_that_a_fork_waits_for_is_held_for_one_outbox_at_a_time(process
 )
 def test_the_application_keeps_half_of_its_descriptors(limit, expected):
     assert adoption.most_adopted(limit) == expected
+
+
+def test_what_nobody_here_sends_is_told_once_all_others_are_adopted(process):
+    foreign = Spool(process().folder, WHERE._replace(key="c" * 12), False, None).create()
+    foreign.close()
+    os.utime(foreign.path, (1, 1))
+    leave(process, 3)
+    alive = process()
+    alive.session()
+    alive.run(200)
+    assert not alive.sender.is_adopting and len(alive.warnings.about("left alone")) == 1

@@ -10,11 +10,12 @@ import sqlite3
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.spool import Spool
 from datacat.records import kinds
-from tools.outboxes import CAP, Warnings
+from datacat.scope import Scope
+from tools.outboxes import CAP, MACHINE, Warnings
 
 
 class LeftBehind(object):
-    """Opens a folder as a starting process of a scope does, and drains it.
+    """Opens a folder as a starting process of a scope (its key) does, and drains it.
 
     events: the fields of the logged events, in order. dropped: how many were counted as lost.
     warnings: the topics of the warnings to the user.
@@ -22,7 +23,7 @@ class LeftBehind(object):
 
     def __init__(self, folder, scope):
         warnings = Warnings()
-        self._spool = Spool(str(folder), scope, False, warnings)
+        self._spool = Spool(str(folder), Scope(scope, MACHINE, scope), False, warnings)
         self._outbox = Outbox(self._spool.claim(), CAP, warnings)
         self.events = []
         for entry in self._outbox.entries():

@@ -14,11 +14,15 @@ from datacat.outbox.outbox import Outbox
 from datacat.outbox.refusals import StoreRefused
 from datacat.outbox.store import Store
 from datacat.records import kinds
+from datacat.scope import Scope
 from datacat.wire.readback import merge_state
 from tools.waiting import PATIENCE
 
 SCOPE = "aaaaaaaaaaaa"
-NAME = SCOPE + "-bbbbbbbbbbbb.outbox"
+MACHINE = "eeeeeeeeeeee"
+# Server and product, machine, and what datacat 0.2 had as scope.
+WHERE = Scope(SCOPE, MACHINE, "0aaaaaaaaaaa")
+NAME = "%s-bbbbbbbbbbbb.%s.outbox" % (SCOPE, MACHINE)
 CAP = 256 * 1024 * 1024
 # For tests that open and close hundreds of files, each with a sync.
 MEMORY_DISK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

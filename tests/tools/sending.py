@@ -11,8 +11,8 @@ from datacat.outbox.spool import Spool
 from datacat.records import build, kinds
 from datacat.sending.sender import Sender
 from tools.memory_server import MemoryServer, World, say
+from tools.outboxes import WHERE
 
-SCOPE = "0123456789ab"
 OPENING = build.encode(build.opening("product", "1"))
 LONGEST_PAUSE = 3601.0
 
@@ -73,7 +73,7 @@ class Bench(object):
         self.warnings = Warnings()
         self.folder = folder
         self.chance = chance
-        self.spool = Spool(folder, SCOPE, False, self.warnings)
+        self.spool = Spool(folder, WHERE, False, self.warnings)
         self.store = self.spool.claim() if claim else self.spool.create()
         self.outbox = Outbox(self.store, 256 * 1024 * 1024, self.warnings, wall=self.world.wall)
         self.steps = 0

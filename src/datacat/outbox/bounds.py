@@ -10,7 +10,9 @@ import os
 
 from .. import _compat
 from ..records import kinds, merging
+from . import names
 from .memory import ROW_OVERHEAD, SACRIFICED
+from .ownership import has_owner
 
 DEAD_BYTES = 4 * 1024 * 1024
 DEAD_SECONDS = 30 * 86400
@@ -44,14 +46,22 @@ def has_room_for(path, wanted):
 
 
 def share(path, max_bytes):
-    """Return how many bytes this outbox may take, given the others of its spool."""
-    folder, name = os.path.split(path)
-    scope = name.split("-")[0]
-    others = 0
+    """Return how many bytes this outbox may take, given the others of its spool.
+
+    Another application's outbox counts only if that does not run: otherwise it keeps to a bound of
+    its own.
+    """
+    folder, others, has_bound = os.path.dirname(path), 0, {}
     try:
-        for other in os.listdir(folder):
-            if other.startswith(scope) and not other.startswith(name):
-                others += os.path.getsize(os.path.join(folder, other))
+        for name in os.listdir(folder):
+            other = names.outbox_of(os.path.join(folder, name))
+            if other is None or other == path:
+                continue
+            if other not in has_bound:
+                is_foreign = names.scope_of(other) != names.scope_of(path)
+                has_bound[other] = is_foreign and has_owner(other)
+            if not has_bound[other]:
+                others += os.path.getsize(os.path.join(folder, name))
     except OSError:
         pass
     return max(max_bytes - others, min(LEAST_BYTES, max_bytes))

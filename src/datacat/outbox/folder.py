@@ -64,7 +64,7 @@ def _make_private(folder, mode):
     One with other files keeps its mode, because others may be meant to read them.  But if others
     may write there, they could replace an outbox.
     """
-    if all(names.belongs_to_an_outbox(name) for name in os.listdir(folder)):
+    if all(names.outbox_of(name) for name in os.listdir(folder)):
         try:
             os.chmod(folder, FOLDER_MODE)
         except OSError as error:

@@ -10,33 +10,64 @@ import re
 import uuid
 
 _NAME = re.compile(
-    r"^(?P<scope>[0-9a-f]{12})-(?P<identity>[0-9a-f]{12})(-(?P<parent>[0-9a-f]{12}))?\.outbox"
-    r"(?P<ending>.*)$"
+    r"^(?P<scope>[0-9a-f]{12})-(?P<identity>[0-9a-f]{12})(-(?P<parent>[0-9a-f]{12}))?"
+    # Until 0.2 there was none, and the scope was one of the host name, too.
+    r"(\.(?P<machine>[0-9a-f]{12}))?\.outbox"
 )
 
 
 def new_name(scope, parent=None):
     """Return a name that no other outbox has.
 
-    :param scope: 12 hexadecimal characters.
+    :param scope: a Scope.
     :param parent: the identity of the outbox of the process that its owner was forked from.
     """
-    return "%s-%s%s.outbox" % (scope, uuid.uuid4().hex[:12], "-" + parent if parent else "")
+    identity = uuid.uuid4().hex[:12]
+    return "%s-%s%s.%s.outbox" % (
+        scope.key,
+        identity,
+        "-" + parent if parent else "",
+        scope.machine,
+    )
 
 
-def belongs_to_an_outbox(name):
-    """Return whether a file is an outbox or lies beside one, by its name."""
-    return _NAME.match(name) is not None
+def outbox_of(path):
+    """Return the path of the outbox that a file is or lies beside, None for any other file."""
+    folder, name = os.path.split(path)
+    match = _NAME.match(name)
+    return os.path.join(folder, match.group(0)) if match else None
 
 
-def outboxes(names, scope):
-    """Return those of some names that are outboxes of a scope, a list."""
-    return [name for name in names if _part(name, "ending") == "" and scope_of(name) == scope]
+def is_outbox(path):
+    """Return whether a file is an outbox, by its name."""
+    return outbox_of(path) == path
+
+
+def is_of(path, scope, any_machine):
+    """Return whether an outbox may be one of a scope.
+
+    :param scope: a Scope.
+    :param any_machine: whether it may be another machine's.
+    """
+    machine = _part(path, "machine")
+    if machine is None:
+        return scope_of(path) == scope.older
+    return scope_of(path) == scope.key and (any_machine or machine == scope.machine)
+
+
+def is_of_another_machine(path, scope):
+    """Return whether an outbox is of the same server and product, but of another machine."""
+    return scope_of(path) == scope.key and not is_of(path, scope, any_machine=False)
 
 
 def scope_of(path):
-    """Return the scope in the name of an outbox or of a file beside one, or None."""
+    """Return the key of the scope in the name of an outbox or of a file beside one, or None."""
     return _part(path, "scope")
+
+
+def machine_of(path):
+    """Return the machine in an outbox's file name; None in one of datacat 0.2 or older."""
+    return _part(path, "machine")
 
 
 def identity_of(path):

@@ -38,10 +38,9 @@ class Room(object):
         self._losses = losses
         self._sweep = bounds.Sweep()
 
-    def measure(self):
-        """See how much room the spool and the disk leave."""
+    def measure_spool(self):
+        """See how much room the other outboxes leave; the caller need not have the lock."""
         self._share = bounds.share(self._disk.path, self._max_bytes)
-        self._disk.measure()
 
     def make(self):
         """Sacrifice a little if that is due; return whether there may be more to sacrifice.
@@ -70,7 +69,7 @@ class Room(object):
         folder, name = os.path.split(self._disk.path)
         if not quarantine.prune(folder, scope_of(name), time.time(), most=0):
             return False
-        self._share = bounds.share(self._disk.path, self._max_bytes)
+        self.measure_spool()
         return True
 
     def _make_in_memory(self):

@@ -1,7 +1,9 @@
 """The outboxes of one folder: who may have which, and what happens to a damaged one.
 
-1. A file's name contains its scope, its identity and, if a forked child made it, its parent's
-   identity.  Nothing else is needed to decide who may have it.
+1. A file's name contains its scope (server and product), its machine, its identity and, if a
+   forked child made it, its parent's identity.  Nothing else is needed to decide who may have it.
+   A machine's outboxes are opened by other machines only where those cannot have them at the same
+   time: on a local file system.
 2. Whoever opens a file locks its companion and then, by sqlite, the file itself, until it is
    closed or the process ends (see `ownership`).  So a file that can be opened is free, and one
    that is locked has a living owner.
@@ -24,7 +26,7 @@ import os
 import time
 
 from .. import errors, locks
-from . import bounds, names, quarantine, replacing
+from . import bounds, file_systems, names, quarantine, replacing, strangers
 from .file_locks import can_lock
 from .folder import (
     FILE_MODE,
@@ -55,7 +57,7 @@ class Spool(object):
     """The outboxes of one scope in one folder.
 
     :param folder: the path, or None for the default one.
-    :param scope: 12 hexadecimal characters; only files of this scope are touched.
+    :param scope: a Scope; only its files are touched.
     :param power_safe: whether every commit reaches the disk before it returns.
     :param warn: a callable (topic, message).
     """
@@ -65,13 +67,16 @@ class Spool(object):
         self._scope = scope
         self._power_safe = power_safe
         self._warn = warn
+        self._newer = set()
+        self._is_known_as_local = None
         self.lock = locks.RLock()
 
     def claim(self):
         """Return the store of a free outbox of this scope, or else of a new one."""
         prepare(self.folder)
         for path in self._paths():
-            store = self.open_if_free(path)
+            # One with an old name is drained instead: who looks for it must know the host name.
+            store = self.open_if_free(path) if names.machine_of(path) else None
             if store is not None:
                 return store
         return self.create()
@@ -120,12 +125,19 @@ class Spool(object):
         """
         prepare(self.folder)
         remove_stale_marks(self.folder, _LEFTOVERS)
-        quarantine.prune(self.folder, self._scope, time.time())
+        quarantine.prune(self.folder, self._scope.key, time.time())
         owned = dict((path, has_owner(path)) for path in self._paths() if path not in mine)
         for path in owned:
             if owned[path] is False:
                 bounds.Reserve(path).free()
         return sorted(path for path in owned if not owned[path])
+
+    def report_what_is_left_alone(self):
+        """Warn, once, of outboxes that nobody here sends."""
+        now = time.time()
+        found = strangers.find(self._outboxes(), self._scope, self._is_local(), self._newer, now)
+        if found:
+            self._warn("left alone", strangers.complaint(found, self.folder, now))
 
     def open_if_free(self, path):
         """Return the store of an outbox that has no living owner; None if it has, or is gone."""
@@ -167,6 +179,7 @@ class Spool(object):
         except (StoreHeld, SpoolUnusable):
             return None
         except StoreTooNew as error:
+            self._newer.add(path)
             self._warn("too new", str(error))
         except StoreDamaged:
             return self._judge_again(path, inode)
@@ -232,16 +245,23 @@ class Spool(object):
         return store
 
     def _paths(self):
+        any_machine = self._is_local()
+        return [path for path in self._outboxes() if names.is_of(path, self._scope, any_machine)]
+
+    def _is_local(self):
+        if self._is_known_as_local is None:
+            self._is_known_as_local = file_systems.is_local(self.folder)
+        return self._is_known_as_local
+
+    def _outboxes(self):
+        """Return the paths of all outboxes in the folder but those that do not count yet."""
         try:
             found = sorted(os.listdir(self.folder))
         except OSError:
             return []
         unfinished = replacing.unfinished(self.folder, found)
-        return [
-            os.path.join(self.folder, name)
-            for name in names.outboxes(found, self._scope)
-            if name not in unfinished
-        ]
+        paths = [os.path.join(self.folder, name) for name in found if name not in unfinished]
+        return [path for path in paths if names.is_outbox(path)]
 
 
 def _is_being_made(path):

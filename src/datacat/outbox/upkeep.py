@@ -59,7 +59,9 @@ class Upkeep(object):
     def measure(self):
         """Measure how much room the spool and the disk leave, and keep within it."""
         if self._disk.has_file and not self.intake.closed:
-            self.intake.run(self._room.measure)
+            # Without the lock: there may be hundreds of other outboxes.
+            self._room.measure_spool()
+            self.intake.run(self._disk.measure)
             while self._make_room():
                 pass
 

@@ -33,7 +33,7 @@ import uuid
 import weakref
 from os import getpid
 
-from .. import notices
+from .. import notices, scope
 from .._compat import monotonic
 from ..outbox.entry import Entry
 from ..records import build, exceptions, kinds
@@ -82,7 +82,7 @@ class Membership(object):
         self.abandoned_at = None
         self._shared_settings = settings.shared()
         # Now, because it needs imports, which fail while the interpreter shuts down.
-        self._scope = settings.scope()
+        self._scope = scope.of(settings)
         self._session = None
         self._pending = collections.deque()
         # {path: how many records wait in that file, which is another process's}

@@ -82,7 +82,7 @@ class Pipeline(object):
     """What sends for all sessions of one process that share their settings; thread-safe.
 
     :param settings: Settings as `Settings.shared` returns them.
-    :param scope: what `Settings.scope` returns.
+    :param scope: their Scope.
     :param predecessor: the Pipeline whose sessions continue here: one that this process has
         closed, or one that it inherited in a fork; or None.
     :ivar state: NEW, LINGERING, RUNNING or CLOSED.

@@ -78,13 +78,22 @@ class Leftovers(object):
         """
         self.due = now + LOOK_SECONDS
         self._paths = self._spool.candidates(mine)
+        self._report_if_none()
 
     def take(self, mine):
         """Return the store of the next one; None if it has an owner, or its sessions live on."""
         path = self._paths.pop(0)
-        if path in mine or self._spool.has_living_heir(identity_of(path), mine):
-            return None
-        return self._spool.open_if_free(path)
+        try:
+            if path in mine or self._spool.has_living_heir(identity_of(path), mine):
+                return None
+            return self._spool.open_if_free(path)
+        finally:
+            self._report_if_none()
+
+    def _report_if_none(self):
+        # Only then it is known which ones have a newer schema.
+        if not self._paths:
+            self._spool.report_what_is_left_alone()
 
 
 def report_crashes(outbox, entries, notes, is_told_by_server):

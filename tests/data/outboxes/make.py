@@ -14,6 +14,7 @@ from datacat.notices import Notices
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.spool import Spool
 from datacat.records import build, kinds
+from datacat.scope import Scope
 
 WRITTEN = 1764115200.0
 
@@ -42,7 +43,7 @@ def fill(outbox):
 def main(path):
     folder, warn = tempfile.mkdtemp(), Notices()
     try:
-        store = Spool(folder, "0" * 12, False, warn).create()
+        store = Spool(folder, Scope("0" * 12, "0" * 12, ""), False, warn).create()
         outbox = Outbox(store, 2**30, warn, wall=lambda: WRITTEN)
         fill(outbox)
         store.checkpoint()
