@@ -82,13 +82,48 @@ def test_the_extras_of_v1_arrive_there_with_the_time_of_their_capture(collector,
     )
 
 
-def test_the_extras_do_no_harm_on_classic(classic_collector, open_session):
-    session = open_session(classic_collector.url)
+def test_classic_keeps_the_extras_in_data_tags_and_state(classic_collector, open_session):
+    session = open_session(classic_collector.url, product="editor", version="2.1", hostname="here")
     session.log_event("e", {"x": 1}, category="warning", group="g", labels=["l"], message="m")
     session.log_metric("m", 2, type="counter", unit="s", count=3, metadata={"k": "v"})
     there = session.get_details()
-    assert there["events"][0]["data"] == {"x": 1}
-    assert there["metrics"][0]["value"] == 2
+    assert there["events"][0]["data"] == {
+        "x": 1,
+        "_category": "warning",
+        "_group": "g",
+        "_labels": ["l"],
+        "_message": "m",
+    }
+    metric = there["metrics"][0]
+    tags = ["type:counter", "unit:s", "count:3", 'metadata:{"k":"v"}']
+    assert (metric["value"], metric["tags"]) == (2, tags)
+    assert there["state"] == {"product": "editor", "version": "2.1", "hostname": "here"}
+
+
+@pytest.mark.parametrize("options", [{}, {"product": "p", "version": "1", "fold_fields": False}])
+def test_classic_gets_no_more_than_the_seed_sends_unless_more_was_given(
+    classic_collector, options
+):
+    """Without folding, what it has no field for is lost there."""
+    with datacat.create_session(classic_collector.url, **options) as session:
+        session.log_event("e", {"x": 1})
+        there = session.get_details()
+    assert there["state"] == {} and there["events"][0]["data"] == {"x": 1}
+
+
+def test_folding_can_be_turned_off(classic_collector, open_session):
+    session = open_session(classic_collector.url, fold_fields=False)
+    session.log_event("e", {"x": 1}, message="m")
+    session.log_metric("m", 2, unit="s")
+    there = session.get_details()
+    assert there["events"][0]["data"] == {"x": 1} and "tags" not in there["metrics"][0]
+
+
+def test_a_client_folds_too(classic_collector):
+    with datacat.DatacatClient(classic_collector.url) as client:
+        there = client.create_session()
+        client.log_event(there, "e", message="m")
+        assert client.get_session(there)["events"][0]["data"] == {"_message": "m"}
 
 
 def test_get_details_reads_what_was_logged_right_before(any_collector, open_session):

@@ -190,7 +190,7 @@ class DatacatClient(object):
         captured = int(time.time() * _MICROSECONDS)
         record = kinds.Record(None, None, kind, encode(fields), captured)
         dialect = self._dialect_for(session_id)
-        request = dialect.send(record, session_id, late=False)
+        request = dialect.send(record, session_id, fold=self.settings.fold_fields)
         if self.before_write is not None:
             self.before_write(session_id)
         return self._exchange(request)

@@ -44,6 +44,8 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param proxies: a dict of str, as in requests.
     :param trust_env: whether to use proxies and CA bundles from the environment (bool).
     :param stamp_late: whether records sent late to a classic server carry `_captured_at` (bool).
+    :param fold_fields: whether what a classic server has no field for goes into data, tags and
+        state (bool).
     :param max_bytes: the size of all outboxes together (int, 256 MiB by default).
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record.
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).

@@ -40,6 +40,7 @@ _DEFAULTS = (
     ("proxies", None),
     ("trust_env", True),
     ("stamp_late", True),
+    ("fold_fields", True),
     ("max_bytes", 256 * 1024 * 1024),
     ("before_record", None),
     ("end_on_signals", ()),
@@ -76,9 +77,10 @@ class Settings(object):
     is a tuple of sorted pairs.
     """
 
-    __slots__ = _FIELDS
+    __slots__ = _FIELDS + ("_is_product_given",)
 
-    def __init__(self, **fields):
+    def __init__(self, is_product_given, **fields):
+        object.__setattr__(self, "_is_product_given", is_product_given)
         for name in _FIELDS:
             object.__setattr__(self, name, fields[name])
 
@@ -117,7 +119,18 @@ class Settings(object):
         fields = dict(zip(_FIELDS, self._values()))
         defaults = dict(_DEFAULTS)
         fields.update((name, defaults[name]) for name in _OF_ONE_SESSION)
-        return Settings(**fields)
+        return Settings(self._is_product_given, **fields)
+
+    def given(self):
+        """Return what the application, or its environment, called itself: a dict.
+
+        With `product`, `version` and `hostname`, each only if it was given.
+        """
+        named = {"hostname": self.hostname, "version": self.version}
+        if self._is_product_given:
+            named["product"] = self.product
+        defaults = dict(_DEFAULTS)
+        return dict((name, said) for name, said in named.items() if said != defaults[name])
 
 
 def resolve(base_url=None, **options):
@@ -138,9 +151,11 @@ def resolve(base_url=None, **options):
     fields.update(_from_environment())
     options["base_url"] = base_url
     fields.update((name, value) for name, value in options.items() if value is not None)
-    if fields["product"] is None:
+    is_product_given = fields["product"] is not None
+    if not is_product_given:
         fields["product"] = _main_program()
-    return Settings(**dict((name, _CHECKS[name](name, fields[name])) for name in _FIELDS))
+    checked = dict((name, _CHECKS[name](name, fields[name])) for name in _FIELDS)
+    return Settings(is_product_given, **checked)
 
 
 def _unknown(name):
@@ -373,6 +388,7 @@ _CHECKS = {
     "proxies": _proxies,
     "trust_env": _flag,
     "stamp_late": _flag,
+    "fold_fields": _flag,
     "max_bytes": _size,
     "before_record": _optional_callable,
     "end_on_signals": _signals,

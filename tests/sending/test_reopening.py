@@ -5,6 +5,8 @@ from __future__ import absolute_import, division
 from tools.memory_server import lose_answer, never_answer, say
 from tools.sending import CLEAN, NAMES, OWN_400, counts, is_write, log
 
+from datacat.records import build, kinds
+
 
 def test_a_lost_session_is_opened_again_with_its_state_first_and_logged(bench):
     bench.state(bench.entry, a={"b": 1}, c=None)
@@ -128,3 +130,98 @@ def test_a_state_too_large_to_keep_is_delivered_and_not_restored(bench):
     bench.event(bench.entry, "one")
     bench.drain()
     assert bench.server.only_session()["state"]["b"] == 2
+
+
+# What the opening says
+
+
+PRODUCT_OPENING = build.encode(build.opening("editor", "2.1"))
+FIRST = b'{"product":"editor","version":"2.1"}'
+
+
+def opened_with(bench, state=FIRST):
+    """Return an entry of a session whose application gave its product and version."""
+    entry = bench.session(opened=False, restoring=1)
+    bench.outbox.update(entry, state)
+    return entry
+
+
+def writes_to(bench, entry):
+    return [
+        request.path.rsplit("/", 1)[1]
+        for request in bench.server.calls
+        if request.method == "POST" and "/%s/" % entry.server_id in request.path
+    ]
+
+
+def test_classic_is_told_product_and_version_before_the_first_record(classic):
+    entry = opened_with(classic)
+    log(classic, ["other"])
+    classic.event(entry, "one")
+    classic.drain()
+    stored = classic.server.sessions[entry.server_id]
+    assert stored["state"] == {"product": "editor", "version": "2.1"}
+    assert writes_to(classic, entry) == ["state", "events"]
+    assert counts(entry) == CLEAN
+
+
+def test_a_session_that_logs_nothing_is_told_too(classic):
+    entry = opened_with(classic)
+    classic.run(1)
+    assert writes_to(classic, entry) == ["state"] and not entry.restoring
+
+
+def test_v1_keeps_them_itself(v1):
+    entry = v1.outbox.add_session("local-p", PRODUCT_OPENING, restoring=1)
+    v1.outbox.append(entry, kinds.OPEN, PRODUCT_OPENING)
+    v1.outbox.update(entry, FIRST)
+    v1.event(entry, "one")
+    v1.drain()
+    assert writes_to(v1, entry) == ["events"] and not entry.restoring
+
+
+def test_updates_after_them_are_found_by_the_read_back(classic):
+    """They are in the merged state with which the server's is compared."""
+    entry = opened_with(classic)
+    classic.state(entry, a=1, version="mine")
+    classic.server.concerned = lambda request: request.path.endswith("/state")
+    classic.server.next_faults = [None, lose_answer]
+    classic.drain()
+    stored = classic.server.sessions[entry.server_id]
+    assert stored["state"] == {"product": "editor", "version": "mine", "a": 1}
+    assert writes_to(classic, entry) == ["state", "state"]
+    assert counts(entry) == CLEAN
+
+
+def test_a_lost_answer_to_them_changes_nothing(classic):
+    entry = opened_with(classic)
+    classic.event(entry, "one")
+    classic.server.concerned = lambda request: request.path.endswith("/state")
+    classic.server.next_faults = [lose_answer, never_answer]
+    classic.drain()
+    stored = classic.server.sessions[entry.server_id]
+    assert stored["state"] == {"product": "editor", "version": "2.1"}
+    assert classic.server.names(entry.server_id) == ["one"] and counts(entry) == CLEAN
+
+
+def test_a_session_opened_again_is_told_them_again(classic):
+    entry = opened_with(classic)
+    classic.drain()
+    classic.run(1)
+    classic.server.lose_data()
+    classic.event(entry, "one")
+    classic.drain()
+    stored = classic.server.sessions[entry.server_id]
+    assert stored["state"] == {"product": "editor", "version": "2.1"}
+
+
+def test_a_successor_goes_on_where_the_first_state_was_not_sent(classic):
+    entry = opened_with(classic)
+    classic.event(entry, "one")
+    successor = classic.again()
+    successor.drain()
+    (stored,) = [
+        each for each in successor.server.sessions.values() if each["state"].get("product")
+    ]
+    assert [event["name"] for event in stored["events"]] == ["one"]
+    successor.die()

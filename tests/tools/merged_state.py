@@ -22,6 +22,10 @@ def merge(state, update, null_deletes):
     return merged
 
 
+# What a session is opened with: v1 puts it into the state, and so does the client on classic.
+OPENING = ("product", "version", "hostname")
+
+
 def check_states(sessions, report):
     """Report states that are lost, there twice, out of order, or not what the updates result in.
 
@@ -79,7 +83,7 @@ class _History(object):
     def _opening(self):
         """Return the state with which the session was opened, which the history does not show."""
         _, first = self._entries[0] if self._entries else (None, {})
-        return dict((key, first[key]) for key in ("product", "version") if key in first)
+        return dict((key, first[key]) for key in OPENING if key in first)
 
     def _check_repeated(self, mark, time, state, before):
         if time == self._times[mark]:
@@ -155,6 +159,8 @@ def _classic_homes(sessions, report):
     homes = {}
     for session in sessions:
         state = comparable(session["state"] or {})
+        for name in OPENING:
+            state.pop(name, None)
         call = report.calls.get(state.get("mark"))
         label = call.session if call is not None else label_of.get(session["id"])
         if state and (call is None or call.outcome == RAISED or call.kind != "state"):

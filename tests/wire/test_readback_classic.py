@@ -18,6 +18,7 @@ from datacat.wire.readback import ABSENT, ARRIVED, UNKNOWABLE
 
 Counts = collections.namedtuple("Counts", "events metrics")
 STAMP = "2026-01-02T03:04:05.123456Z"
+LATE_TAG = "captured_at:" + STAMP
 
 
 def record(kind, fields):
@@ -161,7 +162,28 @@ def test_events_are_compared_by_name_too():
             ARRIVED,
         ),
         ({"name": "m", "value": 1}, {"name": "m", "value": 1.0}, ARRIVED),
-        ({"name": "m", "value": 1}, {"name": "m", "value": 1, "tags": ["captured_at:x"]}, ARRIVED),
+        ({"name": "m", "value": 1}, {"name": "m", "value": 1, "tags": [LATE_TAG]}, ARRIVED),
+        # Another writer's, or another record's.
+        (
+            {"name": "m", "value": 1},
+            {"name": "m", "value": 1, "tags": ["captured_at:x"]},
+            UNKNOWABLE,
+        ),
+        (
+            {"name": "m", "value": 1, "unit": "s"},
+            {"name": "m", "value": 1, "tags": ["unit:s"]},
+            ARRIVED,
+        ),
+        (
+            {"name": "m", "value": 1, "unit": "s", "tags": ["a"]},
+            {"name": "m", "value": 1, "tags": ["a", "unit:s", LATE_TAG]},
+            ARRIVED,
+        ),
+        (
+            {"name": "m", "value": 1, "unit": "s"},
+            {"name": "m", "value": 1, "tags": ["unit:m"]},
+            UNKNOWABLE,
+        ),
         ({"name": "m", "value": 1, "unit": "s"}, {"name": "m", "value": 1}, ARRIVED),
         ({"name": "m", "value": 1}, {"name": "m", "value": 2}, UNKNOWABLE),
         ({"name": "m", "value": 1}, {"name": "n", "value": 1}, UNKNOWABLE),
@@ -319,3 +341,29 @@ def test_a_merge_changes_neither_argument_and_is_idempotent(state, update, null_
     if not null_deletes:
         assert readback.merge_state(merged, update, null_deletes) == merged
     assert json.dumps([state, update], sort_keys=True) == before
+
+
+@pytest.mark.parametrize(
+    "stored, expected",
+    [
+        ({"k": 1}, ARRIVED),  # sent without folding
+        ({"k": 1, "_message": "m"}, ARRIVED),
+        ({"k": 1, "_message": "m", "_captured_at": STAMP}, ARRIVED),
+        ({"k": 1, "_captured_at": STAMP}, ARRIVED),
+        ({"k": 1, "_message": "another"}, UNKNOWABLE),
+        ({"k": 1, "_captured_at": "2026-01-02T03:04:05Z"}, UNKNOWABLE),
+        ({"k": 1, "_message": "m", "more": 1}, UNKNOWABLE),
+    ],
+)
+def test_an_event_is_compared_with_each_form_in_which_it_may_have_been_sent(stored, expected):
+    """Late or not, folded or not: the process that sent it may have had other options."""
+    one = record(kinds.EVENT, build.event("e", {"k": 1}, message="m"))
+    answer = classic(events=[{"name": "e", "data": stored}])
+    assert readback.classic_arrived(one, answer, Counts(0, 5), None) == expected
+
+
+def test_a_capture_time_of_the_applications_own_is_content_like_any_other():
+    one = event(data={"_captured_at": "mine"})
+    for stored, expected in (("mine", ARRIVED), ("theirs", UNKNOWABLE)):
+        answer = classic(events=[{"name": "e", "data": {"_captured_at": stored}}])
+        assert readback.classic_arrived(one, answer, Counts(0, 5), None) == expected

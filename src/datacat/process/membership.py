@@ -59,6 +59,12 @@ def _opening(settings):
     )
 
 
+def _first_state(settings):
+    """Return what a classic server would not keep of the opening, as a state, or None."""
+    given = settings.given() if settings.fold_fields else None
+    return build.encode(given) if given else None
+
+
 class Membership(object):
     """A session in this process; thread-safe, and safe in signal handlers and finalizers.
 
@@ -83,6 +89,7 @@ class Membership(object):
         self._shared_settings = settings.shared()
         # Now, because it needs imports, which fail while the interpreter shuts down.
         self._scope = scope.of(settings)
+        self._first_state = _first_state(settings)
         self._session = None
         self._pending = collections.deque()
         # {path: how many records wait in that file, which is another process's}
@@ -190,7 +197,7 @@ class Membership(object):
         if places.can_move(before):
             return places.move_session(outbox, self.local_id, before)
         news = None if is_new else self.encoded(places.forked_event(self.local_id))
-        return places.open_session(outbox, old.opening, self.local_id, news)
+        return places.open_session(outbox, old.opening, self.local_id, self._first_state, news)
 
     def _keep_pending(self, outbox, entry):
         """Keep what is pending; return False if the outbox has forgotten the session."""

@@ -69,13 +69,16 @@ def is_said(word, entry):
     return entry.goodbye == ENDED or bool(entry.goodbye and word == CLOSED)
 
 
-def open_session(outbox, opening, local_id, news=None):
+def open_session(outbox, opening, local_id, state=None, news=None):
     """Add a session that no server knows yet to an outbox; return its entry.
 
     :param opening: the body of its open request, bytes.
+    :param state: the first state of the session, sent before any record, bytes or None.
     :param news: the body of a first event, or None.
     """
-    entry = outbox.add_session(local_id, opening)
+    entry = outbox.add_session(local_id, opening, restoring=int(state is not None))
+    if state is not None:
+        outbox.update(entry, state)
     outbox.append(entry, kinds.OPEN, opening)
     if news is not None:
         outbox.append(entry, kinds.EVENT, news)

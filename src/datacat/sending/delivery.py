@@ -12,9 +12,11 @@ Theory of operation.  `serve` does the first of these that applies:
    repeated, and an empty session stays behind on the server.
 3. The server's generation is not known from its health: read the beginning of the session, which
    shows it.
-4. The session was opened again after the server lost it: send its state as delivered, before any
-   record.  `restoring` is stored when the id is cleared, and cleared when the state is delivered;
-   if the process is killed in between, the state is sent again.
+4. The session was opened again after the server lost it, or is new and its application gave it a
+   product, a version or a host name, which classic servers do not keep: send its state as
+   delivered, before any record.  A new session's has these three.  `restoring` is stored with a
+   new session and when the id is cleared, and cleared when the state is delivered; if the process
+   is killed in between, the state is sent again.
 5. The oldest record is in doubt: read the session back (see `doubt`).
 6. Otherwise send the oldest record.  A delivered one is settled in one transaction, with the
    counts and the merged state that it changes.  If the process is killed between answer and
@@ -27,6 +29,8 @@ is put here.
 """
 
 from __future__ import absolute_import, division
+
+import json
 
 from .. import errors
 from ..records import build, kinds
@@ -42,16 +46,16 @@ class Delivery(object):
     """Does the next thing for a session: one exchange, or two if a question comes up.
 
     :param server: the Server.
-    :param stamp_late: whether late records carry their capture time to a classic server.
+    :param settings: the pipeline's Settings.
     :param warn: a callable (topic, message) with `clear(topic)`.
     :param clock: a callable that returns monotonic seconds.
     :param wall: a callable that returns seconds since the epoch.
     :param chance: a callable that returns a float in [0, 1).
     """
 
-    def __init__(self, server, stamp_late, warn, clock, wall, chance):
+    def __init__(self, server, settings, warn, clock, wall, chance):
         self._server = server
-        self._stamp_late = stamp_late
+        self._stamp_late, self._fold = settings.stamp_late, settings.fold_fields
         self._clock = clock
         self._wall = wall
         self._acts = Acts(server, warn, clock, wall, chance)
@@ -89,16 +93,19 @@ class Delivery(object):
             self._judge(decisions.after_failed_recognition, lane, None, error)
 
     def _restore(self, lane):
-        state = merged_state(lane)
+        state = merged_state(lane) or {}
+        if self._server.dialect is dialects.V1:
+            # These servers keep what a session is opened with.
+            state = _without_opening(state, lane.entry.opening)
         record = kinds.Record(
             lane.entry.number,
             decisions.RESTORING,
             kinds.STATE,
-            build.encode(state or {}),
+            build.encode(state),
             int(self._wall() * 1e6),
         )
         if state:
-            self._send(lane, record, late=False)
+            self._send(lane, record)
         else:
             self._acts.settle(lane, record, None)
 
@@ -112,8 +119,7 @@ class Delivery(object):
             # Its session has an id, so it was delivered, but a sick disk could not delete it.
             self._acts.settle(lane, head, None)
         else:
-            is_stamped = self._stamp_late and self._server.dialect is dialects.CLASSIC
-            self._send(lane, head, is_stamped and is_late(head, self._wall()))
+            self._send(lane, head)
 
     def _head(self, lane):
         head = lane.outbox.head(lane.entry)
@@ -125,8 +131,9 @@ class Delivery(object):
 
     # The exchanges
 
-    def _send(self, lane, record, late):
-        request = self._server.dialect.send(record, lane.entry.server_id, late)
+    def _send(self, lane, record):
+        late = self._stamp_late and is_late(record, self._wall())
+        request = self._server.dialect.send(record, lane.entry.server_id, late, self._fold)
         _, error = self._server.exchange(request)
         if error is None:
             self._acts.settle(lane, record, None)
@@ -182,6 +189,11 @@ class Delivery(object):
             return decisions.ANSWERED
         is_lost = isinstance(error, errors.SessionNotFound)
         return decisions.LOST if is_lost else decisions.UNANSWERED
+
+
+def _without_opening(state, opening):
+    said = json.loads(opening.decode("ascii"))
+    return dict((key, value) for key, value in state.items() if said.get(key) != value)
 
 
 def _as_unknown_operation(error):

@@ -58,7 +58,7 @@ class Sender(object):
         clock=monotonic,
     ):
         self.server = Server(transport, warn, chance, clock)
-        self._delivery = Delivery(self.server, settings.stamp_late, warn, clock, wall, chance)
+        self._delivery = Delivery(self.server, settings, warn, clock, wall, chance)
         self._max_bytes = settings.max_bytes
         self._outboxes = [outbox]
         self._inherited = set(inherited)

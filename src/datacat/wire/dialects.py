@@ -15,14 +15,15 @@ from six.moves.urllib import parse
 
 from .. import errors
 from ..records import kinds
+from .folding import folded
 
 # method; path: absolute and percent-encoded; body: bytes or None; repeatable: whether sending it
 # twice has the same effect as once; encoding: the body's Content-Encoding or None.
 Request = collections.namedtuple("Request", "method path body repeatable encoding")
 Request.__new__.__defaults__ = (None,)
 
-CAPTURED_AT = u"_captured_at"
-CAPTURED_AT_TAG = u"captured_at:"
+_CAPTURED_AT = u"_captured_at"
+_CAPTURED_AT_TAG = u"captured_at:"
 
 SESSIONS = "/api/sessions"
 HEALTH = "/health"
@@ -73,20 +74,25 @@ class _Classic(_Dialect):
     name = "classic"
     _listing_path = LISTINGS[0]
 
-    def send(self, record, server_id, late):
+    def send(self, record, server_id, late=False, fold=False):
         """Return the request that delivers a record.
 
         :param late: whether to add the capture time to an event or metric.
+        :param fold: whether to fold fields that the server does not know (see `folding`).
         """
         kind = record.kind
         body = record.body
-        if late and kind in kinds.TIMED:
-            body = _with_capture_time(record)
+        if (late or fold) and kind in kinds.TIMED:
+            body = _encode(_form(record, late, fold)).encode("ascii")
         elif kind == kinds.CRASH:
             kind, body = kinds.END, b"{}"
         return Request(
             "POST", _session_path(server_id) + _OPERATIONS[kind], body, kind == kinds.STATE
         )
+
+    def forms(self, record):
+        """Return the fields of an event or metric in every form in which it may have been sent."""
+        return [_form(record, late, fold) for late in (False, True) for fold in (False, True)]
 
     def heartbeat(self, server_id):
         """Return None: this generation has no heartbeat."""
@@ -99,8 +105,8 @@ class _V1(_Dialect):
     name = "v1"
     _listing_path = LISTINGS[1]
 
-    def send(self, record, server_id, late):
-        """Return the request that delivers a record.  `late` makes no difference here."""
+    def send(self, record, server_id, late=False, fold=False):
+        """Return the request that delivers a record; `late` and `fold` make no difference here."""
         kind = record.kind
         body = record.body
         if kind in kinds.TIMED:
@@ -154,12 +160,17 @@ def _compressed(body):
     return compressor.compress(body) + compressor.flush(), "gzip"
 
 
-def _with_capture_time(record):
+def _form(record, late, fold):
     fields = json.loads(record.body.decode("ascii"))
+    if fold:
+        fields = folded(record.kind, fields)
+    return _with_capture_time(record, fields) if late else fields
+
+
+def _with_capture_time(record, fields):
     captured_at = kinds.rfc3339(record.captured)
     if record.kind == kinds.METRIC:
-        fields["tags"] = (fields.get("tags") or []) + [CAPTURED_AT_TAG + captured_at]
-    else:
-        fields["data"] = dict(fields.get("data") or {})
-        fields["data"].setdefault(CAPTURED_AT, captured_at)
-    return _encode(fields).encode("ascii")
+        return dict(fields, tags=(fields.get("tags") or []) + [_CAPTURED_AT_TAG + captured_at])
+    data = dict(fields.get("data") or {})
+    data.setdefault(_CAPTURED_AT, captured_at)
+    return dict(fields, data=data)

@@ -141,16 +141,9 @@ def classic_arrived(record, answer, delivered, merged):
     if record.kind == kinds.STATE:
         return _state_arrived(_fields(record), answer.get("state"), merged)
     if record.kind == kinds.METRIC:
-        return _listed(
-            _metric_content(_fields(record)),
-            answer.get("metrics"),
-            delivered.metrics,
-            _metric_content,
-        )
+        return _listed(record, answer.get("metrics"), delivered.metrics, _metric_content)
     if record.kind in kinds.LISTED_AS_EVENTS:
-        return _listed(
-            _event_content(_fields(record)), answer.get("events"), delivered.events, _event_content
-        )
+        return _listed(record, answer.get("events"), delivered.events, _event_content)
     return UNKNOWABLE
 
 
@@ -193,28 +186,24 @@ def _state_arrived(update, stored, merged):
     return ABSENT if _same(stored, merged) else UNKNOWABLE
 
 
-def _listed(sent, stored, delivered, content):
+def _listed(record, stored, delivered, content):
     if not isinstance(stored, list) or len(stored) < delivered:
         return UNKNOWABLE
     if len(stored) == delivered:
         return ABSENT
     found = stored[delivered]
-    return ARRIVED if isinstance(found, dict) and _same(content(found), sent) else UNKNOWABLE
+    if not isinstance(found, dict):
+        return UNKNOWABLE
+    is_ours = any(_same(content(found), content(form)) for form in dialects.CLASSIC.forms(record))
+    return ARRIVED if is_ours else UNKNOWABLE
 
 
 def _event_content(fields):
-    data = fields.get("data") or {}
-    if isinstance(data, dict) and dialects.CAPTURED_AT in data:
-        data = dict(data)
-        del data[dialects.CAPTURED_AT]
-    return [fields.get("name"), data]
+    return [fields.get("name"), fields.get("data") or {}]
 
 
 def _metric_content(fields):
-    tags = fields.get("tags") or []
-    if isinstance(tags, list):
-        tags = [tag for tag in tags if not six.text_type(tag).startswith(dialects.CAPTURED_AT_TAG)]
-    return [fields.get("name"), fields.get("value"), tags]
+    return [fields.get("name"), fields.get("value"), fields.get("tags") or []]
 
 
 def _same(one, other):
