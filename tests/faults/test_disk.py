@@ -36,7 +36,7 @@ def log(count, name):
         recorder.log_event(name, {"number": number, "text": "x" * 200})
         time.sleep(0.001)
 
-log(150, "while there was space")
+log(400, "while there was space")
 say("backlog", **session.stats())
 wait_for("full")
 log(150, "while the disk was full")
@@ -70,7 +70,7 @@ def test_a_full_disk_stops_neither_calls_nor_sending_and_heals(make_collector, t
     """
     collector = make_collector().start()
     collector.stop()
-    with small_disk(tmp_path / "disk", "2m") as disk:
+    with small_disk(tmp_path / "disk", "4m") as disk:
         spool = os.path.join(disk, "spool")
         with application(
             FULL, tmp_path, collector.url, (then,), env={"DATACAT_SPOOL_DIR": spool}

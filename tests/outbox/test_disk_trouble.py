@@ -105,11 +105,15 @@ def test_the_reserve_is_freed_when_the_disk_is_full_and_taken_again(box):
     assert os.path.exists(reserve)
 
 
-def test_a_small_outbox_has_no_reserve(box):
-    """Many of them would fill the spool."""
-    box.append(b"x" * 10000)
+def test_a_small_outbox_has_no_reserve_and_one_that_grows_gets_it_at_once(box):
+    """Many small ones would fill the spool; a large one must note what is delivered."""
+    for _ in range(15):
+        box.append(b"x" * 1000)
     box.outbox.upkeep.measure()
     assert not os.path.exists(box.path + bounds.RESERVE)
+    for _ in range(60):
+        box.append(b"x" * 1000)
+    assert os.path.exists(box.path + bounds.RESERVE)
 
 
 @pytest.mark.parametrize(

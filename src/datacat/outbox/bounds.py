@@ -49,33 +49,25 @@ def share(path, max_bytes):
     """Return how many bytes this outbox may take, given the others of its spool.
 
     Another application's outbox counts only if that does not run: otherwise it keeps to a bound of
-    its own.
+    its own.  On the way, the reserves of dead processes are freed.
     """
-    folder, others, has_bound = os.path.dirname(path), 0, {}
+    folder, others, is_apart = os.path.dirname(path), 0, {}
     try:
         for name in os.listdir(folder):
             other = names.outbox_of(os.path.join(folder, name))
             if other is None or other == path:
                 continue
-            if other not in has_bound:
+            if name == os.path.basename(other) + RESERVE and has_owner(other) is False:
+                Reserve(other).free()
+                continue
+            if other not in is_apart:
                 is_foreign = names.scope_of(other) != names.scope_of(path)
-                has_bound[other] = is_foreign and has_owner(other)
-            if not has_bound[other]:
+                is_apart[other] = is_foreign and has_owner(other)
+            if not is_apart[other]:
                 others += os.path.getsize(os.path.join(folder, name))
     except OSError:
         pass
     return max(max_bytes - others, min(LEAST_BYTES, max_bytes))
-
-
-def size_of(path):
-    """Return how many bytes an outbox and its log have."""
-    size = 0
-    for name in (path, path + "-wal"):
-        try:
-            size += os.path.getsize(name)
-        except OSError:
-            pass  # no log, or no file
-    return size
 
 
 class Reserve(object):
@@ -90,11 +82,13 @@ class Reserve(object):
     def keep(self, size):
         """Make the file, if there is space for it and the outbox is large enough to have one.
 
-        :param size: how many bytes the outbox has.
+        :returns: whether it is there.
+
+        :param size: how many bytes are in use in the outbox.
         """
         try:
             if size < LEAST_WITH_RESERVE or os.path.exists(self._path):
-                return
+                return size >= LEAST_WITH_RESERVE
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
             descriptor = os.open(self._path, flags, 0o600)
             try:
@@ -105,8 +99,10 @@ class Reserve(object):
                     os.write(descriptor, b"\0" * _PIECE_BYTES)
             finally:
                 os.close(descriptor)
+            return True
         except OSError:
             self.free()
+            return False
 
     def free(self):
         """Remove it."""

@@ -108,6 +108,7 @@ class Disk(object):
     The caller holds the outbox's lock (see 1 above).
 
     :ivar refusal: the error with which the disk refuses, None while it is healthy.
+    :ivar has_reserve: whether space is kept for settles on a full disk.
     :ivar is_slow: whether a write took so long that log calls must not wait for the next one.
     :ivar changed: a count that grows with every write; `synced` is what it was at the last sync.
     :param store: an open Store; this object closes it.
@@ -136,6 +137,7 @@ class Disk(object):
         inode = None if store.is_in_memory else os.stat(store.path).st_ino
         # All at once, which no signal handler can interrupt.
         vars(self).update(
+            has_reserve=False,
             store=store,
             path=store.path,
             reserve=bounds.Reserve(store.path),
@@ -262,6 +264,7 @@ class Disk(object):
         """Note that a write or read was refused."""
         if self.state is HEALTHY:
             self.reserve.free()
+            self.has_reserve = False
         if isinstance(error, StoreDetached) and self.state not in WITHOUT_FILE:
             self._warn("detached", str(error))
         elif self.state is HEALTHY:
@@ -348,13 +351,13 @@ class Disk(object):
     # Trouble and its end
 
     def measure(self):
-        """Notice that the disk is nearly full before sqlite does; else keep a reserve."""
-        if self.state is not HEALTHY:
-            return
-        if bounds.is_disk_nearly_full(self.path):
+        """Notice that the disk is nearly full before sqlite does."""
+        if self.state is HEALTHY and bounds.is_disk_nearly_full(self.path):
             self.refused(StoreRefused(_NEARLY_FULL % self.path))
-        else:
-            self.reserve.keep(bounds.size_of(self.path))
+
+    def keep_reserve(self, size):
+        """Take up the space that is freed when the disk is full, if there are `size` bytes."""
+        self.has_reserve = self.reserve.keep(size)
 
     def is_still_there(self):
         """Return whether nobody deleted or replaced the file; sqlite does not notice.

@@ -16,6 +16,8 @@ from .disk import HEALTHY
 from .memory import ROOM_AFTER_SACRIFICE
 from .names import scope_of
 
+_STEP_TO_RESERVE = bounds.LEAST_WITH_RESERVE // 4
+
 
 class Room(object):
     """The room that one outbox may take, on disk and in memory.
@@ -62,6 +64,10 @@ class Room(object):
         size = self._disk.store.size()
         # On disk a record may take twice its weight; and measure again halfway.
         self.left = max(0, self._share - size) // 4
+        if not self._disk.has_reserve and not bounds.is_disk_nearly_full(self._disk.path):
+            # Not left to the keeper: the disk may be full before it comes.
+            self._disk.keep_reserve(size)
+            self.left = min(self.left, _STEP_TO_RESERVE)
         return size - int(self._share * ROOM_AFTER_SACRIFICE)
 
     def _clear(self):

@@ -126,11 +126,7 @@ class Spool(object):
         prepare(self.folder)
         remove_stale_marks(self.folder, _LEFTOVERS)
         quarantine.prune(self.folder, self._scope.key, time.time())
-        owned = dict((path, has_owner(path)) for path in self._paths() if path not in mine)
-        for path in owned:
-            if owned[path] is False:
-                bounds.Reserve(path).free()
-        return sorted(path for path in owned if not owned[path])
+        return [path for path in self._paths() if path not in mine and not has_owner(path)]
 
     def report_what_is_left_alone(self):
         """Warn, once, of outboxes that nobody here sends."""
