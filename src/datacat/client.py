@@ -9,6 +9,7 @@ from __future__ import absolute_import, division
 import random
 import sys
 import time
+import uuid
 
 from datacat import settings as settings_module
 from datacat._compat import monotonic
@@ -188,7 +189,8 @@ class DatacatClient(object):
                 return None
         encode = exceptions.encode_cut if kind == kinds.EXCEPTION else build.encode
         captured = int(time.time() * _MICROSECONDS)
-        record = kinds.Record(None, None, kind, encode(fields), captured)
+        digits = uuid.uuid4().int % 1000
+        record = kinds.Record(None, None, kind, encode(fields), captured, digits)
         dialect = self._dialect_for(session_id)
         request = dialect.send(record, session_id, fold=self.settings.fold_fields)
         if self.before_write is not None:

@@ -2,17 +2,20 @@
 
 from __future__ import absolute_import, division
 
+import itertools
 import os
 import sys
 import threading
 
 import pytest
 from tools.outboxes import (
+    Box,
     Clock,
     Holder,
     in_another_thread,
     losses_told_in,
     queue_some,
+    sql,
 )
 from tools.waiting import PATIENCE, wait_until
 
@@ -38,9 +41,11 @@ def test_a_report_includes_what_was_dropped_while_it_waited(box):
 def test_a_number_that_is_taken_shows_and_nothing_is_replaced(box):
     """A first attempt is a plain INSERT; by this alone two records of one number are noticed."""
     box.append(b"1")
-    box.store.insert(tables.row(box.number, 2, kinds.EVENT, b"taken", 1))
+    box.store.insert(tables.record_row(kinds.Record(box.number, 2, kinds.EVENT, b"taken", 1)))
     box.append(b"2")
-    box.store.insert(tables.row(box.number, 4, kinds.EVENT, b"taken as well", 1))
+    box.store.insert(
+        tables.record_row(kinds.Record(box.number, 4, kinds.EVENT, b"taken as well", 1))
+    )
     queue_some(box)
     box.outbox.take_in()
     assert box.warnings.topics.count("clash") == 2
@@ -317,6 +322,79 @@ def test_capture_times_follow_a_clock_that_is_set_back_by_an_hour(make_box):
     clock.now -= 3600
     box.append(b"2")
     assert [record.captured for record in box.drain()] == [1700000000000000, 1699996400000000]
+
+
+@pytest.fixture
+def draws(monkeypatch):
+    """Let every writer draw the next of 1, 2, 3... as its digits."""
+    numbers = itertools.count(1)
+    monkeypatch.setattr("datacat.outbox.writer._drawn", lambda: next(numbers))
+
+
+def digits_of(box):
+    return [record.digits for record in box.drain()]
+
+
+def test_each_opening_of_an_outbox_draws_digits_and_keeps_those_of_earlier_ones(draws, tmp_path):
+    """A fork, a start, a continuation and an adoption are openings."""
+    first = Box(tmp_path)
+    first.append(b"1", b"2")
+    first.close()
+    second = Box(tmp_path)
+    second.append(b"3")
+    assert digits_of(second) == [1, 1, 2]
+    second.close()
+
+
+def test_a_clock_that_is_set_back_draws_new_digits(draws, make_box):
+    """One that only stutters does not: times are made unique then."""
+    clock = Clock()
+    box = make_box(wall=clock)
+    box.append(b"1")
+    clock.now -= 0.1
+    box.append(b"2")
+    clock.now -= 3600
+    box.append(b"3")
+    with Holder(box):
+        box.append(b"4")
+        clock.now -= 3600
+        box.append(b"5")
+    box.outbox.take_in()
+    assert digits_of(box) == [1, 1, 2, 2, 3]
+
+
+def test_a_repeated_attempt_has_the_digits_of_the_first(draws, make_box):
+    clock = Clock()
+    box = make_box(wall=clock)
+    together = box.store._together
+
+    def write_and_be_interrupted(*arguments):
+        box.store._together = together
+        together(*arguments)
+        raise KeyboardInterrupt
+
+    box.outbox.disk.is_slow = True
+    for body in (b"1", b"2", b"3"):
+        box.append(body)
+        clock.now -= 3600
+    box.outbox.disk.is_slow = False
+    box.store._together = write_and_be_interrupted
+    with pytest.raises(KeyboardInterrupt):
+        box.outbox.take_in()
+    rows = sql(box.store, "SELECT kind >> 8 FROM records")
+    box.outbox.take_in()
+    assert rows == [(1,), (2,), (3,)] == sql(box.store, "SELECT kind >> 8 FROM records")
+
+
+def test_digits_are_kept_in_memory_and_with_dead_letters(draws, box):
+    box.store.full = True
+    box.append(b"1", b"2")
+    box.store.full = False
+    assert box.outbox.upkeep.heal(None)
+    drawn = box.outbox.head(box.entry).digits
+    box.outbox.bury(box.entry, box.outbox.head(box.entry), 400, "no")
+    (letter,) = box.outbox.dead_letters()
+    assert drawn and letter.record.digits == drawn and digits_of(box) == [drawn]
 
 
 @pytest.mark.parametrize("year", [-3000, 12000])

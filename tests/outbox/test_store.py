@@ -50,12 +50,12 @@ def close_unchecked(store, path):
 
 def test_a_record_comes_back_as_it_went_in(store):
     body = bytes(bytearray(range(256)))
-    store.insert(tables.row(*event(1, body)))
+    store.insert(tables.record_row(event(1, body)))
     assert store.page(1, 0) == ([event(1, body)], [])
 
 
 def test_a_committed_record_is_in_a_copy_of_file_and_log(store, path, tmp_path):
-    store.insert(tables.row(*event(1)))
+    store.insert(tables.record_row(event(1)))
     other = tmp_path / "copy"
     other.mkdir()
     for ending in ("", "-wal"):
@@ -75,9 +75,9 @@ def test_a_page_is_in_order_and_bounded(store):
 
 
 def test_a_number_is_given_once(store):
-    store.insert(tables.row(*event(1)))
+    store.insert(tables.record_row(event(1)))
     with pytest.raises(NumberTaken):
-        store.insert(tables.row(*event(1, b"other")))
+        store.insert(tables.record_row(event(1, b"other")))
     with pytest.raises(NumberTaken):
         store.insert_all([event(2), event(1, b"other")])
     assert store.page(1, 0) == ([event(1)], [])
@@ -97,13 +97,13 @@ def test_what_is_settled_is_gone_in_one_step_with_its_count(store):
 
 def test_a_transaction_that_fails_changes_nothing(store):
     entry = store.entries()[0]
-    store.insert(tables.row(*event(1)))
+    store.insert(tables.record_row(event(1)))
     entry.sent = object()
     with pytest.raises(StoreRefused):
         entry.position = 1
         store.save(entry)
     assert store.page(1, 0)[0] == [event(1)]
-    store.insert(tables.row(*event(2)))
+    store.insert(tables.record_row(event(2)))
 
 
 def test_accepted_is_what_the_records_prove(store):
@@ -230,7 +230,7 @@ def test_no_cut_is_taken_for_data_or_raises_anything_unexpected(tmp_path, path, 
     store.insert_all(written[:15])
     store.checkpoint()
     for record in written[15:]:
-        store.insert(tables.row(*record))
+        store.insert(tables.record_row(record))
     contents = {}
     for ending in ("", "-wal"):
         with open(path + ending, "rb") as stream:
@@ -308,7 +308,7 @@ def test_a_drained_file_shrinks(store, path):
 
 def test_a_session_number_is_not_reused_while_anything_has_it(store):
     assert store.last_session() == 1
-    store.insert(tables.row(*event(1, session=4)))
+    store.insert(tables.record_row(event(1, session=4)))
     assert store.last_session() == 4
 
 
@@ -322,7 +322,7 @@ def test_a_connection_outlives_every_reference_to_it_until_it_is_closed(tmp_path
     """A forked child that merely drops it must not close it, and with it the parent's log."""
     path = str(tmp_path / NAME)
     store = Store(path)
-    store.insert(tables.row(*event(1)))
+    store.insert(tables.record_row(event(1)))
     store.abandon()
     del store
     gc.collect()
@@ -330,3 +330,17 @@ def test_a_connection_outlives_every_reference_to_it_until_it_is_closed(tmp_path
     for ending in ("", "-wal"):
         shutil.copyfile(path + ending, copy + ending)
     assert Store(copy).page(1, 0) == ([event(1)], [])
+
+
+def test_a_records_digits_come_back_and_a_flip_in_them_is_noticed():
+    for kind in tables.KINDS:
+        for digits in (0, 1, 999):
+            one = kinds.Record(1, 2, kind, b"{}", 3, digits)
+            row = tables.record_row(one)
+            assert tables.record_of(row) == one and tables.kind_of(row[1]) == kind
+            assert tables.record_of((row[0], row[1] ^ 0x100) + row[2:]) is None
+
+
+def test_a_row_of_no_known_kind_is_none():
+    for code in (99, 0xFF, None, b"x"):
+        assert tables.kind_of(code) is None

@@ -8,6 +8,8 @@ from tools.sending import (
     CLEAN,
     HTML,
     NAMES,
+    OPENING,
+    Bench,
     counts,
     is_any,
     is_event,
@@ -380,3 +382,36 @@ def test_a_session_whose_oldest_record_is_unknown_at_first_is_still_read_back(be
     bench.employ()
     bench.drain()
     assert bench.server.names() == NAMES and counts(bench.entry) == CLEAN
+
+
+# Another process in the session, in the same microsecond
+
+
+def two_processes(tmp_path, v1, monkeypatch, digits):
+    """Return the bench of another process, a forked child, and its entry of v1's session."""
+    monkeypatch.setattr("datacat.outbox.writer._drawn", lambda: 7)
+    v1.outbox.intake._writer._draw_digits()
+    monkeypatch.setattr("datacat.outbox.writer._drawn", lambda: digits)
+    other = Bench(str(tmp_path / "other"), server=v1.server, world=v1.world)
+    entry = other.outbox.add_session(
+        "local-child", OPENING, server_id=v1.entry.server_id, inherited=1, shared=1
+    )
+    return other, entry
+
+
+@pytest.mark.parametrize("theirs, digits, twice", [({}, 8, 0), ({"n": 2}, 8, 0), ({"n": 2}, 7, 1)])
+def test_two_processes_that_share_a_microsecond_and_a_name_lose_nothing_on_v1(
+    v1, tmp_path, monkeypatch, theirs, digits, twice
+):
+    """Once: 28 of 30,003 records of a parent and two children were taken for each other's."""
+    other, entry = two_processes(tmp_path, v1, monkeypatch, digits)
+    v1.event(v1.entry, "same")
+    other.event(entry, "same", **theirs)
+    assert v1.outbox.head(v1.entry).captured == other.outbox.head(entry).captured
+    other.drain()
+    v1.server.concerned = is_event
+    v1.server.next_faults = [never_answer]
+    v1.drain()
+    assert v1.server.names() == ["same", "same"]
+    assert (v1.entry.possibly_twice, v1.entry.waiting) == (twice, 0)
+    other.die()

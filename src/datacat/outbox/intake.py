@@ -51,6 +51,7 @@ class Arrival(object):
     """A record on its way in.
 
     :ivar number: its number in its session, once an attempt to write it has begun.
+    :ivar digits: its digits; None: the writer's.
     :ivar is_in: whether it is written and counted.
     :ivar is_plain: whether it is a record and nothing more.
     :ivar changes: values of its session's entry that change with it, a dict.
@@ -59,6 +60,7 @@ class Arrival(object):
 
     # Class attributes, because each log call makes an Arrival and few differ from these.
     number = None
+    digits = None
     is_in = False
     is_plain = True
     changes = None

@@ -18,11 +18,10 @@ from .ownership import OWNER
 from .refusals import StoreDamaged
 from .salvage import UNKNOWN_STATE
 from .shared import SHARED
-from .tables import KINDS, NUMBER_BITS, NUMBER_MASK, identity
+from .tables import NUMBER_BITS, NUMBER_MASK, identity
 
 PAGE_RECORDS = 64
 PAGE_BYTES = 256 * 1024
-_CODES = frozenset(range(len(KINDS)))
 
 
 class Store(object):
@@ -83,7 +82,7 @@ class Store(object):
         :raises NumberTaken: if a number is taken, unless `replacing`.
         """
         statement = tables.REPLACE if replacing else tables.INSERT
-        statements = [(statement, tables.row(*record)) for record in several]
+        statements = [(statement, tables.record_row(record)) for record in several]
         if changing is not None:
             statements.append(_saving(changing.entry, changing.changes))
         self._together("write to", statements)
@@ -111,7 +110,7 @@ class Store(object):
         :param changes: values to save instead of the entry's own, a dict; the entry keeps its own.
         """
         statements = [(tables.DELETE, (identity(entry.number, number),)) for number in removing]
-        statements.extend((tables.REPLACE, tables.row(*record)) for record in replacing)
+        statements.extend((tables.REPLACE, tables.record_row(record)) for record in replacing)
         statements.append(_saving(entry, changes))
         self._together("make room in", statements)
 
@@ -218,10 +217,7 @@ class Store(object):
             " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
             _range(session, after + 1) + (limit,),
         )
-        return [
-            (row[0] & NUMBER_MASK, KINDS[row[1]] if row[1] in _CODES else None, row[2])
-            for row in found
-        ]
+        return [(row[0] & NUMBER_MASK, tables.kind_of(row[1]), row[2]) for row in found]
 
     def dead_letters(self):
         """Return every dead letter that is sound, oldest first."""

@@ -29,14 +29,16 @@ KINDS = (
     kinds.CRASH,
     kinds.REPORT,
 )
-KIND_CODES = dict((kind, code) for code, kind in enumerate(KINDS))
+_KIND_CODES = dict((kind, code) for code, kind in enumerate(KINDS))
+# A row's `kind` has the kind's code in its lowest byte, and the record's digits above it.
+_DIGITS_SHIFT, _KIND_MASK = 8, 0xFF
 
 _pack = struct.Struct(">qqq").pack
 
 DeadLetter = collections.namedtuple("DeadLetter", "record status words buried")
 
 APPLICATION_ID = 0x0DA7ACA7
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = (
     "CREATE TABLE records (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL,"
@@ -71,6 +73,8 @@ MIGRATIONS = {
         % (_OLD_SESSIONS % "gone", _OLD_SESSIONS % "sent + dead + dropped + merged"),
         "DROP TABLE old_sessions",
     ),
+    # Rows have digits from then on, which older versions would take for damage.
+    2: (),
 }
 
 INSERT = "INSERT INTO records (id, kind, captured, checksum, body) VALUES (?, ?, ?, ?, ?)"
@@ -137,10 +141,28 @@ def checksum(identity, kind, captured, body):
     return crc32(body, crc32(_pack(identity, captured, kind))) & 0xFFFFFFFF
 
 
-def row(session, number, kind, body, captured):
-    """Return a record, given by the fields of a Record, as a row of the records table."""
+def codes(digits):
+    """Return {kind: its code} for the rows of a writer with these digits."""
+    return dict((kind, code | digits << _DIGITS_SHIFT) for kind, code in _KIND_CODES.items())
+
+
+def kind_of(code):
+    """Return the kind that a row's code has, None if it has none."""
+    try:
+        return KINDS[code & _KIND_MASK]
+    except (TypeError, IndexError):
+        return None
+
+
+def record_row(record):
+    """Return a Record as a row of the records table."""
+    session, number, kind, body, captured, digits = record
+    return row(session, number, _KIND_CODES[kind] | digits << _DIGITS_SHIFT, body, captured)
+
+
+def row(session, number, code, body, captured):
+    """Return a record, given by its kind's code (see `codes`), as a row of the records table."""
     identity = session << NUMBER_BITS | number
-    code = KIND_CODES[kind]
     # As `checksum`, without the call: every log call comes through here.
     check = crc32(body, crc32(_pack(identity, captured, code))) & 0xFFFFFFFF
     return identity, code, captured, check, blob(body)
@@ -159,8 +181,9 @@ def record_of(row):
 
 
 def _named(identity, code, captured, body):
+    digits, kind = code >> _DIGITS_SHIFT, KINDS[code & _KIND_MASK]
     return kinds.Record(
-        identity >> NUMBER_BITS, identity & NUMBER_MASK, KINDS[code], body, captured
+        identity >> NUMBER_BITS, identity & NUMBER_MASK, kind, body, captured, digits
     )
 
 
@@ -171,7 +194,7 @@ def letter_row(letter):
         words = words.decode("utf-8", "replace")
     elif words is not None:
         words = words.encode("utf-8", "replace").decode("utf-8", "replace")
-    return row(*letter.record) + (letter.status, words, letter.buried)
+    return record_row(letter.record) + (letter.status, words, letter.buried)
 
 
 def letter_of(row):

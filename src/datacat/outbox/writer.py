@@ -18,6 +18,8 @@ Belongs here: the order of these steps.  Does not: SQL, trouble with the disk, w
 
 from __future__ import absolute_import, division
 
+import uuid
+
 from ..records.kinds import Record
 from . import tables
 from .memory import ROW_OVERHEAD
@@ -48,7 +50,17 @@ class Writer(object):
         self._room = room
         self._losses = losses
         self._youngest = 0
+        self._draw_digits()
         self.queued_bytes = 0
+
+    def _draw_digits(self):
+        """Draw the digits of all records from now on.
+
+        Two processes that share a session may capture records of one name in one microsecond; and
+        so may one process, if its clock is set back.
+        """
+        self._digits = _drawn()
+        self._codes = tables.codes(self._digits)
 
     def drain(self):
         """Write what is in the queue now, 500 arrivals at most."""
@@ -88,7 +100,9 @@ class Writer(object):
         # Set before the INSERT, so that an interrupted attempt is repeated under this number.
         arrival.number = number = entry.accepted + 1
         try:
-            row = tables.row(entry.number, number, arrival.kind, arrival.body, captured)
+            row = tables.row(
+                entry.number, number, self._codes[arrival.kind], arrival.body, captured
+            )
             if not self._disk.insert(row):
                 self._room.left = -1
         except NumberTaken:
@@ -112,9 +126,10 @@ class Writer(object):
         for arrival in some:
             entry = arrival.entry
             arrival.captured = self._unique(arrival.captured)
+            arrival.digits = self._digits
             arrival.number = last[entry] = last.get(entry, entry.accepted) + 1
         try:
-            self._check_room_unless(self._disk.insert_all([_record(arrival) for arrival in some]))
+            self._check_room_unless(self._disk.insert_all(self._records(some)))
         except NumberTaken:
             self._take_numbers_back(some)
             return 0
@@ -132,7 +147,8 @@ class Writer(object):
         arrival.captured = self._unique(arrival.captured)
         arrival.number = arrival.changes["accepted"] = arrival.entry.accepted + 1
         try:
-            self._check_room_unless(self._disk.insert_all([_record(arrival)], changing=arrival))
+            records = self._records([arrival])
+            self._check_room_unless(self._disk.insert_all(records, changing=arrival))
         except NumberTaken:
             self._take_numbers_back([arrival])
             return 0
@@ -143,9 +159,7 @@ class Writer(object):
         some = self._front(len(self._arrivals), _is_numbered)
         # One that changes its entry is always attempted alone.
         changing = None if some[0].is_plain else some[0]
-        self._check_room_unless(
-            self._disk.insert_all([_record(arrival) for arrival in some], True, changing)
-        )
+        self._check_room_unless(self._disk.insert_all(self._records(some), True, changing))
         self._count_all(some)
         return len(some)
 
@@ -210,14 +224,33 @@ class Writer(object):
         captured = min(max(captured, EARLIEST), LATEST)
         if captured <= youngest and youngest - captured < CLOCK_SET_BACK:
             captured = youngest + 1
+        elif captured <= youngest:
+            self._draw_digits()
         self._youngest = captured
         return captured
 
+    def _records(self, some):
+        """Return numbered arrivals as records.
 
-def _record(arrival):
-    return Record(
-        arrival.entry.number, arrival.number, arrival.kind, arrival.body, arrival.captured
-    )
+        One without digits of its own has been attempted alone.  It is finished before the next one
+        gets a time, and so before other digits are drawn.
+        """
+        return [
+            Record(
+                each.entry.number,
+                each.number,
+                each.kind,
+                each.body,
+                each.captured,
+                self._digits if each.digits is None else each.digits,
+            )
+            for each in some
+        ]
+
+
+def _drawn():
+    # Not by `random`, whose state a fork copies.
+    return uuid.uuid4().int % 1000
 
 
 def _is_numbered(arrival):

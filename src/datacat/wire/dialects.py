@@ -148,8 +148,13 @@ def _session_path(server_id):
     return SESSIONS + "/" + str(server_id)
 
 
+def stamp_of(record):
+    """Return the time that identifies a record on v1, with nine digits (bytes)."""
+    return kinds.rfc3339(record.captured, record.digits).encode("ascii")
+
+
 def _stamp(record):
-    return b'{"timestamp":"' + kinds.rfc3339(record.captured).encode("ascii") + b'"'
+    return b'{"timestamp":"' + stamp_of(record) + b'"'
 
 
 def _compressed(body):

@@ -24,12 +24,18 @@ _LEAD_LENGTH = len('[{"timestamp":') + 4 * _MOST_SPACES
 # JSON spends at most six bytes on a character, or twice six on a surrogate pair.
 _BYTES_PER_CHARACTER = 12
 
+_decode = json.JSONDecoder().raw_decode
+
 # The start of an object in a list: never part of an application's own state or data.
 _lead = re.compile(br'[\[,]\s{0,16}\{\s{0,16}"timestamp"\s{0,16}:\s{0,16}\Z')
 _name_follows = re.compile(br'\s{0,16},\s{0,16}"name"\s{0,16}:\s{0,16}("[^"\\]*(?:\\.[^"\\]*)*")')
 # In the fields before the session's state; within a text, quotes would be escaped.
 _crashed = re.compile(br'[,{]\s{0,16}"crashed"\s{0,16}:\s{0,16}(true|false)')
 _CRASHED_WITHIN = 4096
+# What both sides have of an event or a metric, in its entirety.
+_CONTENT = ("data", "value", "tags")
+_LONGEST_EXTRAS = 4096
+_LONGEST_STATE = 1024 * 1024
 _state_follows = re.compile(br'\s{0,16},\s{0,16}"state"\s{0,16}:\s{0,16}\{')
 
 
@@ -61,8 +67,9 @@ def v1_finder(record):
 class V1Finder(object):
     """Finds one record in a v1 server's answer to the GET of a session, piece by piece.
 
-    A record is identified by its capture time, which the server returns exactly, and its name.
-    Needs memory for one piece and the record's name.
+    A record is identified by its capture time, which the server returns exactly with all nine
+    digits, and its name.  If another process has written one with both, the content tells them
+    apart.  Needs memory for one piece and the record as the server has it.
 
     :param record: an event, exception, metric or state; the server keeps no time of any other
         kind, so its result is UNKNOWABLE.
@@ -70,17 +77,22 @@ class V1Finder(object):
     """
 
     def __init__(self, record):
-        self._stamp = b'"' + kinds.rfc3339(record.captured).encode("ascii") + b'"'
+        self._stamp = b'"' + dialects.stamp_of(record) + b'"'
         self._name = None
         self._follows = None
         self._enough = len(b',"state":{') + 4 * _MOST_SPACES
-        if record.kind == kinds.STATE:
+        self._is_state = record.kind == kinds.STATE
+        if self._is_state:
             self._follows = _state_follows
+            self._sent = _fields(record)
+            self._longest = _LONGEST_STATE
         elif record.kind in kinds.TIMED:
             self._follows = _name_follows
-            self._name = json.loads(record.body.decode("ascii"))["name"]
+            self._sent = _fields(record)
+            self._name = self._sent["name"]
             self._enough += _BYTES_PER_CHARACTER * len(self._name)
-        self._found = False
+            self._longest = _LONGEST_EXTRAS + _BYTES_PER_CHARACTER * len(record.body)
+        self._has_name = self._found = False
         self.tail = b""
 
     def feed(self, piece):
@@ -107,20 +119,42 @@ class V1Finder(object):
         return self._found
 
     def result(self):
-        """Return ARRIVED, ABSENT or UNKNOWABLE; to be called after the whole answer."""
-        if self._follows is None:
-            return UNKNOWABLE
-        return ARRIVED if self._found else ABSENT
+        """Return ARRIVED, ABSENT or UNKNOWABLE; to be called after the whole answer.
+
+        UNKNOWABLE: there is a record of that time and name, but with other content.
+        """
+        if self._found:
+            return ARRIVED
+        return UNKNOWABLE if self._follows is None or self._has_name else ABSENT
 
     def _is_record(self, text, at):
         """Return whether the time at this position is the record's; None if more must be read."""
-        if not _lead.search(text[max(0, at - _LEAD_LENGTH) : at]):
+        before = max(0, at - _LEAD_LENGTH)
+        lead = _lead.search(text[before:at])
+        if not lead:
             return False
         after = text[at + len(self._stamp) : at + len(self._stamp) + self._enough]
         follows = self._follows.match(after)
         if follows is None:
             return False if len(after) >= self._enough else None
-        return self._name is None or _string(follows.group(1)) == self._name
+        if self._name is not None and _string(follows.group(1)) != self._name:
+            return False
+        self._has_name = True
+        return self._has_content(text[text.index(b"{", before + lead.start()) :])
+
+    def _has_content(self, text):
+        """Return whether the object that a text begins with has the record's content, or None."""
+        there = _object(text[: self._longest])
+        if there is None and len(text) < self._longest:
+            return None
+        if self._is_state:
+            # A history has whole states, which may be too large to be compared.
+            return there is None or _contains(there.get("state"), self._sent)
+        return there is not None and all(
+            _same(there.get(name) or [], self._sent.get(name) or [])
+            for name in _CONTENT
+            if there.get(name) or self._sent.get(name)
+        )
 
 
 def classic_arrived(record, answer, delivered, merged):
@@ -176,6 +210,32 @@ def _string(token):
         return json.loads(token.decode("utf-8"))
     except ValueError:
         return None
+
+
+def _object(text):
+    """Return the JSON object that a text (bytes) begins with, None if it is not whole."""
+    try:
+        found = _decode(text.decode("utf-8", "ignore"))[0]
+    except (ValueError, RuntimeError):  # a RecursionError is one
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _contains(state, update):
+    """Return whether a v1 server's state is one right after an update."""
+    if not isinstance(state, dict):
+        return False
+    for key, value in update.items():
+        if value is None:
+            # It deletes, or stays in a dict that has replaced something else.
+            if state.get(key) is not None:
+                return False
+        elif isinstance(value, dict):
+            if not _contains(state.get(key), value):
+                return False
+        elif key not in state or not _same(state[key], value):
+            return False
+    return True
 
 
 def _state_arrived(update, stored, merged):
