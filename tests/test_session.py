@@ -100,6 +100,13 @@ def test_classic_keeps_the_extras_in_data_tags_and_state(classic_collector, open
     assert there["state"] == {"product": "editor", "version": "2.1", "hostname": "here"}
 
 
+def test_details_of_a_session_that_logged_nothing_have_its_product(
+    classic_collector, open_session
+):
+    session = open_session(classic_collector.url, product="editor", version="2.1")
+    assert session.get_details()["state"] == {"product": "editor", "version": "2.1"}
+
+
 @pytest.mark.parametrize("options", [{}, {"product": "p", "version": "1", "fold_fields": False}])
 def test_classic_gets_no_more_than_the_seed_sends_unless_more_was_given(
     classic_collector, options

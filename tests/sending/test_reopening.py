@@ -225,3 +225,18 @@ def test_a_successor_goes_on_where_the_first_state_was_not_sent(classic):
     ]
     assert [event["name"] for event in stored["events"]] == ["one"]
     successor.die()
+
+
+def test_a_refused_first_state_is_told_of_and_holds_nothing_up(classic):
+    entry = opened_with(classic)
+    classic.server.concerned = lambda request: request.path.endswith("/state")
+    classic.server.next_faults = [OWN_400] * 10
+    classic.event(entry, "one")
+    classic.drain()
+    assert classic.server.names(entry.server_id) == ["one"] and not entry.restoring
+    assert len(classic.warnings.about("unrestored")) == 1
+    classic.server.next_faults = []
+    classic.state(entry, a=1)
+    classic.drain()
+    assert classic.server.sessions[entry.server_id]["state"] == {"a": 1}
+    assert counts(entry) == CLEAN

@@ -27,7 +27,7 @@ from tools.merged_state import merge
 from tools.sending import Bench
 
 from datacat.outbox.shared import mark_shared
-from datacat.records import kinds
+from datacat.records import build, kinds
 
 HTML = "text/html"
 POISON = "poison"
@@ -158,11 +158,13 @@ class Sending(RuleBasedStateMachine):
         number=which,
         name=strategies.sampled_from(["a", "b", "c", POISON]),
         times=strategies.integers(1, 4),
+        extras=strategies.sampled_from([{}, {"message": "m", "labels": ["l"]}]),
     )
-    def event(self, number, name, times):
+    def event(self, number, name, times, extras=()):
         for _ in range(times):
             entry = self.entry(number)
-            self.bench.event(entry, name, mark=self.mark(entry, name))
+            fields = build.event(name, {"mark": self.mark(entry, name)}, **dict(extras))
+            self.bench.append(entry, kinds.EVENT, fields)
 
     @precondition(lambda self: PANIC not in [kind for _, kind in self.accepted.values()])
     @rule(number=which)
@@ -173,7 +175,8 @@ class Sending(RuleBasedStateMachine):
     @rule(number=which)
     def metric(self, number):
         entry = self.entry(number)
-        self.bench.metric(entry, "m", self.mark(entry, "metric"))
+        fields = build.metric("m", self.mark(entry, "metric"), unit="s")
+        self.bench.append(entry, kinds.METRIC, fields)
 
     @rule(
         number=which,
@@ -293,8 +296,8 @@ class Sending(RuleBasedStateMachine):
         self.bench.sender.close_adopted()
         self.bench.employ()
 
-    @rule()
-    def the_process_is_killed_and_started_again(self):
+    @rule(fold_fields=strategies.booleans(), stamp_late=strategies.booleans())
+    def the_process_is_killed_and_started_again(self, fold_fields, stamp_late):
         self.living = []
         self.bench.die()
         self.bench = WatchedBench(
@@ -305,6 +308,8 @@ class Sending(RuleBasedStateMachine):
             claim=True,
             chance=self.bench.chance,
             adopts=True,
+            fold_fields=fold_fields,
+            stamp_late=stamp_late,
         )
 
     @rule(times=strategies.integers(0, 3), steps=strategies.integers(0, 8))

@@ -95,8 +95,12 @@ class Straight(object):
         answer.raise_for_status()
         return answer
     def log_event(self, name, data=None, **extras):
+        if not self.is_v1:
+            data = dict(data, **dict(("_" + key, value) for key, value in extras.items()))
         self.post("/%s/events" % self.local_id, dict(extras, name=name, data=data))
     def log_metric(self, name, value, tags=None, **extras):
+        if not self.is_v1:
+            tags = tags + ["%s:%s" % pair for pair in extras.items()]
         body = dict(extras, name=name, value=value, tags=tags)
         self.post("/%s/metrics" % self.local_id, body)
     def update_state(self, state):

@@ -30,8 +30,8 @@ def event(mark, **fields):
     return (mark, "event", dict(fields, name="e", data={"mark": mark}))
 
 
-def metric(mark, value=1):
-    return (mark, "metric", {"name": "m", "value": value, "tags": ["mark:" + mark]})
+def metric(mark, value=1, **fields):
+    return (mark, "metric", dict(fields, name="m", value=value, tags=["mark:" + mark]))
 
 
 def state(mark, **fields):
@@ -172,8 +172,22 @@ def test_an_event_with_another_content_is_different(tmp_path, session_of, change
 
 def test_fields_that_only_v1_knows_are_compared_there(tmp_path):
     files = written(tmp_path, event("a", category="warning"))
-    assert deviations(files, server_session(event("a"))) == {}
     assert deviations(files, v1_session(event("a", category="info"))) == {"different": 1}
+
+
+def test_fields_that_only_v1_knows_are_looked_for_elsewhere_on_classic(tmp_path):
+    files = written(tmp_path, event("a", category="warning"), metric("b", unit="s"))
+    there = server_session(event("a"), metric("b"))
+    assert deviations(files, there) == {"different": 2}
+    there["events"][0]["data"]["_category"] = "warning"
+    there["metrics"][0]["tags"] += ["unit:s"]
+    assert deviations(files, there) == {}
+
+
+def test_what_a_classic_session_tells_of_itself_is_no_difference(tmp_path):
+    there = server_session(state("a", k=1))
+    there["state"]["product"] = "p"
+    assert deviations(written(tmp_path, state("a", k=1)), there) == {}
 
 
 def test_the_capture_time_added_for_classic_is_no_difference(tmp_path):

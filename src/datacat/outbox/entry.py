@@ -75,6 +75,11 @@ class Entry(object):
         return 0
 
     @property
+    def is_delivered(self):
+        """Whether nothing is left to send."""
+        return self.waiting <= 0 and not self.restoring
+
+    @property
     def is_over(self):
         """Whether it said goodbye, and nothing is left to send or to report."""
-        return bool(self.goodbye) and self.waiting <= 0 and not (self.unreported or self.restoring)
+        return bool(self.goodbye) and self.is_delivered and not self.unreported

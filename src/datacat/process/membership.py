@@ -331,7 +331,7 @@ class Membership(object):
         return None if self.place.is_foreign else self.place.pipeline
 
     def _is_delivered(self):
-        return not self._has_pending and self.place.entry.waiting <= 0
+        return not self._has_pending and self.place.entry.is_delivered
 
     def stats(self):
         """Return what `Session.stats` does."""

@@ -355,7 +355,7 @@ class Pipeline(object):
         """At exit, after `say_goodbye`: deliver as much as possible, and close."""
         if self.engine is not None:
             entries = [member.place.entry for member in list(self.members.values())]
-            self.flush(lambda: all(entry.waiting <= 0 for entry in entries), until - monotonic())
+            self.flush(lambda: all(entry.is_delivered for entry in entries), until - monotonic())
             until = max(until, monotonic() + 0.1)
             self._locked(self._linger, until - monotonic())
             self._close_when_stopped(until, shutdown.EXIT_SECONDS, is_last=True)

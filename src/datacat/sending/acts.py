@@ -11,7 +11,7 @@ from ..wire import backoff, dialects
 from .decisions import RESTORING
 from .doubt import Doubt
 from .lanes import REOPEN_SECONDS
-from .merged import merge, merged_state
+from .merged import keep, merge, merged_state
 
 LATE_SECONDS = 5.0
 
@@ -73,7 +73,8 @@ class Acts(object):
     def settle(self, lane, record, error):
         """The record is delivered: remove it and count it."""
         if record.number == RESTORING:
-            self._restored(lane)
+            # The state is unknown if it was too large, but the new session starts without any.
+            self._restored(lane, merged_state(lane) or {})
             return
         lane.deliver()
         self._stop_complaining(lane)
@@ -86,10 +87,10 @@ class Acts(object):
         if record.number == RESTORING:
             self._warn(
                 "unrestored",
-                "the server lost session %s and refuses to restore its state: %s"
+                "the server refuses the state that session %s begins with, and does not get it: %s"
                 % (lane.entry.local_id, error),
             )
-            self._restored(lane)
+            self._restored(lane, {})
             return
         self._move_on(lane)
         self._warn(
@@ -216,13 +217,9 @@ class Acts(object):
         # A server that lost its data may be another one now.
         self._server.asked = False
 
-    def _restored(self, lane):
+    def _restored(self, lane, state):
         self._move_on(lane)
-        forgotten = None
-        if merged_state(lane) is None:
-            # The state is unknown, but the new session starts without any.
-            lane.merged, forgotten = {}, b""
-        lane.outbox.update(lane.entry, forgotten, restoring=0)
+        lane.outbox.update(lane.entry, keep(lane, state), restoring=0)
 
     def _tell_true_time(self, lane, record):
         """Log when a session was opened or ended offline; the server sees only the arrival."""

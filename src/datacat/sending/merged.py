@@ -30,9 +30,14 @@ def merge(lane, record, dialect):
     if merged is None:
         return UNKNOWN_STATE
     update = json.loads(record.body.decode("ascii"))
-    lane.merged = readback.merge_state(merged, update, null_deletes=dialect is dialects.V1)
+    return keep(lane, readback.merge_state(merged, update, null_deletes=dialect is dialects.V1))
+
+
+def keep(lane, state):
+    """Take a state as the session's as delivered; return the bytes to store."""
+    lane.merged = state
     try:
-        return build.encode(lane.merged, STATE_BYTES)
+        return build.encode(state, STATE_BYTES)
     except errors.InvalidArgument:
         lane.merged = None
         return UNKNOWN_STATE

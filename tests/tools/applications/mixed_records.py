@@ -12,15 +12,18 @@ import time
 import datacat
 from tools.recorder import Recorder
 
+EXTRAS = [{}, {"category": "warning", "labels": ["a", u"\u00e4"]}, {"message": "m", "group": "g"}]
+
 
 def log_one(recorder, number, chance):
     kind = chance.random()
     if kind < 0.6:
-        recorder.log_event(
-            "step", {"number": number, "text": u"\u00e4\u20ac \U0001f600", "part": number / 3}
-        )
+        data = {"number": number, "text": u"\u00e4\u20ac \U0001f600", "part": number / 3}
+        recorder.log_event("step", data, **chance.choice(EXTRAS))
     elif kind < 0.8:
-        recorder.log_metric("load", number / 7, tags=["app:mixed"])
+        metadata = {"number": number, u"\u00e4": u"\U0001f600", "part": number / 3}
+        extras = chance.choice([{}, {"type": "timer", "unit": "s"}, {"metadata": metadata}])
+        recorder.log_metric("load", number / 7, tags=["app:mixed"], **extras)
     elif kind < 0.97:
         recorder.update_state({"step": number, "parts": {"p%d" % (number % 5): number}})
     else:
