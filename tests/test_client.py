@@ -278,7 +278,7 @@ def test_before_record_changes_and_drops_what_is_sent(server, clock):
 def test_a_record_whose_before_record_fails_is_not_sent(server, broken, caplog):
     client = DatacatClient(URL, before_record=broken)
     assert client.log_event("s", "e", {"k": "hunter2"}) is None
-    assert server.asked() == [] and "the record is dropped" in caplog.text
+    assert server.asked() == [] and "the event is dropped" in caplog.text
 
 
 def test_a_log_handler_that_uses_a_client_is_not_called_for_its_own_requests(collector):

@@ -16,7 +16,7 @@ from datacat._compat import monotonic
 from datacat.errors import DatacatError, NotSent, OperationUnknown, ServerBusy, ServerFault
 from datacat.notices import Notices, quiet
 from datacat.records import build, exceptions, kinds
-from datacat.records.redaction import Redaction
+from datacat.records.redaction import Redaction, never_dropped
 from datacat.wire import answers, backoff, dialects
 
 _ATTEMPTS = 4
@@ -89,6 +89,7 @@ class DatacatClient(object):
             hostname=settings.hostname,
             machine_id=settings.machine_id,
         )
+        fields = never_dropped(self._redact, kinds.OPEN, fields)
         return self._exchange(dialects.CLASSIC.open(build.encode(fields)))["session_id"]
 
     register_session = create_session
@@ -183,7 +184,9 @@ class DatacatClient(object):
         return self._write(session_id, kinds.END, {})
 
     def _write(self, session_id, kind, fields):
-        if self._redact is not None and kind != kinds.END:
+        if kind == kinds.END:
+            fields = never_dropped(self._redact, kind, fields)
+        elif self._redact is not None:
             fields = self._redact(kind, fields)
             if fields is None:
                 return None

@@ -47,7 +47,8 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param fold_fields: whether what a classic server has no field for goes into data, tags and
         state (bool).
     :param max_bytes: the size of all outboxes together (int, 256 MiB by default).
-    :param before_record: a callable (kind, fields) -> fields, or None to drop the record.
+    :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
+        every record, the library's own too (README.md lists kinds and fields).
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
     :param disabled: accept everything and do nothing (bool), by default DATACAT_DISABLED.
     :returns: a `Session`.

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division
 
 import itertools
+import json
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from tools.outboxes import (
     WHERE,
     Box,
     TroubledStore,
+    losses_told_in,
     queue_some,
 )
 from tools.process import ChildProcess, environment
@@ -342,3 +344,47 @@ def test_a_forked_child_that_ends_takes_nothing_from_its_parent(tmp_path):
     box = Box(tmp_path)
     assert box.bodies() == [b"1", b"2"]
     box.close()
+
+
+def lose(box, count):
+    for _ in range(count):
+        assert box.outbox.give_up(box.entry, kinds.EVENT)
+
+
+def test_before_record_sees_a_report_of_losses_and_the_count_stays_right(box):
+    seen = []
+
+    def redact(kind, fields):
+        seen.append((kind, fields["name"], fields["data"]))
+        lose(box, 2)  # it may log, and lose, itself
+        return dict(fields, message="redacted")
+
+    box.entry.redact = redact
+    lose(box, 1)
+    box.outbox.report_drops()
+    assert seen == [("event", "datacat_records_dropped", {"count": 1})]
+    (body,) = box.bodies()
+    assert json.loads(body.decode("ascii"))["message"] == "redacted"
+    assert losses_told_in([body]) == [3] and box.entry.unreported == 0
+
+
+def test_a_report_that_before_record_drops_is_made_no_more(box, tmp_path):
+    seen = []
+    box.entry.redact = lambda kind, fields: seen.append(kind)
+    lose(box, 1)
+    box.outbox.report_drops()
+    box.outbox.report_drops()
+    assert seen == ["event"] and box.bodies() == [] and not box.outbox.has_unreported
+    heir = Box(os.path.dirname(box.copy_as_killed_into(tmp_path / "copy")))
+    assert (heir.entry.unreported, heir.entry.dropped) == (0, 1)
+    heir.close()
+
+
+def test_a_report_that_before_record_has_not_seen_waits_for_it_at_a_goodbye(box):
+    """A goodbye is said with the lock, for which a call of the application may wait."""
+    box.entry.redact = lambda kind, fields: fields
+    lose(box, 1)
+    box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
+    assert box.bodies() == [b"{}"] and not box.outbox.is_over
+    box.outbox.report_drops()
+    assert losses_told_in(box.bodies()) == [1] and box.outbox.is_over

@@ -220,7 +220,9 @@ def test_a_folder_of_another_user_is_refused(place):
     os.chown(place.folder, 12345, -1)
     with pytest.raises(SpoolUnusable) as refused:
         place.spool.claim()
-    assert "another user" in str(refused.value)
+    words = str(refused.value)
+    assert "another user (uid 12345)" in words and "runs as root, uid 0" in words
+    assert "spool_dir=" in words
 
 
 @root_only

@@ -13,7 +13,7 @@ from datacat.outbox import bounds
 from datacat.outbox.spool import Spool
 from datacat.process.keeper import SYNC_SECONDS, Keeper
 from datacat.process.watchdog import Watchdog
-from datacat.records import build, exceptions, kinds
+from datacat.records import build, kinds
 
 
 class Watched(object):
@@ -25,10 +25,7 @@ class Watched(object):
         self.place = self
         self.entry = entry
         self.watchdog = dog
-
-    @staticmethod
-    def encoded(fields):
-        return exceptions.encode_cut(fields)
+        self.redact = None
 
 
 class Kept(object):

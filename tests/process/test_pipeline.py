@@ -157,7 +157,9 @@ def test_before_record_sees_changes_and_drops_records(collector, open_session):
     there = session.get_details(PATIENCE)
     assert held.names(there) == ["user", "exception"]
     assert there["events"][0]["data"] == {"name": "***"}
-    assert seen == ["event", "event", "metric", "state", "exception"]
+    assert seen == ["open", "event", "event", "metric", "state", "exception"]
+    session.end()
+    assert seen[6:] == ["end"]
 
 
 def test_before_record_sees_the_hang_that_the_library_reports_of_its_own_session(

@@ -7,8 +7,8 @@ import json
 import pytest
 from tools.odd_values import Silent
 
-from datacat.records import build
-from datacat.records.redaction import Redaction
+from datacat.records import build, kinds
+from datacat.records.redaction import Redaction, never_dropped, own_event
 
 
 class Config(object):
@@ -93,4 +93,53 @@ def test_a_record_is_dropped_with_a_warning_if_it_fails_in_whatever_way(
     redaction, warnings, function
 ):
     assert redaction(function)("event", {"name": "e"}) is None
-    assert len(warnings) == 1 and "the record is dropped" in warnings[0]
+    assert len(warnings) == 1 and "is dropped, because" in warnings[0]
+
+
+# -- what cannot be dropped, and what the library records itself
+
+
+OPENING = {"product": "p", "version": "1", "hostname": "alice-laptop", "machine_id": "m"}
+
+
+@pytest.mark.parametrize(
+    "returned, expected",
+    [
+        (None, {"product": "p", "version": "1"}),
+        ({}, {"product": "p", "version": "1"}),
+        (dict(OPENING, hostname="***"), dict(OPENING, hostname="***")),
+        ({"product": u"", "version": 7, "hostname": None}, {"product": "p", "version": "1"}),
+        ({"product": "q", "more": "x"}, {"product": "q", "version": "1"}),
+        ("text", {"product": "p", "version": "1"}),
+    ],
+)
+def test_an_open_is_never_dropped_and_says_no_more_than_it_may(returned, expected):
+    redact = Redaction(lambda kind, fields: returned, None)
+    assert never_dropped(redact, kinds.OPEN, OPENING) == expected
+    assert never_dropped(None, kinds.OPEN, OPENING) == OPENING
+
+
+def test_an_end_and_a_crash_are_seen_but_never_dropped():
+    seen, warnings = [], []
+
+    def broken(kind, fields):
+        seen.append((kind, fields))
+        raise ValueError("x")
+
+    redact = Redaction(broken, lambda topic, words: warnings.append(words))
+    assert never_dropped(redact, kinds.CRASH, {"reason": "r"}) == {"reason": "r"}
+    assert never_dropped(redact, kinds.END, {}) == {}
+    assert seen == [(kinds.CRASH, {"reason": "r"}), (kinds.END, {})]
+    assert all("says only what the server needs" in words for words in warnings)
+
+
+def test_an_event_of_the_librarys_own_passes_through_it():
+    fields = {"name": "session_reopened", "data": {"lost_session_id": "1"}}
+    redact = Redaction(lambda kind, fields: dict(fields, data={"kind": kind}), None)
+    body = own_event(redact, fields)
+    assert json.loads(body.decode("ascii")) == {
+        "name": "session_reopened",
+        "data": {"kind": "event"},
+    }
+    assert own_event(Redaction(lambda *_: None, None), fields) is None
+    assert json.loads(own_event(None, fields).decode("ascii")) == fields

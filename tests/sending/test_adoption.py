@@ -515,3 +515,27 @@ def test_what_nobody_here_sends_is_told_once_all_others_are_adopted(process):
     alive.session()
     alive.run(200)
     assert not alive.sender.is_adopting and len(alive.warnings.about("left alone")) == 1
+
+
+def test_before_record_sees_what_is_told_of_dead_processes_sessions(process):
+    """The one of this process's first session: the dead one's callable is gone."""
+    dead, left = process_with(process, "one")
+    inherited = dead.again(adopts=True)
+    other, adopted = process_with(process, "two")
+    seen = []
+
+    def redact(kind, fields):
+        seen.append(kind)
+        return None if kind == "event" else {"reason": "hidden"}
+
+    inherited.redact = redact
+    inherited.employ(inherited.outbox.entries())
+    other.die()
+    inherited.session()
+    inherited.drain()
+    inherited.run(5)
+    assert seen == ["event", "crash"] * 2
+    for server_id, name in ((left.server_id, "one"), (adopted.server_id, "two")):
+        assert inherited.server.names(server_id) == [name, "session_crashed_detected"]
+        assert inherited.server.sessions[server_id]["crashed"]
+    inherited.die()

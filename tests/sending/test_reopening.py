@@ -240,3 +240,33 @@ def test_a_refused_first_state_is_told_of_and_holds_nothing_up(classic):
     classic.drain()
     assert classic.server.sessions[entry.server_id]["state"] == {"a": 1}
     assert counts(entry) == CLEAN
+
+
+# What before_record sees of it
+
+
+def test_the_librarys_own_events_pass_through_before_record(v1):
+    v1.world.pass_(10)
+    seen = []
+
+    def redact(kind, fields):
+        seen.append((kind, fields["name"]))
+        return dict(fields, data={}) if fields["name"] == "session_reopened" else None
+
+    late = v1.session(opened=False)
+    late.redact = v1.entry.redact = redact
+    v1.world.pass_(10)
+    v1.drain()
+    v1.end(late)
+    v1.world.pass_(10)
+    v1.drain()
+    v1.server.lose_data()
+    log(v1)
+    v1.drain()
+    assert seen == [
+        ("event", "session_opened_offline"),
+        ("event", "session_ended_offline"),
+        ("event", "session_reopened"),
+    ]
+    (event,) = [each for each in v1.server.only_session()["events"] if "reopened" in each["name"]]
+    assert not event["data"] and v1.server.names() == NAMES + ["session_reopened"]

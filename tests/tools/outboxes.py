@@ -156,6 +156,11 @@ class Box(object):
                 shutil.copyfile(self.path + ending, copy + ending)
         return copy
 
+    def copy_as_killed_into(self, folder):
+        """Make a folder and copy the file into it; return the copy's path."""
+        os.mkdir(str(folder))
+        return self.copy_as_killed(folder)
+
     def close(self):
         self.store.full = self.store.full_for_inserts = False
         self.store.delay = 0.0

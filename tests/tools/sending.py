@@ -77,6 +77,7 @@ class Bench(object):
         self.store = self.spool.claim() if claim else self.spool.create()
         self.outbox = Outbox(self.store, 256 * 1024 * 1024, self.warnings, wall=self.world.wall)
         self.steps = 0
+        self.redact = None
         self._adopts = adopts
         self._settings = settings.resolve("http://server", product="p", version="1", **options)
         self.employ(self.outbox.entries(), predecessor)
@@ -91,6 +92,7 @@ class Bench(object):
             self.warnings,
             inherited,
             predecessor,
+            self.redact,
             wall=self.world.wall,
             chance=self.chance,
             clock=self.world.clock,

@@ -39,15 +39,26 @@ class Entry(object):
     :ivar handed: the highest number that `Outbox.head` has returned; its record may be in flight.
     :ivar forgotten: whether the outbox has removed the session.
     :ivar refusal: the error with which the server refused to open the session, or None.
+    :ivar redact: what its records pass through, a Redaction or None.
+    :ivar report: the fields of the next report of its losses as `redact` left them; None before it
+        saw one.
     """
 
-    __slots__ = COLUMNS + ("arrivals", "position", "handed", "forgotten", "refusal")
+    __slots__ = COLUMNS + (
+        "arrivals",
+        "position",
+        "handed",
+        "forgotten",
+        "refusal",
+        "redact",
+        "report",
+    )
 
     def __init__(self, **columns):
         self.arrivals = ()
         self.position = self.handed = 0
         self.forgotten = False
-        self.refusal = None
+        self.refusal = self.redact = self.report = None
         self.hung = self.server_id = self.goodbye = None
         self.inherited = self.shared = self.restoring = 0
         self.accepted = self.gone = self.sent = self.events = self.metrics = 0

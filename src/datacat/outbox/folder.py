@@ -137,8 +137,19 @@ def inode_of_own(path):
 def _refuse_owner(path, found):
     if hasattr(os, "getuid") and found.st_uid != os.getuid():
         raise SpoolUnusable(
-            "%s belongs to another user (uid %d); pass spool_dir=" % (path, found.st_uid)
+            "%s belongs to another user (%s), and this process runs as %s: pass a folder of this "
+            "user's own as spool_dir=, or have its owner give it to this user (chown)"
+            % (path, _user(found.st_uid), _user(os.getuid()))
         )
+
+
+def _user(number):
+    try:
+        import pwd
+
+        return "%s, uid %d" % (pwd.getpwuid(number).pw_name, number)
+    except (ImportError, KeyError):
+        return "uid %d" % number
 
 
 def read_through(path):

@@ -182,7 +182,8 @@ class Intake(object):
 
         :param kind: None if there is no record and only the entry changes.
         :param body: bytes, or a callable (entry) that returns them when the record is written, for
-            a body that may change until then.  It may return None: nothing to write.
+            a body that may change until then.  It may return None: nothing to write, nor to
+            change; or nothing (b""): no record, but the changes.
         :param changes: values for columns of the entry.
         """
         arrival = Arrival(entry, kind, body, int(self._wall() * 1000000))

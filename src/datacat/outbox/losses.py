@@ -6,7 +6,10 @@ The caller has the outbox's lock.
 
 from __future__ import absolute_import, division
 
-from ..records import build, kinds
+from ..records import build, exceptions, kinds
+
+# Stands for a report that `before_record` drops.
+_NOTHING = {}
 
 
 class Losses(object):
@@ -34,15 +37,34 @@ class Losses(object):
             % (count, entry.local_id),
         )
 
+    def prepare(self, entry):
+        """Have `before_record` see the next report of a session; called without the lock."""
+        if entry.redact is not None and entry.unreported:
+            entry.report = entry.redact(kinds.EVENT, build.dropped(entry.unreported)) or _NOTHING
+
     def report(self, intake, entries):
-        """Queue events that report sessions' losses since their last reports, if any."""
+        """Queue events that report sessions' losses since their last reports, if any.
+
+        One that `before_record` has yet to see waits for the next `prepare`.
+        """
         self._warn.clear("dropped")
         for entry in entries:
-            if entry.unreported:
+            if entry.unreported and (entry.redact is None or entry.report is not None):
                 intake.add(entry, kinds.REPORT, _report_of, unreported=0)
 
 
 def _report_of(entry):
-    """Return the body of a report, as it is written: the count may change until then."""
+    """Return the body of a report, as it is written: the count may change until then.
+
+    None: it was made meanwhile.  Empty: it is dropped.
+    """
     count = entry.unreported
-    return build.encode(build.dropped(count)) if count else None
+    if not count:
+        return None
+    fields = build.dropped(count) if entry.redact is None else entry.report
+    if fields is _NOTHING:
+        return b""
+    data = fields.get("data")
+    if isinstance(data, dict) and "count" in data:
+        fields = dict(fields, data=dict(data, count=count))
+    return exceptions.encode_cut(fields)

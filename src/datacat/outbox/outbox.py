@@ -214,6 +214,8 @@ class Outbox(object):
     def report_drops(self):
         """Append an event to every session that lost records since its last report."""
         if self.has_unreported and not self.closed:
+            for entry in self.entries():
+                self._losses.prepare(entry)
             self.intake.run(self._losses.report, self.intake, self.entries())
 
     # Delivering

@@ -82,9 +82,8 @@ class Writer(object):
         elif first.is_plain:
             return self._write_one(first) if most == 1 else self._write_some(most)
         elif first.kind is None:
-            self._disk.save(first.entry, changes=first.changes)
             self._newly_waiting.append((first.entry, None))
-            self._leave(first)
+            self._save_changes(first)
         elif first.body is None:
             self._give_up(first)
         else:
@@ -142,7 +141,8 @@ class Writer(object):
             arrival.body = arrival.body(arrival.entry)
             if arrival.body is None:
                 arrival.changes = None
-                self._leave(arrival)
+            if not arrival.body:
+                self._save_changes(arrival)
                 return 1
         arrival.captured = self._unique(arrival.captured)
         arrival.number = arrival.changes["accepted"] = arrival.entry.accepted + 1
@@ -153,6 +153,12 @@ class Writer(object):
             self._take_numbers_back([arrival])
             return 0
         return self._count(arrival)
+
+    def _save_changes(self, arrival):
+        """Save what changes in a session's row, if there is no record."""
+        if arrival.changes:
+            self._disk.save(arrival.entry, changes=arrival.changes)
+        self._leave(arrival)
 
     def _repeat(self):
         """Write the numbered arrivals again: an interrupted attempt may have written them."""

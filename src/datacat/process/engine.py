@@ -14,6 +14,7 @@ from ..records import kinds
 from ..sending import adoption
 from ..sending.sender import Sender
 from ..wire import dialects
+from . import registry
 from .keeper import Keeper
 from .loop import Loop, shortest
 from .places import ENDED
@@ -88,7 +89,14 @@ class Engine(object):
         outbox.note(**adoption.describe_owner())
         self._transport = _imported[0](settings)
         self.sender = Sender(
-            settings, self._transport, outbox, spool, pipeline.warn, inherited, predecessor=notes
+            settings,
+            self._transport,
+            outbox,
+            spool,
+            pipeline.warn,
+            inherited,
+            predecessor=notes,
+            redact=registry.first_redaction(),
         )
         self.sending = Loop(
             "datacat-sender",

@@ -6,7 +6,7 @@ Belongs here: `Keeper.step(now)`.  Does not: requests, SQL, what becomes of a re
 from __future__ import absolute_import, division
 
 from .. import _compat
-from ..records import build, kinds
+from ..records import build, kinds, redaction
 from . import watchdog
 
 # A power cut may cost one second; leave time to wake and sync.
@@ -62,7 +62,8 @@ class Keeper(object):
 
     def _record(self, member, fact):
         is_hang = isinstance(fact, watchdog.Hang)
-        body = member.encoded(hang_event(fact) if is_hang else recovery_event(fact))
+        event = hang_event(fact) if is_hang else recovery_event(fact)
+        body = redaction.own_event(member.redact, event)
         entry = member.place.entry
         if body is not None:
             self._outbox.append(entry, kinds.EVENT, body)

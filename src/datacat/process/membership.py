@@ -36,7 +36,7 @@ from os import getpid
 from .. import notices, scope
 from .._compat import monotonic
 from ..outbox.entry import Entry
-from ..records import build, exceptions, kinds
+from ..records import build, kinds, redaction
 from ..records.redaction import Redaction
 from . import places, registry, shutdown
 from .engine import import_transport
@@ -53,16 +53,18 @@ _NOTHING_KNOWN = {
 }
 
 
-def _opening(settings):
-    return build.encode(
-        build.opening(settings.product, settings.version, settings.hostname, settings.machine_id)
+def _opening(settings, redact):
+    fields = build.opening(
+        settings.product, settings.version, settings.hostname, settings.machine_id
     )
+    return redaction.never_dropped(redact, kinds.OPEN, fields)
 
 
-def _first_state(settings):
+def _first_state(settings, opening):
     """Return what a classic server would not keep of the opening, as a state, or None."""
-    given = settings.given() if settings.fold_fields else None
-    return build.encode(given) if given else None
+    given = settings.given() if settings.fold_fields else ()
+    state = dict((name, opening[name]) for name in given if name in opening)
+    return build.encode(state) if state else None
 
 
 class Membership(object):
@@ -89,12 +91,13 @@ class Membership(object):
         self._shared_settings = settings.shared()
         # Now, because it needs imports, which fail while the interpreter shuts down.
         self._scope = scope.of(settings)
-        self._first_state = _first_state(settings)
         self._session = None
         self._pending = collections.deque()
         # {path: how many records wait in that file, which is another process's}
         self._left_behind = {}
-        entry = Entry(number=0, local_id=self.local_id, opening=_opening(settings), opened=0)
+        opening = _opening(settings, self.redact)
+        self._first_state = _first_state(settings, opening)
+        entry = Entry(number=0, local_id=self.local_id, opening=build.encode(opening), opened=0)
         self.place = places.Place(None, entry, None)
         registry.enrol(self)
 
@@ -123,12 +126,6 @@ class Membership(object):
             self._keep_in_next_place(None, kind, None)
         else:
             here.sleepers.wake()
-
-    def encoded(self, fields):
-        """Return the body of one of the library's own events, None if `before_record` drops it."""
-        if self.redact is not None:
-            fields = self.redact(kinds.EVENT, fields)
-        return None if fields is None else exceptions.encode_cut(fields)
 
     # Joining a pipeline
 
@@ -171,6 +168,7 @@ class Membership(object):
             # A child's clocks start at zero.
             dog = self.watchdog
             self.watchdog = Watchdog(dog.timeout, dog.check_interval, monotonic())
+        entry.redact = self.redact
         pipeline.members[self.local_id] = self
         # Last: until here an interruption leaves the old place, and the next call enters again.
         self.place = places.Place(pipeline, entry, process)
@@ -196,7 +194,7 @@ class Membership(object):
         # both, so this process opens another.
         if places.can_move(before):
             return places.move_session(outbox, self.local_id, before)
-        news = None if is_new else self.encoded(places.forked_event(self.local_id))
+        news = None if is_new else places.forked_event(self.local_id, self.redact)
         return places.open_session(outbox, old.opening, self.local_id, self._first_state, news)
 
     def _keep_pending(self, outbox, entry):
@@ -346,7 +344,13 @@ class Membership(object):
 
     def end(self):
         """Record the end of the session, once."""
+        self.show_end()
         self._say_goodbye(places.ENDED, kinds.END, b"{}")
+
+    def show_end(self):
+        """Have `before_record` see the end, unless there is one already."""
+        if not self.place.entry.goodbye:
+            redaction.never_dropped(self.redact, kinds.END, {})
 
     def _say_goodbye(self, word, kind=None, body=None):
         self.is_watched = False

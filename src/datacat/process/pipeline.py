@@ -347,7 +347,10 @@ class Pipeline(object):
     def say_goodbye(self, until):
         """At exit: end the sessions that this process opened, leave those it inherited."""
         if self.engine is not None:
-            own = set(member.place.entry for member in list(self.members.values()))
+            members = list(self.members.values())
+            for member in members:
+                member.show_end()
+            own = set(member.place.entry for member in members)
             self._locked(lambda: self.engine.say_goodbyes(own), until - monotonic())
             self.sleepers.wake()
 

@@ -11,7 +11,7 @@ import os
 
 from ..outbox.salvage import UNKNOWN_STATE
 from ..outbox.shared import mark_shared
-from ..records import build, kinds
+from ..records import build, kinds, redaction
 
 ENDED = "ended"
 CLOSED = "closed"
@@ -119,12 +119,15 @@ def move_session(outbox, local_id, place):
     return entry
 
 
-def forked_event(local_id):
-    """Return the fields of a session's first event if a forked child opened it.
+def forked_event(local_id, redact):
+    """Return the body of a session's first event if a forked child opened it.
 
     :param local_id: of the parent's session that it replaces.
+    :param redact: what its records pass through, or None.
+    :returns: None if that drops it.
     """
-    return build.event("session_forked", {"forked_from": local_id})
+    event = build.event("session_forked", {"forked_from": local_id})
+    return redaction.own_event(redact, event)
 
 
 def waiting_in(files):

@@ -1,11 +1,51 @@
 """The application's `before_record`, which may change or drop a record.
 
+It sees every record, the library's own too.  It may take locks of its own, and log: it is not
+called while a lock is held for which a call of the application's may wait without a bound, but for
+the first call in a forked child.
+
 Belongs here: calling it and checking its result.  Does not: redaction rules of our own.
 """
 
 from __future__ import absolute_import, division
 
-from . import jsonable
+import six
+
+from . import exceptions, jsonable, kinds
+
+# What an open, an end and a crash may say, and what stays if `before_record` drops them.
+_FIELDS = {
+    kinds.OPEN: (("product", "version", "hostname", "machine_id"), ("product", "version")),
+    kinds.CRASH: (("reason",), ("reason",)),
+    kinds.END: ((), ()),
+}
+_AFTER_FAULT = dict.fromkeys(_FIELDS, "says only what the server needs")
+
+
+def own_event(redact, fields):
+    """Return the body of an event of the library's own (bytes), None if it is dropped.
+
+    :param redact: a Redaction, or None.
+    """
+    if redact is not None:
+        fields = redact(kinds.EVENT, fields)
+    return None if fields is None else exceptions.encode_cut(fields)
+
+
+def never_dropped(redact, kind, fields):
+    """Return the fields of an open, an end or a crash.
+
+    :param redact: a Redaction, or None.
+    :param fields: a dict; what the server needs of it stays, whatever `before_record` returns.
+    """
+    if redact is None:
+        return fields
+    known, needed = _FIELDS[kind]
+    kept = dict((name, fields[name]) for name in needed)
+    for name, value in (redact(kind, fields) or {}).items():
+        if name in known and isinstance(value, six.string_types) and value:
+            kept[name] = value
+    return kept
 
 
 class Redaction(object):
@@ -31,19 +71,21 @@ class Redaction(object):
         except MemoryError:
             raise
         except Exception as error:
-            return self._drop(u"raised " + jsonable.describe(error))
+            return self._drop(kind, u"raised " + jsonable.describe(error))
         if changed is None or issubclass(type(changed), dict):
             return changed
-        return self._drop("returned %.100r, which is neither a dict nor None" % (changed,))
+        return self._drop(kind, "returned %.100r, which is neither a dict nor None" % (changed,))
 
-    def _drop(self, what):
+    def _drop(self, kind, what):
         """Warn that a record is dropped, because it may contain what should be hidden."""
         name = _name_of(self._before_record)
-        self._warn(
-            ("before_record", name),
-            "before_record (%s) %s; the record is dropped, because it may contain what should be "
-            "hidden: fix the function" % (name, what),
-        )
+        # Not at an open, when no session is there to warn once; the next record does.
+        if kind != kinds.OPEN:
+            self._warn(
+                ("before_record", name),
+                "before_record (%s) %s; the %s %s, because it may contain what should be hidden: "
+                "fix the function" % (name, what, kind, _AFTER_FAULT.get(kind, "is dropped")),
+            )
 
 
 def _name_of(function):

@@ -6,7 +6,7 @@ server.
 
 from __future__ import absolute_import, division
 
-from ..records import build, kinds
+from ..records import build, kinds, redaction
 from ..wire import backoff, dialects
 from .decisions import RESTORING
 from .doubt import Doubt
@@ -179,9 +179,9 @@ class Acts(object):
         entry = lane.entry
         lane.move_on()
         lane.reopened_at = self._clock()
-        body = build.encode(build.event("session_reopened", {"lost_session_id": entry.server_id}))
+        event = build.event("session_reopened", {"lost_session_id": entry.server_id})
         lane.outbox.update(entry, server_id=None, restoring=1, events=0, metrics=0, shared=0)
-        lane.outbox.append(entry, kinds.EVENT, body)
+        _log(lane, event)
 
     def reopen_later(self, lane, record, error):
         """The server lost the session again within ten minutes: its records wait until then."""
@@ -225,8 +225,14 @@ class Acts(object):
         """Log when a session was opened or ended offline; the server sees only the arrival."""
         if record.kind in _OFFLINE_EVENTS and is_late(record, self._wall()):
             happened_at = kinds.rfc3339(record.captured)
-            event = build.event(_OFFLINE_EVENTS[record.kind], {"happened_at": happened_at})
-            lane.outbox.append(lane.entry, kinds.EVENT, build.encode(event))
+            _log(lane, build.event(_OFFLINE_EVENTS[record.kind], {"happened_at": happened_at}))
+
+
+def _log(lane, event):
+    """Log an event of our own in a lane's session."""
+    body = redaction.own_event(lane.entry.redact, event)
+    if body is not None:
+        lane.outbox.append(lane.entry, kinds.EVENT, body)
 
 
 def _topic(lane):

@@ -10,7 +10,7 @@ import os
 
 from .. import _compat
 from ..outbox.names import identity_of
-from ..records import build, kinds
+from ..records import build, kinds, redaction
 
 _CRASH = "session_crashed_detected"
 _REPORT = "session_crash_report"
@@ -119,8 +119,11 @@ def report_crashes(outbox, entries, notes, is_told_by_server):
             category="critical",
             message=facts["reason"],
         )
-        outbox.append(entry, kinds.EVENT, build.encode(event))
-        outbox.say_goodbye(entry, CRASHED, kinds.CRASH, build.encode(build.crash(facts["reason"])))
+        body = redaction.own_event(entry.redact, event)
+        if body is not None:
+            outbox.append(entry, kinds.EVENT, body)
+        crash = redaction.never_dropped(entry.redact, kinds.CRASH, build.crash(facts["reason"]))
+        outbox.say_goodbye(entry, CRASHED, kinds.CRASH, build.encode(crash))
 
 
 def crash_facts(entry, notes, boot):

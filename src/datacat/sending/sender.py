@@ -37,6 +37,7 @@ class Sender(object):
     :param warn: a callable (topic, message); `warn.clear(topic)` lets it warn of a topic again.
     :param inherited: entries of the sessions that the outbox had when it was continued.
     :param predecessor: the notes of the process whose outbox is continued, a dict.
+    :param redact: what records of adopted and inherited sessions pass through, or None.
     :param wall: a callable that returns seconds since the epoch.
     :param chance: a callable that returns a float in [0, 1).
     :param clock: a callable that returns monotonic seconds, on the clock of `step`'s `now`.
@@ -53,6 +54,7 @@ class Sender(object):
         warn,
         inherited=(),
         predecessor=None,
+        redact=None,
         wall=time.time,
         chance=random.random,
         clock=monotonic,
@@ -63,6 +65,7 @@ class Sender(object):
         self._outboxes = [outbox]
         self._inherited = set(inherited)
         self._predecessor = predecessor
+        self._redact = redact
         self._spool = spool
         self._leftovers = None if spool is None else adoption.Leftovers(spool)
         self._warn = warn
@@ -72,6 +75,8 @@ class Sender(object):
         self._backlog = Backlog()
         self._heartbeats = Heartbeats(self.server, self._inherited)
         self._is_hurried = False
+        for entry in self._inherited:
+            entry.redact = redact
         for entry in outbox.entries():
             self._heartbeats.note(entry)
         self._take_over(outbox)
@@ -271,6 +276,8 @@ class Sender(object):
                 return
             outbox = Outbox(store, self._max_bytes, self._warn)
             try:
+                for entry in outbox.entries():
+                    entry.redact = self._redact
                 self._take_over(outbox)
                 adoption.report_crashes(outbox, outbox.entries(), outbox.notes(), self._is_v1)
                 self._outboxes.append(outbox)
