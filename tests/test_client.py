@@ -281,6 +281,15 @@ def test_a_record_whose_before_record_fails_is_not_sent(server, broken, caplog):
     assert server.asked() == [] and "the event is dropped" in caplog.text
 
 
+def test_a_client_opens_a_session_whatever_its_before_record_does(server, caplog):
+    """What the server needs is sent; what may have to be hidden is not."""
+    server.is_v1().says("POST", "/api/sessions", {"session_id": "s"})
+    client = DatacatClient(URL, hostname="alice-laptop", before_record=lambda kind, fields: 1 / 0)
+    assert client.create_session("p", "1") == "s"
+    assert server.last_body() == {"product": "p", "version": "1"}
+    assert "the open says only what the server needs" in caplog.text
+
+
 def test_a_log_handler_that_uses_a_client_is_not_called_for_its_own_requests(collector):
     """At DEBUG, urllib3 logs each request; that would need another request, and so on."""
     client = DatacatClient(collector.url)

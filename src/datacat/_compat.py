@@ -10,6 +10,7 @@ import atexit
 import functools
 import os
 import sys
+import threading
 import time
 
 try:
@@ -127,6 +128,13 @@ def _imported_ctypes():
 
         _imported.append(ctypes)
     return _imported[0]
+
+
+def is_main_thread():
+    """Return whether this is the thread in which Python calls signal handlers."""
+    if six.PY3:
+        return threading.current_thread() is threading.main_thread()
+    return isinstance(threading.current_thread(), threading._MainThread)
 
 
 def descriptor_limit():

@@ -15,8 +15,7 @@ from datacat import settings as settings_module
 from datacat._compat import monotonic
 from datacat.errors import DatacatError, NotSent, OperationUnknown, ServerBusy, ServerFault
 from datacat.notices import Notices, quiet
-from datacat.records import build, exceptions, kinds
-from datacat.records.redaction import Redaction, never_dropped
+from datacat.records import build, exceptions, kinds, redaction
 from datacat.wire import answers, backoff, dialects
 
 _ATTEMPTS = 4
@@ -52,9 +51,7 @@ class DatacatClient(object):
         self.settings = base_url if ready else settings_module.resolve(base_url, **options)
         self.before_write = None
         self._warn = Notices()
-        self._redact = None
-        if self.settings.before_record is not None:
-            self._redact = Redaction(self.settings.before_record, self._warn)
+        self._redact = redaction.make(self.settings.before_record, self._warn)
         # Imported late, so that `import datacat` does not import requests.
         from datacat.wire.transport import Transport
 
@@ -89,7 +86,7 @@ class DatacatClient(object):
             hostname=settings.hostname,
             machine_id=settings.machine_id,
         )
-        fields = never_dropped(self._redact, kinds.OPEN, fields)
+        fields = redaction.never_dropped(self._redact, kinds.OPEN, fields)
         return self._exchange(dialects.CLASSIC.open(build.encode(fields)))["session_id"]
 
     register_session = create_session
@@ -185,7 +182,7 @@ class DatacatClient(object):
 
     def _write(self, session_id, kind, fields):
         if kind == kinds.END:
-            fields = never_dropped(self._redact, kind, fields)
+            fields = redaction.never_dropped(self._redact, kind, fields)
         elif self._redact is not None:
             fields = self._redact(kind, fields)
             if fields is None:

@@ -346,6 +346,10 @@ def test_a_forked_child_that_ends_takes_nothing_from_its_parent(tmp_path):
     box.close()
 
 
+class LyingDict(object):
+    __class__ = dict
+
+
 def lose(box, count):
     for _ in range(count):
         assert box.outbox.give_up(box.entry, kinds.EVENT)
@@ -378,6 +382,46 @@ def test_a_report_that_before_record_drops_is_made_no_more(box, tmp_path):
     heir = Box(os.path.dirname(box.copy_as_killed_into(tmp_path / "copy")))
     assert (heir.entry.unreported, heir.entry.dropped) == (0, 1)
     heir.close()
+
+
+@pytest.mark.parametrize("data", [LyingDict(), None, {"count": LyingDict()}, [1]])
+def test_odd_values_in_a_report_harm_nothing(box, data):
+    """What raised while a report is written would be in front of all other records for ever."""
+    box.entry.redact = lambda kind, fields: dict(fields, data=data)
+    lose(box, 1)
+    box.outbox.report_drops()
+    box.append(b'{"name":"next"}')
+    report, last = box.bodies()
+    assert json.loads(report.decode("ascii"))["name"] == "datacat_records_dropped"
+    assert last == b'{"name":"next"}' and not box.outbox.has_unreported
+
+
+def test_before_record_sees_each_report_anew(box):
+    seen = []
+    box.entry.redact = lambda kind, fields: seen.append(fields["data"]["count"]) or fields
+    for count in (1, 2):
+        lose(box, count)
+        box.outbox.report_drops()
+    lose(box, 3)
+    box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
+    assert seen == [1, 2] and losses_told_in(box.bodies()[:-1]) == [1, 2]
+    box.outbox.report_drops()
+    assert seen == [1, 2, 3]
+
+
+def test_a_loss_between_two_reports_that_are_queued_waits_for_the_next_one(box):
+    box.entry.redact = lambda kind, fields: fields
+    lose(box, 1)
+
+    def two_threads_report():
+        for _ in range(2):
+            box.outbox._losses.report(box.outbox.intake, [box.entry])
+            lose(box, 1)
+
+    box.outbox._losses.prepare(box.entry)
+    box.outbox.intake.run(two_threads_report)
+    box.outbox.report_drops()
+    assert sum(losses_told_in(box.bodies())) == 3 and not box.outbox.has_unreported
 
 
 def test_a_report_that_before_record_has_not_seen_waits_for_it_at_a_goodbye(box):

@@ -2,17 +2,21 @@
 
 from __future__ import absolute_import, division
 
+import json
 import os
 import signal
 import threading
 
 import pytest
-from programs import UNHURRIED, the_one
+from programs import UNHURRIED, the_one, with_event
 from tools import held
 from tools.waiting import PATIENCE, wait_until
 
-from datacat.process import registry
+from datacat._compat import monotonic
+from datacat.process.keeper import Keeper
 from datacat.records import kinds
+
+NOBODY = "http://127.0.0.1:9"
 
 
 def test_an_open_is_sent_as_before_record_left_it(any_collector, open_session):
@@ -127,13 +131,278 @@ class Unhashable(object):
 def test_a_callable_without_a_hash_will_do(collector, open_session):
     session = open_session(collector.url, before_record=Unhashable())
     session.log_event("e")
-    assert held.names(session.get_details(PATIENCE)) == ["e"]
+    assert session.flush(PATIENCE)
+    session.client.log_event(session.session_id, "direct")
+    assert held.names(session.get_details(PATIENCE)) == ["e", "direct"]
 
 
-def test_the_first_sessions_callable_is_the_one_for_dead_processes(
-    collector, open_session, monkeypatch
+# -- dead processes
+
+
+KILLED = UNHURRIED + u"""
+session = datacat.create_session(connect_wait=PATIENCE)
+session.log_event("step", {"number": 1})
+assert session.flush(PATIENCE)
+print("ready")
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+# Continues the outbox of one of the killed, adopts the other's, and stays.
+ADOPTER = UNHURRIED + u"""
+def hiding(word):
+    def before_record(kind, fields):
+        return {"reason": word} if kind == "crash" else fields
+    return before_record
+%s
+sys.stdin.readline()
+"""
+
+
+def leave_two_crashes(own_collector, run_program):
+    killed = [run_program(KILLED, own_collector.url) for _ in range(2)]
+    for program in killed:
+        # Both have a file before one dies, whose file the other would take.
+        wait_until(lambda: "ready" in program.output)  # noqa: B023
+    for program in killed:
+        program.proceed()
+        program.wait(expect=-signal.SIGKILL)
+
+
+def crashed(collector):
+    """Return the killed processes' sessions once the server was told of their crashes."""
+
+    def both():
+        sessions = with_event(collector, "step")
+        return len(sessions) == 2 and all(each["crashed"] for each in sessions)
+
+    wait_until(both)
+    return with_event(collector, "step")
+
+
+FIRST_GIVEN = {
+    "two sessions": u"""
+first = datacat.create_session(connect_wait=PATIENCE, before_record=hiding("first"))
+second = datacat.create_session(connect_wait=PATIENCE, before_record=hiding("second"))
+""",
+    "one of another server before them": u"""
+other = datacat.create_session(
+    "http://127.0.0.1:9", connect_wait=0, before_record=hiding("of another server")
+)
+first = datacat.create_session(connect_wait=PATIENCE, before_record=hiding("first"))
+""",
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.parametrize("sessions", sorted(FIRST_GIVEN))
+def test_for_dead_processes_the_callable_of_the_first_session_for_their_server_applies(
+    sessions, own_collector, run_program
 ):
-    monkeypatch.setattr(registry, "_redactions", [])
-    first = open_session(collector.url, before_record=lambda kind, fields: fields)
-    open_session(collector.url, before_record=lambda kind, fields: None)
-    assert registry.first_redaction() is first._membership.redact
+    leave_two_crashes(own_collector, run_program)
+    run_program(ADOPTER % FIRST_GIVEN[sessions], own_collector.url)
+    for session in crashed(own_collector):
+        told = held.event(session, "session_crashed_detected")["data"]
+        assert told == {"reason": "first"}
+
+
+def test_the_first_callable_stays_the_first_when_sessions_are_closed_and_log_again(open_session):
+    def unchanged(kind, fields):
+        return fields
+
+    first, second = [
+        offline(open_session, before_record, product="again")
+        for before_record in (lambda kind, fields: fields, unchanged)
+    ]
+    for session in (first, second):
+        session.close(0.1)
+    wait_until(lambda: not second._membership.place.pipeline.is_here)
+    second.log_event("again")
+    assert second._membership.place.pipeline.is_here
+    assert second._membership.place.pipeline.redact is first._membership.redact
+
+
+ODD = {
+    "logs": u"session.log_event('seen', {'kind': kind})",
+    "exits": u"sys.exit(3)",
+    "raises": u"raise KeyError('name')",
+    "returns nonsense": u"return 7",
+    "returns a reason of 2 MiB": u"return {'reason': 'x' * 2**21, 'name': 'x', 'data': {}}",
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.parametrize("odd", sorted(ODD))
+def test_a_crash_is_told_whatever_before_record_does(odd, own_collector, run_program):
+    leave_two_crashes(own_collector, run_program)
+    run_program(
+        ADOPTER % (u"""
+def before_record(kind, fields):
+    if kind == "crash" or "crash" in fields.get("name", ""):
+        %s
+    return fields
+session = datacat.create_session(connect_wait=PATIENCE, before_record=before_record)
+""" % ODD[odd]),
+        own_collector.url,
+    )
+    crashed(own_collector)
+    if odd == "logs":
+        wait_until(lambda: held.names(the_one(own_collector, "seen")) == ["seen"] * 4)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "register_at_fork"), reason="Python before 3.7 has no hooks for forks"
+)
+def test_a_fork_under_a_lock_that_before_record_waits_for_is_not_held_up(
+    own_collector, run_program
+):
+    """Otherwise the child could use sqlite no more, and would have its records in memory only."""
+    leave_two_crashes(own_collector, run_program)
+    program = run_program(
+        ADOPTER % u"""
+import threading
+lock, shown, crashes = threading.Lock(), threading.Event(), []
+def before_record(kind, fields):
+    if kind == "crash":
+        crashes.append(fields)
+        if len(crashes) == 2:
+            # That of the adopted outbox; the other one is this process's own by now.
+            shown.set()
+            with lock:
+                pass
+    return fields
+with lock:
+    session = datacat.create_session(connect_wait=PATIENCE, before_record=before_record)
+    assert shown.wait(PATIENCE)
+    fork.FREEZE_SECONDS = 5.0
+    child = os.fork()
+    if child == 0:
+        os._exit(int(fork.sqlite_is_lost()))
+    assert os.waitpid(child, 0)[1] == 0, "the child must not use sqlite"
+print("forked")
+""",
+        own_collector.url,
+    )
+    crashed(own_collector)
+    wait_until(lambda: "forked" in program.output or program.returncode is not None)
+    assert "forked" in program.output
+
+
+# -- goodbyes
+
+
+def records_waiting(session):
+    """Return (kind, fields) of what waits in a session's outbox, in order."""
+    place = session._membership.place
+    found, _ = place.pipeline.outbox.disk.store.page(place.entry.number, 0)
+    return [(each.kind, json.loads(each.body.decode("ascii"))) for each in found]
+
+
+@pytest.fixture
+def no_keeper(monkeypatch):
+    """The keeper, which reports losses within a second, does nothing."""
+    monkeypatch.setattr(Keeper, "step", lambda self, now: None)
+
+
+def lose_one(session):
+    session._membership.give_up(kinds.EVENT)
+
+
+def offline(open_session, before_record, **options):
+    return open_session(NOBODY, connect_wait=0, before_record=before_record, **options)
+
+
+@pytest.mark.parametrize("way", ["end()", "the exit"])
+def test_losses_are_reported_before_the_end_as_before_record_left_them(
+    way, open_session, no_keeper
+):
+    seen = []
+
+    def before_record(kind, fields):
+        seen.append(kind)
+        return dict(fields, message="seen") if kind == "event" else fields
+
+    session = offline(open_session, before_record, product=way)
+    lose_one(session)
+    if way == "end()":
+        session.end(0)
+    else:
+        session._membership.place.pipeline.say_goodbye(monotonic() + PATIENCE)
+    waiting = records_waiting(session)
+    assert [kind for kind, _ in waiting] == ["open", "report", "end"]
+    assert waiting[1][1]["message"] == "seen" and seen == ["open", "event", "end"]
+
+
+def test_losses_in_a_file_that_was_closed_are_not_reported_behind_before_records_back(
+    open_session, no_keeper
+):
+    seen = []
+
+    def before_record(kind, fields):
+        seen.append(fields.get("name", kind))
+        return None if kind == "event" else fields
+
+    session = offline(open_session, before_record, product="closed")
+    session._membership.place.pipeline.outbox.report_drops = lambda: None
+    lose_one(session)
+    session.close(0.1)
+    wait_until(lambda: not session._membership.place.pipeline.is_here)
+    session.end(0)
+    assert [kind for kind, _ in records_waiting(session)] == ["open", "end"]
+    session._membership.place.pipeline.outbox.report_drops()
+    assert seen == ["open", "end", "datacat_records_dropped"]
+    assert [kind for kind, _ in records_waiting(session)] == ["open", "end"]
+
+
+def test_the_end_of_a_session_that_was_closed_is_shown_once(open_session):
+    seen = []
+    session = offline(open_session, lambda kind, fields: seen.append(kind) or fields)
+    session.close(0.1)
+    assert seen == ["open"]
+    session.end(0)
+    session.end(0)
+    session._membership.place.pipeline.say_goodbye(monotonic() + PATIENCE)
+    assert seen == ["open", "end"]
+
+
+@pytest.mark.parametrize("odd", [u"sys.exit(3)", u"return None", u"raise KeyError('name')"])
+def test_an_exit_ends_the_session_whatever_before_record_does(odd, own_collector, run_program):
+    run_program(
+        UNHURRIED + u"""
+def before_record(kind, fields):
+    if kind == "end":
+        %s
+    return fields
+session = datacat.create_session(connect_wait=PATIENCE, before_record=before_record)
+session.log_event("first")
+""" % odd,
+        own_collector.url,
+    ).wait()
+    assert held.is_ended(the_one(own_collector))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_the_exit_of_a_forked_child_shows_no_end_because_it_records_none(
+    own_collector, run_program
+):
+    program = run_program(
+        UNHURRIED + u"""
+def before_record(kind, fields):
+    print("%s saw %s" % ("parent" if os.getpid() == parent else "child", kind))
+    return fields
+parent = os.getpid()
+session = datacat.create_session(connect_wait=PATIENCE, before_record=before_record)
+session.log_event("first")
+assert session.flush(PATIENCE)
+sys.stdout.flush()
+child = os.fork()
+if child == 0:
+    session.log_event("in child")
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+""",
+        own_collector.url,
+    )
+    program.wait()
+    lines = sorted(line for line in program.output.splitlines() if " saw " in line)
+    assert lines == ["child saw event", "parent saw end", "parent saw event", "parent saw open"]

@@ -3,6 +3,8 @@
 from __future__ import absolute_import, division
 
 import json
+import sys
+import threading
 
 import pytest
 from tools.odd_values import Silent
@@ -77,6 +79,13 @@ class LyingDict(object):
     __class__ = dict
 
 
+class Unreadable(dict):
+    def items(self):
+        raise RuntimeError("no")
+
+    __len__ = iteritems = get = __getitem__ = items
+
+
 class Unspeakable(Exception):
     def __str__(self):
         raise RuntimeError("no words")
@@ -96,6 +105,20 @@ def test_a_record_is_dropped_with_a_warning_if_it_fails_in_whatever_way(
     assert len(warnings) == 1 and "is dropped, because" in warnings[0]
 
 
+def test_an_exit_in_another_thread_than_the_main_one_is_a_failure_like_any_other(
+    redaction, warnings
+):
+    """In the main thread a signal handler may have meant it."""
+    told = []
+    redact = redaction(lambda kind, fields: sys.exit(3))
+    thread = threading.Thread(target=lambda: told.append(redact("event", {"name": "e"})))
+    thread.start()
+    thread.join()
+    assert told == [None] and len(warnings) == 1 and "SystemExit" in warnings[0]
+    with pytest.raises(SystemExit):
+        redact("event", {"name": "e"})
+
+
 # -- what cannot be dropped, and what the library records itself
 
 
@@ -111,10 +134,12 @@ OPENING = {"product": "p", "version": "1", "hostname": "alice-laptop", "machine_
         ({"product": u"", "version": 7, "hostname": None}, {"product": "p", "version": "1"}),
         ({"product": "q", "more": "x"}, {"product": "q", "version": "1"}),
         ("text", {"product": "p", "version": "1"}),
+        (Unreadable(), {"product": "p", "version": "1"}),
+        ({"product": u"q" * 2**21, "version": "1"}, {"product": "q" * 4096, "version": "1"}),
     ],
 )
-def test_an_open_is_never_dropped_and_says_no_more_than_it_may(returned, expected):
-    redact = Redaction(lambda kind, fields: returned, None)
+def test_an_open_is_never_dropped_and_says_no_more_than_it_may(redaction, returned, expected):
+    redact = redaction(lambda kind, fields: returned)
     assert never_dropped(redact, kinds.OPEN, OPENING) == expected
     assert never_dropped(None, kinds.OPEN, OPENING) == OPENING
 

@@ -7,6 +7,7 @@ from __future__ import absolute_import, division
 
 import contextlib
 import os
+import threading
 
 import pytest
 from tools.memory_server import lose_answer, text
@@ -539,3 +540,33 @@ def test_before_record_sees_what_is_told_of_dead_processes_sessions(process):
         assert inherited.server.names(server_id) == [name, "session_crashed_detected"]
         assert inherited.server.sessions[server_id]["crashed"]
     inherited.die()
+
+
+def test_before_record_is_called_for_a_crash_without_a_lock_that_a_fork_waits_for(process):
+    """It may wait for a lock of the application's, under which another thread forks."""
+    dead, left = process_with(process, "one")
+    alive = process()
+    dead.die()
+    free = []
+
+    def could_fork():
+        held = [alive.spool.lock] + [each.lock for each in alive.sender.outboxes]
+        for lock in held:
+            free.append(lock.acquire(False))
+            if free[-1]:
+                lock.release()
+
+    def redact(kind, fields):
+        thread = threading.Thread(target=could_fork)
+        thread.start()
+        thread.join()
+        return fields
+
+    alive.redact = redact
+    alive.employ()
+    alive.session()
+    alive.drain()
+    alive.run(5)
+    assert alive.server.sessions[left.server_id]["crashed"]
+    # The event's and the crash's: the spool's lock, the own outbox's and the adopted one's.
+    assert free == [True] * 6

@@ -6,7 +6,7 @@ The caller has the outbox's lock.
 
 from __future__ import absolute_import, division
 
-from ..records import build, exceptions, kinds
+from ..records import build, exceptions, jsonable, kinds
 
 # Stands for a report that `before_record` drops.
 _NOTHING = {}
@@ -40,7 +40,9 @@ class Losses(object):
     def prepare(self, entry):
         """Have `before_record` see the next report of a session; called without the lock."""
         if entry.redact is not None and entry.unreported:
-            entry.report = entry.redact(kinds.EVENT, build.dropped(entry.unreported)) or _NOTHING
+            told = entry.redact(kinds.EVENT, build.dropped(entry.unreported))
+            # Plain, because the lock is held when it is read: odd values may raise, or wait.
+            entry.report = jsonable.plain(told) or _NOTHING
 
     def report(self, intake, entries):
         """Queue events that report sessions' losses since their last reports, if any.
@@ -56,12 +58,14 @@ class Losses(object):
 def _report_of(entry):
     """Return the body of a report, as it is written: the count may change until then.
 
-    None: it was made meanwhile.  Empty: it is dropped.
+    None: it was made meanwhile, or `before_record` has yet to see it.  Empty: it is dropped.
     """
-    count = entry.unreported
-    if not count:
+    count, fields = entry.unreported, entry.report
+    entry.report = None
+    if entry.redact is None:
+        fields = build.dropped(count)
+    if not count or fields is None:
         return None
-    fields = build.dropped(count) if entry.redact is None else entry.report
     if fields is _NOTHING:
         return b""
     data = fields.get("data")

@@ -14,7 +14,6 @@ from ..records import kinds
 from ..sending import adoption
 from ..sending.sender import Sender
 from ..wire import dialects
-from . import registry
 from .keeper import Keeper
 from .loop import Loop, shortest
 from .places import ENDED
@@ -76,7 +75,8 @@ class Engine(object):
     :param spool: the Spool that the outbox is in.
     :param outbox: the Outbox.
     :param inherited: entries of sessions in it that belong to other processes.
-    :param pipeline: has `members`, `sleepers`, `warn`, and `tend(now)` for the keeper to call.
+    :param pipeline: has `members`, `sleepers`, `warn`, `redact`, and `tend(now)` for the keeper to
+        call.
     """
 
     def __init__(self, settings, spool, outbox, inherited, pipeline):
@@ -96,7 +96,7 @@ class Engine(object):
             pipeline.warn,
             inherited,
             predecessor=notes,
-            redact=registry.first_redaction(),
+            redact=pipeline.redact,
         )
         self.sending = Loop(
             "datacat-sender",

@@ -37,7 +37,6 @@ from .. import notices, scope
 from .._compat import monotonic
 from ..outbox.entry import Entry
 from ..records import build, kinds, redaction
-from ..records.redaction import Redaction
 from . import places, registry, shutdown
 from .engine import import_transport
 from .gate import LONGEST_WAIT_FOR_LOCK
@@ -53,10 +52,12 @@ _NOTHING_KNOWN = {
 }
 
 
-def _opening(settings, redact):
+def _opening(settings):
     fields = build.opening(
         settings.product, settings.version, settings.hostname, settings.machine_id
     )
+    # Without a warning: there is no pipeline yet that warns once.  The next failure is told.
+    redact = redaction.make(settings.before_record, lambda topic, message: None)
     return redaction.never_dropped(redact, kinds.OPEN, fields)
 
 
@@ -82,9 +83,7 @@ class Membership(object):
         import_transport()
         self.settings = settings
         self.local_id = "local-" + uuid.uuid4().hex
-        self.redact = None
-        if settings.before_record is not None:
-            self.redact = Redaction(settings.before_record, self.warn)
+        self.redact = redaction.make(settings.before_record, self.warn)
         self.watchdog = None
         self.is_watched = False
         self.abandoned_at = None
@@ -95,7 +94,7 @@ class Membership(object):
         self._pending = collections.deque()
         # {path: how many records wait in that file, which is another process's}
         self._left_behind = {}
-        opening = _opening(settings, self.redact)
+        opening = _opening(settings)
         self._first_state = _first_state(settings, opening)
         entry = Entry(number=0, local_id=self.local_id, opening=build.encode(opening), opened=0)
         self.place = places.Place(None, entry, None)
@@ -139,7 +138,8 @@ class Membership(object):
             pass
 
     def _make_pipeline(self, inherited):
-        return Pipeline(self._shared_settings, self._scope, inherited or self.place.pipeline)
+        predecessor = inherited or self.place.pipeline
+        return Pipeline(self._shared_settings, self._scope, predecessor, self.redact)
 
     def _keep_in_next_place(self, word, kind, body):
         pending = places.Pending(getpid(), word, kind, body, [])
@@ -161,6 +161,8 @@ class Membership(object):
         # Again if the outbox forgot the session in between, because it was over.
         while not is_kept:
             entry = self._entry_in(pipeline, before)
+            # First: with a goodbye that is pending, losses are reported.
+            entry.redact = self.redact
             is_kept = self._keep_pending(pipeline.outbox, entry)
         if before.is_foreign:
             self._left_behind = {}
@@ -168,7 +170,6 @@ class Membership(object):
             # A child's clocks start at zero.
             dog = self.watchdog
             self.watchdog = Watchdog(dog.timeout, dog.check_interval, monotonic())
-        entry.redact = self.redact
         pipeline.members[self.local_id] = self
         # Last: until here an interruption leaves the old place, and the next call enters again.
         self.place = places.Place(pipeline, entry, process)
@@ -344,17 +345,18 @@ class Membership(object):
 
     def end(self):
         """Record the end of the session, once."""
-        self.show_end()
         self._say_goodbye(places.ENDED, kinds.END, b"{}")
 
     def show_end(self):
-        """Have `before_record` see the end, unless there is one already."""
-        if not self.place.entry.goodbye:
-            redaction.never_dropped(self.redact, kinds.END, {})
+        """Have `before_record` see the end, which is about to be recorded."""
+        redaction.never_dropped(self.redact, kinds.END, {})
 
     def _say_goodbye(self, word, kind=None, body=None):
         self.is_watched = False
         if not places.is_said(word, self.place.entry):
+            places.report_losses(self._pipeline_here)
+            if kind is not None:
+                self.show_end()
             self._keep_in_next_place(word, kind, body)
 
     def close(self, seconds):

@@ -50,7 +50,7 @@ import functools
 import os
 
 from .. import locks
-from .._compat import monotonic
+from .._compat import ESCAPED, monotonic
 from ..notices import Notices
 from ..outbox.outbox import Outbox
 from . import claiming, registry, shutdown
@@ -85,15 +85,18 @@ class Pipeline(object):
     :param scope: their Scope.
     :param predecessor: the Pipeline whose sessions continue here: one that this process has
         closed, or one that it inherited in a fork; or None.
+    :param redact: the Redaction of its first session, or None.
     :ivar state: NEW, LINGERING, RUNNING or CLOSED.
     :ivar process: the id of the process that it belongs to.
     :ivar engine, outbox: None while it is NEW.
     :ivar members: {local id: Membership} of its sessions.
     :ivar sleepers: the Sleepers to wake after a record was appended to the outbox.
     :ivar warn: a Notices.
+    :ivar redact: the Redaction for sessions of other processes, or None: that of the first session
+        here or in its predecessor.
     """
 
-    def __init__(self, settings, scope, predecessor=None):
+    def __init__(self, settings, scope, predecessor=None, redact=None):
         self.settings = settings
         self._scope = scope
         self.state = NEW
@@ -102,6 +105,7 @@ class Pipeline(object):
         self.members = {}
         self.sleepers = Sleepers()
         self.warn = Notices() if predecessor is None else predecessor.warn
+        self.redact = redact if predecessor is None else predecessor.redact
         self._predecessor = predecessor
         self._gate = Gate(self._admit, self._welcome, self._is_inside, self.sleepers)
         self._locked = self._gate.locked
@@ -348,8 +352,7 @@ class Pipeline(object):
         """At exit: end the sessions that this process opened, leave those it inherited."""
         if self.engine is not None:
             members = list(self.members.values())
-            for member in members:
-                member.show_end()
+            _show_ends(self.outbox, members)
             own = set(member.place.entry for member in members)
             self._locked(lambda: self.engine.say_goodbyes(own), until - monotonic())
             self.sleepers.wake()
@@ -365,6 +368,17 @@ class Pipeline(object):
             # Even if the sender is still busy: Python 2.7 clears modules while threads use them.
             self._locked(lambda: self._stop_keeper(is_last=True))
             self.engine.keeping.wait_until_stopped(STOPPING_SECONDS)
+
+
+def _show_ends(outbox, members):
+    """Have `before_record` see, at exit, what is about to be recorded with the lock."""
+    ending = [each for each in members if not (each.is_inherited or each.place.entry.goodbye)]
+    for show in [outbox.report_drops] + [member.show_end for member in ending]:
+        try:
+            show()
+        except ESCAPED:
+            # Such as sys.exit(), during an exit: the ends are recorded all the same.
+            pass
 
 
 def _sort(entries, pipeline):

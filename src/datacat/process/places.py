@@ -119,6 +119,17 @@ def move_session(outbox, local_id, place):
     return entry
 
 
+def report_losses(pipeline):
+    """Report what a pipeline's sessions lost, before a goodbye; harmless if it has closed.
+
+    Not with the goodbye: that is said with the pipeline's lock, and `before_record` is called.
+
+    :param pipeline: a Pipeline of this process, or None.
+    """
+    if pipeline is not None:
+        pipeline.outbox.report_drops()
+
+
 def forked_event(local_id, redact):
     """Return the body of a session's first event if a forked child opened it.
 

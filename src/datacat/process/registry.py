@@ -13,8 +13,6 @@ from .. import locks
 _pipelines = []
 _memberships = weakref.WeakValueDictionary()
 _locks = {}
-# Of the first session; a forked child's first one is its parent's.
-_redactions = []
 
 
 def lock():
@@ -79,13 +77,6 @@ def remove(pipeline):
 def enrol(membership):
     """Make a session known by its local id, while something refers to it."""
     _memberships[membership.local_id] = membership
-    _redactions.append(membership.redact)
-    del _redactions[1:]
-
-
-def first_redaction():
-    """Return what records of the first session of this process pass through, or None."""
-    return _redactions[0] if _redactions else None
 
 
 def memberships():

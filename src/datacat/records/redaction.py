@@ -1,8 +1,8 @@
 """The application's `before_record`, which may change or drop a record.
 
 It sees every record, the library's own too.  It may take locks of its own, and log: it is not
-called while a lock is held for which a call of the application's may wait without a bound, but for
-the first call in a forked child.
+called while a lock is held for which a call of the application's may wait, or a fork; but for the
+first call in a forked child, for which other calls may wait 200 ms.
 
 Belongs here: calling it and checking its result.  Does not: redaction rules of our own.
 """
@@ -11,6 +11,7 @@ from __future__ import absolute_import, division
 
 import six
 
+from .._compat import is_main_thread
 from . import exceptions, jsonable, kinds
 
 # What an open, an end and a crash may say, and what stays if `before_record` drops them.
@@ -20,6 +21,13 @@ _FIELDS = {
     kinds.END: ((), ()),
 }
 _AFTER_FAULT = dict.fromkeys(_FIELDS, "says only what the server needs")
+# Characters of one field, so that no record of these kinds is too large to be sent.
+_LONGEST = 4096
+
+
+def make(before_record, warn):
+    """Return a Redaction, or None if there is no `before_record`."""
+    return None if before_record is None else Redaction(before_record, warn)
 
 
 def own_event(redact, fields):
@@ -42,9 +50,10 @@ def never_dropped(redact, kind, fields):
         return fields
     known, needed = _FIELDS[kind]
     kept = dict((name, fields[name]) for name in needed)
-    for name, value in (redact(kind, fields) or {}).items():
-        if name in known and isinstance(value, six.string_types) and value:
-            kept[name] = value
+    told = jsonable.plain(redact(kind, fields)) or {}
+    for name in known:
+        if isinstance(told.get(name), six.text_type) and told[name]:
+            kept[name] = told[name][:_LONGEST]
     return kept
 
 
@@ -62,7 +71,8 @@ class Redaction(object):
     def __call__(self, kind, fields):
         """Return the fields to record, or None if the record is dropped.
 
-        Raises nothing but MemoryError: a record whose `before_record` fails is dropped.
+        A record whose `before_record` fails is dropped.  Raises only MemoryError and, in the main
+        thread, what a signal handler may raise to end the process.
         """
         try:
             # Plain values of its own: it may change them at any depth, and what is recorded later
@@ -70,7 +80,11 @@ class Redaction(object):
             changed = self._before_record(kind, jsonable.plain(fields))
         except MemoryError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # In any other thread it is the function's own sys.exit().  In a thread of the library
+            # it would cost a record of the library's.
+            if isinstance(error, SystemExit) and is_main_thread():
+                raise
             return self._drop(kind, u"raised " + jsonable.describe(error))
         if changed is None or issubclass(type(changed), dict):
             return changed
@@ -79,13 +93,11 @@ class Redaction(object):
     def _drop(self, kind, what):
         """Warn that a record is dropped, because it may contain what should be hidden."""
         name = _name_of(self._before_record)
-        # Not at an open, when no session is there to warn once; the next record does.
-        if kind != kinds.OPEN:
-            self._warn(
-                ("before_record", name),
-                "before_record (%s) %s; the %s %s, because it may contain what should be hidden: "
-                "fix the function" % (name, what, kind, _AFTER_FAULT.get(kind, "is dropped")),
-            )
+        self._warn(
+            ("before_record", name),
+            "before_record (%s) %s; the %s %s, because it may contain what should be hidden: "
+            "fix the function" % (name, what, kind, _AFTER_FAULT.get(kind, "is dropped")),
+        )
 
 
 def _name_of(function):

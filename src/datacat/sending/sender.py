@@ -269,26 +269,41 @@ class Sender(object):
         adoption.report_crashes(own, entries, notes, self._is_v1)
 
     def _adopt_next(self):
+        outbox = self._open_next()
+        if outbox is None:
+            return
+        is_told = False
+        try:
+            # With no lock: before_record is called, which may wait for one of the application's.
+            outbox.report_drops()
+            adoption.report_crashes(outbox, outbox.entries(), outbox.notes(), self._is_v1)
+            is_told = True
+        finally:
+            if not is_told:
+                # Free again for the next attempt.
+                self._close_one(outbox)
+        self._notice_records(outbox)
+        self._close_if_over(outbox)
+
+    def _open_next(self):
+        """Open the next outbox and make lanes for it; return it, or None."""
         # Released after each, or a fork would wait for all of them.
         with self._spool.adopting():
             store = self._leftovers.take(self._paths())
             if store is None:
-                return
+                return None
             outbox = Outbox(store, self._max_bytes, self._warn)
             try:
                 for entry in outbox.entries():
                     entry.redact = self._redact
                 self._take_over(outbox)
-                adoption.report_crashes(outbox, outbox.entries(), outbox.notes(), self._is_v1)
                 self._outboxes.append(outbox)
             finally:
                 # One that could not be taken over is free again for the next attempt.
                 if outbox not in self._outboxes:
                     self._lanes.drop(outbox)
                     outbox.close()
-        outbox.report_drops()
-        self._notice_records(outbox)
-        self._close_if_over(outbox)
+            return outbox
 
     @property
     def _is_v1(self):
