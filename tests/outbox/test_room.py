@@ -121,7 +121,7 @@ def test_another_programs_outbox_counts_unless_that_program_runs(
     """A living one keeps to a bound of its own; what a changed host name left is nobody's."""
     with open(str(tmp_path / ("d" * 12 + "-cccccccccccc.outbox")), "wb") as foreign:
         foreign.write(b"x" * 4 * MIB)
-    monkeypatch.setattr(bounds, "has_owner", lambda path: owned)
+    monkeypatch.setattr(bounds, "has_owner", lambda path, ours=None: owned)
     assert bounds.share(str(tmp_path / NAME), 6 * MIB) == expected * MIB
 
 

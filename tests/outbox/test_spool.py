@@ -559,3 +559,16 @@ def test_nothing_is_told_of_what_somebody_sends(place):
     left_by_an_older_datacat(place, "999999999999")
     place.spool.report_what_is_left_alone()
     assert place.warnings.told == []
+
+
+@pytest.mark.skipif(ownership.fcntl is None, reason="no companion tells here that it has an owner")
+def test_another_product_of_this_process_is_neither_told_of_nor_counted(place):
+    """However long it has written nothing."""
+    other = Spool(place.folder, WHERE._replace(key="c" * 12), False, place.warnings)
+    theirs, mine = place.keep(other.create()), place.keep(place.spool.create())
+    for name in place.names():
+        os.utime(os.path.join(place.folder, name), (1, 1))
+    place.spool.report_what_is_left_alone()
+    assert place.warnings.told == [] and bounds.share(mine.path, CAP) == CAP
+    theirs.close()
+    assert bounds.share(mine.path, CAP) < CAP

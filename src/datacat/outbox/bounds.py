@@ -62,7 +62,7 @@ def share(path, max_bytes):
                 continue
             if other not in is_apart:
                 is_foreign = names.scope_of(other) != names.scope_of(path)
-                is_apart[other] = is_foreign and has_owner(other)
+                is_apart[other] = is_foreign and has_owner(other, ours=True)
             if not is_apart[other]:
                 others += os.path.getsize(os.path.join(folder, name))
     except OSError:

@@ -156,10 +156,10 @@ class Ownership(object):
             os.close(descriptor)
 
 
-def has_owner(path):
-    """Return whether another process owns an outbox; None if its companion does not tell.
+def has_owner(path, ours=None):
+    """Return whether an outbox has an owner; None if its companion does not tell, or is missing.
 
-    That is so if there is none, or it names this process.
+    :param ours: what to return if it names this process, which may have closed it meanwhile.
     """
     if fcntl is None:
         return None
@@ -171,7 +171,7 @@ def has_owner(path):
         verdict = _judged(descriptor)
         if verdict is UNKNOWN:
             return not _lock(descriptor, fcntl.LOCK_SH)
-        return {LIVES: True, DEAD: False, OURS: None}[verdict]
+        return {LIVES: True, DEAD: False, OURS: ours}[verdict]
     except EnvironmentError:
         return None
     finally:

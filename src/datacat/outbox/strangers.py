@@ -39,7 +39,7 @@ def find(outboxes, scope, is_local, newer, now):
 
 
 def _may_be_sent(path, now):
-    owned = has_owner(path)
+    owned = has_owner(path, ours=True)
     return now - _last_written(path) < _DAY if owned is None else owned
 
 
