@@ -54,6 +54,10 @@ class Descriptors(object):
             except EnvironmentError:
                 continue  # closed meanwhile
 
+    def discard(self, descriptor):
+        """Forget a descriptor."""
+        self._known = [known for known in self._known if known[0] != descriptor]
+
     def are_ours(self):
         """Return whether all are still open on the same files."""
         try:

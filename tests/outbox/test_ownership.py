@@ -7,13 +7,14 @@ import gc
 import os
 import re
 import signal
+import subprocess
 import sys
 import textwrap
 
 import pytest
-from tools.outboxes import NAME, WHERE, Warnings
+from tools.outboxes import NAME, WHERE, Box, Warnings
 from tools.process import ChildProcess, environment
-from tools.waiting import PATIENCE
+from tools.waiting import PATIENCE, wait_until
 
 from datacat.outbox import connection, ownership
 from datacat.outbox.ownership import (
@@ -35,22 +36,24 @@ pytestmark = pytest.mark.skipif(
     ownership.fcntl is None, reason="here, closing a file drops no lock on it"
 )
 
-ME = Owner("7", "100", "boot", "pid:[1]")
+ME = Owner("7", "100.5", "boot", "pid:[1]")
 
 
 @pytest.mark.parametrize(
     "owner, start, expected",
     [
         (None, None, UNKNOWN),
-        (ME._replace(process="8"), "100", LIVES),
-        (ME._replace(process="8"), "101", DEAD),  # the number belongs to another one by now
+        (ME._replace(process="8"), "100.5", LIVES),
+        (ME._replace(process="8"), "100.0", LIVES),  # the system hides the stack
+        (ME._replace(process="8"), "100.6", DEAD),  # exec: another program
+        (ME._replace(process="8"), "101.5", DEAD),  # the number belongs to another one by now
         (ME._replace(process="8"), None, DEAD),
         (ME._replace(process="8"), "", UNKNOWN),  # no /proc
-        (ME._replace(process="8", start=""), "100", UNKNOWN),
-        (ME._replace(process="8", boot=""), "100", UNKNOWN),
+        (ME._replace(process="8", start=""), "100.5", UNKNOWN),
+        (ME._replace(process="8", boot=""), "100.5", UNKNOWN),
         (ME._replace(process="8", boot="other"), None, UNKNOWN),  # another machine, or a restart
         (ME._replace(process="8", namespace="pid:[2]"), None, UNKNOWN),  # another container
-        (ME, "100", OURS),
+        (ME, "100.5", OURS),
     ],
 )
 def test_a_companion_tells_of_its_owner_what_can_be_known(owner, start, expected):
@@ -76,6 +79,11 @@ PROGRAM = textwrap.dedent("""
             time.sleep(3600)
         sys.stdout.write("child %d\\n" % child)
         sys.stdout.flush()
+
+    def become_another_program():
+        sys.stdout.write("holds " + box.path + "\\n")
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(3600)"])
 
     for word in sys.argv[2:]:
         globals()[word]()
@@ -142,6 +150,108 @@ def test_an_idle_forked_child_does_not_hold_a_dead_owners_outbox(owner):
         os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="without it, only locks tell")
+def test_a_process_that_became_another_program_owns_nothing_any_more(owner):
+    """Its number and its start are the same after exec; its locks are gone."""
+    process, path = owner("become_another_program")
+    wait_until(lambda: has_owner(path) is False)
+    store = Store(path)
+    assert store.entries()[0].waiting == 50
+    store.close()
+    process.kill()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="without it, only locks tell")
+def test_a_killed_process_that_nobody_reaps_owns_nothing_any_more(tmp_path):
+    """As in a container whose first process does not wait for others."""
+    killed = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        path = killed.stdout.readline().decode("ascii").split()[1]
+        assert has_owner(path) is True
+        os.kill(killed.pid, signal.SIGKILL)
+        wait_until(lambda: has_owner(path) is False)
+        store = Store(path)
+        assert store.entries()[0].waiting == 50
+        store.close()
+    finally:
+        killed.kill()
+        killed.wait()
+        killed.stdin.close()
+        killed.stdout.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="without it, only locks tell")
+def test_the_processes_of_another_namespaces_proc_tell_nothing(monkeypatch):
+    """After `unshare --pid` without a /proc of its own, numbers mean other processes there."""
+    readlink = os.readlink
+    assert ownership._start(str(os.getpid())) and ownership._start("999999999") is None
+    monkeypatch.setattr(
+        os, "readlink", lambda path: "1" if path == "/proc/self" else readlink(path)
+    )
+    assert ownership._start(str(os.getpid())) == ownership._start("999999999") == ""
+
+
+def test_a_companion_that_names_nobody_tells_nothing(owner, tmp_path):
+    """Whoever tries the outbox of an older datacat, which has no companion, leaves one."""
+    process, path = owner()
+    os.remove(path + OWNER)
+    spool = Spool(str(tmp_path), WHERE, False, Warnings())
+    for _ in range(2):
+        assert spool.open_if_free(path) is None
+        assert has_owner(path) is None
+        assert path in spool.candidates([])
+    process.kill()
+    assert has_owner(path) is None and spool.open_if_free(path).close() is None
+
+
+def test_a_companion_that_a_cleaner_removed_is_made_anew(tmp_path):
+    """Or a zip of the folder would make the outbox anybody's."""
+    box = Box(tmp_path)
+    box.append(b"1")
+    os.remove(box.path + OWNER)
+    box.outbox.upkeep.rescue(None)
+    assert has_owner(box.path, ours=True)
+    with open(box.path + OWNER, "rb") as companion:
+        assert not ownership._lock(companion.fileno())
+    box.append(b"2")
+    assert box.bodies() == [b"1", b"2"] and box.warnings.told == []
+    box.close()
+
+
+def test_a_child_forked_while_somebody_looks_keeps_no_lock(tmp_path, monkeypatch):
+    """It has a copy of the descriptor, for as long as it lives."""
+    path, copies, judged = str(tmp_path / NAME), [], ownership._judged
+    Store(path).close()
+
+    def forked(descriptor):
+        copies.append(os.dup(descriptor))
+        return judged(descriptor)
+
+    monkeypatch.setattr(ownership, "_judged", forked)
+    has_owner(path)
+    monkeypatch.undo()
+    store = Store(path)
+    store.close()
+    os.close(copies[0])
+
+
+def test_a_companion_that_cannot_be_made_private_leaks_no_descriptor(tmp_path, monkeypatch):
+    def refuse(descriptor, mode):
+        raise OSError(errno.EPERM, "not permitted")
+
+    before = len(os.listdir("/dev/fd"))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fchmod", refuse)
+        claimed = Ownership(str(tmp_path / NAME))
+        claimed.claim()
+    assert claimed.missing is not None and len(os.listdir("/dev/fd")) == before
+
+
 def test_two_descriptors_of_one_process_do_not_both_own(tmp_path):
     path = str(tmp_path / NAME)
     first = Store(path)
@@ -198,13 +308,11 @@ def test_without_locks_on_companions_sqlites_lock_decides_and_a_warning_tells(
     second.close()
 
 
-@pytest.mark.skipif(os.getuid() == 0 if hasattr(os, "getuid") else True, reason="root may write")
-def test_a_companion_that_cannot_be_made_costs_no_outbox(tmp_path):
+def test_a_companion_that_cannot_be_opened_costs_no_outbox(tmp_path):
     path = str(tmp_path / NAME)
-    Store(path).close()
-    os.chmod(path + OWNER, 0)
+    os.mkdir(path + OWNER)
     store = Store(path)
-    assert store.ownership.missing is not None
+    assert store.ownership.missing is not None and has_owner(path) is None
     store.close()
 
 
@@ -261,7 +369,9 @@ def test_an_interruption_while_an_outbox_is_opened_leaves_it_free(tmp_path, monk
         patched.setattr(connection.sqlite3, "connect", interrupted)
         open_it()
     gc.collect()
-    Store(path).close()
+    store = Store(path)
+    assert store.entries() == []
+    store.close()
 
 
 def test_companions_of_deleted_outboxes_go_with_them(tmp_path):

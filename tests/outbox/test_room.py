@@ -114,6 +114,22 @@ def test_other_outboxes_of_the_spool_count_towards_the_cap(make_box, tmp_path):
     assert box.store.size() <= 1.05 * MIB and box.entry.dropped > 300
 
 
+def test_a_file_that_goes_while_the_others_are_measured_hides_none_of_them(tmp_path, monkeypatch):
+    for name in "cd":
+        with open(str(tmp_path / (SCOPE + "-%s.outbox" % (name * 12))), "wb") as other:
+            other.write(b"x" * 2 * MIB)
+    sizes, getsize = [], os.path.getsize
+
+    def gone_first(path):
+        sizes.append(path)
+        if len(sizes) == 1:
+            raise OSError("gone")
+        return getsize(path)
+
+    monkeypatch.setattr(os.path, "getsize", gone_first)
+    assert bounds.share(str(tmp_path / NAME), 6 * MIB) == 4 * MIB and len(sizes) == 2
+
+
 @pytest.mark.parametrize("owned, expected", [(True, 6), (False, 2), (None, 2)])
 def test_another_programs_outbox_counts_unless_that_program_runs(
     tmp_path, monkeypatch, owned, expected

@@ -51,23 +51,36 @@ def share(path, max_bytes):
     Another application's outbox counts only if that does not run: otherwise it keeps to a bound of
     its own.  On the way, the reserves of dead processes are freed.
     """
-    folder, others, is_apart = os.path.dirname(path), 0, {}
-    try:
-        for name in os.listdir(folder):
-            other = names.outbox_of(os.path.join(folder, name))
-            if other is None or other == path:
-                continue
-            if name == os.path.basename(other) + RESERVE and has_owner(other) is False:
-                Reserve(other).free()
-                continue
-            if other not in is_apart:
-                is_foreign = names.scope_of(other) != names.scope_of(path)
-                is_apart[other] = is_foreign and has_owner(other, ours=True)
-            if not is_apart[other]:
-                others += os.path.getsize(os.path.join(folder, name))
-    except OSError:
-        pass
+    others, is_apart = 0, {}
+    for one in _beside(path):
+        other = names.outbox_of(one)
+        if other is None or other == path:
+            continue
+        if one == other + RESERVE and has_owner(other) is False:
+            Reserve(other).free()
+            continue
+        if other not in is_apart:
+            is_foreign = names.scope_of(other) != names.scope_of(path)
+            is_apart[other] = is_foreign and has_owner(other, ours=True)
+        if not is_apart[other]:
+            others += size_of(one)
     return max(max_bytes - others, min(LEAST_BYTES, max_bytes))
+
+
+def _beside(path):
+    folder = os.path.dirname(path)
+    try:
+        return [os.path.join(folder, name) for name in os.listdir(folder)]
+    except OSError:
+        return []
+
+
+def size_of(path):
+    """Return how many bytes a file has, 0 if it is gone."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 class Reserve(object):

@@ -84,6 +84,10 @@ class Connection(object):
         for path in (self._path, self._path + "-wal"):
             self.descriptors.add_writers_of(path)
 
+    def renew_ownership(self):
+        """Make the companion anew if somebody has removed it."""
+        self.ownership.renew(self.descriptors)
+
     def check(self):
         """Use the connection no more if its descriptors were closed.
 

@@ -374,6 +374,7 @@ class Disk(object):
             self.refused(error)
             return False
         if self.store.is_still_there(self._inode):
+            self.store.renew_ownership()
             return True
         self._warn("deleted", _DELETED % self.path)
         self.reserve.free()

@@ -4,14 +4,15 @@
    as an application that zips its own folder (fcntl(2), advisory record locking).  So the owner
    also holds the companion, by flock: only its own descriptor, and copies of that, can drop it.
 2. A forked child has such a copy, and may live long after the owner has died.  So the companion
-   names its owner: process, start of the process, boot, and namespace of process ids.  Where that
+   names its owner: process, start of the program, boot, and namespace of process ids.  Where that
    tells whether the owner lives, it counts, and the lock does not.
 3. The lock counts where it does not tell: on a system without /proc, in another container, and for
-   a companion that names nobody yet.
+   a companion that names nobody.
 4. The companion is locked before sqlite opens the outbox, and named afterwards: whoever loses the
    outbox to another process must not sign for it.
-5. Between opening the companion and locking it, another process may remove both files.  So the
-   file under its name must be the one that is locked, or it is opened again.
+5. Between opening the companion and locking it, another process may remove both files, and later
+   a cleaner may remove the companion alone.  So the file under its name must be the one that is
+   locked, or it is opened again, and made anew.
 6. Without flock (some network file systems), or if the companion cannot be made, sqlite's lock is
    the only proof, as on systems where closing a file drops no lock (Windows).
 
@@ -39,8 +40,9 @@ _FILE_MODE = 0o600
 _LONGEST = 200
 _ATTEMPTS = 20
 _HELD = (errno.EACCES, errno.EAGAIN)
+_ENDED = ("Z", "X")
 
-# Of a process; None or "" where unknown.
+# Of a process, texts; "" where unknown.
 Owner = collections.namedtuple("Owner", "process start boot namespace")
 
 
@@ -55,8 +57,7 @@ def judge(owner, me, start):
 
     :param owner: the Owner that it names, or None.
     :param me: the Owner that this process would be.
-    :param start: when the process of that number, in this namespace, started; None if there is no
-        such process, "" if there is one and its start is unknown.
+    :param start: the start of the process of that number, as `_start` returns it.
     """
     if owner is None or not (owner.start and owner.boot) or owner[2:] != me[2:]:
         return UNKNOWN
@@ -64,7 +65,7 @@ def judge(owner, me, start):
         return OURS
     if start == "":
         return UNKNOWN
-    return LIVES if start == owner.start else DEAD
+    return LIVES if start is not None and _are_same(start, owner.start) else DEAD
 
 
 class Ownership(object):
@@ -92,18 +93,37 @@ class Ownership(object):
             try:
                 self._descriptor = _open(self._path + OWNER)
                 self._own = Descriptors(self._descriptor)
-                verdict = _judged(self._descriptor)
+                _, verdict = _judged(self._descriptor)
                 is_locked = not _lock(self._descriptor)
                 is_current = self._is_current()
             except EnvironmentError as error:
                 self.missing = error
                 return
             if verdict is LIVES or (verdict is UNKNOWN and is_locked):
-                self._close()
+                self.release()
                 raise StoreHeld("the outbox %s belongs to another process" % self._path)
             if is_current:
                 return
+            self.release()
+
+    def renew(self, descriptors):
+        """Make the companion anew if somebody has removed it; harmless if not.
+
+        :param descriptors: those that notice when the companion's is closed.
+        """
+        if self._descriptor is None or not self._own.are_ours() or self._is_current():
+            return
+        fresh = Ownership(self._path)
+        try:
+            fresh.claim()
+        except StoreHeld:
+            return  # another process tries the outbox just now, and then leaves it
+        if fresh.missing is None:
+            fresh.sign()
+            descriptors.discard(self._descriptor)
             self._close()
+            self._descriptor, self._own = fresh._descriptor, fresh._own
+            self.add_to(descriptors)
 
     def _is_current(self):
         """Return whether the companion still has its name."""
@@ -168,10 +188,15 @@ def has_owner(path, ours=None):
     except OSError:
         return None
     try:
-        verdict = _judged(descriptor)
-        if verdict is UNKNOWN:
-            return not _lock(descriptor, fcntl.LOCK_SH)
-        return {LIVES: True, DEAD: False, OURS: ours}[verdict]
+        owner, verdict = _judged(descriptor)
+        if verdict is not UNKNOWN:
+            return {LIVES: True, DEAD: False, OURS: ours}[verdict]
+        if not _lock(descriptor, fcntl.LOCK_SH):
+            return True
+        # Closing it is not enough: a child forked just now has a copy.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        # An older datacat, which signs no companion, may have the outbox.
+        return None if owner is None else False
     except EnvironmentError:
         return None
     finally:
@@ -179,16 +204,21 @@ def has_owner(path, ours=None):
 
 
 def _judged(descriptor):
+    """Return (the Owner that an open companion names, what that tells)."""
     owner = _named(os.read(descriptor, _LONGEST))
-    return judge(owner, _me(), None if owner is None else _start(owner.process))
+    return owner, judge(owner, _me(), None if owner is None else _start(owner.process))
 
 
 def _open(path):
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _FILE_MODE)
-    # Python 2.7 would give it to every program that the application starts.
-    fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-    if hasattr(os, "fchmod"):
-        os.fchmod(descriptor, _FILE_MODE)
+    try:
+        # Python 2.7 would give it to every program that the application starts.
+        fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, _FILE_MODE)
+    except EnvironmentError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -214,23 +244,35 @@ def _me():
 
 
 def _start(process):
-    """Return when a process started; None if there is none, "" if that is unknown.
+    """Return what marks the start of a process's program; None if it is dead, "" if unknown.
 
-    The source is field 22 of /proc/<process>/stat (proc(5)), in ticks since the boot.
+    The source is /proc/<process>/stat (proc(5)): field 22, when the process started, and field 28,
+    where its stack begins, which differs after exec.  A dead process that nobody has reaped is
+    still there (field 3), and so is a living one whose first thread has ended.
     """
     try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return ""  # the /proc of another namespace
         descriptor = os.open("/proc/%s/stat" % process, os.O_RDONLY)
     except OSError as error:
-        is_gone = error.errno == errno.ENOENT and os.path.exists("/proc/self/stat")
-        return None if is_gone else ""
+        return None if error.errno == errno.ENOENT and os.path.exists("/proc/self") else ""
     try:
         # The second field, the program's name in brackets, may contain anything.
-        fields = os.read(descriptor, 4096).rpartition(b")")[2].split()
-        return str(fields[19].decode("ascii"))
+        fields = os.read(descriptor, 4096).decode("ascii", "replace").rpartition(u")")[2].split()
+        if fields[0] in _ENDED and len(os.listdir("/proc/%s/task" % process)) == 1:
+            return None
+        return str("%s.%s" % (fields[19], fields[25]))
     except (OSError, IndexError):
         return None
     finally:
         os.close(descriptor)
+
+
+def _are_same(one, other):
+    """Return whether two starts are the same, as far as they tell."""
+    times, stacks = zip(one.split("."), other.split("."))
+    # The system shows 0 to whom it hides the stack from.
+    return times[0] == times[1] and (stacks[0] == stacks[1] or "0" in stacks)
 
 
 def _namespace():

@@ -51,7 +51,7 @@ class Store(object):
         self._together = connection.together
         self._fetch = connection.fetch
         self.check, self.descriptors = connection.check, connection.descriptors
-        self.ownership = connection.ownership
+        self.ownership, self.renew_ownership = connection.ownership, connection.renew_ownership
         try:
             if as_it_is:
                 connection.read_what_is_damaged()

@@ -194,7 +194,7 @@ class Upkeep(object):
 
     def _is_large(self):
         path = self._disk.path
-        return _size(path) > SHRINK_BYTES or _size(path + "-wal") > KEPT_LOG_BYTES
+        return bounds.size_of(path) > SHRINK_BYTES or bounds.size_of(path + "-wal") > KEPT_LOG_BYTES
 
     def forget_old_letters(self, now):
         """Delete dead letters that are too old or too many; the caller has the lock.
@@ -210,7 +210,7 @@ class Upkeep(object):
         if disk.state is not HEALTHY and monotonic() - self._healed_at > HEAL_SECONDS:
             self._heal_a_step(None)
         elif disk.changed % _CHECK_EVERY == 0:
-            log_bytes = _size(disk.path + "-wal")
+            log_bytes = bounds.size_of(disk.path + "-wal")
             if self._is_log_full(log_bytes):
                 self._move_log(log_bytes)
 
@@ -229,10 +229,3 @@ def _sync_file(path):
     with opened(path, os.O_RDWR) as descriptor:
         os.fsync(descriptor)
         return os.fstat(descriptor).st_size
-
-
-def _size(path):
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0
