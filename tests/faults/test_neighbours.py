@@ -124,18 +124,23 @@ session.end(300)
 say("losses", **losses())
 """
 
-SCOPED = u"""
-session = datacat.create_session(
-    URL, product=sys.argv[4], version="1", api_key=sys.argv[5] or None, connect_wait=0)
+# With `session` and `is_killed`: its writer logs, and then it is killed, or waits for its end.
+LOGS_AND_STAYS = u"""
 recorder = recorder_of(session, sys.argv[3])
 for number in range(10):
     recorder.log_event("step", {"number": number})
-if sys.argv[6] == "killed":
+if is_killed:
     os.kill(os.getpid(), signal.SIGKILL)
 say("up")
 wait_for("finish-" + sys.argv[3])
 session.end(300)
 """
+
+SCOPED = u"""
+is_killed = sys.argv[6] == "killed"
+session = datacat.create_session(
+    URL, product=sys.argv[4], version="1", api_key=sys.argv[5] or None, connect_wait=0)
+""" + LOGS_AND_STAYS
 
 
 def scoped(folder, spool, collector, writer, product, key, then):
@@ -280,16 +285,9 @@ def test_an_application_may_read_its_own_spool_folder(make_collector, spool, tmp
 RENAMED = u"""
 import socket
 socket.gethostname = lambda: sys.argv[4]
+is_killed = sys.argv[3] == "killed"
 session = open_session(connect_wait=0, machine=sys.argv[5] or None)
-recorder = recorder_of(session, sys.argv[3])
-for number in range(20):
-    recorder.log_event("step", {"number": number})
-if sys.argv[3] == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-say("up")
-wait_for("finish")
-session.end(300)
-"""
+""" + LOGS_AND_STAYS
 
 
 @pytest.mark.parametrize("machines", [("", ""), ("pod-1", "pod-2")], ids=["host", "machine"])
@@ -307,7 +305,7 @@ def test_what_waits_is_sent_under_another_host_name(make_collector, spool, tmp_p
         RENAMED, tmp_path, collector.url, ("next", "guest-7", machines[1]), env=env
     ) as app:
         await_delivery(collector, [accepted])
-        tell(tmp_path, "finish")
+        tell(tmp_path, "finish-next")
         app.wait(600)
     assert glob.glob(str(spool / "*.outbox")) == []
     check_calls([accepted])

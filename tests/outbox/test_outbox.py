@@ -11,6 +11,7 @@ import textwrap
 import threading
 
 import pytest
+from tools.interruption import each_step
 from tools.outboxes import (
     SCOPE,
     WHERE,
@@ -370,6 +371,40 @@ def test_before_record_sees_a_report_of_losses_and_the_count_stays_right(box):
     (body,) = box.bodies()
     assert json.loads(body.decode("ascii"))["message"] == "redacted"
     assert losses_told_in([body]) == [3] and box.entry.unreported == 0
+
+
+@pytest.mark.parametrize("is_dropped", [False, True], ids=["told", "dropped"])
+def test_a_report_interrupted_anywhere_invents_no_loss(quick_folder, is_dropped):
+    """Ctrl-C that the application outlives, by turns at each step of its writing."""
+    box = Box(quick_folder)
+    losses, intake = box.outbox._losses, box.outbox.intake
+    box.entry.redact = lambda kind, fields: None if is_dropped else fields
+
+    def queue_twice():
+        # When the second is written, there is nothing left to report.
+        losses.report(intake, [box.entry])
+        losses.report(intake, [box.entry])
+
+    def report():
+        losses.prepare(box.entry)
+        intake.run(queue_twice)
+
+    def between():
+        lose(box, 1)
+        before, told = box.entry.dropped, len(losses_told_in(box.bodies()))
+
+        def check():
+            box.outbox.report_drops()
+            box.outbox.take_in()
+            bodies = box.bodies()
+            assert box.entry.dropped == before and box.entry.unreported == 0
+            assert b"" not in bodies and told == 0
+            assert sum(losses_told_in(bodies)) == (0 if is_dropped else 1)
+
+        return check
+
+    assert each_step(report, between, modules=("writer", "losses", "intake", "disk")) > 20
+    box.close()
 
 
 def test_a_report_that_before_record_drops_is_made_no_more(box, tmp_path):

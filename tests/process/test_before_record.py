@@ -406,3 +406,14 @@ assert os.waitpid(child, 0)[1] == 0
     program.wait()
     lines = sorted(line for line in program.output.splitlines() if " saw " in line)
     assert lines == ["child saw event", "parent saw end", "parent saw event", "parent saw open"]
+
+
+def test_a_function_that_fails_at_the_open_is_told_of_once(open_session, caplog):
+    def fails_at_opens(kind, fields):
+        return fields[u"nothing"] if kind == "open" else fields
+
+    for _ in range(2):
+        session = offline(open_session, fails_at_opens, hostname="alice-laptop")
+        assert b"alice" not in session._membership.place.entry.opening
+    told = [each for each in caplog.messages if "before_record" in each]
+    assert len(told) == 1 and "the open says only what the server needs" in told[0]

@@ -9,7 +9,7 @@ import threading
 import pytest
 from tools.odd_values import Silent
 
-from datacat.records import build, kinds
+from datacat.records import build, exceptions, kinds
 from datacat.records.redaction import Redaction, never_dropped, own_event
 
 
@@ -69,7 +69,8 @@ def test_it_sees_texts_where_objects_would_become_texts_later(redaction):
 
 
 def test_what_it_returns_may_hold_any_values(redaction):
-    told = redaction(lambda kind, fields: dict(fields, data={"odd": Silent()}))("event", {})
+    odd = {"name": "e", "data": {"odd": Silent()}}
+    told = redaction(lambda kind, fields: dict(fields, **odd))("event", {})
     assert json.loads(build.encode(told).decode("ascii"))["data"] == {
         "odd": "<unprintable Silent>"
     }
@@ -168,3 +169,55 @@ def test_an_event_of_the_librarys_own_passes_through_it():
     }
     assert own_event(Redaction(lambda *_: None, None), fields) is None
     assert json.loads(own_event(None, fields).decode("ascii")) == fields
+
+
+# -- the shape of what it returns
+
+
+EVENT = {"name": "e", "data": {"password": "secret"}}
+METRIC = {"name": "m", "value": 1}
+
+
+@pytest.mark.parametrize(
+    "kind, returned",
+    [
+        (kinds.EVENT, {"data": {}}),
+        (kinds.EVENT, dict(EVENT, name=7)),
+        (kinds.EVENT, dict(EVENT, name=u"")),
+        (kinds.EVENT, dict(EVENT, data="secret")),
+        (kinds.EVENT, dict(EVENT, labels="secret")),
+        (kinds.EVENT, dict(EVENT, labels=[1])),
+        (kinds.EVENT, dict(EVENT, message=["secret"])),
+        (kinds.METRIC, dict(METRIC, value="secret")),
+        (kinds.METRIC, dict(METRIC, value=float("nan"))),
+        (kinds.METRIC, dict(METRIC, tags=[1])),
+        (kinds.METRIC, dict(METRIC, tags="secret")),
+        (kinds.METRIC, dict(METRIC, count="secret")),
+        (kinds.METRIC, dict(METRIC, metadata=["secret"])),
+        (kinds.EXCEPTION, dict(EVENT, stacktrace="secret")),
+        (kinds.EXCEPTION, dict(EVENT, source_line="secret")),
+        (kinds.EXCEPTION, dict(EVENT, exception_type=["secret"])),
+        (kinds.EVENT, "secret"),
+        (kinds.EVENT, (EVENT, True)),
+    ],
+)
+def test_a_record_of_a_shape_that_no_server_takes_is_dropped_and_its_values_are_not_shown(
+    redaction, warnings, kind, returned
+):
+    """In the outbox it would hold up its session, or become a dead letter."""
+    assert redaction(lambda *_: returned)(kind, dict(EVENT, value=1)) is None
+    assert len(warnings) == 1 and "is dropped" in warnings[0] and "secret" not in warnings[0]
+
+
+def test_what_no_record_of_its_kind_has_is_left_out(redaction, warnings):
+    """A time of its own would replace ours, by which a record is found again."""
+    odd = {"timestamp": "2020-01-01T00:00:00Z", "Name": "other", "state": {}}
+    for kind, fields in (
+        (kinds.EVENT, dict(EVENT, message="m", labels=["l"], group="g", category="c")),
+        (kinds.METRIC, dict(METRIC, tags=["t"], type="timer", unit="s", count=1, metadata={})),
+        (kinds.EXCEPTION, exceptions.exception(ValueError("x"))),
+    ):
+        assert redaction(lambda _, given: dict(given, **odd))(kind, fields) == fields
+    state = dict(odd, data=1)
+    assert redaction(lambda _, given: given)(kinds.STATE, state) == state
+    assert warnings == []

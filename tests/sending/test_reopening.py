@@ -270,3 +270,18 @@ def test_the_librarys_own_events_pass_through_before_record(v1):
     ]
     (event,) = [each for each in v1.server.only_session()["events"] if "reopened" in each["name"]]
     assert not event["data"] and v1.server.names() == NAMES + ["session_reopened"]
+
+
+def test_a_state_that_equals_the_opening_is_restored_on_v1_too(v1):
+    """These servers put product and version into the state, but nothing else."""
+    opening = build.encode(build.opening("editor", "2.1", hostname="pc1", machine_id="m"))
+    entry = v1.outbox.add_session("local-h", opening)
+    v1.outbox.append(entry, kinds.OPEN, opening)
+    v1.state(entry, hostname="pc1", machine_id="m", a=1)
+    v1.drain()
+    before = v1.server.sessions[entry.server_id]["state"]
+    v1.server.lose_data()
+    v1.event(entry, "one")
+    v1.drain()
+    assert v1.server.sessions[entry.server_id]["state"] == before
+    assert before["hostname"] == "pc1" and before["machine_id"] == "m"

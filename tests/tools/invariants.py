@@ -164,7 +164,11 @@ def _as_classic_keeps(call):
 
 def _one_line(value):
     is_text = isinstance(value, type(u""))
-    return value if is_text else json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return (
+        value
+        if is_text
+        else json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    )
 
 
 def _check_where(sessions, report):

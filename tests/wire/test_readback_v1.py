@@ -338,3 +338,11 @@ def test_the_mark_is_found_in_real_answers():
         finder = readback.v1_finder(record(kinds.CRASH, {"reason": "r"}))
         finder.feed(session_text("v1", "/api/sessions/{id2}", is_last).encode("utf-8"))
         assert finder.result() == expected
+
+
+@pytest.mark.parametrize("fields", [{"data": {}}, {"name": 5}, {"name": None}, {"name": ""}])
+def test_a_row_without_a_name_cannot_be_found(fields):
+    """An older datacat may have left it."""
+    finder = readback.V1Finder(record(kinds.EVENT, fields))
+    assert finder.feed(b'[{"timestamp":"x","name":"e"}]') is True
+    assert finder.result() == UNKNOWABLE

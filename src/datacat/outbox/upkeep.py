@@ -194,7 +194,9 @@ class Upkeep(object):
 
     def _is_large(self):
         path = self._disk.path
-        return bounds.size_of(path) > SHRINK_BYTES or bounds.size_of(path + "-wal") > KEPT_LOG_BYTES
+        return (
+            bounds.size_of(path) > SHRINK_BYTES or bounds.size_of(path + "-wal") > KEPT_LOG_BYTES
+        )
 
     def forget_old_letters(self, now):
         """Delete dead letters that are too old or too many; the caller has the lock.

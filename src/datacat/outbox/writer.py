@@ -83,7 +83,7 @@ class Writer(object):
             return self._write_one(first) if most == 1 else self._write_some(most)
         elif first.kind is None:
             self._newly_waiting.append((first.entry, None))
-            self._save_changes(first)
+            self._leave_without_record(first, first.changes)
         elif first.body is None:
             self._give_up(first)
         else:
@@ -115,7 +115,7 @@ class Writer(object):
         # Worked out once: an interruption may come between the counting and the leaving.
         if arrival.changes is None:
             arrival.changes = {"dropped": entry.dropped + 1, "unreported": entry.unreported + 1}
-        self._leave(arrival)
+        self._leave(arrival, arrival.changes)
         self._losses.tell(entry, 1)
 
     def _write_some(self, most):
@@ -138,12 +138,12 @@ class Writer(object):
     def _write_with_entry(self, arrival):
         """Write an arrival and its session's row in one transaction; return how many are done."""
         if callable(arrival.body):
-            arrival.body = arrival.body(arrival.entry)
-            if arrival.body is None:
-                arrival.changes = None
-            if not arrival.body:
-                self._save_changes(arrival)
+            # Set once it is known to be one, or an interruption would count it as dropped.
+            body = arrival.body(arrival.entry)
+            if not body:
+                self._leave_without_record(arrival, {} if body is None else arrival.changes)
                 return 1
+            arrival.body = body
         arrival.captured = self._unique(arrival.captured)
         arrival.number = arrival.changes["accepted"] = arrival.entry.accepted + 1
         try:
@@ -154,11 +154,11 @@ class Writer(object):
             return 0
         return self._count(arrival)
 
-    def _save_changes(self, arrival):
-        """Save what changes in a session's row, if there is no record."""
-        if arrival.changes:
-            self._disk.save(arrival.entry, changes=arrival.changes)
-        self._leave(arrival)
+    def _leave_without_record(self, arrival, changes):
+        """Save what changes in a session's row, if anything, and be done with an arrival."""
+        if changes:
+            self._disk.save(arrival.entry, changes=changes)
+        self._leave(arrival, changes)
 
     def _repeat(self):
         """Write the numbered arrivals again: an interrupted attempt may have written them."""
@@ -212,13 +212,12 @@ class Writer(object):
             self._arrivals.popleft()
             self.queued_bytes -= arrival.weight
         else:
-            self._leave(arrival)
+            self._leave(arrival, arrival.changes)
         return 1
 
-    def _leave(self, arrival):
-        if arrival.changes:
-            for name, value in arrival.changes.items():
-                setattr(arrival.entry, name, value)
+    def _leave(self, arrival, changes):
+        for name, value in changes.items():
+            setattr(arrival.entry, name, value)
         arrival.is_in = True
         # Last: until here everything is absolute, and can be done again.
         self._arrivals.popleft()

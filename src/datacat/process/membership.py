@@ -52,12 +52,15 @@ _NOTHING_KNOWN = {
 }
 
 
+_warn_of_openings = notices.Notices()
+
+
 def _opening(settings):
     fields = build.opening(
         settings.product, settings.version, settings.hostname, settings.machine_id
     )
-    # Without a warning: there is no pipeline yet that warns once.  The next failure is told.
-    redact = redaction.make(settings.before_record, lambda topic, message: None)
+    # There is no pipeline yet that warns once.
+    redact = redaction.make(settings.before_record, _warn_of_openings)
     return redaction.never_dropped(redact, kinds.OPEN, fields)
 
 

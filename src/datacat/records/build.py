@@ -13,13 +13,28 @@ import sys
 import six
 
 from ..errors import InvalidArgument
-from . import jsonable
+from . import jsonable, kinds
 from .jsonable import MAX_BYTES, encode  # noqa: F401  (a record is built, then encoded)
 
 _TEXT = six.string_types
 _LARGEST_COUNT = 2**63 - 1
 _LARGEST_FLOAT = sys.float_info.max
 _BARE_NUMBERS = frozenset((float,) + six.integer_types)
+
+_OF_EVENTS = ("name", "data", "category", "group", "labels", "message")
+_OF_EXCEPTIONS = (
+    "exception_type",
+    "exception_msg",
+    "stacktrace",
+    "source_file",
+    "source_line",
+    "source_function",
+)
+_FIELDS = {
+    kinds.EVENT: _OF_EVENTS,
+    kinds.EXCEPTION: _OF_EVENTS + _OF_EXCEPTIONS,
+    kinds.METRIC: ("name", "value", "tags", "type", "unit", "count", "metadata"),
+}
 
 
 def event(name, data=None, category=None, group=None, labels=None, message=None):
@@ -87,6 +102,32 @@ def state(state):
     :raises InvalidArgument: if it is not a dict.
     """
     return state if type(state) is dict else _dict("state", "a dict", state)
+
+
+def checked(kind, fields):
+    """Return fields that did not come from a builder as one would have made them.
+
+    What no record of that kind has is left out.
+
+    :param kind: one of `kinds`; only events, exceptions and metrics have a shape.
+    :param fields: a dict.
+    :raises InvalidArgument: if a field has another type, or a required one is missing.
+    """
+    if kind not in _FIELDS:
+        return fields
+    given = dict((name, fields.get(name)) for name in _FIELDS[kind])
+    given = dict((name, value) for name, value in given.items() if value is not None)
+    if kind == kinds.METRIC:
+        return metric(given.pop("name", None), given.pop("value", None), **given)
+    extras = dict((name, given.pop(name)) for name in _OF_EXCEPTIONS if name in given)
+    for name, value in extras.items():
+        if name == "stacktrace":
+            extras[name] = _strings(name, value)
+        elif name == "source_line":
+            extras[name] = _count(value)
+        else:
+            extras[name] = _text(name, value)
+    return dict(event(given.pop("name", None), **given), **extras)
 
 
 def opening(product, version, hostname=None, machine_id=None):

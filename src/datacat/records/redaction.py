@@ -12,7 +12,7 @@ from __future__ import absolute_import, division
 import six
 
 from .._compat import is_main_thread
-from . import exceptions, jsonable, kinds
+from . import build, exceptions, jsonable, kinds
 
 # What an open, an end and a crash may say, and what stays if `before_record` drops them.
 _FIELDS = {
@@ -50,8 +50,8 @@ def never_dropped(redact, kind, fields):
         return fields
     known, needed = _FIELDS[kind]
     kept = dict((name, fields[name]) for name in needed)
-    told = jsonable.plain(redact(kind, fields)) or {}
-    for name in known:
+    told = jsonable.plain(redact(kind, fields))
+    for name in known if isinstance(told, dict) else ():
         if isinstance(told.get(name), six.text_type) and told[name]:
             kept[name] = told[name][:_LONGEST]
     return kept
@@ -86,9 +86,17 @@ class Redaction(object):
             if isinstance(error, SystemExit) and is_main_thread():
                 raise
             return self._drop(kind, u"raised " + jsonable.describe(error))
-        if changed is None or issubclass(type(changed), dict):
-            return changed
-        return self._drop(kind, "returned %.100r, which is neither a dict nor None" % (changed,))
+        if changed is None:
+            return None
+        try:
+            if issubclass(type(changed), dict):
+                return build.checked(kind, changed)
+        except jsonable.RAISED_BY_VALUES:
+            pass
+        # Without the value, which may be what should be hidden.
+        return self._drop(
+            kind, "returned a %s that is not the fields of one" % type(changed).__name__
+        )
 
     def _drop(self, kind, what):
         """Warn that a record is dropped, because it may contain what should be hidden."""

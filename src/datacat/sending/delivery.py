@@ -95,7 +95,7 @@ class Delivery(object):
     def _restore(self, lane):
         state = merged_state(lane) or {}
         if self._server.dialect is dialects.V1:
-            # These servers keep what a session is opened with.
+            # These servers begin a session's state with its product and version.
             state = _without_opening(state, lane.entry.opening)
         record = kinds.Record(
             lane.entry.number,
@@ -193,7 +193,11 @@ class Delivery(object):
 
 def _without_opening(state, opening):
     said = json.loads(opening.decode("ascii"))
-    return dict((key, value) for key, value in state.items() if said.get(key) != value)
+    return dict(
+        (key, value)
+        for key, value in state.items()
+        if key not in ("product", "version") or said.get(key) != value
+    )
 
 
 def _as_unknown_operation(error):

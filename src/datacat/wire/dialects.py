@@ -15,6 +15,7 @@ from six.moves.urllib import parse
 
 from .. import errors
 from ..records import kinds
+from ..records.build import MAX_BYTES
 from .folding import folded
 
 # method; path: absolute and percent-encoded; body: bytes or None; repeatable: whether sending it
@@ -83,7 +84,7 @@ class _Classic(_Dialect):
         kind = record.kind
         body = record.body
         if (late or fold) and kind in kinds.TIMED:
-            body = _encode(_form(record, late, fold)).encode("ascii")
+            body = _body(record, late, fold)
         elif kind == kinds.CRASH:
             kind, body = kinds.END, b"{}"
         return Request(
@@ -92,7 +93,10 @@ class _Classic(_Dialect):
 
     def forms(self, record):
         """Return the fields of an event or metric in every form in which it may have been sent."""
-        return [_form(record, late, fold) for late in (False, True) for fold in (False, True)]
+        fields = _fields(record)
+        return [
+            _form(record, fields, late, fold) for late in (False, True) for fold in (False, True)
+        ]
 
     def heartbeat(self, server_id):
         """Return None: this generation has no heartbeat."""
@@ -165,11 +169,35 @@ def _compressed(body):
     return compressor.compress(body) + compressor.flush(), "gzip"
 
 
-def _form(record, late, fold):
-    fields = json.loads(record.body.decode("ascii"))
+def _body(record, late, fold):
+    fields = _fields(record)
+    form = _form(record, fields, late, fold)
+    if form is fields:
+        return record.body
+    body = _encode(form).encode("ascii")
+    # JSON within a tag grows by every quote.
+    return body if len(body) <= MAX_BYTES else record.body
+
+
+def _fields(record):
+    return json.loads(record.body.decode("ascii"))
+
+
+def _form(record, fields, late, fold):
+    """Return a record's fields as they are sent; the same dict if nothing changes."""
+    if not _is_sound(record.kind, fields):
+        return fields  # the server refuses it
     if fold:
         fields = folded(record.kind, fields)
     return _with_capture_time(record, fields) if late else fields
+
+
+def _is_sound(kind, fields):
+    """Return whether there is a place for more in a record; an older datacat checked less."""
+    if kind != kinds.METRIC:
+        return isinstance(fields.get("data") or {}, dict)
+    tags = fields.get("tags") or []
+    return isinstance(tags, list) and all(isinstance(tag, six.text_type) for tag in tags)
 
 
 def _with_capture_time(record, fields):

@@ -16,7 +16,7 @@ _OF_EVENTS = (u"message", u"category", u"group", u"labels")
 _OF_EXCEPTIONS = (u"group", u"labels")
 _OF_METRICS = (u"type", u"unit", u"count", u"metadata")
 
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def folded(kind, fields):

@@ -89,7 +89,10 @@ class V1Finder(object):
         elif record.kind in kinds.TIMED:
             self._follows = _name_follows
             self._sent = _fields(record)
-            self._name = self._sent["name"]
+            self._name = self._sent.get("name")
+            if not isinstance(self._name, six.text_type) or not self._name:
+                self._follows = None  # the server refuses it
+                self._name = u""
             self._enough += _BYTES_PER_CHARACTER * len(self._name)
             self._longest = _LONGEST_EXTRAS + _BYTES_PER_CHARACTER * len(record.body)
         self._has_name = self._found = False
