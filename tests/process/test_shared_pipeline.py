@@ -3,7 +3,9 @@
 from __future__ import absolute_import, division
 
 import os
+import sys
 import threading
+import traceback
 
 import pytest
 from tools.waiting import PATIENCE, wait_until
@@ -60,19 +62,33 @@ def test_a_forked_child_that_gives_heartbeats_is_watched_too(collector, open_ses
     session.start_heartbeat_monitor(timeout=0.5, check_interval=0.1)
     child = os.fork()
     if not child:
-        try:
-            session.heartbeat()
-            _hang_in_child(collector, session)
-        finally:
-            os._exit(0)
+        _exit_after(lambda: _heartbeat_and_hang(collector, session))
     session.stop_heartbeat_monitor()
-    os.waitpid(child, 0)
+    assert os.waitpid(child, 0)[1] == 0
     assert _is_recorded(collector, session)
+
+
+def _exit_after(act):
+    """End this child with status 1 and a traceback if `act()` raises, with 0 if not."""
+    try:
+        act()
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)
+
+
+def _heartbeat_and_hang(collector, session):
+    session.heartbeat()
+    _hang_in_child(collector, session)
 
 
 def _hang_in_child(collector, session):
     until = monotonic() + PATIENCE
-    while monotonic() < until and not _is_recorded(collector, session):
+    while not _is_recorded(collector, session):
+        assert monotonic() < until, (session.stats(), collector.session(session.session_id))
         session.flush(1)
 
 
