@@ -33,7 +33,7 @@ DIRECTION = (
 )
 # What only one module or package of datacat may import.
 RESERVED = {
-    "requests": ("wire.transport",),
+    "requests": ("wire.transport", "wire.connections"),
     "urllib3": ("wire.transport", "wire.sockets"),
     "sqlite3": ("outbox.connection",),
     "idna": ("settings",),

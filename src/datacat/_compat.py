@@ -100,6 +100,10 @@ def keep_forever(thing):
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
+# Python 2's http.client takes anything for the answer of an HTTP/0.9 server, unless told not to.
+STRICT_PARSER = {} if six.PY3 else {"strict": 1}
+
+
 def start_daemon(thread):
     """Start a thread as a daemon; return None, or the error if it cannot be started.
 

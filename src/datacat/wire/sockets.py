@@ -229,6 +229,9 @@ class _BoundedConnection(object):
 
     _head = b""
     _body_follows = False
+    # How many of its requests were answered; the pool that it was taken from.
+    carried = 0
+    home = None
 
     def request(self, method, url, body=None, *arguments, **options):
         _in_thread.call.touched = True
@@ -246,6 +249,7 @@ class _BoundedConnection(object):
 
     def connect(self):
         _in_thread.call.touched = True
+        self.carried = 0
         result = super(_BoundedConnection, self).connect()
         if not isinstance(self.sock, BoundedSocket):
             self.sock = BoundedSocket(self.sock)
@@ -255,6 +259,7 @@ class _BoundedConnection(object):
 
     def getresponse(self, *arguments, **options):
         _in_thread.call.handed_over = True
+        self.carried += 1
         return super(_BoundedConnection, self).getresponse(*arguments, **options)
 
 
@@ -337,6 +342,22 @@ def _bounded(pool):
     mixin = _DialingConnection if is_urllib3s_own else _BoundedConnection
     connection = type("BoundedConnection", (mixin, pool.ConnectionCls), {})
     return type("Bounded" + pool.__name__, (_FreshPool, pool), {"ConnectionCls": connection})
+
+
+def take_connected(pool):
+    """Take an idle connection that is connected out of a bounded pool; return it, or None."""
+    connection = pool._get_conn()
+    if isinstance(getattr(connection, "sock", None), BoundedSocket):
+        connection.home = pool
+        return connection
+    pool._put_conn(connection)
+    return None
+
+
+def give_back(connection):
+    """Return a connection to the pool from which `take_connected` took it."""
+    home, connection.home = connection.home, None
+    home._put_conn(connection)
 
 
 def bound(pool_manager):

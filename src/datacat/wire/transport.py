@@ -12,14 +12,13 @@ import socket
 from collections import namedtuple
 
 import requests
-import six
 import urllib3
-from requests.adapters import HTTPAdapter
 from six.moves import http_client
 
 from .. import _compat
-from ..errors import NotSent, OutcomeUnknown, TlsFailure
-from . import causes, sockets
+from ..errors import DatacatError, NotSent, OutcomeUnknown, TlsFailure
+from . import causes, pipelining, sockets
+from .connections import SCHEME, Connections
 
 Response = namedtuple("Response", "status headers body")
 
@@ -28,11 +27,6 @@ Response = namedtuple("Response", "status headers body")
 _SLOWEST_LINK = 8 * 1024
 _LONGEST_ANSWER = 64 * 1024
 _CHUNK = 64 * 1024
-_MOST_CONNECTIONS = 32
-# A shorter key could occur in an answer by chance.
-_SHORTEST_REDACTED_KEY = 8
-_SCHEME = u"Bearer "
-
 _FROM_LIBRARIES = (
     requests.exceptions.RequestException,
     urllib3.exceptions.HTTPError,
@@ -117,6 +111,20 @@ class Transport(object):
                 on_chunk
             )
 
+    def call_all(self, requests):
+        """Send requests back to back on one connection that is idle and connected.
+
+        :param requests: a list, as `call` takes them; small, because they are sent in one piece.
+        :returns: (a list with the Response to each request in turn, an error).  The error is the
+            OutcomeUnknown of the first request without a Response: that one and those after it
+            may have had an effect.  Without an error, they certainly had none.
+        """
+        extra = self.allowance(b"".join(request.body or b"" for request in requests))
+        with sockets.Call(self._settings.deadline + extra) as call:
+            silence = self._settings.timeout + extra
+            window = _Window(self._wire_of_this_process(), requests, call, silence)
+            return window.run_all()
+
     def close(self):
         """Close idle connections. A later call opens new ones."""
         wire = self._wires.pop(os.getpid(), None)
@@ -130,81 +138,15 @@ class Transport(object):
             for inherited in list(self._wires.values()):
                 _compat.keep_forever(inherited)
             # No lock: it could be held at a fork. If two threads race, the first one wins.
-            wire = self._wires.setdefault(process, _Wire(self._settings, self._retries))
+            wire = self._wires.setdefault(process, Connections(self._settings, self._retries))
         return wire
-
-
-class _Wire(object):
-    """One process's `requests.Session`, and what every request is sent with."""
-
-    def __init__(self, settings, retries):
-        self.settings = settings
-        self.retries = retries
-        self._session = requests.Session()
-        self._session.trust_env = settings.trust_env
-        self._adapter = _Adapter(pool_maxsize=_MOST_CONNECTIONS)
-        self._session.mount("http://", self._adapter)
-        self._session.mount("https://", self._adapter)
-        self._headers = _headers(settings)
-        self._base_url = six.ensure_str(settings.base_url)
-        self.read_environment()
-
-    def close(self):
-        self._session.close()
-
-    def read_environment(self):
-        """Look up proxies and CA bundles in the environment: they may have changed."""
-        self._environment = self._session.merge_environment_settings(
-            self._base_url,
-            dict(self.settings.proxies or ()),
-            True,
-            self.settings.verify,
-            self.settings.cert,
-        )
-        self._adapter.forget_pool()
-
-    def send(self, request, silence):
-        prepared = self._prepare(request)
-        # Not Session.send: it adds cookies, hooks and redirects, which we don't want, and a tenth
-        # to the time.
-        return self._adapter.send(
-            prepared, timeout=(min(silence, self.settings.timeout), silence), **self._environment
-        )
-
-    def _prepare(self, request):
-        # Not Session.prepare_request: it lets .netrc replace our key.
-        prepared = requests.PreparedRequest()
-        prepared.method = request.method
-        # Python 2: the whole request is bytes only if each of its parts is.
-        prepared.url = self._base_url + str(request.path)
-        prepared.headers = headers = self._headers.copy()
-        prepared.body = request.body
-        if request.body is not None:
-            headers["Content-Type"] = "application/json"
-            headers["Content-Length"] = str(len(request.body))
-            if request.encoding is not None:
-                headers["Content-Encoding"] = request.encoding
-        return prepared
-
-    def redact(self, text, after=u""):
-        """Return text or bytes from outside, with the API key replaced by asterisks.
-
-        :param after: replace the key only where it follows this text.
-        """
-        key = self.settings.api_key
-        if key is None or len(key) < _SHORTEST_REDACTED_KEY:
-            return text
-        shown, hidden = after + key, after + u"***"
-        if isinstance(text, six.binary_type):
-            return text.replace(shown.encode("latin-1"), hidden.encode("latin-1"))
-        return text.replace(shown, hidden)
 
 
 class _Exchange(object):
     """One request and its answer."""
 
-    def __init__(self, wire, request, call, silence, limit):
-        self._wire = wire
+    def __init__(self, connections, request, call, silence, limit):
+        self._connections = connections
         self._request = request
         self._call = call
         self._silence = silence
@@ -235,20 +177,20 @@ class _Exchange(object):
     def _send(self):
         # Not by urllib3's Retry: before 1.26 it has no separate limit for TLS errors, and it logs
         # a warning about each attempt.
-        for _ in range(self._wire.retries):
+        for _ in range(self._connections.retries):
             try:
-                return self._wire.send(self._request, self._silence)
+                return self._connections.send(self._request, self._silence)
             except _FAULTS as fault:
                 if not causes.is_any(fault, _CONNECTING):
                     raise
-        return self._wire.send(self._request, self._silence)
+        return self._connections.send(self._request, self._silence)
 
     def _receive(self, answer, on_chunk):
         self._status = answer.status_code
         if answer.status_code >= 300:
-            body = self._wire.redact(self._read(answer, self._limit or _LONGEST_ANSWER))
+            body = self._connections.redact(self._read(answer, self._limit or _LONGEST_ANSWER))
         elif on_chunk is None:
-            body = self._without_our_header(answer, self._read_whole(answer))
+            body = self._without_our_header(answer.headers, self._read_whole(answer))
         else:
             self._stream(answer, on_chunk)
             body = b""
@@ -262,11 +204,11 @@ class _Exchange(object):
             raise self._too_large()
         return body
 
-    def _without_our_header(self, answer, body):
+    def _without_our_header(self, headers, body):
         # JSON may be a session that contains the key's text by chance: leave users' data alone.
         # Anything else may echo our request, and end up in an error message.
-        is_json = answer.headers.get("Content-Type", "").startswith("application/json")
-        return self._wire.redact(body, after=_SCHEME if is_json else u"")
+        is_json = headers.get("Content-Type", "").startswith("application/json")
+        return self._connections.redact(body, after=SCHEME if is_json else u"")
 
     def _stream(self, answer, on_chunk):
         received = 0
@@ -297,7 +239,7 @@ class _Exchange(object):
         cause = self._cause(fault)
         if self._may_have_arrived(fault):
             return self._error(OutcomeUnknown, _NO_ANSWER % cause)
-        self._wire.read_environment()
+        self._connections.read_environment()
         if _is_about_trust(fault):
             kind = TlsFailure
             reason = _NO_TLS if _WORDS_FOR_NO_TLS.search(cause) else _NOT_TRUSTED
@@ -305,7 +247,7 @@ class _Exchange(object):
             kind, reason = NotSent, _CUT_SHORT
         else:
             kind, reason = NotSent, _UNREACHABLE
-        return self._error(kind, reason % (self._wire.settings.base_url, cause))
+        return self._error(kind, reason % (self._connections.settings.base_url, cause))
 
     def _may_have_arrived(self, fault):
         if self._call.touched:
@@ -319,7 +261,9 @@ class _Exchange(object):
                 return u"the deadline of %g s has passed" % self._call.deadline
             if self._call.handed_over:
                 return u"nothing came for %g s" % self._silence
-        return self._wire.redact(causes.message_of(self._call.problem or causes.innermost(fault)))
+        return self._connections.redact(
+            causes.message_of(self._call.problem or causes.innermost(fault))
+        )
 
     def _error(self, kind, message):
         return kind(
@@ -327,56 +271,55 @@ class _Exchange(object):
         )
 
 
-class _Adapter(HTTPAdapter):
-    """Keeps what requests would look up for each request: there is only one server."""
+class _Window(_Exchange):
+    """Several requests, sent back to back, and their answers."""
 
-    _pool = None
+    def __init__(self, connections, requests, call, silence):
+        super(_Window, self).__init__(connections, requests[0], call, silence, _LONGEST_ANSWER)
+        self._requests = requests
+        self._responses = []
+        self._is_over = True
 
-    def get_connection(self, url, proxies=None):
-        """Return the connection pool; requests before 2.32 calls this."""
-        if self._pool is None:
-            self._pool = HTTPAdapter.get_connection(self, url, proxies)
-        return self._pool
+    def run_all(self):
+        """Return (the Responses in order, None or the error of the first without one)."""
+        connection, most = self._connections.take_connected(len(self._requests))
+        if connection is None:
+            return [], None
+        error = None
+        try:
+            if most > 0:
+                self._translating(self._run, connection, self._requests[:most])
+        except DatacatError as problem:
+            error = problem
+        finally:
+            self._connections.give_back(connection, not self._is_over)
+        return self._responses, error
 
-    def get_connection_with_tls_context(self, request, verify, proxies=None, cert=None):
-        """Return the connection pool; requests 2.32 and newer calls this."""
-        if self._pool is None:
-            self._pool = HTTPAdapter.get_connection_with_tls_context(
-                self, request, verify, proxies=proxies, cert=cert
-            )
-        return self._pool
+    def _run(self, connection, requests):
+        connection.sock.settimeout(self._silence)
+        answers = pipelining.Answers(connection.sock, self._limit)
+        try:
+            written = [self._connections.written(request) for request in requests]
+            pipelining.send(connection.sock, self._call, written)
+            for self._request in requests:
+                self._responses.append(self._response(*answers.read(self._request.method)))
+                connection.carried += 1
+                if answers.is_over:
+                    self._connections.note_end_of(connection)
+                    return
+        finally:
+            answers.close()
+        self._is_over = False
 
-    def close(self):
-        """Close all connections; harmless when repeated."""
-        # urllib3 leaves that to finalizers, which at exit have run before our last requests.
-        pool, self._pool = self._pool, None
-        HTTPAdapter.close(self)
-        if pool is not None:
-            pool.close()
-
-    def forget_pool(self):
-        """Choose the pool again at the next request: proxies or certificates may have changed."""
-        self._pool = None
-
-    def request_url(self, request, proxies):
-        """Return the target in the request line."""
-        return HTTPAdapter.request_url(self, request, proxies) if proxies else request.path_url
-
-    def init_poolmanager(self, *arguments, **options):
-        HTTPAdapter.init_poolmanager(self, *arguments, **options)
-        sockets.bound(self.poolmanager)
-
-    def proxy_manager_for(self, proxy, **options):
-        return sockets.bound(HTTPAdapter.proxy_manager_for(self, proxy, **options))
-
-
-def _headers(settings):
-    headers = {"Accept-Encoding": "identity", "User-Agent": "datacat-python"}
-    if settings.api_key is not None:
-        # Python 2 joins headers and body into one string: all of it must be bytes.
-        value = _SCHEME + settings.api_key
-        headers["Authorization"] = value if six.PY3 else value.encode("latin-1")
-    return headers
+    def _response(self, status, headers, body):
+        self._status = status
+        if body is None:
+            raise self._too_large()
+        if status >= 300:
+            body = self._connections.redact(body)
+        else:
+            body = self._without_our_header(headers, body)
+        return Response(status, headers, body)
 
 
 def _is_about_trust(fault):

@@ -1,0 +1,195 @@
+"""One process's connections to the server, and what every request is sent with.
+
+Belongs here: `requests.Session`, its adapter, headers, and which connections may carry a window.
+Does not: the bounds of a call (`sockets`), errors, what an answer means.
+"""
+
+from __future__ import absolute_import, division
+
+import requests
+import six
+from requests.adapters import HTTPAdapter
+from six.moves.urllib import parse
+
+from . import pipelining, sockets
+
+_MOST_CONNECTIONS = 32
+# A shorter key could occur in an answer by chance.
+_SHORTEST_REDACTED_KEY = 8
+SCHEME = u"Bearer "
+_SEND = vars(HTTPAdapter)["send"]
+_UNLIMITED = 2**31
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Connections(object):
+    """One process's `requests.Session`, and what every request is sent with."""
+
+    def __init__(self, settings, retries):
+        self.settings = settings
+        self.retries = retries
+        self._session = requests.Session()
+        self._session.trust_env = settings.trust_env
+        self._adapter = _Adapter(pool_maxsize=_MOST_CONNECTIONS)
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
+        self._headers = _headers(settings)
+        self._base_url = six.ensure_str(settings.base_url)
+        self._host = _host(self._base_url)
+        self._most_requests = _UNLIMITED
+        self.read_environment()
+
+    def close(self):
+        self._session.close()
+
+    def read_environment(self):
+        """Look up proxies and CA bundles in the environment: they may have changed."""
+        self._environment = self._session.merge_environment_settings(
+            self._base_url,
+            dict(self.settings.proxies or ()),
+            True,
+            self.settings.verify,
+            self.settings.cert,
+        )
+        self._adapter.forget_pool()
+
+    def send(self, request, silence):
+        prepared = self._prepare(request)
+        # Not Session.send: it adds cookies, hooks and redirects, which we don't want, and a tenth
+        # to the time.
+        return self._adapter.send(
+            prepared, timeout=(min(silence, self.settings.timeout), silence), **self._environment
+        )
+
+    def _prepare(self, request):
+        # Not Session.prepare_request: it lets .netrc replace our key.
+        prepared = requests.PreparedRequest()
+        prepared.method = request.method
+        # Python 2: the whole request is bytes only if each of its parts is.
+        prepared.url = self._base_url + str(request.path)
+        prepared.headers = headers = self._headers.copy()
+        prepared.body = request.body
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+            headers["Content-Length"] = str(len(request.body))
+            if request.encoding is not None:
+                headers["Content-Encoding"] = request.encoding
+        return prepared
+
+    # Windows
+
+    def take_connected(self, requests):
+        """Return (an idle, connected connection, how many of some requests it may get).
+
+        The connection is None if there is none: `send` makes one.
+
+        :param requests: how many requests there are to send.
+        """
+        pool = self._adapter.own_pool(self._base_url, self._environment["proxies"])
+        connection = None if pool is None else sockets.take_connected(pool)
+        if connection is None:
+            return None, 0
+        return connection, min(requests, self._most_requests - connection.carried)
+
+    def give_back(self, connection, is_usable):
+        """Take a connection back, and close it unless it is usable."""
+        if not is_usable:
+            connection.close()
+        sockets.give_back(connection)
+
+    def note_end_of(self, connection):
+        """Note that the server closes a connection after as many requests as this one had."""
+        self._most_requests = connection.carried
+
+    def written(self, request):
+        """Return a request as it is sent, in bytes."""
+        prepared = self._prepare(request)
+        return pipelining.written(
+            prepared.method, prepared.path_url, self._host, prepared.headers, prepared.body
+        )
+
+    def redact(self, text, after=u""):
+        """Return text or bytes from outside, with the API key replaced by asterisks.
+
+        :param after: replace the key only where it follows this text.
+        """
+        key = self.settings.api_key
+        if key is None or len(key) < _SHORTEST_REDACTED_KEY:
+            return text
+        shown, hidden = after + key, after + u"***"
+        if isinstance(text, six.binary_type):
+            return text.replace(shown.encode("latin-1"), hidden.encode("latin-1"))
+        return text.replace(shown, hidden)
+
+
+class _Adapter(HTTPAdapter):
+    """Keeps what requests would look up for each request: there is only one server."""
+
+    _pool = None
+
+    def get_connection(self, url, proxies=None):
+        """Return the connection pool; requests before 2.32 calls this."""
+        if self._pool is None:
+            self._pool = HTTPAdapter.get_connection(self, url, proxies)
+        return self._pool
+
+    def get_connection_with_tls_context(self, request, verify, proxies=None, cert=None):
+        """Return the connection pool; requests 2.32 and newer calls this."""
+        if self._pool is None:
+            self._pool = HTTPAdapter.get_connection_with_tls_context(
+                self, request, verify, proxies=proxies, cert=cert
+            )
+        return self._pool
+
+    def close(self):
+        """Close all connections; harmless when repeated."""
+        # urllib3 leaves that to finalizers, which at exit have run before our last requests.
+        pool, self._pool = self._pool, None
+        HTTPAdapter.close(self)
+        if pool is not None:
+            pool.close()
+
+    def forget_pool(self):
+        """Choose the pool again at the next request: proxies or certificates may have changed."""
+        self._pool = None
+
+    def own_pool(self, url, proxies):
+        """Return the pool of connections to the server itself, or None.
+
+        None: there is no pool yet, a forward proxy would get the requests, or something stands in
+        for requests (the package `responses`), which would not see what is sent past it.
+
+        :param url: the server's.
+        """
+        is_forwarded = url.startswith("http:") and requests.utils.select_proxy(url, proxies)
+        if is_forwarded or vars(HTTPAdapter)["send"] is not _SEND:
+            return None
+        return self._pool
+
+    def request_url(self, request, proxies):
+        """Return the target in the request line."""
+        return HTTPAdapter.request_url(self, request, proxies) if proxies else request.path_url
+
+    def init_poolmanager(self, *arguments, **options):
+        HTTPAdapter.init_poolmanager(self, *arguments, **options)
+        sockets.bound(self.poolmanager)
+
+    def proxy_manager_for(self, proxy, **options):
+        return sockets.bound(HTTPAdapter.proxy_manager_for(self, proxy, **options))
+
+
+def _headers(settings):
+    headers = {"Accept-Encoding": "identity", "User-Agent": "datacat-python"}
+    if settings.api_key is not None:
+        # Python 2 joins headers and body into one string: all of it must be bytes.
+        value = SCHEME + settings.api_key
+        headers["Authorization"] = value if six.PY3 else value.encode("latin-1")
+    return headers
+
+
+def _host(url):
+    """Return the Host header for a URL, as http.client makes it."""
+    parts = parse.urlsplit(url)
+    name = parts.netloc.rpartition("@")[2]
+    default = ":%d" % _DEFAULT_PORTS[parts.scheme]
+    return name[: -len(default)] if name.endswith(default) else name
