@@ -315,6 +315,8 @@ class Session(object):
         sent, dead, dropped: its records delivered, made dead letters, and lost (int).
         merged: its state updates that became part of a later one (int).
         possibly_twice: its records sent again though they may have arrived (int).
+        overtaken: its records that the server took after a later one, because it refused them
+            when they were sent together (int).
         last_error: the latest trouble with server, disk or threads (str or None).
         online: whether the server is there (bool), None while that is unknown.
         dialect: "classic", "v1", or None while that is unknown.
@@ -391,6 +393,6 @@ class DisabledSession(Session):
 
     def stats(self):
         """Return the keys of an enabled session's stats, with initial values."""
-        counts = ("waiting", "in_memory", "sent", "dead", "dropped", "merged", "possibly_twice")
+        counts = "waiting in_memory sent dead dropped merged possibly_twice overtaken"
         unknown = ("oldest_age", "last_error", "online", "dialect")
-        return dict(dict.fromkeys(counts, 0), **dict.fromkeys(unknown))
+        return dict(dict.fromkeys(counts.split(), 0), **dict.fromkeys(unknown))

@@ -6,6 +6,8 @@ it (see `tables`), and decisions about its records.
 
 from __future__ import absolute_import, division
 
+from ..records import kinds
+
 COUNTS = (
     "shared",
     "restoring",
@@ -19,6 +21,7 @@ COUNTS = (
     "merged",
     "possibly_twice",
     "unreported",
+    "overtaken",
 )
 # What may change, and is then saved.
 SAVED = ("server_id", "goodbye", "hung") + COUNTS
@@ -30,13 +33,15 @@ class Entry(object):
 
     Its records are numbered 1, 2, 3 ..., so two numbers tell what waits: `accepted`, the highest
     one given, and `gone`, how many records are out.  What became of those is statistics: `sent`,
-    `dead`, `dropped`, `merged`.
+    `dead`, `dropped`, `merged`.  A record of which a later one went first is counted in
+    `overtaken`.
 
     Not stored are:
 
     :ivar arrivals: the outbox's queue of records on their way in.
     :ivar position: the number up to which every record is out.
-    :ivar handed: the highest number that `Outbox.head` has returned; its record may be in flight.
+    :ivar ahead: the numbers after `position` whose records are out too.
+    :ivar handed: the highest number that the outbox has returned; its record may be in flight.
     :ivar forgotten: whether the outbox has removed the session.
     :ivar refusal: the error with which the server refused to open the session, or None.
     :ivar redact: what its records pass through, a Redaction or None.
@@ -47,6 +52,7 @@ class Entry(object):
     __slots__ = COLUMNS + (
         "arrivals",
         "position",
+        "ahead",
         "handed",
         "forgotten",
         "refusal",
@@ -57,12 +63,14 @@ class Entry(object):
     def __init__(self, **columns):
         self.arrivals = ()
         self.position = self.handed = 0
+        self.ahead = frozenset()
         self.forgotten = False
         self.refusal = self.redact = self.report = None
         self.hung = self.server_id = self.goodbye = None
         self.inherited = self.shared = self.restoring = 0
         self.accepted = self.gone = self.sent = self.events = self.metrics = 0
         self.dead = self.dropped = self.merged = self.possibly_twice = self.unreported = 0
+        self.overtaken = 0
         for name, value in columns.items():
             setattr(self, name, value)
         self.opening = bytes(self.opening)
@@ -94,3 +102,49 @@ class Entry(object):
     def is_over(self):
         """Whether it said goodbye, and nothing is left to send or to report."""
         return bool(self.goodbye) and self.is_delivered and not self.unreported
+
+    # Records that are out
+
+    def let_out(self, record, is_dead=False):
+        """Move on past its oldest record; return False if that was done before.
+
+        If memory runs out before this is saved, the next save catches up.
+        """
+        if self.forgotten or record.number <= self.position:
+            return False
+        self.position = record.number
+        if self.ahead:
+            self.ahead = frozenset(number for number in self.ahead if number > record.number)
+        self.gone += 1
+        if is_dead:
+            self.dead += 1
+        else:
+            self.sent += 1
+        return True
+
+    def let_out_all(self, delivered):
+        """Move on past its oldest records; return those for which that is new."""
+        fresh = [record for record in delivered if self.let_out(record)]
+        self._count_listed(fresh)
+        return fresh
+
+    def let_out_ahead(self, delivered):
+        """Note that records are out that overtook its oldest one; return those that are new."""
+        fresh = [
+            record
+            for record in delivered
+            if record.number > self.position and record.number not in self.ahead
+        ]
+        if self.forgotten or not fresh:
+            return []
+        self.ahead = self.ahead.union(record.number for record in fresh)
+        self.gone += len(fresh)
+        self.sent += len(fresh)
+        self.overtaken += 1
+        self._count_listed(fresh)
+        return fresh
+
+    def _count_listed(self, delivered):
+        """Count those of some records that a server lists in a session."""
+        self.events += sum(record.kind in kinds.LISTED_AS_EVENTS for record in delivered)
+        self.metrics += sum(record.kind == kinds.METRIC for record in delivered)

@@ -7,6 +7,7 @@ record.  The caller has the outbox's lock.
 from __future__ import absolute_import, division
 
 import collections
+import itertools
 
 from .store import PAGE_RECORDS
 
@@ -47,6 +48,21 @@ class Heads(object):
             return written or remembered
         return min(written, remembered, key=lambda record: record.number)
 
+    def front(self, entry, most):
+        """Return a session's oldest waiting records that are at hand, in order.
+
+        While some wait in memory, at most one: their neighbours may be on disk.
+
+        :param most: how many to return at most.
+        """
+        head = self.head(entry)
+        if head is None:
+            return []
+        page = self._pages.get(entry)
+        if not page or self._disk.memory.count(entry.number):
+            return [head]
+        return list(itertools.islice(page, most))
+
     def times(self, entries):
         """Return (entry, capture time of its oldest record) for each session that has one."""
         written = self._disk.heads()
@@ -79,7 +95,7 @@ class Heads(object):
     def _load(self, entry):
         """Read the session's next records and return them; None if they cannot be read now."""
         size = min(PAGE_RECORDS, 2 * self._sizes.get(entry, _FIRST_PAGE // 2))
-        loaded = self._disk.page(entry.number, entry.position, size)
+        loaded = self._next_page(entry, size)
         if loaded is None:
             return None
         records, damaged = loaded
@@ -91,6 +107,19 @@ class Heads(object):
             self._losses.count(entry, lost)
             self._disk.save(entry)
         return self._keep(entry, records, size)
+
+    def _next_page(self, entry, size):
+        """Return what `Disk.page` does, without what is out and a refusing disk cannot delete."""
+        after = entry.position
+        while True:
+            loaded = self._disk.page(entry.number, after, size)
+            if loaded is None or not entry.ahead:
+                return loaded
+            records, damaged = loaded
+            waiting = [record for record in records if record.number not in entry.ahead]
+            if waiting or damaged or not records:
+                return waiting, damaged
+            after = records[-1].number
 
     def _keep(self, entry, records, size):
         self.forget(entry)

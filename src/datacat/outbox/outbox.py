@@ -14,7 +14,6 @@ import os
 import time
 
 from .. import errors
-from ..records import kinds
 from .disk import Disk
 from .entry import Entry
 from .heads import Heads
@@ -59,9 +58,9 @@ class Outbox(object):
         self.upkeep = Upkeep(self.intake, disk, self._heads, self._room, self.entries, warn)
         self.lock = self.intake.lock
         self.newly_waiting = self.intake.newly_waiting
-        self.append, self.give_up = self.intake.append, self.intake.give_up
-        self.append_once = self.intake.append_once
-        self.take_in = self.intake.take_in
+        intake = self.intake
+        self.append, self.append_once = intake.append, intake.append_once
+        self.give_up, self.take_in = intake.give_up, intake.take_in
         self._is_shut = False
         self._ending = None
         self._load()
@@ -71,15 +70,12 @@ class Outbox(object):
         self._last_session = store.last_session()
         for entry in store.entries():
             self._admit(entry)
-        self.upkeep.forget_old_letters(self._now())
+        self.upkeep.forget_old_letters(_microseconds(self._wall()))
         self.upkeep.measure()
 
     def _admit(self, entry):
         entry.arrivals = self.intake.arrivals
         self._sessions.add(entry)
-
-    def _now(self):
-        return int(self._wall() * 1000000)
 
     # What is known without the lock
 
@@ -130,7 +126,7 @@ class Outbox(object):
             number=self._last_session,
             local_id=local_id,
             opening=opening,
-            opened=self._now(),
+            opened=_microseconds(self._wall()),
             **columns
         )
         self._admit(entry)
@@ -234,53 +230,56 @@ class Outbox(object):
         return head
 
     @with_lock
-    def opened(self, entry, record, server_id):
-        """Keep the id that the server gave the session and remove the open record, in one step."""
-        if self._pass(entry, record):
-            entry.server_id = server_id
-            entry.events = entry.metrics = 0
-            self._save(entry, record)
+    def front(self, entry, most):
+        """Return the session's oldest waiting records that are at hand, in order.
+
+        :param most: how many to return at most.
+        """
+        found = [] if entry.forgotten else self._heads.front(entry, most)
+        if found:
+            entry.handed = max(entry.handed, found[-1].number)
+        return found
 
     @with_lock
-    def settle(self, entry, record, state=None):
-        """Remove a delivered record and count it.
+    def opened(self, entry, record, server_id):
+        """Keep the id that the server gave the session and remove the open record, in one step."""
+        if entry.let_out(record):
+            entry.server_id = server_id
+            entry.events = entry.metrics = 0
+            self._save(entry, [record])
 
-        :param state: bytes of the merged state, if this record changed it.
+    def settle(self, entry, record, state=None):
+        """Remove a delivered record and count it; see `settle_all`."""
+        self.settle_all(entry, (record,), state)
+
+    @with_lock
+    def settle_all(self, entry, records, state=None, is_ahead=False):
+        """Remove a session's oldest records, which were delivered, and count them, in one step.
+
+        :param records: in their order.
+        :param state: bytes of the merged state, if they changed it.
+        :param is_ahead: whether they overtook the oldest, which still waits.
         """
-        if self._pass(entry, record):
-            entry.events += record.kind in kinds.LISTED_AS_EVENTS
-            entry.metrics += record.kind == kinds.METRIC
-            self._save(entry, record, state)
+        settled = entry.let_out_ahead(records) if is_ahead else entry.let_out_all(records)
+        if settled:
+            if is_ahead:
+                self._heads.forget(entry)
+            self._save(entry, settled, state)
 
     @with_lock
     def bury(self, entry, record, status, words):
         """Make a record a dead letter, with what the server said about it."""
-        if self._pass(entry, record, is_dead=True):
-            now = self._now()
-            self._save(entry, record, burying=DeadLetter(record, status, words, now))
+        if entry.let_out(record, is_dead=True):
+            now = _microseconds(self._wall())
+            self._save(entry, [record], burying=DeadLetter(record, status, words, now))
             self.upkeep.forget_old_letters(now)
 
-    def _pass(self, entry, record, is_dead=False):
-        """Move a session's position past a record; return False if that was done before.
-
-        From here on the record is out.  If memory runs out before the rest is saved, the next save
-        catches up.
-        """
-        if entry.forgotten or record.number <= entry.position:
-            return False
-        entry.position = record.number
-        entry.gone += 1
-        if is_dead:
-            entry.dead += 1
-        else:
-            entry.sent += 1
-        return True
-
-    def _save(self, entry, record, state=None, burying=None):
+    def _save(self, entry, records, state=None, burying=None):
         memory = self.disk.memory
-        if memory.sessions:
-            memory.take_out(record.session, record.number)
-        self._room.left += len(record.body) + ROW_OVERHEAD
+        for record in records:
+            if memory.sessions:
+                memory.take_out(record.session, record.number)
+            self._room.left += len(record.body) + ROW_OVERHEAD
         self.disk.save(entry, state, burying)
         self.upkeep.after_settling()
 
@@ -332,7 +331,11 @@ def _last_written(path):
     times = [0]
     for name in (path, path + "-wal"):
         try:
-            times.append(int(os.stat(name).st_mtime * 1000000))
+            times.append(_microseconds(os.stat(name).st_mtime))
         except OSError:
             continue
     return max(times)
+
+
+def _microseconds(seconds):
+    return int(seconds * 1000000)

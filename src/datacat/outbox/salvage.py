@@ -25,7 +25,7 @@ def salvage(rows_of):
     :param rows_of: a callable (statement) that yields rows as far as they can be read.
     """
     intact = _intact_records(rows_of)
-    sessions = list(rows_of(tables.SESSIONS)) or rows_of(tables.SESSIONS_OF_SCHEMA_1)
+    sessions = list(rows_of(tables.SESSIONS)) or rows_of(tables.OLD_SESSIONS)
     entries = [entry_of(row) for row in sessions]
     entries = _completed([entry for entry in entries if entry is not None], intact)
     states = dict(

@@ -88,13 +88,13 @@ class Store(object):
         self._together("write to", statements)
 
     def save(self, entry, state=None, burying=None, changes=None):
-        """Save a session's row and delete its records up to its position, in one transaction.
+        """Save a session's row and delete its records that are out, in one transaction.
 
         :param state: bytes of the merged state as delivered, if it changed; b"" deletes it.
         :param burying: a DeadLetter to keep.
         :param changes: values to save instead of the entry's own, a dict.
         """
-        statements = [_deleting_what_is_out(entry)]
+        statements = _deleting_what_is_out(entry)
         if state is not None:
             statements.append(_keeping(entry.number, state))
         if burying is not None:
@@ -117,14 +117,14 @@ class Store(object):
     def settle_all(self, entries, states, letters, forgotten):
         """Write what happened while nothing could be written, in one transaction.
 
-        :param entries: entries, whose records up to their position are deleted.
+        :param entries: entries, whose records that are out are deleted.
         :param states: {session: bytes of its merged state}.
         :param letters: dead letters.
         :param forgotten: numbers of forgotten sessions.
         """
         statements = []
         for entry in entries:
-            statements.append(_deleting_what_is_out(entry))
+            statements.extend(_deleting_what_is_out(entry))
             statements.append((tables.ADD_SESSION, tables.entry_row(entry)))
             statements.append(_saving(entry))
         statements.extend(_keeping(*pair) for pair in states.items())
@@ -348,7 +348,9 @@ def _saving(entry, changes=None):
 
 def _deleting_what_is_out(entry):
     first = entry.number << NUMBER_BITS
-    return tables.DELETE_RANGE, (first, first | entry.position)
+    statements = [(tables.DELETE_RANGE, (first, first | entry.position))]
+    statements.extend((tables.DELETE, (first | number,)) for number in entry.ahead)
+    return statements
 
 
 def _keeping(session, state):

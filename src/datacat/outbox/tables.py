@@ -38,7 +38,7 @@ _pack = struct.Struct(">qqq").pack
 DeadLetter = collections.namedtuple("DeadLetter", "record status words buried")
 
 APPLICATION_ID = 0x0DA7ACA7
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 SCHEMA = (
     "CREATE TABLE records (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL,"
@@ -50,7 +50,7 @@ SCHEMA = (
     " sent INTEGER NOT NULL, events INTEGER NOT NULL, metrics INTEGER NOT NULL,"
     " dead INTEGER NOT NULL,"
     " dropped INTEGER NOT NULL, merged INTEGER NOT NULL, possibly_twice INTEGER NOT NULL,"
-    " unreported INTEGER NOT NULL)",
+    " unreported INTEGER NOT NULL, overtaken INTEGER NOT NULL DEFAULT 0)",
     "CREATE TABLE states (session INTEGER PRIMARY KEY, checksum INTEGER NOT NULL,"
     " body BLOB NOT NULL)",
     "CREATE TABLE dead (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, captured INTEGER NOT NULL,"
@@ -75,6 +75,13 @@ MIGRATIONS = {
     ),
     # Rows have digits from then on, which older versions would take for damage.
     2: (),
+    3: (
+        "ALTER TABLE sessions RENAME TO old_sessions",
+        SCHEMA[1],
+        "INSERT INTO sessions (%s) SELECT %s FROM old_sessions"
+        % (_OLD_SESSIONS % "gone", _OLD_SESSIONS % "gone"),
+        "DROP TABLE old_sessions",
+    ),
 }
 
 INSERT = "INSERT INTO records (id, kind, captured, checksum, body) VALUES (?, ?, ?, ?, ?)"
@@ -92,8 +99,8 @@ ADD_SESSION = "INSERT OR IGNORE INTO sessions (%s) VALUES (%s)" % (
     ", ".join("?" * len(COLUMNS)),
 )
 SESSIONS = "SELECT %s FROM sessions ORDER BY number" % ", ".join(COLUMNS)
-# The sessions of an outbox of schema 1, for salvage.
-SESSIONS_OF_SCHEMA_1 = "SELECT %s FROM sessions ORDER BY number" % (
+# The sessions of an outbox of an older schema, for salvage.
+OLD_SESSIONS = "SELECT %s, 0 FROM sessions ORDER BY number" % (
     _OLD_SESSIONS % "sent + dead + dropped + merged"
 )
 HEADS = (

@@ -380,7 +380,7 @@ def _stats(pipeline, entry, pending, left_behind):
     :param left_behind: {path: how many of them wait in that file, which is another process's}.
     """
     stats = dict(_NOTHING_KNOWN if pipeline is None else pipeline.stats(entry))
-    for name in ("sent", "dead", "dropped", "merged", "possibly_twice"):
+    for name in ("sent", "dead", "dropped", "merged", "possibly_twice", "overtaken"):
         stats[name] = getattr(entry, name)
     elsewhere = places.waiting_in(left_behind)
     stats["waiting"] = entry.waiting + pending + elsewhere

@@ -16,7 +16,16 @@ from ..records import build, kinds, redaction
 ENDED = "ended"
 CLOSED = "closed"
 
-_CARRIED = ("sent", "events", "metrics", "dead", "dropped", "merged", "possibly_twice")
+_CARRIED = (
+    "sent",
+    "events",
+    "metrics",
+    "dead",
+    "dropped",
+    "merged",
+    "possibly_twice",
+    "overtaken",
+)
 
 
 class Place(object):
