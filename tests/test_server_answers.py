@@ -193,9 +193,11 @@ def test_a_200_with_html_is_no_delivery_and_an_applied_record_is_not_sent_again(
     proxy.rule(page, is_event, times=1)
     for number in range(3):
         session.log_event("step", {"number": number})
-    assert held.numbers(delivered(session)) == [0, 1, 2]
+    numbers, stats = held.numbers(delivered(session)), session.stats()
+    # Where three went at once, the portal let two overtake the one that it kept.
+    assert numbers == [0, 1, 2] or (numbers, stats["overtaken"]) == ([1, 2, 0], 1)
     assert proxy.struck["captive_portal"] == 1
-    assert session.stats()["possibly_twice"] == 0
+    assert stats["possibly_twice"] == 0
 
 
 def test_a_record_that_meets_a_404_waits_unless_the_session_is_unknown(

@@ -21,6 +21,7 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
     assert (made.connect_wait, made.timeout, made.deadline) == (2.0, 10.0, 30.0)
     assert (made.verify, made.trust_env, made.stamp_late) == (True, True, True)
     assert made.max_bytes == 256 * 1024 * 1024
+    assert made.window == 64
     assert made.durability == "process"
     assert made.end_on_signals == ()
     assert made.disabled is False
@@ -232,6 +233,9 @@ def test_the_repr_hides_the_api_key_and_proxy_credentials():
         {"max_bytes": 0},
         {"max_bytes": 1.5},
         {"max_bytes": True},
+        {"window": 0},
+        {"window": 65},
+        {"window": True},
         {"before_record": "redact"},
         {"end_on_signals": 15},
         {"end_on_signals": ("TERM",)},
@@ -365,6 +369,7 @@ def test_settings_are_equal_and_hashable_by_value():
         ("timeout", 7.0, True),
         ("verify", False, True),
         ("max_bytes", 7, True),
+        ("window", 7, True),
     ],
 )
 def test_sessions_share_a_pipeline_unless_a_shared_setting_differs(name, value, is_shared_setting):

@@ -47,6 +47,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param fold_fields: whether what a classic server has no field for goes into data, tags and
         state (bool).
     :param max_bytes: the size of all outboxes together (int, 256 MiB by default).
+    :param window: how many records of a session are on the way at once (int, 1 to 64).
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
         every record, the library's own too (README.md lists kinds and fields).
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).

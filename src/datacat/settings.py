@@ -42,19 +42,15 @@ _DEFAULTS = (
     ("stamp_late", True),
     ("fold_fields", True),
     ("max_bytes", 256 * 1024 * 1024),
+    ("window", 64),
     ("before_record", None),
     ("end_on_signals", ()),
     ("disabled", False),
 )
 _FIELDS = tuple(name for name, _ in _DEFAULTS)
 # What concerns a single session, not how its records are kept and sent.
-_OF_ONE_SESSION = (
-    "version",
-    "hostname",
-    "machine_id",
-    "connect_wait",
-    "before_record",
-    "end_on_signals",
+_OF_ONE_SESSION = tuple(
+    "version hostname machine_id connect_wait before_record end_on_signals".split()
 )
 _ENVIRONMENT = (
     ("base_url", "DATACAT_URL"),
@@ -341,7 +337,13 @@ def _seconds_or_zero(name, value):
 
 def _size(name, value):
     if not isinstance(value, six.integer_types) or isinstance(value, bool) or value <= 0:
-        raise InvalidSettings("%s must be a whole number of bytes over 0, not %r" % (name, value))
+        raise InvalidSettings("%s must be a whole number over 0, not %r" % (name, value))
+    return value
+
+
+def _window(name, value):
+    if _size(name, value) > 64:
+        raise InvalidSettings("window must be a number of records from 1 to 64, not %r" % value)
     return value
 
 
@@ -390,6 +392,7 @@ _CHECKS = {
     "stamp_late": _flag,
     "fold_fields": _flag,
     "max_bytes": _size,
+    "window": _window,
     "before_record": _optional_callable,
     "end_on_signals": _signals,
     "disabled": _flag,

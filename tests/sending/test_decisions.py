@@ -27,7 +27,6 @@ from datacat.sending.decisions import (
     SEND_AGAIN,
     SEND_IN_DOUBT,
     SESSION_WAITS,
-    SETTLE,
     SHARE,
     SLOW_DOWN,
     SUSPECT_NEXT,
@@ -35,7 +34,7 @@ from datacat.sending.decisions import (
     Known,
 )
 from datacat.sending.doubt import Doubt, after_failed_read_back, after_read_back
-from datacat.wire.readback import ABSENT, ARRIVED, UNKNOWABLE
+from datacat.wire.readback import ABSENT, UNKNOWABLE
 
 KNOWN_WORDS = "Invalid request body"
 
@@ -186,9 +185,9 @@ def test_what_a_failure_to_recognise_the_server_leads_to(error, known, acts_then
 @pytest.mark.parametrize(
     "found, error, is_quiet, poisoned, acts_then",
     [
-        (ARRIVED, TIMEOUT, False, False, (SETTLE,)),
-        (ARRIVED, TIMEOUT, True, True, (SETTLE,)),
-        (ARRIVED, None, False, False, (SETTLE, SUSPECT_NEXT)),
+        (None, TIMEOUT, False, False, ()),
+        (None, TIMEOUT, True, True, ()),
+        (None, None, False, False, (SUSPECT_NEXT,)),
         (ABSENT, TIMEOUT, False, False, (AWAIT_QUIET,)),
         (ABSENT, None, False, False, (AWAIT_QUIET,)),
         (ABSENT, TIMEOUT, True, False, (BLAME, SLOW_DOWN, SEND_AGAIN)),
@@ -205,7 +204,7 @@ def test_what_an_answered_read_back_leads_to(found, error, is_quiet, poisoned, a
     assert after_read_back(found, doubt, Known(would_be_poisoned=poisoned)) == acts_then
 
 
-@pytest.mark.parametrize("found", [ARRIVED, ABSENT, UNKNOWABLE])
+@pytest.mark.parametrize("found", [None, ABSENT, UNKNOWABLE])
 def test_an_answer_about_a_session_that_is_marked_as_shared_is_not_believed(found):
     ours = (SHARE, BLAME, SLOW_DOWN, SEND_IN_DOUBT)
     assert after_read_back(found, Doubt(1, TIMEOUT), Known(is_marked=True)) == ours

@@ -164,14 +164,14 @@ def test_a_record_that_cannot_be_read_is_not_asked_for_again_and_again(v1, monke
 def test_a_bug_that_one_session_meets_delays_only_that_one_and_is_reported(v1, monkeypatch):
     other = v1.session()
     v1.warnings.expected.add("bug: RuntimeError: unforeseen")
-    really = v1.outbox.settle
+    really = v1.outbox.settle_all
 
     def broken(entry, record, *state):
         if entry is v1.entry:
             raise RuntimeError("unforeseen")
         return really(entry, record, *state)
 
-    monkeypatch.setattr(v1.outbox, "settle", broken)
+    monkeypatch.setattr(v1.outbox, "settle_all", broken)
     log(v1)
     v1.event(other, "good")
     v1.run(10)

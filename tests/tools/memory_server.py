@@ -111,6 +111,7 @@ class MemoryServer(object):
     :ivar fault: the fault of every request for which `concerned` is true, or None.
     :ivar next_faults: faults of the next such requests, one each.
     :ivar poison: {name of an event or metric: its fault, always}.
+    :ivar windows: whether it has a connection for windows.
     :ivar calls: all requests, in order.
     :ivar struck: how many of them met a fault.
     :ivar applied: (session id, operation, body) of what was applied, in order, even if lost since.
@@ -129,7 +130,18 @@ class MemoryServer(object):
         self.late = []
         self.struck = 0
         self.sessions = collections.OrderedDict()
+        self.windows = False
         self._made = 0
+
+    def call_all(self, requests):
+        """Answer what `Transport.call_all` does; on a connection only if `windows` is True."""
+        responses = []
+        for request in requests if self.windows else ():
+            try:
+                responses.append(self.call(request))
+            except errors.DatacatError as error:
+                return responses, error
+        return responses, None
 
     def call(self, request, timeout=None, deadline=None, limit=64 * 1024, on_chunk=None):
         self._apply_what_is_late()

@@ -42,6 +42,13 @@ def as_a_server_stores(value):
     return value
 
 
+def arrived_on_classic(sent, answer, delivered, merged):
+    """Return what is found of a single record."""
+    found = readback.classic_found([sent], answer, delivered, merged)
+    assert found.strays == [] and found.in_order
+    return ARRIVED if found.arrived else found.after
+
+
 # -- real answers
 
 
@@ -61,7 +68,7 @@ def test_each_event_of_a_real_classic_session_is_found_at_its_place():
     assert len(writes) == len(answer["events"]) == 21
     for place, fields in enumerate(writes):
         if "name" in fields:
-            arrived = readback.classic_arrived(
+            arrived = arrived_on_classic(
                 record(kinds.EVENT, fields), answer, Counts(place, 0), None
             )
             assert arrived == ARRIVED, fields
@@ -73,7 +80,7 @@ def test_each_metric_of_a_real_classic_session_is_found_at_its_place():
     assert len(writes) == len(answer["metrics"]) == 14
     for place, fields in enumerate(writes):
         if fields.get("value") is not None:
-            arrived = readback.classic_arrived(
+            arrived = arrived_on_classic(
                 record(kinds.METRIC, fields), answer, Counts(0, place), None
             )
             assert arrived == ARRIVED, fields
@@ -81,9 +88,9 @@ def test_each_metric_of_a_real_classic_session_is_found_at_its_place():
 
 def test_a_record_that_a_real_classic_session_lacks_is_absent():
     answer = json.loads(session_text("classic", "/api/sessions/{id2}"))
-    assert readback.classic_arrived(event("e"), answer, Counts(21, 14), None) == ABSENT
+    assert arrived_on_classic(event("e"), answer, Counts(21, 14), None) == ABSENT
     metric = record(kinds.METRIC, {"name": "m", "value": 4})
-    assert readback.classic_arrived(metric, answer, Counts(21, 14), None) == ABSENT
+    assert arrived_on_classic(metric, answer, Counts(21, 14), None) == ABSENT
 
 
 # -- scripted answers
@@ -100,7 +107,7 @@ def classic(events=(), metrics=(), state=None):
 
 def arrived_event(data, stored, name="e"):
     answer = classic([{"timestamp": "x", "name": name, "data": stored}])
-    return readback.classic_arrived(event(name, data), answer, Counts(0, 0), None)
+    return arrived_on_classic(event(name, data), answer, Counts(0, 0), None)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +155,7 @@ def test_an_event_with_other_content_is_another_writers(data, stored):
 
 def test_events_are_compared_by_name_too():
     answer = classic([{"name": "f", "data": {}}])
-    assert readback.classic_arrived(event("e"), answer, Counts(0, 0), None) == UNKNOWABLE
+    assert arrived_on_classic(event("e"), answer, Counts(0, 0), None) == UNKNOWABLE
 
 
 @pytest.mark.parametrize(
@@ -195,10 +202,7 @@ def test_events_are_compared_by_name_too():
 )
 def test_metrics_are_compared_by_name_value_and_tags(sent, stored, expected):
     answer = classic(metrics=[stored])
-    assert (
-        readback.classic_arrived(record(kinds.METRIC, sent), answer, Counts(5, 0), None)
-        == expected
-    )
+    assert arrived_on_classic(record(kinds.METRIC, sent), answer, Counts(5, 0), None) == expected
 
 
 @pytest.mark.parametrize(
@@ -216,12 +220,12 @@ def test_metrics_are_compared_by_name_value_and_tags(sent, stored, expected):
 )
 def test_only_the_place_after_the_delivered_records_counts(events, delivered, expected):
     answer = classic([{"name": name, "data": {}} for name in events])
-    assert readback.classic_arrived(event("e"), answer, Counts(delivered, 0), None) == expected
+    assert arrived_on_classic(event("e"), answer, Counts(delivered, 0), None) == expected
 
 
 @pytest.mark.parametrize("answer", [{}, {"events": None}, {"events": "x"}, {"events": {"0": 1}}])
 def test_an_answer_without_a_list_is_no_evidence(answer):
-    assert readback.classic_arrived(event("e"), answer, Counts(0, 0), None) == UNKNOWABLE
+    assert arrived_on_classic(event("e"), answer, Counts(0, 0), None) == UNKNOWABLE
 
 
 @pytest.mark.parametrize(
@@ -239,8 +243,7 @@ def test_an_answer_without_a_list_is_no_evidence(answer):
 def test_a_state_has_arrived_if_the_server_has_its_result(merged, update, stored, expected):
     answer = {"id": "x", "state": stored}
     assert (
-        readback.classic_arrived(record(kinds.STATE, update), answer, Counts(0, 0), merged)
-        == expected
+        arrived_on_classic(record(kinds.STATE, update), answer, Counts(0, 0), merged) == expected
     )
 
 
@@ -249,12 +252,12 @@ def test_a_crash_has_arrived_if_the_session_has_ended(ended_at, expected):
     """These servers are told of a crash by an end."""
     answer = dict(classic(), ended_at=ended_at)
     crash = record(kinds.CRASH, {"reason": "r"})
-    assert readback.classic_arrived(crash, answer, Counts(0, 0), {}) == expected
+    assert arrived_on_classic(crash, answer, Counts(0, 0), {}) == expected
 
 
 @pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END])
 def test_a_record_that_a_classic_server_does_not_list_cannot_be_found(kind):
-    assert readback.classic_arrived(record(kind, {}), classic(), Counts(0, 0), {}) == UNKNOWABLE
+    assert arrived_on_classic(record(kind, {}), classic(), Counts(0, 0), {}) == UNKNOWABLE
 
 
 json_values = strategies.recursive(
@@ -359,11 +362,11 @@ def test_an_event_is_compared_with_each_form_in_which_it_may_have_been_sent(stor
     """Late or not, folded or not: the process that sent it may have had other options."""
     one = record(kinds.EVENT, build.event("e", {"k": 1}, message="m"))
     answer = classic(events=[{"name": "e", "data": stored}])
-    assert readback.classic_arrived(one, answer, Counts(0, 5), None) == expected
+    assert arrived_on_classic(one, answer, Counts(0, 5), None) == expected
 
 
 def test_a_capture_time_of_the_applications_own_is_content_like_any_other():
     one = event(data={"_captured_at": "mine"})
     for stored, expected in (("mine", ARRIVED), ("theirs", UNKNOWABLE)):
         answer = classic(events=[{"name": "e", "data": {"_captured_at": stored}}])
-        assert readback.classic_arrived(one, answer, Counts(0, 5), None) == expected
+        assert arrived_on_classic(one, answer, Counts(0, 5), None) == expected

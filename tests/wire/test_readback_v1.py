@@ -12,7 +12,7 @@ from hypothesis import strategies
 from tools.transcripts import session_text
 
 from datacat.records import build, exceptions, kinds
-from datacat.wire import readback
+from datacat.wire import readback_v1
 from datacat.wire.readback import ABSENT, ARRIVED, UNKNOWABLE
 
 CAPTURED = 1767323045123456
@@ -29,7 +29,7 @@ def event(name="e", data=None, captured=CAPTURED):
 
 def found_in(one, text, size=None):
     """Feed a finder the whole answer in pieces of `size` bytes; return its result."""
-    finder = readback.V1Finder(one)
+    finder = readback_v1.V1Finder(one)
     data = text.encode("utf-8")
     size = size or len(data) or 1
     for start in range(0, len(data), size):
@@ -182,12 +182,12 @@ def test_an_exception_and_a_metric_are_found_by_their_names():
 
 @pytest.mark.parametrize("kind", [kinds.OPEN, kinds.END, kinds.CRASH])
 def test_a_record_whose_time_the_server_drops_cannot_be_found(kind):
-    finder = readback.V1Finder(record(kind, {}))
+    finder = readback_v1.V1Finder(record(kind, {}))
     assert finder.feed(b"{") is True and finder.result() == UNKNOWABLE
 
 
 def test_reading_stops_once_the_record_is_found():
-    finder = readback.V1Finder(event("e"))
+    finder = readback_v1.V1Finder(event("e"))
     assert finder.feed(b'[{"timestamp":"' + STAMP.encode("ascii") + b'",') is False
     assert finder.feed(b'"name":"e"') is False
     assert finder.feed(b',"data":null}') is True
@@ -195,7 +195,7 @@ def test_reading_stops_once_the_record_is_found():
 
 
 def test_no_more_than_a_name_is_kept_between_pieces():
-    finder = readback.V1Finder(event("e"))
+    finder = readback_v1.V1Finder(event("e"))
     piece = (json.dumps(v1_session([(STAMP, "f"), ("x", "e")])) * 200).encode("ascii")
     for _ in range(50):
         assert finder.feed(piece) is False
@@ -252,7 +252,7 @@ def test_our_record_is_found_behind_another_writers():
 
 
 def test_another_writers_large_record_is_not_kept_in_memory():
-    finder = readback.V1Finder(event("e"))
+    finder = readback_v1.V1Finder(event("e"))
     finder.feed(
         b'{"events":[{"timestamp":"' + STAMP.encode("ascii") + b'","name":"e","data":{"x":"'
     )
@@ -324,7 +324,7 @@ def test_a_record_is_found_however_the_answer_is_split(events, metrics, stamp, n
     ],
 )
 def test_a_crash_has_arrived_if_the_session_is_marked(answer, expected, size):
-    finder = readback.v1_finder(record(kinds.CRASH, {"reason": "r"}))
+    finder = readback_v1.V1CrashFinder()
     data = answer.encode("ascii")
     size = size or len(data)
     for start in range(0, len(data), size):
@@ -335,7 +335,7 @@ def test_a_crash_has_arrived_if_the_session_is_marked(answer, expected, size):
 
 def test_the_mark_is_found_in_real_answers():
     for is_last, expected in ((False, ABSENT), (True, ARRIVED)):
-        finder = readback.v1_finder(record(kinds.CRASH, {"reason": "r"}))
+        finder = readback_v1.V1CrashFinder()
         finder.feed(session_text("v1", "/api/sessions/{id2}", is_last).encode("utf-8"))
         assert finder.result() == expected
 
@@ -343,6 +343,6 @@ def test_the_mark_is_found_in_real_answers():
 @pytest.mark.parametrize("fields", [{"data": {}}, {"name": 5}, {"name": None}, {"name": ""}])
 def test_a_row_without_a_name_cannot_be_found(fields):
     """An older datacat may have left it."""
-    finder = readback.V1Finder(record(kinds.EVENT, fields))
+    finder = readback_v1.V1Finder(record(kinds.EVENT, fields))
     assert finder.feed(b'[{"timestamp":"x","name":"e"}]') is True
     assert finder.result() == UNKNOWABLE

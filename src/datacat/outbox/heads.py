@@ -61,6 +61,8 @@ class Heads(object):
         page = self._pages.get(entry)
         if not page or self._disk.memory.count(entry.number):
             return [head]
+        if len(page) < most and self._sizes[entry] < PAGE_RECORDS:
+            page = self._load(entry, PAGE_RECORDS) or [head]
         return list(itertools.islice(page, most))
 
     def times(self, entries):
@@ -92,9 +94,9 @@ class Heads(object):
         """Return how many of a session's waiting records should be on disk."""
         return entry.accepted - entry.gone - self._disk.memory.count(entry.number)
 
-    def _load(self, entry):
+    def _load(self, entry, size=None):
         """Read the session's next records and return them; None if they cannot be read now."""
-        size = min(PAGE_RECORDS, 2 * self._sizes.get(entry, _FIRST_PAGE // 2))
+        size = size or min(PAGE_RECORDS, 2 * self._sizes.get(entry, _FIRST_PAGE // 2))
         loaded = self._next_page(entry, size)
         if loaded is None:
             return None

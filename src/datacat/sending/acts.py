@@ -75,12 +75,29 @@ class Acts(object):
         if record.number == RESTORING:
             # The state is unknown if it was too large, but the new session starts without any.
             self._restored(lane, merged_state(lane) or {})
-            return
-        lane.deliver()
-        self._stop_complaining(lane)
-        state = merge(lane, record, self._server.dialect) if record.kind == kinds.STATE else None
-        lane.outbox.settle(lane.entry, record, state)
-        self._tell_true_time(lane, record)
+        else:
+            self.settle_all(lane, [record])
+
+    def settle_all(self, lane, records):
+        """The oldest records are delivered: remove and count them in one transaction."""
+        if records:
+            lane.deliver()
+            self._stop_complaining(lane)
+            self._settle(lane, records)
+
+    def settle_ahead(self, lane, records):
+        """Records are delivered that overtook the oldest one."""
+        if records:
+            self._settle(lane, records, is_ahead=True)
+
+    def _settle(self, lane, records, is_ahead=False):
+        state = None
+        for record in records:
+            if record.kind == kinds.STATE:
+                state = merge(lane, record, self._server.dialect)
+        lane.outbox.settle_all(lane.entry, records, state, is_ahead)
+        for record in records:
+            self._tell_true_time(lane, record)
 
     def bury(self, lane, record, error):
         """The record is given up: make it a dead letter."""
@@ -122,14 +139,14 @@ class Acts(object):
         lane.doubt = None
 
     def send_in_doubt(self, lane, record, error):
-        """It cannot be known whether the record arrived: count that, and send it again."""
-        lane.doubt = None
+        """It cannot be known whether the records arrived: count that, and send them again."""
+        count, lane.doubt = lane.doubt.count, None
         entry = lane.entry
         # A classic server lists a copy too, so counting proves nothing from then on.
         may_miscount = self._server.dialect is dialects.CLASSIC and record.kind != kinds.STATE
         lane.outbox.update(
             entry,
-            possibly_twice=entry.possibly_twice + 1,
+            possibly_twice=entry.possibly_twice + count,
             shared=int(entry.shared or may_miscount),
         )
 

@@ -18,7 +18,8 @@ Theory of operation.  `serve` does the first of these that applies:
    new session and when the id is cleared, and cleared when the state is delivered; if the process
    is killed in between, the state is sent again.
 5. The oldest record is in doubt: read the session back (see `doubt`).
-6. Otherwise send the oldest record.  A delivered one is settled in one transaction, with the
+6. Otherwise send the oldest records together, if they may go so (see `windows`), or the oldest one
+   alone.  A delivered one is settled in one transaction, with the
    counts and the merged state that it changes.  If the process is killed between answer and
    settle, the next one finds the record at the head of an outbox that it takes over: in doubt.
 
@@ -37,7 +38,11 @@ from ..records import build, kinds
 from ..wire import dialects, verdicts
 from . import decisions, doubt
 from .acts import Acts, is_late
+from .doubt import Doubt
 from .merged import merged_state
+from .server import NOTHING_FOUND
+from .width import Width
+from .windows import Windows, can_be_found
 
 DISK_SECONDS = 1.0
 
@@ -58,7 +63,9 @@ class Delivery(object):
         self._stamp_late, self._fold = settings.stamp_late, settings.fold_fields
         self._clock = clock
         self._wall = wall
-        self._acts = Acts(server, warn, clock, wall, chance)
+        self._acts = acts = Acts(server, warn, clock, wall, chance)
+        width = Width(settings.window)
+        self._windows = Windows(server, width, acts, self._request, self._judge, warn, clock)
 
     def serve(self, lane):
         """Take the next step for a lane that has work."""
@@ -118,7 +125,7 @@ class Delivery(object):
         elif head.kind == kinds.OPEN:
             # Its session has an id, so it was delivered, but a sick disk could not delete it.
             self._acts.settle(lane, head, None)
-        else:
+        elif not self._windows.send(lane):
             self._send(lane, head)
 
     def _head(self, lane):
@@ -131,27 +138,61 @@ class Delivery(object):
 
     # The exchanges
 
-    def _send(self, lane, record):
+    def _request(self, record, entry):
         late = self._stamp_late and is_late(record, self._wall())
-        request = self._server.dialect.send(record, lane.entry.server_id, late, self._fold)
-        _, error = self._server.exchange(request)
+        return self._server.dialect.send(record, entry.server_id, late, self._fold)
+
+    def _send(self, lane, record):
+        _, error = self._server.exchange(self._request(record, lane.entry))
         if error is None:
             self._acts.settle(lane, record, None)
         else:
             self._judge(decisions.after_failed_send, lane, record, error)
 
-    def _read_back(self, lane, record):
-        found, error = self._server.read_back(record, lane.entry, merged_state(lane))
+    def _read_back(self, lane, head):
+        records = self._in_doubt(lane, head)
+        lane.doubt.count = len(records)
+        found, error = self._server.read_back(records, lane.entry, merged_state(lane), lane.ahead)
         if error is not None:
-            self._judge(doubt.after_failed_read_back, lane, record, error)
+            self._judge(doubt.after_failed_read_back, lane, head, error)
             return
         self._server.succeeded()
         # Checked after the answer: another process makes its mark before it writes, so whatever
         # the answer contains of it, the mark is there by now.
         is_marked = self._server.dialect is dialects.CLASSIC and lane.outbox.is_marked_shared
-        known = self._known(lane, record, None)._replace(is_marked=is_marked)
-        acts = doubt.after_read_back(found, lane.doubt, known)
-        self._acts.carry_out(acts, lane, record, lane.doubt.error)
+        if is_marked:
+            found = NOTHING_FOUND
+        self._windows.note_read_back(lane, found)
+        rest = self._settle_found(lane, records, found)
+        known = self._known(lane, rest[0] if rest else None, None)._replace(is_marked=is_marked)
+        acts = doubt.after_read_back(found.after, lane.doubt, known)
+        self._acts.carry_out(acts, lane, rest[0] if rest else None, lane.doubt.error)
+
+    def _in_doubt(self, lane, head):
+        """Return the records that a read-back is to find, the head first."""
+        count = lane.doubt.count if self._windows.may_go(lane) else 1
+        records = [head]
+        for record in lane.outbox.front(lane.entry, count)[1:]:
+            if head.kind == kinds.CRASH or not can_be_found(record):
+                break
+            records.append(record)
+        return records
+
+    def _settle_found(self, lane, records, found):
+        """Settle what a read-back found; return the rest, about which the doubt is then."""
+        error = lane.doubt.error
+        if found.arrived:
+            self._acts.settle_all(lane, records[: found.arrived])
+        self._acts.settle_ahead(lane, [records[place] for place in found.strays])
+        rest = [
+            record
+            for place, record in enumerate(records)
+            if place >= found.arrived and place not in found.strays
+        ]
+        if found.arrived or lane.doubt is None:
+            lane.doubt = Doubt(rest[0].number if rest else 0, error)
+        lane.doubt.count = len(rest)
+        return rest
 
     # Judging their failures
 

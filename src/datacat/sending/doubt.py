@@ -5,22 +5,23 @@ session (`server`), comparing it with the record (`wire.readback`), carrying act
 
 Theory of operation
 
-1. The oldest record of a session comes into doubt
-   a. if its request failed ambiguously: it was sent, and no answer tells whether it was applied
-      (`error` is that failure); or
-   b. if its outbox was taken over, or serving it raised something unexpected: the record may have
-      been sent before (`error` is None).
+1. The oldest records of a session come into doubt
+   a. if their requests failed ambiguously: they were sent, and no answer tells whether they were
+      applied (`error` is that failure); or
+   b. if their outbox was taken over, or serving them raised something unexpected: they may have
+      been sent before (`error` is None), as many as a window has.
    Opens and ends are never in doubt: they are sent again.
-2. The record stays where it is, at the head of its session, which sends nothing meanwhile.
+2. The records stay where they are, at the head of their session, which sends nothing meanwhile.
    Other sessions go on.
-3. A read-back is a GET of the session, whose answer is compared with the record.  A doubt is
+3. A read-back is a GET of the session, whose answer is compared with the records.  A doubt is
    *fresh* until one is answered, which also proves that the server takes requests again.
-4. The answer shows one of three things.
-   - The record arrived: it is settled.  In case 1b the next one is suspected too, because it may
-     not have been settled either.
-   - It is absent.  A request that was cut off can still be applied, so the doubt turns *quiet*:
-     after two seconds the session is read once more.  Absent again: the record is sent again.
-   - Neither (another writer, too large a session, another record in its place): the record is sent
+4. Those that arrived are a beginning of those in doubt, because a server takes one request after
+   the other.  They are settled.  In case 1b, if all arrived, the next ones are suspected too: they
+   may not have been settled either.  About the next record, the answer shows one of two things.
+   - It is absent.  Requests that were cut off can still be applied, so the doubt turns *quiet*:
+     after two seconds the session is read once more.  Absent again: the rest is sent again.  If
+     more have arrived meanwhile, the two seconds begin again.
+   - Neither (another writer, too large a session, another record in its place): the rest is sent
      again and counted in `possibly_twice`.  "Arrived" is never a guess.
    In case 1a a record that has to be sent again is blamed: it failed although its session can be
    read.  Blamed ten times over ten minutes, it becomes a dead letter.
@@ -52,7 +53,6 @@ from .decisions import (
     READ_BACK_LATER,
     SEND_AGAIN,
     SEND_IN_DOUBT,
-    SETTLE,
     SHARE,
     SLOW_DOWN,
     SUSPECT_NEXT,
@@ -65,15 +65,17 @@ class Doubt(object):
 
     :param number: the record's number in its session.
     :param error: how sending it failed; None if it may have been sent before (1b above).
+    :param count: how many records, from that one on, may have arrived.
     :ivar is_quiet: whether one read-back found it absent.
     :ivar failures: how many read-backs failed although the server answers.
     """
 
-    __slots__ = ("number", "error", "is_quiet", "failures", "_first_failure")
+    __slots__ = ("number", "error", "count", "is_quiet", "failures", "_first_failure")
 
-    def __init__(self, number, error=None):
+    def __init__(self, number, error=None, count=1):
         self.number = number
         self.error = error
+        self.count = count
         self.is_quiet = False
         self.failures = 0
         self._first_failure = None
@@ -96,8 +98,9 @@ class Doubt(object):
 def after_read_back(found, doubt, known):
     """Return the acts that an answered read-back leads to.
 
-    :param found: readback.ARRIVED, ABSENT or UNKNOWABLE.
-    :param doubt: the Doubt.
+    :param found: readback.ABSENT or UNKNOWABLE, about the first record that did not arrive; None
+        if all of them did, and are settled.
+    :param doubt: the Doubt about that record.
     :param known: a decisions.Known.
     """
     if known.is_marked:
@@ -105,8 +108,8 @@ def after_read_back(found, doubt, known):
             readback.UNKNOWABLE, doubt, known._replace(is_marked=False)
         )
     is_ours = doubt.error is not None
-    if found == readback.ARRIVED:
-        return (SETTLE,) if is_ours else (SETTLE, SUSPECT_NEXT)
+    if found is None:
+        return () if is_ours else (SUSPECT_NEXT,)
     if found == readback.ABSENT and not doubt.is_quiet:
         return (AWAIT_QUIET,)
     if is_ours and known.would_be_poisoned:

@@ -27,9 +27,11 @@ import heapq
 import itertools
 
 from ..wire import verdicts
+from ..wire.readback import NOTHING_LISTED
 from .decisions import is_repeated
 from .doubt import Doubt
 from .pausing import Pausing
+from .width import LIMIT
 
 ADOPTED_TURN = 10
 REOPEN_SECONDS = 600.0
@@ -47,6 +49,9 @@ class Lane(Pausing):
     :ivar merged: the session's state as delivered (a dict), None if it is not loaded.
     :ivar reopened_at: when the session was last opened again (monotonic), or None.
     :ivar has_complaint: whether a warning was given that its records wait.
+    :ivar ahead: has `events` and `metrics`, how many the server lists after the oldest record that
+        overtook it.
+    :ivar is_unreadable: whether the session is too large to be read back.
     :ivar refusals: how many refusals in a row had the same words.
     :ivar blames: how often the oldest record failed although its session can be read.
     """
@@ -62,6 +67,8 @@ class Lane(Pausing):
         "merged",
         "reopened_at",
         "has_complaint",
+        "ahead",
+        "is_unreadable",
         "blames",
         "_first_blame",
         "refusals",
@@ -77,6 +84,7 @@ class Lane(Pausing):
         self.merged = None
         self.reopened_at = None
         self.has_complaint = False
+        self.is_unreadable = False
         self._refused_with = None
         self.refusals = 0
         self.move_on()
@@ -88,6 +96,7 @@ class Lane(Pausing):
         self.captured = None
         self.doubt = None
         self.is_head_in_doubt = False
+        self.ahead = NOTHING_LISTED
         self.blames = 0
         self._first_blame = None
 
@@ -117,7 +126,7 @@ class Lane(Pausing):
         """
         if self.is_head_in_doubt:
             self.is_head_in_doubt = False
-            self.doubt = None if is_repeated(head) else Doubt(head.number)
+            self.doubt = None if is_repeated(head) else Doubt(head.number, count=LIMIT)
         if self.doubt is not None and self.doubt.number != head.number:
             self.doubt = None
         return self.doubt

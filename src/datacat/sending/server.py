@@ -8,12 +8,13 @@ from __future__ import absolute_import, division
 
 from .. import errors
 from ..records import kinds
-from ..wire import answers, dialects, readback, verdicts
+from ..wire import answers, dialects, readback, readback_v1, verdicts
 from .pausing import Pausing
 
 CLASSIC_READ_BACK_BYTES = 4 * 1024 * 1024
 V1_READ_BACK_BYTES = 64 * 1024 * 1024
 RECOGNISED_WITHIN = 4096
+NOTHING_FOUND = readback.Found(0, readback.UNKNOWABLE)
 
 
 class Link(Pausing):
@@ -87,6 +88,19 @@ class Server(object):
             return answers.answer(request, self._transport.call(request)), None
         except errors.DatacatError as error:
             return None, error
+
+    def exchange_all(self, requests):
+        """Send requests back to back; return (what became of those answered, an error).
+
+        :returns: (a list with None or the DatacatError of each request that was answered, in
+            order; the DatacatError of the first that was not, or None if those after the list
+            certainly had no effect).
+        """
+        responses, error = self._transport.call_all(requests)
+        problems = [_problem(*pair) for pair in zip(requests, responses)]
+        if problems and problems[-1] is None:
+            self.succeeded()
+        return problems, error
 
     def failed(self, error):
         """Pause after a failure, and warn."""
@@ -167,40 +181,66 @@ class Server(object):
         """Return the DatacatError with which a GET of the session fails, or None."""
         return self._beginning(entry)[1]
 
-    def read_back(self, record, entry, merged):
-        """Return whether a record arrived: (readback.ARRIVED, ABSENT or UNKNOWABLE, None).
+    def read_back(self, records, entry, merged, ahead=readback.NOTHING_LISTED):
+        """Return which of some records arrived: (what was Found, None).
 
         If the session cannot be read: (None, the DatacatError).
 
+        :param records: in the order in which they were sent.
         :param merged: the session's state as delivered, or None.
+        :param ahead: how many events and metrics were delivered that overtook the first record.
         """
         try:
             if self.dialect is dialects.V1:
-                return self._read_back_v1(record, entry), None
-            return self._read_back_classic(record, entry, merged), None
+                return self._read_back_v1(records, entry), None
+            return self._read_back_classic(records, entry, merged, ahead), None
         except errors.DatacatError as error:
             return None, error
 
-    def _read_back_v1(self, record, entry):
-        finder = readback.v1_finder(record)
+    def _read_back_v1(self, records, entry):
+        finder = readback_v1.V1WindowFinder(records)
         reading = _Reading(finder.feed, V1_READ_BACK_BYTES)
         self._read(entry, reading)
         found = finder.result()
-        too_large = reading.is_too_large and found == readback.ABSENT
-        return readback.UNKNOWABLE if too_large else found
+        if reading.is_too_large and found.after == readback.ABSENT:
+            return readback.Found(found.arrived, readback.UNKNOWABLE)
+        return found
 
-    def _read_back_classic(self, record, entry, merged):
-        if entry.shared and record.kind != kinds.CRASH:
-            # Counting proves nothing, but the server must answer before the record is sent again.
+    def _read_back_classic(self, records, entry, merged, ahead):
+        if entry.shared and records[0].kind != kinds.CRASH:
+            # Counting proves nothing, but the server must answer before a record is sent again.
             self._read(entry, _Reading(None, RECOGNISED_WITHIN))
-            return readback.UNKNOWABLE
+            return NOTHING_FOUND
+        answer = self._whole(entry)
+        if answer is None:
+            return NOTHING_FOUND
+        answer, delivered = readback.without_last(answer, entry, ahead)
+        return readback.classic_found(records, answer, delivered, merged)
+
+    def is_in_order(self, records, entry, before):
+        """Return whether a server has records in the order in which they were sent.
+
+        :param records: that were delivered.
+        :param before: has `events` and `metrics`, how many of each were delivered before them.
+        :returns: None if that cannot be told.
+        """
+        try:
+            if self.dialect is dialects.V1:
+                found = self._read_back_v1(records, entry)
+                return found.in_order if found.arrived == len(records) else None
+            answer = None if entry.shared else self._whole(entry)
+        except errors.DatacatError:
+            return None
+        return None if answer is None else readback.classic_order(records, answer, before)
+
+    def _whole(self, entry):
+        """Return a session's fields on a classic server, None if it is too large."""
         pieces = []
         reading = _Reading(pieces.append, CLASSIC_READ_BACK_BYTES)
         request, response = self._read(entry, reading)
         if reading.is_too_large:
-            return readback.UNKNOWABLE
-        answer = answers.answer(request, response._replace(body=b"".join(pieces)))
-        return readback.classic_arrived(record, answer, entry, merged)
+            return None
+        return answers.answer(request, response._replace(body=b"".join(pieces)))
 
     def _beginning(self, entry):
         """Return (the first bytes of a session, None) or (None, the DatacatError)."""
@@ -217,6 +257,15 @@ class Server(object):
         response = self._transport.call(request, limit=None, on_chunk=reading)
         answers.check_beginning(request, response, reading.start)
         return request, response
+
+
+def _problem(request, response):
+    """Return the DatacatError that a response means, or None."""
+    try:
+        answers.answer(request, response)
+    except errors.DatacatError as error:
+        return error
+    return None
 
 
 class _Reading(object):

@@ -1,0 +1,211 @@
+"""Several records of one session in one exchange.
+
+Belongs here: which records go together, and what each of their answers leads to.  Does not: how
+many may (`width`), single records (`delivery`), the requests and their bytes.
+
+Theory of operation
+
+1. The records at the head of a session go out back to back on one connection, if nothing is in
+   doubt and each of them may: no open, no crash, no large state, and an end only as the last.
+2. They are answered in order.  Those that were delivered are settled in one transaction.  A record
+   that the server refuses in words that are known as its own becomes a dead letter: real servers
+   go on with the next one.
+3. Any other refusal ends windows for a while, and is judged as that of a single record.  Those
+   after it that were delivered all the same have overtaken it, which is counted.
+4. A connection that breaks leaves those without an answer in doubt (see `doubt`).  What a server
+   has applied of a window is always its beginning, because it takes one request after the other.
+5. Something on the way may handle the requests of one connection side by side, and still answer in
+   order.  So the first windows are compared with what the server has then, once.
+6. Where no read-back could tell what arrived, records go one by one.
+"""
+
+from __future__ import absolute_import, division
+
+import collections
+
+from ..records import kinds
+from ..wire import answers, dialects, readback, verdicts
+from ..wire.readback import Listed
+from . import decisions
+from .doubt import Doubt
+from .width import WINDOWS_CHECKED
+
+# A record over this goes alone; a state may be sent again, which costs more.
+RECORD_BYTES = 64 * 1024
+STATE_BYTES = 16 * 1024
+# The head of a request, about.
+_HEAD_BYTES = 300
+
+# Of the first windows of one lane: how much was delivered before, the records, and the lengths.
+_Check = collections.namedtuple("_Check", "lane before records windows")
+
+_NOT_IN_ORDER = (
+    "the server, or something in front of it, applies requests of one connection out of order: "
+    "from now on records are sent to it one by one, which is slower over a long distance"
+)
+
+
+class Windows(object):
+    """Sends the heads of sessions together; for one thread.
+
+    :param server: the Server.
+    :param width: a Width.
+    :param acts: the Acts.
+    :param make: a callable (record, entry) -> the Request that delivers it.
+    :param judge: a callable (lane, record, error) that decides what a failed attempt leads to, and
+        carries that out.
+    :param warn: a callable (topic, message).
+    :param clock: a callable that returns monotonic seconds.
+    """
+
+    def __init__(self, server, width, acts, make, judge, warn, clock):
+        self.width = width
+        self._server = server
+        self._acts = acts
+        self._make = make
+        self._judge = judge
+        self._warn = warn
+        self._clock = clock
+        self._check = None
+
+    def send(self, lane):
+        """Send several records of a session; return False if its head has to go alone."""
+        records, requests = self._window(lane)
+        if len(records) < 2:
+            return False
+        before = Listed(lane.entry.events, lane.entry.metrics)
+        began = self._clock()
+        problems, error = self._server.exchange_all(requests)
+        if not problems and error is None:
+            # There is no connection yet: a single request makes one.
+            return False
+        self._sort_out(lane, records, problems, error)
+        if error is None and not any(problems):
+            took = self._clock() - began
+            size = sum(len(request.body) + _HEAD_BYTES for request in requests)
+            self.width.went_well(len(problems), size, took)
+            self._check_order(lane, records[: len(problems)], before)
+        return True
+
+    def may_go(self, lane):
+        """Return whether a read-back could tell what arrived of several records of a session."""
+        is_shared = lane.entry.shared or lane.outbox.is_marked_shared
+        return not lane.is_unreadable and (self._server.dialect is dialects.V1 or not is_shared)
+
+    def note_read_back(self, lane, found):
+        """Note what a read-back shows about the server, or about reading a session."""
+        if not found.in_order:
+            self.are_out_of_order()
+        # Not readable as a whole, or written to by somebody else as well.
+        lane.is_unreadable = found.after == readback.UNKNOWABLE
+
+    # Which records
+
+    def _window(self, lane):
+        """Return the records that go together and their requests."""
+        entry = lane.entry
+        most = self.width.records(self._clock())
+        if most < 2 or entry.accepted - entry.gone < 2 or not self.may_go(lane):
+            return [], []
+        records, requests, room = [], [], self.width.bytes
+        for record in lane.outbox.front(entry, most):
+            if not _may_join(record):
+                break
+            request = self._make(record, entry)
+            room -= len(request.body) + _HEAD_BYTES
+            if room < 0:
+                break
+            records.append(record)
+            requests.append(request)
+            if record.kind == kinds.END:
+                break
+        return records, requests
+
+    # What became of them
+
+    def _sort_out(self, lane, records, problems, error):
+        """Settle, bury or judge each record of a window by its answer."""
+        delivered = []
+        for place, problem in enumerate(problems):
+            record = records[place]
+            if problem is None:
+                delivered.append(record)
+                continue
+            self._acts.settle_all(lane, delivered)
+            delivered = []
+            if not self._is_buried(lane, record, problem):
+                self._refused(lane, records[place:], problems[place:], error)
+                return
+        self._acts.settle_all(lane, delivered)
+        if error is not None:
+            self.width.broke()
+            self._leave_in_doubt(lane, records[len(problems) :], error)
+
+    def _is_buried(self, lane, record, problem):
+        """Bury a record that the server itself refused for its content; return whether it did."""
+        if verdicts.verdict(problem) != verdicts.POISON or not answers.is_known_refusal(problem):
+            return False
+        if verdicts.is_suspicious(lane.refusals + 1):
+            return False
+        lane.count_refusal(problem.words)
+        self._server.link.last_error = problem
+        self._acts.bury(lane, record, problem)
+        return True
+
+    def _refused(self, lane, records, problems, error):
+        """The first of these records was refused, perhaps by something on the way."""
+        ahead = [record for record, problem in zip(records, problems) if problem is None]
+        before = lane.entry.events, lane.entry.metrics
+        self._acts.settle_ahead(lane, ahead)
+        lane.ahead = Listed(lane.entry.events - before[0], lane.entry.metrics - before[1])
+        if verdicts.verdict(problems[0]) != verdicts.SESSION_LOST:
+            self.width.refused(self._clock())
+        self._judge(decisions.after_failed_send, lane, records[0], problems[0])
+        unanswered = records[len(problems) :]
+        if error is not None and unanswered and lane.entry.server_id is not None:
+            # All that may be at the head by now: the read-back tells.
+            rest = [record for record in records if record not in ahead]
+            rest = [record for record in rest if record.number > lane.entry.position]
+            lane.doubt = Doubt(rest[0].number, error, len(rest))
+
+    def _leave_in_doubt(self, lane, records, error):
+        self._judge(decisions.after_failed_send, lane, records[0], error)
+        if lane.doubt is not None:
+            lane.doubt.count = len(records)
+
+    # Whether the server keeps the order
+
+    def _check_order(self, lane, records, before):
+        """Once some windows of a session went well, compare them with what the server has."""
+        if self.width.is_checked or lane.entry.server_id is None:
+            return
+        check = self._check
+        if check is None or check.lane is not lane:
+            check = self._check = _Check(lane, before, [], [])
+        check.records.extend(record for record in records if record.kind in kinds.TIMED)
+        check.windows.append(len(records))
+        if len(check.windows) >= WINDOWS_CHECKED:
+            self._check = None
+            is_in_order = self._server.is_in_order(check.records, lane.entry, check.before)
+            if is_in_order:
+                self.width.keeps_order()
+            elif is_in_order is False:
+                self.are_out_of_order()
+
+    def are_out_of_order(self):
+        """The server applied a later record before an earlier one."""
+        self.width.turn_off()
+        self._warn("order", _NOT_IN_ORDER)
+
+
+def can_be_found(record):
+    """Return whether a read-back can find a record among others."""
+    return record.kind == kinds.STATE or record.kind in kinds.TIMED
+
+
+def _may_join(record):
+    if record.kind == kinds.STATE:
+        return len(record.body) <= STATE_BYTES
+    return record.kind == kinds.END or (
+        record.kind in kinds.TIMED and len(record.body) <= RECORD_BYTES
+    )

@@ -1,0 +1,341 @@
+"""Promises of windows: many records in flight, each delivered once and in order all the same."""
+
+from __future__ import absolute_import, division
+
+import pytest
+from tools.memory_server import lose_answer, never_answer, say
+from tools.sending import CLEAN, HTML, OWN_400, counts, is_event, is_write, name_of
+
+from datacat import errors
+
+MANY = ["e%03d" % number for number in range(200)]
+
+
+@pytest.fixture
+def wide(bench):
+    """A bench whose server takes windows, with an open session."""
+    bench.server.windows = True
+    return bench
+
+
+def log(bench, names):
+    for name in names:
+        bench.event(bench.entry, name)
+
+
+def widths(bench):
+    """Return how many records each step sends from now on until nothing waits."""
+    found = []
+    while bench.entry.waiting:
+        before = len([request for request in bench.server.calls if is_write(request)])
+        pause = bench.step()
+        found.append(len([r for r in bench.server.calls if is_write(r)]) - before)
+        bench.world.pass_(pause)
+    return [width for width in found if width]
+
+
+def widened(bench):
+    """Let the width of windows grow to its limit."""
+    log(bench, MANY)
+    bench.drain()
+    log(bench, MANY)
+    bench.drain()
+    del bench.server.calls[:]
+    return bench
+
+
+def test_windows_are_narrow_until_the_order_is_checked_and_double_then(wide):
+    log(wide, MANY)
+    found = widths(wide)
+    assert found[:6] == [4, 4, 4, 8, 16, 32] and max(found) == 64
+    assert wide.server.names() == MANY
+    assert len(wide.reads()) == (2 if wide.server.classic else 1)
+    log(wide, MANY)
+    assert max(widths(wide)) == 64
+
+
+def test_a_single_record_goes_alone(wide):
+    log(widened(wide), ["one"])
+    assert widths(wide) == [1]
+
+
+@pytest.mark.parametrize("option, most", [(1, 1), (7, 7)])
+def test_the_option_window_bounds_what_is_in_flight(make_bench, option, most):
+    bench = make_bench(window=option)
+    bench.server.windows = True
+    bench.entry = bench.session()
+    log(bench, MANY)
+    assert max(widths(bench)) == most
+    assert bench.server.names() == MANY
+
+
+def test_a_window_has_at_most_256_kib(wide):
+    widened(wide)
+    for number in range(100):
+        wide.event(wide.entry, "large", number=number, text="%030000d" % number)
+    del wide.server.calls[:]
+    found, start = widths(wide), 0
+    bodies = [request.body for request in wide.server.calls if is_event(request)]
+    for width in found:
+        assert sum(map(len, bodies[start : start + width])) <= 256 * 1024
+        start += width
+    assert len(bodies) == 100
+
+
+@pytest.mark.parametrize("size, alone", [(70000, True), (1000, False)])
+def test_a_record_over_64_kib_goes_alone(v1, size, alone):
+    v1.server.windows = True
+    widened(v1)
+    log(v1, ["before"])
+    v1.event(v1.entry, "large", text="x" * size)
+    log(v1, ["after"])
+    assert (1 in widths(v1)) == alone
+
+
+def test_records_of_all_kinds_go_together_and_an_end_comes_last(wide):
+    widened(wide)
+    wide.state(wide.entry, a={"b": 1})
+    wide.metric(wide.entry, "load", 0.5)
+    log(wide, ["one"])
+    wide.state(wide.entry, a={"c": 2})
+    wide.end(wide.entry)
+    assert widths(wide) == [5]
+    there = wide.server.only_session()
+    assert there["state"]["a"] == {"b": 1, "c": 2} and there["ended_at"]
+    assert counts(wide.entry) == CLEAN
+
+
+def test_a_window_is_settled_in_one_transaction(wide):
+    widened(wide)
+    log(wide, MANY[:50])
+    before = wide.outbox.disk.changed
+    assert widths(wide) == [50]
+    assert wide.outbox.disk.changed == before + 1
+
+
+# Trouble
+
+
+@pytest.mark.parametrize("answered", [0, 1, 3, 49])
+@pytest.mark.parametrize("applied", [0, 1, 5])
+def test_what_was_applied_of_a_broken_window_arrives_once(wide, answered, applied):
+    """Some requests were answered, some more were applied, the rest got lost."""
+    widened(wide)
+    log(wide, MANY[:50])
+
+    def cut(server, request):
+        for later in pending[: max(0, applied)]:
+            server.answer(later)
+        raise errors.OutcomeUnknown("the connection broke")
+
+    names = MANY[answered : answered + applied]
+    pending = []
+    make = wide.server.call_all
+
+    def call_all(requests):
+        pending[:] = requests[answered:]
+        return make(requests)
+
+    wide.server.call_all = call_all
+    wide.server.concerned = lambda request: is_event(request) and name_of(request) in names[:1]
+    if not names:
+        wide.server.concerned = (
+            lambda request: is_event(request) and name_of(request) == MANY[answered]
+        )
+    wide.server.next_faults = [cut]
+    wide.drain()
+    assert wide.server.names()[400:] == MANY[:50]
+    assert counts(wide.entry) == CLEAN
+    assert wide.server.struck == 1
+
+
+def test_a_whole_window_that_is_found_needs_no_second_look(wide):
+    widened(wide)
+    log(wide, MANY[:8])
+    wide.server.concerned = lambda request: is_event(request) and name_of(request) == "e007"
+    wide.server.next_faults = [lose_answer]
+    before = len(wide.reads())
+    assert wide.drain() < 12
+    assert len(wide.reads()) == before + 1
+    assert wide.server.names()[400:] == MANY[:8] and counts(wide.entry) == CLEAN
+
+
+def test_growth_restarts_the_quiet_two_seconds(v1):
+    """Requests that were cut off go on being applied on a dark line."""
+    v1.server.windows = True
+    widened(v1)
+    log(v1, MANY[:10])
+
+    def dark(server, request):
+        for place, later in enumerate(requests):
+            server.late.append((server.world.now + 1.5 * (place + 1), later))
+        raise errors.OutcomeUnknown("the line went dark")
+
+    requests = []
+    v1.server.call_all = lambda window: (requests.extend(window[:4]), ([], _raised(v1, dark)))[1]
+    begun = v1.world.now
+    v1.step()
+    del v1.server.call_all
+    v1.drain()
+    assert v1.server.names()[400:] == MANY[:10] and counts(v1.entry) == CLEAN
+    assert v1.world.now - begun > 6 + 2
+
+
+def _raised(bench, fault):
+    try:
+        fault(bench.server, None)
+    except errors.DatacatError as error:
+        return error
+
+
+def test_after_a_broken_window_the_width_is_halved(wide):
+    widened(wide)
+    log(wide, MANY[:100])
+    wide.server.next_faults = [never_answer]
+    wide.server.concerned = is_event
+    found = widths(wide)
+    assert found[:2] == [1, 32], found
+    assert wide.server.names()[400:] == MANY[:100]
+
+
+def test_a_record_that_the_server_refuses_is_buried_and_the_others_stand(wide):
+    widened(wide)
+    wide.server.poison["e003"] = OWN_400
+    log(wide, MANY[:8])
+    assert widths(wide) == [8]
+    assert wide.server.names()[400:] == MANY[:3] + MANY[4:8]
+    assert counts(wide.entry) == (0, 1, 0, 0, 0)
+    assert wide.entry.overtaken == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [say(503, "busy"), say(429, "slow down"), say(401, "Unauthorized\n"), say(200, "<p>", HTML)],
+    ids=["503", "429", "401", "html"],
+)
+def test_a_refusal_in_a_window_ends_windows_for_a_while(wide, answer):
+    """What was overtaken is sent again, and counted."""
+    widened(wide)
+    wide.server.concerned = lambda request: is_event(request) and name_of(request) == "e003"
+    wide.server.next_faults = [answer]
+    log(wide, MANY[:8])
+    found = widths(wide)
+    assert found[0] == 8 and set(found[1:]) == {1}
+    assert wide.server.names()[400:] == MANY[:3] + MANY[4:8] + ["e003"]
+    assert counts(wide.entry)[:4] == CLEAN[:4]
+    assert wide.entry.overtaken == 1
+    log(wide, MANY[:4])
+    assert set(widths(wide)) == {1}
+    wide.run(700)
+    log(wide, MANY[:4])
+    assert widths(wide) == [4]
+
+
+@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize("same", [False, True])
+def test_a_fault_in_a_window_leaves_only_that_record_in_doubt(wide, applied, same):
+    """Also with equal contents, which a classic server cannot tell apart."""
+    widened(wide)
+    names = ["tick"] * 8 if same else MANY[:8]
+    answered = []
+
+    def is_fourth(request):
+        answered.append(request)
+        return len(answered) == 4
+
+    wide.server.concerned = is_fourth
+    wide.server.next_faults = [say(500, "oops", applied=applied)]
+    log(wide, names)
+    wide.drain()
+    assert sorted(wide.server.names()[400:]) == names
+    assert counts(wide.entry) == CLEAN
+
+
+def test_a_session_that_is_lost_in_a_window_is_opened_again_with_all_its_records(wide):
+    widened(wide)
+    log(wide, MANY[:8])
+    wide.server.lose_data()
+    wide.drain()
+    assert [name for name in wide.server.names() if name.startswith("e")] == MANY[:8]
+    assert counts(wide.entry) == CLEAN
+
+
+# The order of application
+
+
+def out_of_order(server):
+    """Have a server answer in order, and apply the requests of a window in another one."""
+
+    def call_all(requests):
+        answers = {}
+        for request in reversed(requests):
+            answers[request] = server.call(request)
+        return [answers[request] for request in requests], None
+
+    server.call_all = call_all
+
+
+def test_a_server_that_applies_a_window_out_of_order_gets_no_more_windows(wide):
+    out_of_order(wide.server)
+    log(wide, MANY)
+    found = widths(wide)
+    assert found[:3] == [4, 4, 4] and set(found[3:]) == {1}
+    assert wide.server.names()[12:] == MANY[12:]
+    assert len(wide.warnings.about("order")) == 1
+
+
+def test_records_that_arrived_without_an_earlier_one_end_windows_for_good(v1):
+    v1.server.windows = True
+    widened(v1)
+
+    def call_all(requests):
+        for request in requests[4:6]:
+            v1.server.answer(request)
+        return [], errors.OutcomeUnknown("the connection broke")
+
+    v1.server.call_all = call_all
+    log(v1, MANY[:10])
+    v1.step()
+    del v1.server.call_all
+    assert set(widths(v1)) == {1}
+    assert sorted(v1.server.names()[400:]) == MANY[:10]
+    assert counts(v1.entry) == CLEAN and len(v1.warnings.about("order")) == 1
+
+
+# The next process
+
+
+def test_the_next_process_looks_inherited_records_up_with_one_read(wide):
+    """Killed with a window in flight, of which the server had applied a part."""
+    widened(wide)
+    log(wide, MANY[:60])
+    wide.server.call_all = lambda requests: (
+        [wide.server.answer(request) for request in requests[:40]],
+        None,
+    )
+    wide.outbox.settle_all = lambda *_: None
+    wide.step()
+    del wide.server.call_all
+    successor = wide.again()
+    del wide.server.calls[:]
+    successor.drain()
+    assert wide.server.names()[400:] == MANY[:60]
+    reads = len(successor.reads())
+    assert reads <= 3 + wide.server.classic, reads
+    assert [entry.possibly_twice for entry in successor.outbox.entries()] == [0]
+
+
+def test_a_classic_session_with_another_writer_gets_no_windows(classic):
+    classic.server.windows = True
+    widened(classic)
+    classic.outbox.update(classic.entry, shared=1)
+    log(classic, MANY[:8])
+    assert set(widths(classic)) == {1}
+
+
+def test_times_and_order_of_what_arrives_are_those_of_the_records(v1):
+    v1.server.windows = True
+    log(v1, MANY)
+    v1.drain()
+    stamps = [event["timestamp"] for event in v1.server.only_session()["events"]]
+    assert stamps == sorted(stamps) and len(set(stamps)) == len(MANY)
