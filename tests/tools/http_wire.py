@@ -25,6 +25,11 @@ class Wire(object):
         self.socket = connection
         self._buffer = b""
 
+    @property
+    def has_more(self):
+        """Whether bytes of another message were read already."""
+        return bool(self._buffer)
+
     def read_request(self):
         """Return the next Request, or None if the peer has closed."""
         head = self._read_head()
