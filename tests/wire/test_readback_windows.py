@@ -48,8 +48,10 @@ def on_v1(records):
     """Return a v1 server's answer to the GET of a session after records, bytes."""
     lists = {"events": [], "metrics": [], "state_history": []}
     for each in records:
-        body = dialects.V1.send(each, "1").body.decode("ascii")
-        lists[readback.listed_under(each.kind)].append(body)
+        fields = json.loads(dialects.V1.send(each, "1").body.decode("ascii"))
+        first = [(name, fields.pop(name)) for name in ("timestamp", "name") if name in fields]
+        stored = collections.OrderedDict(first + sorted(fields.items()))
+        lists[readback.listed_under(each.kind)].append(json.dumps(stored))
     parts = ['"%s":[%s]' % (name, ",".join(bodies)) for name, bodies in sorted(lists.items())]
     return ('{"id":"1","crashed":false,%s}' % ",".join(parts)).encode("ascii")
 
