@@ -86,3 +86,9 @@ def test_while_the_disk_refuses_what_is_out_of_turn_is_not_returned(full_box):
     assert box.outbox.upkeep.heal(None)
     assert counted(box.entry) == (4, 5, 5, 1)
     assert box.bodies() == [b"1", b"7", b"8", b"9"]
+
+
+def test_while_some_wait_in_memory_only_the_oldest_is_at_hand(full_box):
+    full_box.store.full = True
+    full_box.append(b"9")
+    assert bodies(full_box.outbox.front(full_box.entry, 8)) == [b"1"]

@@ -4,9 +4,10 @@ from __future__ import absolute_import, division
 
 import pytest
 from tools.memory_server import lose_answer, never_answer, say
-from tools.sending import CLEAN, HTML, OWN_400, counts, is_event, is_write, name_of
+from tools.sending import CLEAN, HTML, OWN_400, counts, is_event, is_read, is_write, name_of
 
 from datacat import errors
+from datacat.sending import server
 
 MANY = ["e%03d" % number for number in range(200)]
 
@@ -258,6 +259,96 @@ def test_a_session_that_is_lost_in_a_window_is_opened_again_with_all_its_records
     wide.drain()
     assert [name for name in wide.server.names() if name.startswith("e")] == MANY[:8]
     assert counts(wide.entry) == CLEAN
+
+
+@pytest.mark.parametrize("applied", [0, 2])
+def test_a_refusal_and_a_break_in_one_window_lose_and_double_nothing(wide, applied):
+    """e003 is refused, e004 is taken, then the connection breaks; some more were applied."""
+    widened(wide)
+
+    def call_all(requests):
+        answers = [wide.server.answer(request) for request in requests[:3]]
+        answers.append(say(503, "busy")(wide.server, requests[3]))
+        answers.append(wide.server.answer(requests[4]))
+        for request in requests[5 : 5 + applied]:
+            wide.server.answer(request)
+        return answers, errors.OutcomeUnknown("the connection broke")
+
+    wide.server.call_all = call_all
+    log(wide, MANY[:10])
+    wide.step()
+    del wide.server.call_all
+    wide.drain()
+    assert wide.entry.overtaken >= 1
+    if wide.server.classic:
+        # It cannot tell the refused record from one that arrived: copies are counted.
+        copies = len(wide.server.names()[400:]) - 10
+        assert copies <= wide.entry.possibly_twice
+        assert sorted(set(wide.server.names()[400:])) == MANY[:10]
+    else:
+        assert sorted(wide.server.names()[400:]) == MANY[:10]
+        assert counts(wide.entry) == CLEAN
+
+
+def test_an_end_in_a_broken_window_is_sent_again_without_doubt(wide):
+    widened(wide)
+    log(wide, MANY[:3])
+    wide.end(wide.entry)
+    make = wide.server.call_all
+    wide.server.call_all = lambda requests: (
+        make(requests)[0][:0],
+        errors.OutcomeUnknown("the connection broke"),
+    )
+    wide.step()
+    wide.server.call_all = make
+    wide.drain()
+    assert wide.server.names()[400:] == MANY[:3]
+    assert counts(wide.entry) == CLEAN
+    assert wide.server.only_session()["ended_at"]
+
+
+def test_what_is_logged_after_the_end_does_not_go_with_it(wide):
+    widened(wide)
+    log(wide, MANY[:3])
+    wide.end(wide.entry)
+    log(wide, MANY[3:6])
+    assert widths(wide)[0] == 4
+    assert wide.server.names()[400:] == MANY[:6]
+
+
+def test_a_session_too_large_to_be_read_back_gets_no_windows(v1, monkeypatch):
+    v1.server.windows = True
+    widened(v1)
+    monkeypatch.setattr(server, "V1_READ_BACK_BYTES", 1000)
+    v1.server.concerned = is_event
+    v1.server.next_faults = [lose_answer]
+    log(v1, MANY[:8])
+    v1.drain()
+    assert v1.entry.possibly_twice >= len(v1.server.names()) - 408
+    v1.server.next_faults = []
+    log(v1, MANY[:8])
+    assert set(widths(v1)) == {1}
+
+
+def test_read_backs_that_fail_count_only_records_that_there_are(v1):
+    """Three inherited ones, of which it stays unknown whether they were sent."""
+    log(v1, MANY[:3])
+    successor = v1.again()
+    successor.server.concerned = is_read
+    successor.server.fault = say(500, "oops")
+    successor.drain(300)
+    assert [entry.possibly_twice for entry in successor.outbox.entries()] == [3]
+
+
+def test_the_order_is_checked_although_sessions_take_turns(make_bench):
+    bench = make_bench()
+    bench.server.windows = True
+    entries = [bench.session() for _ in range(3)]
+    for number in range(100):
+        for entry in entries:
+            bench.event(entry, MANY[number])
+    bench.entry = entries[0]
+    assert max(widths(bench)) > 8
 
 
 # The order of application

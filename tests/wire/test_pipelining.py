@@ -2,6 +2,8 @@
 
 from __future__ import absolute_import, division
 
+import errno
+
 import pytest
 import responses
 from tools.http_wire import Wire
@@ -9,7 +11,7 @@ from tools.scripted_server import ScriptedServer, answer, answering, reset
 from tools.waiting import PATIENCE
 
 from datacat.errors import OutcomeUnknown
-from datacat.wire import sockets
+from datacat.wire import pipelining, sockets
 from datacat.wire.dialects import Request
 
 HEALTH = Request("GET", "/health", None, True)
@@ -135,7 +137,7 @@ def test_answers_of_any_framing_in_any_pieces_are_told_apart(connected, head, bo
     assert error is None and bodies(found) == [b"ok"] * 8
 
 
-def test_what_follows_the_last_answer_of_a_connection_had_no_effect(connected):
+def test_what_follows_the_last_answer_of_a_connection_had_no_effect(connected, monkeypatch):
     """Connection: close.  The next window is as long as the server's connections are."""
 
     def play(server, connection):
@@ -151,7 +153,13 @@ def test_what_follows_the_last_answer_of_a_connection_had_no_effect(connected):
         assert (len(found), error) == (4, None)
         assert wire.call_all(EVENTS) == ([], None)
         wire.call(HEALTH)
+        sent = []
+        send = pipelining.send
+        monkeypatch.setattr(
+            pipelining, "send", lambda *call: (sent.append(len(call[2])), send(*call))
+        )
         assert len(wire.call_all(EVENTS)[0]) == 4
+        assert sent == [4]
         assert [request.path for request in server.requests].count("/api/sessions/1/events") == 8
         assert wire.call_all(EVENTS) == ([], None)
 
@@ -204,6 +212,27 @@ def test_the_answers_given_before_a_server_broke_off_are_read(connected):
     assert (error is None) == bool(found)
 
 
+def test_a_window_that_could_not_be_sent_whole_may_have_arrived_all_the_same(
+    connected, monkeypatch
+):
+    """What was answered counts, and the rest is in doubt."""
+    with ScriptedServer(after(answer(), all_then_answers)) as server:
+        wire = connected(server)
+        sendall = sockets.BoundedSocket.sendall
+
+        def break_off(self, data):
+            sendall(self, data)
+            sockets._in_thread.call.broken = True
+            raise EnvironmentError(errno.EPIPE, "Broken pipe")
+
+        monkeypatch.setattr(sockets.BoundedSocket, "sendall", break_off)
+        more = EVENTS + [event(8)]
+        found, error = wire.call_all(EVENTS)
+        assert error is None and bodies(found) == expected(8)
+        monkeypatch.setattr(sockets.BoundedSocket, "recv_into", lambda *_: 0)
+        assert isinstance(wire.call_all(more)[1], OutcomeUnknown)
+
+
 def test_an_answer_over_the_limit_ends_the_window(connected):
     def play(requests, connection):
         next(requests)
@@ -226,16 +255,21 @@ def test_interim_answers_without_end_are_no_answer(connected):
     assert found == [] and isinstance(error, OutcomeUnknown)
 
 
-def test_a_silent_server_ends_the_window_at_the_timeout(connected):
+def test_a_silent_server_ends_the_window_at_the_timeout(connect):
+    """Nothing that it says later is taken for the answer to another request."""
+
     def play(requests, connection):
-        for _ in range(4):
-            next(requests)
-        connection.sendall(numbered(0))
+        if next(requests, None):
+            connection.sendall(numbered(0))
         while next(requests, None):
             pass
 
     with ScriptedServer(after(answer(), play)) as server:
-        found, error = connected(server, timeout=0.2).call_all(EVENTS)
+        wire = connect(server, timeout=0.2)
+        wire.call(HEALTH, timeout=PATIENCE)
+        found, error = wire.call_all(EVENTS)
+        assert wire.call(HEALTH, timeout=PATIENCE).status == 200
+        assert server.connections == 2
     assert len(found) == 1
     assert isinstance(error, OutcomeUnknown) and "nothing came for 0.2" in str(error)
 

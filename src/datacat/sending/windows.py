@@ -21,8 +21,6 @@ Theory of operation
 
 from __future__ import absolute_import, division
 
-import collections
-
 from ..records import kinds
 from ..wire import answers, dialects, readback, verdicts
 from ..wire.readback import Listed
@@ -35,9 +33,6 @@ RECORD_BYTES = 64 * 1024
 STATE_BYTES = 16 * 1024
 # The head of a request, about.
 _HEAD_BYTES = 300
-
-# Of the first windows of one lane: how much was delivered before, the records, and the lengths.
-_Check = collections.namedtuple("_Check", "lane before records windows")
 
 _NOT_IN_ORDER = (
     "the server, or something in front of it, applies requests of one connection out of order: "
@@ -66,7 +61,8 @@ class Windows(object):
         self._judge = judge
         self._warn = warn
         self._clock = clock
-        self._check = None
+        # {lane: (how much was delivered before, the records to check, the lengths of windows)}
+        self._to_check = {}
 
     def send(self, lane):
         """Send several records of a session; return False if its head has to go alone."""
@@ -179,18 +175,19 @@ class Windows(object):
         """Once some windows of a session went well, compare them with what the server has."""
         if self.width.is_checked or lane.entry.server_id is None:
             return
-        check = self._check
-        if check is None or check.lane is not lane:
-            check = self._check = _Check(lane, before, [], [])
-        check.records.extend(record for record in records if record.kind in kinds.TIMED)
-        check.windows.append(len(records))
-        if len(check.windows) >= WINDOWS_CHECKED:
-            self._check = None
-            is_in_order = self._server.is_in_order(check.records, lane.entry, check.before)
-            if is_in_order:
-                self.width.keeps_order()
-            elif is_in_order is False:
-                self.are_out_of_order()
+        before, checked, windows = self._to_check.setdefault(lane, (before, [], []))
+        checked.extend(record for record in records if record.kind in kinds.TIMED)
+        windows.append(len(records))
+        if len(windows) < WINDOWS_CHECKED:
+            return
+        del self._to_check[lane]
+        is_in_order = self._server.is_in_order(checked, lane.entry, before)
+        if is_in_order is not None:
+            self._to_check.clear()
+        if is_in_order:
+            self.width.keeps_order()
+        elif is_in_order is False:
+            self.are_out_of_order()
 
     def are_out_of_order(self):
         """The server applied a later record before an earlier one."""

@@ -77,7 +77,6 @@ class Answers(object):
         answer = self._next(method)
         body = answer.read(self._limit + 1)
         if len(body) > self._limit:
-            self.is_over = True
             return answer.status, answer.msg, None
         if answer.length:
             raise http_client.IncompleteRead(body, answer.length)
