@@ -11,6 +11,7 @@ from tools.waiting import PATIENCE, wait_until
 
 import datacat
 from datacat._compat import monotonic
+from datacat.sending import heartbeats
 
 # It hangs until that is recorded, and goes on until that is; a pause is a heartbeat too.
 HANGS = UNHURRIED + u"""
@@ -140,7 +141,8 @@ def names_of(session):
     return held.names(session.get_details(PATIENCE))
 
 
-def test_a_v1_server_gets_heartbeats_for_a_living_session(collector, open_session):
+def test_a_v1_server_gets_heartbeats_for_a_living_session(collector, open_session, monkeypatch):
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_SECONDS", 0.2)
     session = open_session(collector.url)
     session.log_event("e")
     wait_until(lambda: session.get_details(PATIENCE).get("last_heartbeat"))

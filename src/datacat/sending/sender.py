@@ -99,7 +99,7 @@ class Sender(object):
         if link.due > now:
             return link.due - now
         lane = self._lanes.next(now)
-        if now >= self._heartbeats.due and self._heartbeats.are_needed:
+        if self._heartbeats.are_needed and now >= self._heartbeats.due(now):
             self._heartbeats.send(own.entries(), now, lane is not None)
         elif self._is_adoption_due(now) and (lane is None or lane.entry.server_id is not None):
             self._adopt(now)
@@ -210,7 +210,7 @@ class Sender(object):
             self._backlog.reset()
             self._warn.clear("backlog")
         if self._heartbeats.are_needed:
-            times.append(self._heartbeats.due)
+            times.append(self._heartbeats.due(now))
         if self._leftovers is not None and self.server.link.online:
             times.append(self._leftovers.due)
         times = [when for when in times if when is not None]

@@ -96,11 +96,14 @@ class Server(object):
             order; the DatacatError of the first that was not, or None if those after the list
             certainly had no effect).
         """
-        responses, error = self._transport.call_all(requests)
-        problems = [_problem(*pair) for pair in zip(requests, responses)]
+        problems, error = self._exchange_all(requests)
         if problems and problems[-1] is None:
             self.succeeded()
         return problems, error
+
+    def _exchange_all(self, requests):
+        responses, error = self._transport.call_all(requests)
+        return [_problem(*pair) for pair in zip(requests, responses)], error
 
     def failed(self, error):
         """Pause after a failure, and warn."""
@@ -131,22 +134,34 @@ class Server(object):
         except errors.DatacatError:
             return False
 
-    def beat(self, entry, record_is_next):
-        """Send a heartbeat for a session; return whether others may get through.
+    def beat(self, entries, record_is_next):
+        """Send heartbeats for sessions, back to back; return whether others may get through.
 
-        They may if the server answers, even if it does not know heartbeats or this session.
+        They may if the server answers, even if it does not know heartbeats or these sessions.
 
         :param record_is_next: whether a record is sent right after, which shows more.
         """
-        _, error = self._exchange(self.dialect.heartbeat(entry.server_id))
-        if error is None:
-            # A server that is too busy for records may still answer this.
-            if not (record_is_next and self._is_busy):
-                self.succeeded()
-        elif verdicts.would_meet_any_request(error):
-            self.failed(error)
-            return False
+        left = [self.dialect.heartbeat(entry.server_id) for entry in entries]
+        while left:
+            problems, error = self._beats(left)
+            del left[: len(problems)]
+            if error is None and None in problems:
+                # A server that is too busy for records may still answer this.
+                if not (record_is_next and self._is_busy):
+                    self.succeeded()
+            failure = error or next((each for each in problems if each is not None), None)
+            if failure is not None and verdicts.would_meet_any_request(failure):
+                self.failed(failure)
+                return False
         return True
+
+    def _beats(self, requests):
+        """Return what `_exchange_all` does, for one request at least."""
+        problems, error = self._exchange_all(requests) if len(requests) > 1 else ([], None)
+        if problems or error is not None:
+            return problems, error
+        # The first one makes a connection.
+        return [self._exchange(requests[0])[1]], None
 
     @property
     def _is_busy(self):
