@@ -1,11 +1,13 @@
 """The sink's program: answers at once like a datacat server, with a thread per connection.
 
 Its arguments are "v1" or "classic" and a port; it prints the port and ends when its standard
-input does.  Belongs here: answers, three counts and two times.  Does not: keeping records.
+input does.  Belongs here: answers, three counts and two times.  Does not: keeping records,
+but for the first few events of each session.
 """
 
 from __future__ import absolute_import, division
 
+import collections
 import json
 import socket
 import sys
@@ -25,12 +27,17 @@ _V1_FIELDS = {"suspended": False, "crashed": False, "hung": False, "state_histor
 _HEALTH = {"service": "datacat-server", "status": "healthy", "version": "1.0.0"}
 
 
+# A client compares its first windows with them.
+_EVENTS_KEPT = 64
+
+
 class Sink(object):
     """Serves one generation, "v1" or "classic", until it is killed."""
 
     def __init__(self, generation, port):
         self._received = {"requests": 0, "wire_bytes": 0, "body_bytes": 0}
         self._events_span = ()
+        self._events = collections.defaultdict(list)
         self._is_classic = generation == "classic"
         self._ok = _answer({"status": "ok"})
         self._listener = socket.socket()
@@ -66,21 +73,29 @@ class Sink(object):
             if not end or len(rest) < length:
                 return waiting
             if not head.startswith(b"GET /received "):
-                self._count(head, length)
+                self._count(head, length, rest[:length])
             connection.sendall(self._answer_to(head))
             waiting = rest[length:]
 
-    def _count(self, head, length):
+    def _count(self, head, length, body):
         self._received["requests"] += 1
         self._received["wire_bytes"] += len(head) + 4 + length
         self._received["body_bytes"] += length
         if b"/events " in head[:200]:
             now = default_timer()
             self._events_span = (self._events_span or (now,))[0], now
+            session = head.split(b"/", 4)[3]
+            if len(self._events[session]) < _EVENTS_KEPT and body[:1] == b"{":
+                self._events[session].append(_as_stored(json.loads(body.decode("ascii"))))
 
     def _told(self):
         span, self._events_span = self._events_span, ()
         return dict(self._received, events_seconds=span[-1] - span[0] if span else 0.0)
+
+    def _session(self, key):
+        """Return a session as the server has it, as far as a client looks."""
+        fields = dict(_SESSION if self._is_classic else dict(_V1_FIELDS, **_SESSION))
+        return dict(fields, id=key.decode("ascii"), events=self._events[key])
 
     def _answer_to(self, head):
         if head.startswith(b"GET /received "):
@@ -88,12 +103,18 @@ class Sink(object):
         if head.startswith(b"GET /health "):
             return _NOT_FOUND if self._is_classic else _answer(_HEALTH)
         if head.startswith(b"GET "):
-            return _answer(_SESSION if self._is_classic else dict(_V1_FIELDS, **_SESSION))
+            return _answer(self._session(head.split(b" ")[1].rsplit(b"/", 1)[1]))
         if head.startswith(b"POST /api/sessions "):
             return _answer(
                 {"session_id": "%08x-0000-4000-8000-000000000000" % self._received["requests"]}
             )
         return self._ok
+
+
+def _as_stored(event):
+    """Return an event with its fields in a server's order."""
+    first = [(name, event.pop(name)) for name in ("timestamp", "name") if name in event]
+    return collections.OrderedDict(first + sorted(event.items()))
 
 
 _NOT_FOUND = (

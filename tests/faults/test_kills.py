@@ -98,7 +98,7 @@ def test_a_kill_before_any_write_or_sync_loses_nothing(own_collector, tmp_path, 
 
 
 THREADS = u"""
-session = open_session(connect_wait=120)
+session = open_session(connect_wait=120, window=int(os.environ["WINDOW"]))
 recorder = recorder_of(session)
 session.flush(120)
 time.sleep(1.1)  # mostly, the keeper has synced what there is, and rests
@@ -122,15 +122,21 @@ def kill_in_thread(app, folder, which, call, number):
         return app.wait(expect=None)
 
 
+# Windows are settled together, with few writes.
 @pytest.mark.parametrize(
-    "which, call", [(1, "pwrite64"), (2, "fsync")], ids=["sender settling", "keeper syncing"]
+    "which, call, window, numbers",
+    [
+        (1, "pwrite64", 1, ([1, 4, 9], range(1, 60))),
+        (1, "pwrite64", 64, ([2, 5], range(1, 10))),
+        (2, "fsync", 64, ([1], [1])),
+    ],
+    ids=["sender settling", "sender settling windows", "keeper syncing"],
 )
 def test_a_kill_before_a_write_of_the_librarys_threads_makes_no_copy(
-    own_collector, tmp_path, scaled, which, call
+    own_collector, tmp_path, scaled, which, call, window, numbers
 ):
     """Once: after a kill before a delivery is noted, the next run reads back and sends no copy."""
-    numbers = {"pwrite64": scaled([1, 4, 9], range(1, 60)), "fsync": [1]}[call]
-    for number in numbers:
+    for number in scaled(*numbers):
         folder = tmp_path / ("life-%d" % number)
         folder.mkdir()
         with application(
@@ -138,7 +144,7 @@ def test_a_kill_before_a_write_of_the_librarys_threads_makes_no_copy(
             folder,
             own_collector.url,
             accepted=str(tmp_path / ("accepted-%d.jsonl" % number)),
-            env={"DATACAT_SPOOL_DIR": str(folder / "spool")},
+            env={"DATACAT_SPOOL_DIR": str(folder / "spool"), "WINDOW": str(window)},
         ) as app:
             assert kill_in_thread(app, folder, which, call, number) == -signal.SIGKILL
         files = [str(each) for each in tmp_path.glob("accepted-*.jsonl")]

@@ -12,6 +12,7 @@ from tools.faults import Answer, Fault, busy, captive_portal, every, html_filter
 from tools.waiting import wait_until
 
 from datacat._compat import monotonic
+from datacat.sending.width import NARROW
 
 PLAIN = [("Content-Type", "text/plain")]
 JSON = [("Content-Type", "application/json")]
@@ -155,7 +156,8 @@ def test_a_retry_after_of_30_years_delays_neither_the_application_nor_the_next_r
     wait_until(lambda: trial.warnings())
     (stats,) = trial.leave(patience=0.5)
     assert stats["waiting"] and not stats["dead"]
-    assert proxy.struck["busy"] == 1 and len(trial.warnings()) == 1
+    # One window, which is a narrow one.
+    assert 1 <= proxy.struck["busy"] <= NARROW and len(trial.warnings()) == 1
     proxy.clear()
     trial.start(5)
     trial.await_arrived()

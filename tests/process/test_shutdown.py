@@ -213,6 +213,8 @@ def test_an_exit_with_the_server_away_does_not_wait_for_it_and_is_silent(run_pro
         + u"shutdown.EXIT_SECONDS = 10 * PATIENCE\n"
         + u"session = datacat.create_session()\n"
         + u"session.log_event('e')\n"
+        + u"while session.stats()['online'] is not False:\n"
+        + u"    time.sleep(0.01)\n"
         + u"print('exits')\n",
         "http://127.0.0.1:9",
     )

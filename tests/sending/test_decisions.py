@@ -20,6 +20,7 @@ from datacat.sending.decisions import (
     EVERYTHING_WAITS,
     HAND_ON,
     LOST,
+    OPEN_LATER,
     PROBE,
     READ_BACK_LATER,
     REOPEN,
@@ -45,7 +46,8 @@ def failure(kind, status=None, words=None, **evidence):
 
 NOT_SENT = failure(errors.NotSent)
 TIMEOUT = failure(errors.OutcomeUnknown)
-PORTAL = failure(errors.UnexpectedAnswer, 200)
+PORTAL = failure(errors.UnexpectedAnswer, 200, "<html>")
+RIDDLE = failure(errors.UnexpectedAnswer, 200, '{"result":{"id":"s"}}')
 FAULT = failure(errors.ServerFault, 500)
 BUSY = failure(errors.ServerBusy, 503)
 GONE = failure(errors.SessionNotFound, 404, "session not found")
@@ -143,6 +145,7 @@ def test_what_a_failed_attempt_to_send_leads_to(error, known, acts_then):
         (BUSY, True, (EVERYTHING_WAITS,)),
         (TIMEOUT, True, (EVERYTHING_WAITS, SESSION_WAITS)),
         (PORTAL, True, (EVERYTHING_WAITS, SESSION_WAITS)),
+        (RIDDLE, True, (EVERYTHING_WAITS, OPEN_LATER)),
         (FAULT, True, (SESSION_WAITS,)),
         (OWN_400, False, (HAND_ON, SESSION_WAITS, COMPLAIN)),
         (OTHER_400, False, (HAND_ON, SESSION_WAITS, COMPLAIN)),
@@ -199,9 +202,13 @@ def test_what_a_failure_to_recognise_the_server_leads_to(error, known, acts_then
     ],
 )
 def test_what_an_answered_read_back_leads_to(found, error, is_quiet, poisoned, acts_then):
-    doubt = Doubt(1, error)
+    doubt = Doubt(1, error, 0 if found is None else 1)
     doubt.is_quiet = is_quiet
     assert after_read_back(found, doubt, Known(would_be_poisoned=poisoned)) == acts_then
+
+
+def test_what_was_in_doubt_but_not_at_hand_is_suspected_next():
+    assert after_read_back(None, Doubt(1, TIMEOUT, 3), Known()) == (SUSPECT_NEXT,)
 
 
 @pytest.mark.parametrize("found", [None, ABSENT, UNKNOWABLE])

@@ -120,7 +120,7 @@ def test_a_pause_begins_when_the_exchange_is_over(v1):
     v1.server.next_faults = [slow_refusal]
     log(v1)
     v1.step()
-    assert v1.step() == pytest.approx(30.0, abs=0.1)
+    assert v1.step() == pytest.approx(33.75, abs=0.1)
 
 
 # -- busy: later, with Retry-After
@@ -139,11 +139,11 @@ def test_a_busy_server_gets_the_record_later(bench, status):
 @pytest.mark.parametrize(
     "header, least, most",
     [
-        ("20", 20, 20.1),
-        (10**9, 3600, 3600.1),
+        ("20", 20, 25),
+        (10**9, 3600, 4500),
         ("-1", 0, 1),
         ("soon", 0, 1),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600, 3600.1),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600, 4500),
         ("", 0, 1),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0, 1),
     ],
@@ -153,7 +153,7 @@ def test_a_retry_after_is_obeyed_up_to_an_hour_and_nonsense_ignored(v1, header, 
     v1.server.next_faults = [say(503, "later\n", Retry_After=header)]
     log(v1)
     begun = v1.world.now
-    v1.drain(within=4000)
+    v1.drain(within=4600)
     assert least <= v1.world.now - begun <= most
     assert v1.server.names() == NAMES
 

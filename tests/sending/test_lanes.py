@@ -281,7 +281,7 @@ def test_hurrying_ends_a_backoff_but_never_a_retry_after_or_a_quiet_period(lanes
     assert lanes.next(10.0) is None
     lanes.hurry()
     assert lanes.next(10.0).entry.number == 1
-    assert sorted(lane.due for lane in lanes.busy()) == [0.0, 12.0, 70.0]
+    assert sorted(lane.due for lane in lanes.busy()) == [0.0, 12.0, 77.5]
 
 
 # -- the oldest record

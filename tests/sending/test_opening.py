@@ -92,6 +92,19 @@ def test_an_open_that_never_works_does_not_starve_the_others(v1, fault):
     assert v1.server.names("server-1") == names
 
 
+def test_an_open_that_is_answered_but_not_understood_leaves_few_sessions_behind(make_bench):
+    """An hour with a server that answers the open in a way of its own, then one that we know."""
+    bench = make_bench()
+    bench.server.concerned = is_open
+    bench.server.fault = say(200, '{"result":{"key":"s"}}', "application/json", applied=True)
+    entry = bench.session(opened=False)
+    bench.run(3600)
+    assert 8 <= len(bench.server.sessions) <= 20
+    bench.server.fault = None
+    bench.run(700)
+    assert entry.server_id is not None
+
+
 def test_a_session_withdrawn_while_it_is_being_opened_harms_nothing(make_bench):
     bench = make_bench()
     entry = bench.session(opened=False)

@@ -7,6 +7,7 @@ from tools.memory_server import lose_answer, never_answer, say
 from tools.sending import CLEAN, HTML, OWN_400, counts, is_event, is_read, is_write, name_of
 
 from datacat import errors
+from datacat.outbox import shared
 from datacat.sending import server
 
 MANY = ["e%03d" % number for number in range(200)]
@@ -159,6 +160,41 @@ def test_a_whole_window_that_is_found_needs_no_second_look(wide):
     assert wide.drain() < 12
     assert len(wide.reads()) == before + 1
     assert wide.server.names()[400:] == MANY[:8] and counts(wide.entry) == CLEAN
+
+
+def test_a_broken_window_is_looked_up_whole_though_its_records_are_not_at_hand(wide):
+    """The disk refuses new records meanwhile, so that only the oldest one is at hand."""
+    widened(wide)
+    log(wide, MANY[:20])
+    make = wide.server.call_all
+    wide.server.call_all = lambda requests: (
+        make(requests)[0][:0],
+        errors.OutcomeUnknown("the connection broke"),
+    )
+    wide.step()
+    wide.server.call_all = make
+    front = wide.outbox.front
+    wide.outbox.front = lambda entry, most: front(entry, 1)
+    wide.drain()
+    assert wide.server.names()[400:] == MANY[:20] and counts(wide.entry) == CLEAN
+
+
+def test_a_window_that_cannot_be_looked_up_is_counted_whole(classic):
+    """A forked child left its mark beside the outbox while the window was on the way."""
+    classic.server.windows = True
+    widened(classic)
+    log(classic, MANY[:8])
+    make = classic.server.call_all
+    classic.server.call_all = lambda requests: (
+        make(requests)[0][:0],
+        errors.OutcomeUnknown("the connection broke"),
+    )
+    classic.step()
+    classic.server.call_all = make
+    assert shared.mark_shared(classic.outbox.path)
+    classic.drain()
+    assert classic.entry.possibly_twice == 8
+    assert len(classic.server.names()) == 400 + 16
 
 
 def test_growth_restarts_the_quiet_two_seconds(v1):

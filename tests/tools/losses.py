@@ -21,5 +21,6 @@ Entry.__init__ = _remember
 
 
 def losses():
-    """Return {kind of loss: how many records so far}."""
-    return dict((kind, sum(getattr(entry, kind) for entry in _entries)) for kind in LOSSES)
+    """Return {kind of loss: how many records so far}, and how many were `overtaken`."""
+    kinds = LOSSES + ("overtaken",)
+    return dict((kind, sum(getattr(entry, kind) for entry in _entries)) for kind in kinds)

@@ -14,7 +14,7 @@ from tools.memory_server import MemoryServer, World, say
 from tools.outboxes import WHERE
 
 OPENING = build.encode(build.opening("product", "1"))
-LONGEST_PAUSE = 3601.0
+LONGEST_PAUSE = 4501.0
 
 NAMES = ["one", "two", "three"]
 HTML = "text/html"

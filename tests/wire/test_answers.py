@@ -159,7 +159,8 @@ def test_a_creation_is_answered_with_a_session_id(status, body, answered):
     "request_made, body",
     [
         (V1.open(b"{}"), '{"session_id":""}'),
-        (V1.open(b"{}"), '{"session_id":7}'),
+        (V1.open(b"{}"), '{"session_id":true}'),
+        (V1.open(b"{}"), '{"session_id":7.5}'),
         (V1.open(b"{}"), '{"status":"ok"}'),
         (V1.open(b"{}"), "[]"),
         (V1.read(ID), '{"status":"ok"}'),
@@ -293,9 +294,9 @@ def test_the_words_of_real_servers_refusals_are_known(words, known):
 
 @pytest.mark.parametrize("name", ["classic", "v1"])
 def test_the_beginning_of_a_real_servers_session_is_accepted(name):
-    request = V1.read("x")
     assert sessions(name)
     for session in sessions(name):
+        request = V1.read(json.loads(session)["id"])
         response = Response(200, {}, b"")
         assert answers.check_beginning(request, response, session.encode("utf-8")[:64]) is None
 
@@ -408,3 +409,46 @@ def test_a_date_is_measured_by_the_servers_own_clock():
 def test_retry_after_never_raises_and_stays_within_an_hour(value, date):
     seconds = answers.retry_after({"Retry-After": value, "Date": date}, NOW)
     assert seconds is None or 0 < seconds <= 3600
+
+
+@pytest.mark.parametrize(
+    "body, expected",
+    [
+        (b'\xef\xbb\xbf{"session_id":"s"}', u"s"),
+        (b'{"session_id":17}', u"17"),
+        (b'{"id":170000000000000000000}', u"170000000000000000000"),
+    ],
+    ids=["byte order mark", "number", "large number"],
+)
+def test_an_id_may_be_a_number_and_a_body_begin_with_a_byte_order_mark(body, expected):
+    answered = answers.answer(V1.open(b"{}"), Response(200, {}, body))
+    assert answered["session_id"] == expected
+
+
+GIVEN = [
+    (u"a", b'{"id":"a"}', True),
+    (u"a", b'{"id" : "a","state":{"id":"z"}}', True),
+    (u"a", b'\xef\xbb\xbf{"id":"a"}', True),
+    (u"17", b'{"id":17}', True),
+    (u"a/b c", b'{"id":"a/b c"}', True),
+    (u"\xe4", b'{"id":"\\u00e4"}', True),
+    (u"a", b'{"id":"z"}', False),
+    (u"a", b'{"id":"z","state":{"id":"a"}}', False),
+    (u"1", b'{"id":17}', False),
+    (u"True", b'{"id":true}', False),
+    (u"a", b'{"id":null}', False),
+    (u"a", b'{"name":"a"}', False),
+]
+
+
+@pytest.mark.parametrize("wanted, body, is_it", GIVEN)
+def test_the_answer_about_another_session_is_never_believed(wanted, body, is_it):
+    request, response = V1.read(wanted), Response(200, {}, body)
+    for check in (
+        lambda: answers.answer(request, response),
+        lambda: answers.check_beginning(request, Response(200, {}, b""), body),
+    ):
+        if is_it:
+            check()
+        else:
+            pytest.raises(errors.UnexpectedAnswer, check)

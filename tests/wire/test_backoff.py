@@ -1,4 +1,4 @@
-"""Promises about pauses: full jitter, Retry-After first, never longer than an hour."""
+"""Promises about pauses: full jitter, Retry-After first, never over an hour and a quarter."""
 
 from __future__ import absolute_import, division
 
@@ -44,7 +44,21 @@ def test_backoff_spreads_over_its_whole_range():
 )
 def test_a_retry_after_is_obeyed_with_any_failure_up_to_an_hour(kind):
     for asked, waited in ((0.5, 0.5), (7.0, 7.0), (3600.0, 3600.0), (10.0**9, 3600.0)):
-        assert backoff.pause(error(kind, retry_after=asked), 1, lambda: 0.1) == waited
+        assert backoff.pause(error(kind, retry_after=asked), 1, lambda: 0.0) == waited
+
+
+@pytest.mark.parametrize("asked, spread", [(0.5, 1.0), (2.0, 1.0), (60.0, 15.0)])
+def test_clients_that_were_told_the_same_do_not_come_back_at_the_same_moment(asked, spread):
+    failure, chance = error(errors.ServerBusy, retry_after=asked), random.Random(1).random
+    waits = [backoff.pause(failure, 1, chance) for _ in range(200)]
+    assert asked <= min(waits) < asked + spread / 10
+    assert asked + spread * 0.9 < max(waits) <= asked + spread
+
+
+def test_an_open_that_is_not_understood_is_repeated_after_minutes():
+    waits = [backoff.open_pause(attempt, lambda: 0.0) for attempt in range(1, 8)]
+    assert waits == [15, 30, 60, 120, 240, 300, 300]
+    assert backoff.open_pause(10**9, lambda: 0.999) < backoff.LONGEST_OPEN_PAUSE
 
 
 def test_the_first_ambiguous_failure_is_read_back_at_once_and_the_next_ones_later():
@@ -88,6 +102,6 @@ def test_failed_read_backs_are_at_most_two_seconds_apart():
     strategies.integers(1, 10**9),
     strategies.floats(0, 0.999999),
 )
-def test_every_pause_is_within_an_hour(kind, status, retry_after, attempt, jitter):
+def test_every_pause_is_within_an_hour_and_a_quarter(kind, status, retry_after, attempt, jitter):
     failure = error(kind, status=status, retry_after=retry_after)
-    assert 0 < backoff.pause(failure, attempt, lambda: jitter) <= 3600
+    assert 0 < backoff.pause(failure, attempt, lambda: jitter) <= 4500

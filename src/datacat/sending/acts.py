@@ -156,6 +156,12 @@ class Acts(object):
         """Back off with this session only."""
         lane.failed(error, self._clock(), self._chance)
 
+    def open_later(self, lane, record, error):
+        """The answer to the open was not understood: each attempt may leave a session behind."""
+        lane.failures += 1
+        pause = backoff.open_pause(lane.failures, self._chance)
+        lane.wait(self._clock() + pause, patient=True)
+
     def slow_down(self, lane, record, error):
         """Back off with the record: the more often it was blamed, the longer."""
         lane.wait(self._clock() + backoff.backoff(lane.blames, self._chance), patient=False)

@@ -30,6 +30,7 @@ SLOW_DOWN = "slow_down"
 READ_BACK_LATER = "read_back_later"
 AWAIT_QUIET = "await_quiet"
 COMPLAIN = "complain"
+OPEN_LATER = "open_later"
 HAND_ON = "hand_on"
 SHARE = "share"
 REOPEN = "reopen"
@@ -132,6 +133,8 @@ def after_failed_open(error, known):
     handed_on = (HAND_ON,) if is_own else ()
     if isinstance(error, errors.RequestRefused) and error.own_words:
         return handed_on + (SESSION_WAITS, COMPLAIN)
+    if verdicts.may_have_opened(error):
+        return (EVERYTHING_WAITS, OPEN_LATER)
     if verdicts.verdict(error) == AMBIGUOUS:
         # Opens go first, so one that never works must not starve everything else.
         return _waiting_if_systematic(error) + (SESSION_WAITS,)

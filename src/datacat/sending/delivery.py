@@ -151,7 +151,6 @@ class Delivery(object):
 
     def _read_back(self, lane, head):
         records = self._in_doubt(lane, head)
-        lane.doubt.count = len(records)
         found, error = self._server.read_back(records, lane.entry, merged_state(lane), lane.ahead)
         if error is not None:
             self._judge(doubt.after_failed_read_back, lane, head, error)
@@ -163,36 +162,40 @@ class Delivery(object):
         if is_marked:
             found = NOTHING_FOUND
         self._windows.note_read_back(lane, found)
-        rest = self._settle_found(lane, records, found)
-        known = self._known(lane, rest[0] if rest else None, None)._replace(is_marked=is_marked)
-        acts = doubt.after_read_back(found.after, lane.doubt, known)
-        self._acts.carry_out(acts, lane, rest[0] if rest else None, lane.doubt.error)
+        about = self._settle_found(lane, records, found)
+        rest = records[found.arrived] if found.arrived < len(records) else None
+        known = self._known(lane, rest, None)._replace(is_marked=is_marked)
+        self._acts.carry_out(
+            doubt.after_read_back(found.after, about, known), lane, rest, about.error
+        )
 
     def _in_doubt(self, lane, head):
         """Return the records that a read-back is to find, the head first."""
-        count = lane.doubt.count if self._windows.may_go(lane) else 1
+        if lane.doubt.error is None and not self._windows.may_go(lane):
+            lane.doubt.count = 1
         records = [head]
-        for record in lane.outbox.front(lane.entry, count)[1:]:
+        for record in lane.outbox.front(lane.entry, lane.doubt.count)[1:]:
             if head.kind == kinds.CRASH or not can_be_found(record):
                 break
             records.append(record)
+        if lane.doubt.error is None:
+            # Whatever was sent before is among these, or all of them arrived.
+            lane.doubt.count = len(records)
         return records
 
     def _settle_found(self, lane, records, found):
-        """Settle what a read-back found; return the rest, about which the doubt is then."""
-        error = lane.doubt.error
+        """Settle what a read-back found; return the Doubt about what is left."""
+        about = lane.doubt
+        left = about.count - found.arrived - len(found.strays)
         if found.arrived:
             self._acts.settle_all(lane, records[: found.arrived])
+            # More arrived than before: the quiet time begins again.
+            number = records[found.arrived].number if found.arrived < len(records) else 0
+            about = Doubt(number, about.error)
+            lane.doubt = about if number else None
         self._acts.settle_ahead(lane, [records[place] for place in found.strays])
-        rest = [
-            record
-            for place, record in enumerate(records)
-            if place >= found.arrived and place not in found.strays
-        ]
-        if found.arrived or lane.doubt is None:
-            lane.doubt = Doubt(rest[0].number if rest else 0, error)
-        lane.doubt.count = len(rest)
-        return rest
+        about.count = left
+        return about
 
     # Judging their failures
 

@@ -109,7 +109,8 @@ def after_read_back(found, doubt, known):
         )
     is_ours = doubt.error is not None
     if found is None:
-        return () if is_ours else (SUSPECT_NEXT,)
+        # What was in doubt and not at hand comes next.
+        return () if is_ours and doubt.count <= 0 else (SUSPECT_NEXT,)
     if found == readback.ABSENT and not doubt.is_quiet:
         return (AWAIT_QUIET,)
     if is_ours and known.would_be_poisoned:

@@ -27,10 +27,13 @@ _KNOWN_REFUSALS = frozenset(
     )
 )
 _LONGEST_OWN_WORDS = 200
+_BOM = b"\xef\xbb\xbf"
 # Seconds.
 LONGEST_RETRY_AFTER = 3600.0
 _WORDS_READ = 2000
 
+# The first one: a session's own id comes before its state.
+_id_follows = re.compile(br'"id"\s{0,16}:\s{0,16}("[^"\\]*(?:\\.[^"\\]*)*"|[0-9]{1,40})')
 _is_possible_id = re.compile(
     u"(?!\\.\\.?\\Z)[^\\s\u0000-\u001f\u007f-\u009f\ud800-\udfff]{1,200}\\Z", re.UNICODE
 ).match
@@ -61,7 +64,9 @@ def check_beginning(request, response, start):
     :param start: the first bytes of its body.
     :raises DatacatError: as `answer` does.
     """
-    if response.status in (200, 201) and start.lstrip()[:1] == b"{" and b'"id"' in start:
+    start = start[3:] if start.startswith(_BOM) else start
+    is_object = start.lstrip()[:1] == b"{"
+    if response.status in (200, 201) and is_object and _is_about(request, _id_in(start)):
         return
     raise _failure(request, response._replace(body=response.body or start))
 
@@ -148,7 +153,7 @@ def _http_date(value):
 def _parsed(body):
     """Return a body's JSON, or None if it is not JSON."""
     try:
-        return json.loads(body.decode("utf-8"))
+        return json.loads(body.decode("utf-8-sig"))
     except (ValueError, RuntimeError):
         # RuntimeError: nested deeper than Python's stack allows.
         return None
@@ -162,7 +167,9 @@ def _answers(request, parsed):
     if request.method == "GET":
         if request.path in LISTINGS:
             return isinstance(parsed, list)
-        return _is_health(parsed) if request.path == HEALTH else _has_text(parsed, "id")
+        if request.path == HEALTH:
+            return _is_health(parsed)
+        return isinstance(parsed, dict) and _is_about(request, parsed.get("id"))
     if _creates_session(request):
         return (
             _has_text(parsed, "session_id") and _is_possible_id(parsed["session_id"]) is not None
@@ -170,6 +177,30 @@ def _answers(request, parsed):
     return isinstance(parsed, dict) and (
         parsed.get("status") == "ok" or parsed.get("success") is True
     )
+
+
+def _is_about(request, given):
+    """Return whether the answer to a GET is about the session that was asked for.
+
+    :param given: the id in the answer.
+    """
+    wanted = parse.unquote(request.path.rsplit("/", 1)[-1])
+    if isinstance(wanted, six.binary_type):
+        wanted = wanted.decode("utf-8", "replace")
+    return _as_id(given) == wanted
+
+
+def _id_in(start):
+    """Return the id in the first bytes of a session, or None."""
+    found = _id_follows.search(start)
+    return None if found is None else _parsed(found.group(1))
+
+
+def _as_id(given):
+    """Return an id as text: some servers count their sessions."""
+    if isinstance(given, six.integer_types) and not isinstance(given, bool):
+        return u"%d" % given
+    return given
 
 
 def _is_health(parsed):
@@ -180,9 +211,9 @@ def _is_health(parsed):
 
 
 def _with_session_id(parsed):
-    if isinstance(parsed, dict) and "session_id" not in parsed and "id" in parsed:
-        return dict(parsed, session_id=parsed["id"])
-    return parsed
+    if not isinstance(parsed, dict):
+        return parsed
+    return dict(parsed, session_id=_as_id(parsed.get("session_id", parsed.get("id"))))
 
 
 def _has_text(parsed, field):

@@ -11,6 +11,8 @@ from .verdicts import AMBIGUOUS, POISON, READ_BACK_ATTEMPTS, REFUSED, verdict
 SHORTEST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
 REFUSED_PAUSE = 30.0
+RETRY_AFTER_SHARE = 0.25
+LONGEST_OPEN_PAUSE = 600.0
 READ_BACK_DELAY = 0.1
 # The time from a read-back that did not find the record to the next: a request that was cut off
 # may still be applied meanwhile.
@@ -34,7 +36,9 @@ def pause(error, attempt, chance):
     :param chance: a callable that returns a float in [0, 1).
     """
     if error.retry_after is not None:
-        return min(error.retry_after, LONGEST_RETRY_AFTER)
+        asked = min(error.retry_after, LONGEST_RETRY_AFTER)
+        # Or all clients that were told the same would come back at the same moment.
+        return asked + chance() * max(1.0, RETRY_AFTER_SHARE * asked)
     meaning = verdict(error)
     if meaning in (REFUSED, POISON):
         return REFUSED_PAUSE
@@ -42,6 +46,17 @@ def pause(error, attempt, chance):
         # After a first failure the read-back comes soon, because it usually settles the matter.
         return READ_BACK_DELAY if attempt == 1 else backoff(attempt - 1, chance)
     return backoff(attempt, chance)
+
+
+def open_pause(attempt, chance):
+    """Return how long to wait after an open that was answered, but not understood, in seconds.
+
+    Each attempt may leave an empty session on the server.
+
+    :param attempt: how often that happened, 1 for the first.
+    """
+    ceiling = min(LONGEST_OPEN_PAUSE, REFUSED_PAUSE * 2 ** min(attempt - 1, 16))
+    return ceiling * (1 + chance()) / 2
 
 
 def read_back_pause(error, failures, chance):

@@ -20,8 +20,7 @@ from __future__ import absolute_import, division
 from six.moves import http_client
 
 from .._compat import STRICT_PARSER
-
-_MOST_INTERIM_ANSWERS = 16
+from .parsing import FinalResponse
 
 
 def written(method, path, host, headers, body):
@@ -74,7 +73,8 @@ class Answers(object):
         :param method: of the request that is answered.
         :raises http.client.HTTPException, EnvironmentError: if no complete answer comes.
         """
-        answer = self._next(method)
+        answer = FinalResponse(self._reader, method=method, **STRICT_PARSER)
+        answer.begin()
         body = answer.read(self._limit + 1)
         if len(body) > self._limit:
             return answer.status, answer.msg, None
@@ -82,14 +82,6 @@ class Answers(object):
             raise http_client.IncompleteRead(body, answer.length)
         self.is_over = bool(answer.will_close)
         return answer.status, answer.msg, body
-
-    def _next(self, method):
-        for _ in range(_MOST_INTERIM_ANSWERS):
-            answer = http_client.HTTPResponse(self._reader, method=method, **STRICT_PARSER)
-            answer.begin()
-            if answer.status >= 200:
-                return answer
-        raise http_client.BadStatusLine("only interim answers")
 
 
 class _Shared(object):

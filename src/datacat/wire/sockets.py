@@ -21,8 +21,8 @@ Undocumented names in use. urllib3: `ConnectionCls`, `QueueCls`, `_new_conn`, `_
 `_put_conn` of pools, `_new_conn`, `_dns_host`, `socket_options` and `is_verified` of connections,
 `pool_classes_by_scheme` of pool managers, `allowed_gai_family`. http.client: that `request` hands
 head and body to `send`, `getresponse` begins when all is sent, and answers are read by
-`sock.makefile`. Tested with urllib3 1.24 to 2.8 and requests 2.21 to 2.34 on CPython 2.7 and 3.6
-to 3.13; `nox -s oldest` and the tests on each Python keep it so.
+`sock.makefile` and made by `response_class`. Tested with urllib3 1.24 to 2.8 and requests 2.21 to
+2.34 on CPython 2.7 and 3.6 to 3.13; `nox -s oldest` and the tests on each Python keep it so.
 """
 
 from __future__ import absolute_import, division
@@ -40,6 +40,7 @@ from urllib3.util.connection import allowed_gai_family
 
 from .._compat import boot_clock, keep_forever, monotonic
 from ..descriptors import Descriptors
+from .parsing import FinalResponse
 
 # Seconds. NATs and load balancers drop idle connections silently, some after 30.
 LONGEST_IDLE = 20.0
@@ -232,6 +233,7 @@ class _BoundedConnection(object):
     # How many of its requests were answered; the pool that it was taken from.
     carried = 0
     home = None
+    response_class = FinalResponse
 
     def request(self, method, url, body=None, *arguments, **options):
         _in_thread.call.touched = True

@@ -6,9 +6,11 @@ Belongs here: `requests`, and translating its errors into ours in one place
 
 from __future__ import absolute_import, division
 
+import io
 import os
 import re
 import socket
+import zlib
 from collections import namedtuple
 
 import requests
@@ -17,7 +19,7 @@ from six.moves import http_client
 
 from .. import _compat
 from ..errors import DatacatError, NotSent, OutcomeUnknown, TlsFailure
-from . import causes, pipelining, sockets
+from . import causes, parsing, pipelining, sockets
 from .connections import SCHEME, Connections
 
 Response = namedtuple("Response", "status headers body")
@@ -152,6 +154,7 @@ class _Exchange(object):
         self._silence = silence
         self._limit = limit
         self._status = None
+        self._decoder = None
 
     def run(self, on_chunk):
         answer = self._translating(self._send)
@@ -187,6 +190,7 @@ class _Exchange(object):
 
     def _receive(self, answer, on_chunk):
         self._status = answer.status_code
+        self._decoder = parsing.decoder(answer.headers)
         if answer.status_code >= 300:
             body = self._connections.redact(self._read(answer, self._limit or _LONGEST_ANSWER))
         elif on_chunk is None:
@@ -221,6 +225,19 @@ class _Exchange(object):
                 return
 
     def _read(self, answer, amount):
+        """Return up to `amount` bytes of the body (None: all), fewer only at its end."""
+        if self._decoder is None:
+            return self._read_raw(answer, amount)
+        return self._decoded(amount, lambda most: self._read_raw(answer, most))
+
+    def _decoded(self, amount, more):
+        try:
+            return self._decoder.read(amount, more)
+        except zlib.error as fault:
+            problem = u"the answer cannot be decoded: %s" % fault
+        raise self._error(OutcomeUnknown, problem)
+
+    def _read_raw(self, answer, amount):
         data = self._translating(answer.raw.read, amount, False)
         missing = answer.raw.length_remaining
         if missing and (amount is None or len(data) < amount):
@@ -313,7 +330,10 @@ class _Window(_Exchange):
 
     def _response(self, status, headers, body):
         self._status = status
-        if body is None:
+        self._decoder = parsing.decoder(headers)
+        if body is not None and self._decoder is not None:
+            body = self._decoded(self._limit + 1, io.BytesIO(body).read)
+        if body is None or len(body) > self._limit:
             raise self._too_large()
         if status >= 300:
             body = self._connections.redact(body)

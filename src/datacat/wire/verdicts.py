@@ -66,6 +66,17 @@ def may_be_the_records_fault(error):
     return not isinstance(error, errors.Redirected) and error.status not in (401, 407)
 
 
+def may_have_opened(error):
+    """Return whether an answer to an open may come from a server that opened a session by it.
+
+    It succeeded, and is not a web page, such as that of a network which asks for a login.
+    """
+    is_page = (error.words or "").lstrip()[:1] == "<"
+    return (
+        isinstance(error, errors.UnexpectedAnswer) and error.status in (200, 201) and not is_page
+    )
+
+
 def is_own_refusal(error, recognised):
     """Return whether it seems to be a datacat server itself that refused to open a session.
 
