@@ -305,7 +305,8 @@ def test_a_crash_is_reported_once_whoever_finds_it(own_collector, spool, tmp_pat
         own_collector,
         [app.accepted],
         tmp_path,
-        until=lambda: crashes_told_by_the_client(own_collector.sessions()),
+        until=lambda: crashes_told_by_the_client(own_collector.sessions())
+        and events_of(own_collector.sessions(), "session_crashed_detected"),
     )
     found = crashes_told_by_the_client(own_collector.sessions())
     assert len(found) == 1, found
