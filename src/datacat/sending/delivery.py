@@ -17,7 +17,7 @@ Theory of operation.  `serve` does the first of these that applies:
    delivered, before any record.  A new session's has these three.  `restoring` is stored with a
    new session and when the id is cleared, and cleared when the state is delivered; if the process
    is killed in between, the state is sent again.
-5. The oldest record is in doubt: read the session back (see `doubt`).
+5. The oldest records are in doubt: read the session back (see `doubt`).
 6. Otherwise send the oldest records together, if they may go so (see `windows`), or the oldest one
    alone.  A delivered one is settled in one transaction, with the
    counts and the merged state that it changes.  If the process is killed between answer and

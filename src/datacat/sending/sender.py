@@ -82,7 +82,7 @@ class Sender(object):
         self._take_over(outbox)
 
     def step(self, now):
-        """Do the next thing that is due, at most one record; return how long to wait then.
+        """Do the next thing that is due, at most one window; return how long to wait then.
 
         :param now: monotonic seconds.
         :returns: seconds; 0.0 if there may be more to do at once, None if nothing will be due.
