@@ -6,7 +6,6 @@ import errno
 
 import pytest
 import responses
-from tools.http_wire import Wire
 from tools.scripted_server import ScriptedServer, answer, answering, reset
 from tools.waiting import PATIENCE
 
@@ -203,8 +202,8 @@ def test_the_answers_given_before_a_server_broke_off_are_read(connected):
     large = [event(number, 100000) for number in range(3)]
 
     def play(requests, connection):
+        connection.recv(1000)
         connection.sendall(answer(413, b"too large", [("Connection", "close")]))
-        Wire(connection).socket.recv(1)
 
     with ScriptedServer(after(answer(), play)) as server:
         found, error = connected(server).call_all(large)

@@ -9,7 +9,7 @@ import pytest
 from tools.scripted_server import ScriptedServer, answer, answering
 from tools.waiting import PATIENCE
 
-from datacat.errors import NotSent, OutcomeUnknown
+from datacat.errors import OutcomeUnknown
 from datacat.wire import sockets, transport
 from datacat.wire.dialects import Request
 
@@ -113,26 +113,6 @@ def test_a_nested_call_leaves_the_outer_deadline_alone(connect, clock):
         ).value
         assert inner_server.requests
     assert "deadline of 80 s" in str(error)
-
-
-def test_all_addresses_of_a_name_share_the_deadline(connect, clock, monkeypatch):
-    waits = []
-
-    class BlackHole(socket.socket):
-        def settimeout(self, seconds):
-            waits.append(seconds)
-
-        def connect(self, _):
-            clock.now += waits[-1]
-            raise socket.timeout("timed out")
-
-    address = socket.getaddrinfo("127.0.0.1", 80, 0, socket.SOCK_STREAM)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: address * 4)
-    monkeypatch.setattr(socket, "socket", BlackHole)
-    wire = connect("http://cats.invalid")
-    error = pytest.raises(NotSent, wire.call, EVENT, timeout=0.3, deadline=0.5).value
-    assert [round(wait, 3) for wait in waits] == [0.3, 0.2]
-    assert "deadline of 0.5 s has passed" in str(error)
 
 
 # Read timeout

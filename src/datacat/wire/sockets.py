@@ -38,8 +38,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from .._compat import boot_clock, keep_forever, monotonic
+from .._compat import boot_clock, monotonic
 from ..descriptors import Descriptors
+from . import dialing
 from .parsing import FinalResponse
 
 # Seconds. NATs and load balancers drop idle connections silently, some after 30.
@@ -187,21 +188,13 @@ class BoundedSocket(object):
         """Close it once all files made from it are closed: they stay readable until then."""
         self._is_closed = True
         if self._readers == 0:
-            _close(self._plain, self._descriptors)
+            dialing.close(self._plain, self._descriptors)
 
     def reader_closed(self):
         """Note that a file made from it was closed."""
         self._readers -= 1
         if self._is_closed:
             self.close()
-
-
-def _close(plain, descriptors):
-    """Close a socket, unless its descriptor is another file's by now."""
-    if descriptors.are_ours():
-        plain.close()
-    else:
-        keep_forever(plain)
 
 
 class _Reader(io.RawIOBase):
@@ -282,22 +275,11 @@ class _DialingConnection(_BoundedConnection):
     def _dial(self, call):
         call.at_most(self.timeout)
         call.problem = None
-        problem = socket.gaierror(socket.EAI_NONAME, "no address found")
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self._dns_host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM
-        ):
-            dialed = socket.socket(family, kind, protocol)
-            descriptors = Descriptors(dialed.fileno())
-            try:
-                for option in self.socket_options or ():
-                    dialed.setsockopt(*option)
-                dialed.settimeout(call.at_most(self.timeout))
-                dialed.connect(address)
-                return dialed
-            except EnvironmentError as failed:
-                problem = failed
-                _close(dialed, descriptors)
-        raise problem
+        host = self._dns_host.strip("[]")
+        found = socket.getaddrinfo(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        return dialing.dial(
+            (host, self.port), found, self.socket_options, self.timeout, call.at_most
+        )
 
 
 class _OwnersQueue(queue.LifoQueue):

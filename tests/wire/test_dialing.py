@@ -1,0 +1,135 @@
+"""Promises about connecting to a name with several addresses, some of them dead."""
+
+from __future__ import absolute_import, division
+
+import contextlib
+import socket
+import sys
+
+import pytest
+from tools.scripted_server import ScriptedServer, answer, answering
+from tools.waiting import PATIENCE
+
+from datacat._compat import monotonic
+from datacat.errors import NotSent
+from datacat.wire import dialing
+from datacat.wire.dialects import Request
+
+READ = Request("GET", "/api/sessions/1", None, True)
+SIX, FOUR = socket.AF_INET6, socket.AF_INET
+SWALLOWS = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="only Linux drops SYNs when a backlog is full"
+)
+
+
+def found(family, address):
+    return (family, socket.SOCK_STREAM, 6, "", address)
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch):
+    monkeypatch.setattr(dialing, "_worked", {})
+
+
+def test_families_take_turns_in_the_order_of_the_system():
+    six = [found(SIX, ("::%d" % number, 1, 0, 0)) for number in range(3)]
+    four = [found(FOUR, ("127.0.0.%d" % number, 1)) for number in range(2)]
+    assert dialing.arranged(six + four) == [six[0], four[0], six[1], four[1], six[2]]
+    assert dialing.arranged(four) == four
+
+
+def test_the_address_that_worked_goes_first():
+    four = [found(FOUR, ("127.0.0.%d" % number, 1)) for number in range(4)]
+    assert dialing.arranged(four, four[2][4]) == [four[2], four[0], four[1], four[3]]
+    assert dialing.arranged(four, ("gone", 1)) == four
+
+
+class Swallowing(object):
+    """A port on which SYNs get no answer: its backlog is full."""
+
+    def __enter__(self):
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(0)
+        self.address = self._listener.getsockname()
+        self._fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(self.address)
+            self._fillers.append(filler)
+        return self
+
+    def __exit__(self, *_):
+        for each in self._fillers + [self._listener]:
+            each.close()
+
+
+def resolve_to(monkeypatch, *addresses):
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_: [found(FOUR, address) for address in addresses]
+    )
+
+
+def closed_port():
+    with contextlib.closing(socket.socket()) as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()
+
+
+@SWALLOWS
+@pytest.mark.parametrize("dead", [1, 3])
+def test_dead_addresses_before_a_live_one_cost_a_quarter_of_a_second_each(
+    connect, monkeypatch, dead
+):
+    with Swallowing() as swallowing, ScriptedServer(answering(answer())) as server:
+        live = ("127.0.0.1", server.port)
+        resolve_to(monkeypatch, *[swallowing.address] * dead + [live])
+        wire = connect("http://cats.invalid", timeout=PATIENCE)
+        began = monotonic()
+        assert wire.call(READ).status == 200
+        assert 0.25 * dead <= monotonic() - began < 10
+        wire.close()
+        resolve_to(monkeypatch, *[swallowing.address] * 3 + [live])
+        monkeypatch.setattr(dialing, "HEAD_START", PATIENCE)
+        assert wire.call(READ).status == 200
+
+
+def test_an_address_that_refuses_costs_nothing(connect, monkeypatch):
+    monkeypatch.setattr(dialing, "HEAD_START", PATIENCE)
+    with ScriptedServer(answering(answer())) as server:
+        resolve_to(monkeypatch, closed_port(), closed_port(), ("127.0.0.1", server.port))
+        assert connect("http://cats.invalid").call(READ).status == 200
+
+
+def test_if_all_refuse_the_last_refusal_is_told(connect, monkeypatch):
+    resolve_to(monkeypatch, closed_port(), closed_port())
+    error = pytest.raises(NotSent, connect("http://cats.invalid").call, READ).value
+    assert "refused" in str(error)
+
+
+@SWALLOWS
+def test_all_addresses_share_one_bound(connect, monkeypatch):
+    with Swallowing() as swallowing:
+        resolve_to(monkeypatch, *[swallowing.address] * 4)
+        wire = connect("http://cats.invalid", retries=0)
+        began = monotonic()
+        error = pytest.raises(NotSent, wire.call, READ, timeout=0.6).value
+        assert 0.6 <= monotonic() - began < 10
+        assert "timed out" in str(error)
+        error = pytest.raises(NotSent, wire.call, READ, timeout=5, deadline=0.5).value
+        assert "deadline of 0.5 s has passed" in str(error)
+
+
+@SWALLOWS
+def test_attempts_that_lost_are_closed(monkeypatch):
+    closed = []
+    close = dialing.close
+    monkeypatch.setattr(dialing, "close", lambda *each: (closed.append(each[0]), close(*each)))
+    with Swallowing() as swallowing, ScriptedServer(answering(answer())) as server:
+        addresses = [found(FOUR, swallowing.address)] * 2
+        addresses.append(found(FOUR, ("127.0.0.1", server.port)))
+        winner = dialing.dial("key", addresses, [], PATIENCE, lambda seconds: seconds)
+        assert winner.getpeername()[1] == server.port
+        winner.close()
+    assert len(closed) == 2
