@@ -10,6 +10,7 @@ from datacat.sending.width import (
     NARROW,
     SECONDS,
     SHORTEST_COOL_DOWN,
+    SINGLES,
     Width,
 )
 
@@ -70,10 +71,22 @@ def test_each_refusal_ends_windows_for_twice_as_long(wide):
     assert expected == LONGEST_COOL_DOWN
 
 
-def test_it_never_falls_below_two_by_breaks_alone(wide):
-    for _ in range(20):
+def test_on_a_line_that_breaks_again_and_again_records_go_one_by_one(wide):
+    """Until some of them went well in a row."""
+    for _ in range(6):
         wide.broke()
+    assert wide.records(0.0) == 1
+    for _ in range(SINGLES - 1):
+        wide.one_went_well()
+    assert wide.records(0.0) == 1
+    wide.broke()
+    for _ in range(SINGLES):
+        assert wide.records(0.0) == 1
+        wide.one_went_well()
     assert wide.records(0.0) == 2
+    wide.went_well(2, 600, 0.1)
+    wide.went_well(4, 1200, 0.1)
+    assert wide.records(0.0) == 8
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 64])

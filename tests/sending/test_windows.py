@@ -326,6 +326,34 @@ def test_a_refusal_and_a_break_in_one_window_lose_and_double_nothing(wide, appli
         assert counts(wide.entry) == CLEAN
 
 
+@pytest.mark.parametrize("applied", [(3, 5), (5,), (3,), ()])
+def test_two_faults_in_one_window_leave_both_records_in_doubt(wide, applied):
+    """A gateway failed twice, whether or not the server applied these requests."""
+    widened(wide)
+
+    def call_all(requests):
+        answers = []
+        for place, request in enumerate(requests):
+            fault = say(502, "bad gateway", applied=place in applied)
+            answer = (
+                fault(wide.server, request) if place in (3, 5) else wide.server.answer(request)
+            )
+            answers.append(answer)
+        return answers, None
+
+    wide.server.call_all = call_all
+    log(wide, MANY[:8])
+    wide.step()
+    del wide.server.call_all
+    wide.drain()
+    there = wide.server.names()[400:]
+    assert sorted(set(there)) == MANY[:8]
+    assert len(there) - 8 <= wide.entry.possibly_twice
+    if not wide.server.classic:
+        assert len(there) == 8 and counts(wide.entry) == CLEAN
+    assert wide.entry.overtaken >= 1
+
+
 def test_an_end_in_a_broken_window_is_sent_again_without_doubt(wide):
     widened(wide)
     log(wide, MANY[:3])

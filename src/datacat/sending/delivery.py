@@ -145,6 +145,7 @@ class Delivery(object):
     def _send(self, lane, record):
         _, error = self._server.exchange(self._request(record, lane.entry))
         if error is None:
+            self._windows.width.one_went_well()
             self._acts.settle(lane, record, None)
         else:
             self._judge(decisions.after_failed_send, lane, record, error)

@@ -5,7 +5,9 @@ Belongs here: how the width of windows grows and shrinks.  Does not: sending the
 1. The first windows are narrow, and stay so until a read-back has shown once that the server
    applies requests in the order in which it gets them.  Answers in order do not prove that.
 2. After that, each clean window doubles the width, up to the limit.
-3. A connection that breaks halves it.  A refusal makes it 1 for a while, and longer each time.
+3. A connection that breaks halves it, down to 1: what was not answered then waits for two seconds,
+   which costs more than many round trips.  After some single records that went well, it is 2
+   again.  A refusal makes it 1 for a while, and longer each time.
 4. If the server applies requests out of order, it is 1 for good.
 5. A window takes about two seconds on the line, by the rate at which earlier ones went through.
 """
@@ -18,6 +20,8 @@ WIDE = 8
 BYTES = 256 * 1024
 _FIRST_BYTES = 16 * 1024
 SECONDS = 2.0
+# Single records in a row that go well before there are windows again.
+SINGLES = 16
 # Clean windows before the order is checked.
 WINDOWS_CHECKED = 3
 SHORTEST_COOL_DOWN = 60.0
@@ -35,6 +39,7 @@ class Width(object):
         self._limit = limit
         self._records = min(NARROW, limit)
         self._rate = None
+        self._singles = 0
         self.is_checked = False
         self._is_one = limit == 1
         self._cool_down = SHORTEST_COOL_DOWN
@@ -62,10 +67,17 @@ class Width(object):
         # A small one says nothing about the most that the line carries.
         is_full = size * 2 > self.bytes
         self._rate = rate if is_full or self._rate is None else max(rate, self._rate)
-        if self.is_checked and records >= self._records:
-            self._records = min(self._limit, max(WIDE, self._records * 2))
+        if records >= self._records and (self.is_checked or self._records < NARROW):
+            self._records = min(self._limit, self._records * 2)
             if self._records == self._limit:
                 self._cool_down = SHORTEST_COOL_DOWN
+
+    def one_went_well(self):
+        """Note that a record was delivered that went alone."""
+        if self._records == 1:
+            self._singles += 1
+            if self._singles >= SINGLES:
+                self._records = min(2, self._limit)
 
     def keeps_order(self):
         """Note that the server was seen to apply requests in order."""
@@ -78,7 +90,8 @@ class Width(object):
 
     def broke(self):
         """Note that a connection broke in the middle of a window."""
-        self._records = max(min(2, self._limit), self._records // 2)
+        self._records = max(1, self._records // 2)
+        self._singles = 0
 
     def refused(self, now):
         """Note that a request of a window was refused, and later ones may not have been."""

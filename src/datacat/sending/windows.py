@@ -157,12 +157,18 @@ class Windows(object):
         if verdicts.verdict(problems[0]) != verdicts.SESSION_LOST:
             self.width.refused(self._clock())
         self._judge(decisions.after_failed_send, lane, records[0], problems[0])
-        unanswered = records[len(problems) :]
-        if error is not None and unanswered and lane.entry.server_id is not None:
-            # All that may be at the head by now: the read-back tells.
-            rest = [record for record in records if record not in ahead]
-            rest = [record for record in rest if record.number > lane.entry.position]
-            lane.doubt = Doubt(rest[0].number, error, len(rest))
+        perhaps = _perhaps_applied(records, problems, error)
+        if perhaps and not ahead:
+            lane.outbox.update(lane.entry, overtaken=lane.entry.overtaken + 1)
+        if perhaps and lane.entry.server_id is not None:
+            # From what is at the head by now to the last of them: the read-back tells.
+            rest = [
+                record
+                for record in records
+                if record not in ahead
+                and lane.entry.position < record.number <= perhaps[-1].number
+            ]
+            lane.doubt = Doubt(rest[0].number, error or problems[0], len(rest))
 
     def _leave_in_doubt(self, lane, records, error):
         self._judge(decisions.after_failed_send, lane, records[0], error)
@@ -193,6 +199,16 @@ class Windows(object):
         """The server applied a later record before an earlier one."""
         self.width.turn_off()
         self._warn("order", _NOT_IN_ORDER)
+
+
+def _perhaps_applied(records, problems, error):
+    """Return the records after the first that the server may have applied, in their order."""
+    perhaps = [
+        record
+        for record, problem in zip(records[1:], problems[1:])
+        if problem is not None and verdicts.verdict(problem) == verdicts.AMBIGUOUS
+    ]
+    return perhaps + (records[len(problems) :] if error is not None else [])
 
 
 def can_be_found(record):
