@@ -53,10 +53,10 @@ def test_what_overtook_an_older_record_is_out_and_never_returned_again(full_box)
     box = full_box
     window = box.outbox.front(box.entry, 6)
     box.outbox.settle_all(box.entry, window[:2])
-    box.outbox.settle_all(box.entry, window[3:], is_ahead=True)
+    box.outbox.settle_all(box.entry, window[3:], overtaken=1)
     assert counted(box.entry) == (3, 5, 5, 1)
     assert bodies(box.outbox.front(box.entry, 8)) == [b"3", b"7", b"8"]
-    box.outbox.settle_all(box.entry, window[3:], is_ahead=True)
+    box.outbox.settle_all(box.entry, window[3:], overtaken=1)
     assert counted(box.entry) == (3, 5, 5, 1), "counted again"
     assert box.bodies() == [b"3", b"7", b"8"]
     assert counted(box.entry) == (0, 8, 8, 1) and not box.entry.ahead
@@ -65,7 +65,7 @@ def test_what_overtook_an_older_record_is_out_and_never_returned_again(full_box)
 def test_the_next_process_sends_nothing_that_was_out_of_turn(full_box, tmp_path):
     box = full_box
     window = box.outbox.front(box.entry, 6)
-    box.outbox.settle_all(box.entry, window[1:], is_ahead=True)
+    box.outbox.settle_all(box.entry, window[1:], overtaken=1)
     copy = Outbox(Store(box.copy_as_killed_into(tmp_path / "copy")), CAP, Warnings())
     (entry,) = copy.entries()
     assert counted(entry) == (3, 5, 5, 1)
@@ -78,7 +78,7 @@ def test_while_the_disk_refuses_what_is_out_of_turn_is_not_returned(full_box):
     box = full_box
     window = box.outbox.front(box.entry, 6)
     box.store.full = True
-    box.outbox.settle_all(box.entry, window[1:], is_ahead=True)
+    box.outbox.settle_all(box.entry, window[1:], overtaken=1)
     assert box.outbox.refusal is not None
     assert bodies(box.outbox.front(box.entry, 8)) == [b"1", b"7", b"8"]
     box.append(b"9")

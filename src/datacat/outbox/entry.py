@@ -128,8 +128,11 @@ class Entry(object):
         self._count_listed(fresh)
         return fresh
 
-    def let_out_ahead(self, delivered):
-        """Note that records are out that overtook its oldest one; return those that are new."""
+    def let_out_ahead(self, delivered, overtaken):
+        """Note that records are out although older ones wait; return those that are new.
+
+        :param overtaken: how many older ones.
+        """
         fresh = [
             record
             for record in delivered
@@ -140,7 +143,7 @@ class Entry(object):
         self.ahead = self.ahead.union(record.number for record in fresh)
         self.gone += len(fresh)
         self.sent += len(fresh)
-        self.overtaken += 1
+        self.overtaken += overtaken
         self._count_listed(fresh)
         return fresh
 

@@ -253,17 +253,19 @@ class Outbox(object):
         self.settle_all(entry, (record,), state)
 
     @with_lock
-    def settle_all(self, entry, records, state=None, is_ahead=False):
+    def settle_all(self, entry, records, state=None, overtaken=0):
         """Remove a session's oldest records, which were delivered, and count them, in one step.
 
         :param records: in their order.
         :param state: bytes of the merged state, if they changed it.
-        :param is_ahead: whether they overtook the oldest, which still waits.
+        :param overtaken: how many older ones still wait.
         """
-        settled = entry.let_out_ahead(records) if is_ahead else entry.let_out_all(records)
+        if overtaken:
+            settled = entry.let_out_ahead(records, overtaken)
+            self._heads.forget(entry)
+        else:
+            settled = entry.let_out_all(records)
         if settled:
-            if is_ahead:
-                self._heads.forget(entry)
             self._save(entry, settled, state)
 
     @with_lock

@@ -85,17 +85,22 @@ class Acts(object):
             self._stop_complaining(lane)
             self._settle(lane, records)
 
-    def settle_ahead(self, lane, records):
-        """Records are delivered that overtook the oldest one."""
-        if records:
-            self._settle(lane, records, is_ahead=True)
+    def settle_ahead(self, lane, records, places):
+        """Some records are delivered although older ones wait.
 
-    def _settle(self, lane, records, is_ahead=False):
+        :param records: the oldest record that waits and those after it.
+        :param places: of those that are delivered, in order.
+        """
+        if places:
+            delivered = [records[place] for place in places]
+            self._settle(lane, delivered, overtaken=places[-1] + 1 - len(places))
+
+    def _settle(self, lane, records, overtaken=0):
         state = None
         for record in records:
             if record.kind == kinds.STATE:
                 state = merge(lane, record, self._server.dialect)
-        lane.outbox.settle_all(lane.entry, records, state, is_ahead)
+        lane.outbox.settle_all(lane.entry, records, state, overtaken)
         for record in records:
             self._tell_true_time(lane, record)
 

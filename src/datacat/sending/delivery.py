@@ -194,7 +194,8 @@ class Delivery(object):
             number = records[found.arrived].number if found.arrived < len(records) else 0
             about = Doubt(number, about.error)
             lane.doubt = about if number else None
-        self._acts.settle_ahead(lane, [records[place] for place in found.strays])
+        strays = [place - found.arrived for place in found.strays]
+        self._acts.settle_ahead(lane, records[found.arrived :], strays)
         about.count = left
         return about
 

@@ -150,25 +150,26 @@ class Windows(object):
 
     def _refused(self, lane, records, problems, error):
         """The first of these records was refused, perhaps by something on the way."""
-        ahead = [record for record, problem in zip(records, problems) if problem is None]
-        before = lane.entry.events, lane.entry.metrics
-        self._acts.settle_ahead(lane, ahead)
-        lane.ahead = Listed(lane.entry.events - before[0], lane.entry.metrics - before[1])
+        entry = lane.entry
+        ahead = [place for place, problem in enumerate(problems) if problem is None]
+        before = entry.events, entry.metrics
+        self._acts.settle_ahead(lane, records, ahead)
+        lane.ahead = Listed(entry.events - before[0], entry.metrics - before[1])
         if verdicts.verdict(problems[0]) != verdicts.SESSION_LOST:
             self.width.refused(self._clock())
         self._judge(decisions.after_failed_send, lane, records[0], problems[0])
-        perhaps = _perhaps_applied(records, problems, error)
-        if perhaps and not ahead:
-            lane.outbox.update(lane.entry, overtaken=lane.entry.overtaken + 1)
-        if perhaps and lane.entry.server_id is not None:
+        last = _last_perhaps_applied(records, problems, error)
+        if last is not None and entry.server_id is not None:
             # From what is at the head by now to the last of them: the read-back tells.
             rest = [
                 record
-                for record in records
-                if record not in ahead
-                and lane.entry.position < record.number <= perhaps[-1].number
+                for place, record in enumerate(records[: last + 1])
+                if place not in ahead and record.number > entry.position
             ]
             lane.doubt = Doubt(rest[0].number, error or problems[0], len(rest))
+            if self._server.dialect is dialects.CLASSIC:
+                # Such a server does not tell which of them it took.
+                lane.outbox.update(entry, overtaken=entry.overtaken + len(rest) - 1)
 
     def _leave_in_doubt(self, lane, records, error):
         self._judge(decisions.after_failed_send, lane, records[0], error)
@@ -201,14 +202,18 @@ class Windows(object):
         self._warn("order", _NOT_IN_ORDER)
 
 
-def _perhaps_applied(records, problems, error):
-    """Return the records after the first that the server may have applied, in their order."""
-    perhaps = [
-        record
-        for record, problem in zip(records[1:], problems[1:])
-        if problem is not None and verdicts.verdict(problem) == verdicts.AMBIGUOUS
-    ]
-    return perhaps + (records[len(problems) :] if error is not None else [])
+def _last_perhaps_applied(records, problems, error):
+    """Return the place of the last record that the server may have applied, None if none may.
+
+    The first one does not count: it is judged by itself.
+    """
+    if error is not None and len(problems) < len(records):
+        return len(records) - 1
+    for place in range(len(problems) - 1, 0, -1):
+        problem = problems[place]
+        if problem is not None and verdicts.verdict(problem) == verdicts.AMBIGUOUS:
+            return place
+    return None
 
 
 def can_be_found(record):
