@@ -1,4 +1,7 @@
-"""Once (7): if a read-back costs too much or fails, the record is sent again and counted."""
+"""Once (7): if a read-back costs too much or fails, the record is sent again and counted.
+
+Records go one by one here, so that just as many are in doubt as answers were lost.
+"""
 
 from __future__ import absolute_import, division
 
@@ -25,9 +28,9 @@ def is_read_back(request):
     return is_session_read(request) and request.number > FIRST_LOST
 
 
-def large_session():
+def large_session(request):
     """The beginning of a session of over 64 MiB, streamed."""
-    yield b'{"id":"x","events":['
+    yield b'{"id":"' + request.path.rsplit("/", 1)[1].encode("ascii") + b'","events":['
     for _ in range(70):
         yield b'{"name":"ballast","data":{"text":"' + b"x" * MEBIBYTE + b'"}},'
 
@@ -62,7 +65,7 @@ def test_a_session_of_64_mib_costs_neither_much_time_nor_memory(trial, proxy):
         Answer(200, large_session, [("Content-Type", "application/json")]).named("large"),
         is_read_back,
     )
-    application = trial.start(200, sessions=2, seconds_between=0.02)
+    application = trial.start(200, sessions=2, seconds_between=0.02, window=1)
     application.wait_for_accepted(20)
     before = forget_peak(application.pid)
     trial.await_drained()
@@ -79,7 +82,7 @@ def test_a_read_back_too_slow_for_the_line_does_not_block_the_queue(trial, proxy
     some = scaled(1, 2)
     lose_some_answers(proxy, some)
     proxy.rule(Throttle(LINE), is_session_read)
-    trial.start(120, seconds_between=0.005, timeout=0.5, deadline=0.5)
+    trial.start(120, seconds_between=0.005, timeout=0.5, deadline=0.5, window=1)
     trial.await_drained(within=600)
     trial.leave()
     assert proxy.struck["throttle"] >= 2
@@ -91,7 +94,7 @@ def test_read_backs_that_fail_do_not_block_the_queue(trial, proxy):
     lose_some_answers(proxy)
     failing = Answer(500, b"no such table\n", [("Content-Type", "text/plain")]).named("failing")
     proxy.rule(failing, is_read_back)
-    trial.start(120, seconds_between=0.005)
+    trial.start(120, seconds_between=0.005, window=1)
     trial.await_drained()
     trial.leave()
     assert proxy.struck["failing"] == 2 * READ_BACK_ATTEMPTS

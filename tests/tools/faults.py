@@ -146,8 +146,8 @@ class Reset(Fault):
 class Answer(Fault):
     """The proxy answers instead; `applied`: whether the server gets the request too.
 
-    headers: pairs. body: bytes, or a callable that returns an iterable of bytes, which is sent
-    without a length until it ends or the client closes.
+    headers: pairs. body: bytes, or a callable (request) that returns an iterable of bytes, which is
+    sent without a length until it ends or the client closes.
     """
 
     name = "answer"
@@ -164,7 +164,7 @@ class Answer(Fault):
         exchange.strike(self.name)
         if callable(self.body):
             exchange.write_to_client(self._head(), status=self.status)
-            for piece in self.body():
+            for piece in self.body(exchange.request):
                 exchange.write_to_client(piece, status=self.status)
             return False
         body = b"" if exchange.request.method == "HEAD" else self.body

@@ -300,7 +300,7 @@ def test_the_proxys_own_pages_come_instead_of_the_servers(
 
 
 def test_an_answer_of_the_proxy_may_never_end(proxy, http):
-    def for_ever():
+    def for_ever(_):
         while True:
             yield b"x" * 1000
 
