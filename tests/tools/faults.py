@@ -146,8 +146,8 @@ class Reset(Fault):
 class Answer(Fault):
     """The proxy answers instead; `applied`: whether the server gets the request too.
 
-    headers: pairs. body: bytes, or a callable (request) that returns an iterable of bytes, which is
-    sent without a length until it ends or the client closes.
+    headers: pairs. body: bytes, or a callable (request) that returns an iterable of bytes, which
+    is sent without a length until it ends or the client closes.
     """
 
     name = "answer"

@@ -51,6 +51,8 @@ class Lane(Pausing):
     :ivar has_complaint: whether a warning was given that its records wait.
     :ivar ahead: has `events` and `metrics`, how many the server lists after the oldest record that
         overtook it.
+    :ivar to_check: of its first windows: (how much was delivered before, the records whose order
+        is to be checked, the lengths of the windows), or None.
     :ivar is_unreadable: whether the session is too large to be read back.
     :ivar refusals: how many refusals in a row had the same words.
     :ivar blames: how often the oldest record failed although its session can be read.
@@ -68,6 +70,7 @@ class Lane(Pausing):
         "reopened_at",
         "has_complaint",
         "ahead",
+        "to_check",
         "is_unreadable",
         "blames",
         "_first_blame",
@@ -85,6 +88,7 @@ class Lane(Pausing):
         self.reopened_at = None
         self.has_complaint = False
         self.is_unreadable = False
+        self.to_check = None
         self._refused_with = None
         self.refusals = 0
         self.move_on()
@@ -300,7 +304,7 @@ class Lanes(object):
         lane.ticket = ticket
 
     def _let_rest(self, lane):
-        lane.ticket = None
+        lane.ticket = lane.to_check = None
         if self._sole is lane:
             self._sole = None
         if lane.is_adopted or lane.entry.goodbye or lane.entry.forgotten:

@@ -61,8 +61,6 @@ class Windows(object):
         self._judge = judge
         self._warn = warn
         self._clock = clock
-        # {lane: (how much was delivered before, the records to check, the lengths of windows)}
-        self._to_check = {}
 
     def send(self, lane):
         """Send several records of a session; return False if its head has to go alone."""
@@ -182,15 +180,15 @@ class Windows(object):
         """Once some windows of a session went well, compare them with what the server has."""
         if self.width.is_checked or lane.entry.server_id is None:
             return
-        before, checked, windows = self._to_check.setdefault(lane, (before, [], []))
+        if lane.to_check is None:
+            lane.to_check = before, [], []
+        before, checked, windows = lane.to_check
         checked.extend(record for record in records if record.kind in kinds.TIMED)
         windows.append(len(records))
         if len(windows) < WINDOWS_CHECKED:
             return
-        del self._to_check[lane]
+        lane.to_check = None
         is_in_order = self._server.is_in_order(checked, lane.entry, before)
-        if is_in_order is not None:
-            self._to_check.clear()
         if is_in_order:
             self.width.keeps_order()
         elif is_in_order is False:
