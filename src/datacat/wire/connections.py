@@ -105,7 +105,7 @@ class Connections(object):
         """Return a request as it is sent, in bytes."""
         prepared = self._prepare(request)
         return pipelining.written(
-            prepared.method, prepared.path_url, self._host, prepared.headers, prepared.body
+            prepared.method, _target(prepared.url), self._host, prepared.headers, prepared.body
         )
 
     def redact(self, text, after=u""):
@@ -168,7 +168,9 @@ class _Adapter(HTTPAdapter):
 
     def request_url(self, request, proxies):
         """Return the target in the request line."""
-        return HTTPAdapter.request_url(self, request, proxies) if proxies else request.path_url
+        if proxies:
+            return HTTPAdapter.request_url(self, request, proxies)
+        return _target(request.url)
 
     def init_poolmanager(self, *arguments, **options):
         HTTPAdapter.init_poolmanager(self, *arguments, **options)
@@ -185,6 +187,14 @@ def _headers(settings):
         value = SCHEME + settings.api_key
         headers["Authorization"] = value if six.PY3 else value.encode("latin-1")
     return headers
+
+
+def _target(url):
+    """Return the part of a URL after scheme and host.
+
+    Not by `path_url`: the standard library would remember each one.
+    """
+    return "/" + url.split("/", 3)[3]
 
 
 def _host(url):
