@@ -123,13 +123,17 @@ def test_all_addresses_share_one_bound(connect, monkeypatch):
 
 @SWALLOWS
 def test_attempts_that_lost_are_closed(monkeypatch):
-    closed = []
-    close = dialing.close
-    monkeypatch.setattr(dialing, "close", lambda *each: (closed.append(each[0]), close(*each)))
+    made = []
+    make = dialing._new_socket
+    monkeypatch.setattr(dialing, "_new_socket", lambda *each: made.append(make(*each)) or made[-1])
     with Swallowing() as swallowing, ScriptedServer(answering(answer())) as server:
         addresses = [found(FOUR, swallowing.address)] * 2
         addresses.append(found(FOUR, ("127.0.0.1", server.port)))
         winner = dialing.dial("key", addresses, [], PATIENCE, lambda seconds: seconds)
         assert winner.getpeername()[1] == server.port
+        assert made.pop() is winner
         winner.close()
-    assert len(closed) == 2
+    assert len(made) == 2
+    for lost in made:
+        with pytest.raises(EnvironmentError):
+            lost.getsockname()
