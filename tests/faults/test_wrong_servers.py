@@ -149,7 +149,7 @@ def test_a_date_in_retry_after_is_respected(trial, proxy, status):
 def test_a_retry_after_of_30_years_delays_neither_the_application_nor_the_next_run(
     trial, proxy, status
 ):
-    """Kept: for up to an hour nothing is sent, not even by flush() or close()."""
+    """Kept: for up to an hour and a quarter nothing is sent, not even by flush() or close()."""
     proxy.rule(busy(10**9, status), is_event)
     trial.start(20, patience=0.5)
     trial.said("LOGGED")

@@ -105,3 +105,13 @@ def test_a_server_that_goes_away_is_not_asked_for_the_rest_of_the_sessions(v1):
     del v1.server.calls[:]
     v1.run(2)
     assert len(v1.server.sent_to("/heartbeat")) <= 1
+
+
+def test_a_busy_server_is_noticed_whichever_heartbeat_it_refuses(v1):
+    v1.server.windows = True
+    v1.session()
+    v1.run(14)
+    v1.server.concerned = lambda request: request.path.endswith("/heartbeat")
+    v1.server.next_faults = [say(404, "Not found\n"), say(503, "busy")]
+    v1.run(2)
+    assert v1.server.struck == 2 and v1.link.failures == 1

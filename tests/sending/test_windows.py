@@ -10,6 +10,7 @@ from datacat import errors
 from datacat.outbox import shared
 from datacat.sending import server
 
+BROKE = errors.OutcomeUnknown("the connection broke")
 MANY = ["e%03d" % number for number in range(200)]
 
 
@@ -44,6 +45,19 @@ def widened(bench):
     bench.drain()
     del bench.server.calls[:]
     return bench
+
+
+def step_with(bench, call_all):
+    """Take a step in which something else answers the window."""
+    bench.server.call_all = call_all
+    bench.step()
+    del bench.server.call_all
+
+
+def lose_answers(bench):
+    """Take a step in which a window is applied, and the connection breaks before any answer."""
+    answer = bench.server.call_all
+    step_with(bench, lambda requests: (answer(requests)[0][:0], BROKE))
 
 
 def test_windows_are_narrow_until_the_order_is_checked_and_double_then(wide):
@@ -166,13 +180,7 @@ def test_a_broken_window_is_looked_up_whole_though_its_records_are_not_at_hand(w
     """The disk refuses new records meanwhile, so that only the oldest one is at hand."""
     widened(wide)
     log(wide, MANY[:20])
-    make = wide.server.call_all
-    wide.server.call_all = lambda requests: (
-        make(requests)[0][:0],
-        errors.OutcomeUnknown("the connection broke"),
-    )
-    wide.step()
-    wide.server.call_all = make
+    lose_answers(wide)
     front = wide.outbox.front
     wide.outbox.front = lambda entry, most: front(entry, 1)
     wide.drain()
@@ -184,13 +192,7 @@ def test_a_window_that_cannot_be_looked_up_is_counted_whole(classic):
     classic.server.windows = True
     widened(classic)
     log(classic, MANY[:8])
-    make = classic.server.call_all
-    classic.server.call_all = lambda requests: (
-        make(requests)[0][:0],
-        errors.OutcomeUnknown("the connection broke"),
-    )
-    classic.step()
-    classic.server.call_all = make
+    lose_answers(classic)
     assert shared.mark_shared(classic.outbox.path)
     classic.drain()
     assert classic.entry.possibly_twice == 8
@@ -209,10 +211,8 @@ def test_growth_restarts_the_quiet_two_seconds(v1):
         raise errors.OutcomeUnknown("the line went dark")
 
     requests = []
-    v1.server.call_all = lambda window: (requests.extend(window[:4]), ([], _raised(v1, dark)))[1]
     begun = v1.world.now
-    v1.step()
-    del v1.server.call_all
+    step_with(v1, lambda window: (requests.extend(window[:4]), ([], _raised(v1, dark)))[1])
     v1.drain()
     assert v1.server.names()[400:] == MANY[:10] and counts(v1.entry) == CLEAN
     assert v1.world.now - begun > 6 + 2
@@ -308,12 +308,10 @@ def test_a_refusal_and_a_break_in_one_window_lose_and_double_nothing(wide, appli
         answers.append(wide.server.answer(requests[4]))
         for request in requests[5 : 5 + applied]:
             wide.server.answer(request)
-        return answers, errors.OutcomeUnknown("the connection broke")
+        return answers, BROKE
 
-    wide.server.call_all = call_all
     log(wide, MANY[:10])
-    wide.step()
-    del wide.server.call_all
+    step_with(wide, call_all)
     wide.drain()
     assert wide.entry.overtaken >= 1
     if wide.server.classic:
@@ -341,10 +339,8 @@ def test_two_faults_in_one_window_leave_both_records_in_doubt(wide, applied):
             answers.append(answer)
         return answers, None
 
-    wide.server.call_all = call_all
     log(wide, MANY[:8])
-    wide.step()
-    del wide.server.call_all
+    step_with(wide, call_all)
     wide.drain()
     there = wide.server.names()[400:]
     assert sorted(set(there)) == MANY[:8]
@@ -358,13 +354,7 @@ def test_an_end_in_a_broken_window_is_sent_again_without_doubt(wide):
     widened(wide)
     log(wide, MANY[:3])
     wide.end(wide.entry)
-    make = wide.server.call_all
-    wide.server.call_all = lambda requests: (
-        make(requests)[0][:0],
-        errors.OutcomeUnknown("the connection broke"),
-    )
-    wide.step()
-    wide.server.call_all = make
+    lose_answers(wide)
     wide.drain()
     assert wide.server.names()[400:] == MANY[:3]
     assert counts(wide.entry) == CLEAN
@@ -446,15 +436,80 @@ def test_records_that_arrived_without_an_earlier_one_end_windows_for_good(v1):
     def call_all(requests):
         for request in requests[4:6]:
             v1.server.answer(request)
-        return [], errors.OutcomeUnknown("the connection broke")
+        return [], BROKE
 
-    v1.server.call_all = call_all
     log(v1, MANY[:10])
-    v1.step()
-    del v1.server.call_all
+    step_with(v1, call_all)
     assert set(widths(v1)) == {1}
     assert sorted(v1.server.names()[400:]) == MANY[:10]
     assert counts(v1.entry) == CLEAN and len(v1.warnings.about("order")) == 1
+
+
+@pytest.mark.parametrize("kind", ["states", "alternating"])
+def test_windows_that_show_no_order_are_not_sent_before_it_is_checked(wide, kind):
+    """And so none that a server may mix up unseen."""
+    for number in range(30):
+        wide.state(wide.entry, number=number)
+        if kind == "alternating":
+            wide.event(wide.entry, "e%03d" % number)
+    found = widths(wide)
+    if wide.server.classic and kind == "states":
+        # It keeps no history of them.
+        assert set(found) == {1}
+    log(wide, MANY)
+    assert max(widths(wide)) > 8
+    assert wide.warnings.about("order") == []
+
+
+@pytest.mark.parametrize("kind", ["states", "alternating"])
+def test_a_server_that_mixes_up_states_gets_no_more_windows(v1, kind):
+    v1.server.windows = True
+    out_of_order(v1.server)
+    for number in range(30):
+        v1.state(v1.entry, number=number)
+        if kind == "alternating":
+            v1.event(v1.entry, "e%03d" % number)
+    found = widths(v1)
+    assert found[:3] == [4, 4, 4] and set(found[3:]) == {1}
+    assert v1.server.only_session()["state"]["number"] == 29
+    assert len(v1.warnings.about("order")) == 1
+
+
+def test_a_check_of_the_order_that_fails_is_repeated_less_and_less_often(wide):
+    """It reads a whole session."""
+    wide.server.concerned = is_read
+    wide.server.fault = say(500, "oops")
+    reads = []
+    for _ in range(60):
+        log(wide, MANY[:20])
+        before = len(wide.reads())
+        wide.drain(60)
+        reads.append(len(wide.reads()) - before)
+    assert sum(reads) <= 10
+    assert wide.server.names() == MANY[:20] * 60
+    wide.server.fault = None
+    wide.world.pass_(700)
+    log(wide, MANY)
+    assert max(widths(wide)) > 8
+
+
+def test_what_overtook_a_record_says_nothing_about_its_second_request(classic):
+    classic.server.windows = True
+    widened(classic)
+    log(classic, MANY[:2])
+
+    def busy(requests):
+        return [
+            say(503, "busy")(classic.server, requests[0]),
+            classic.server.answer(requests[1]),
+        ], None
+
+    step_with(classic, busy)
+    classic.server.concerned = is_event
+    classic.server.next_faults = [lose_answer]
+    classic.drain()
+    assert classic.server.names()[400:] == [MANY[1], MANY[0]]
+    assert counts(classic.entry)[:4] == CLEAN[:4]
 
 
 # The next process
@@ -464,13 +519,8 @@ def test_the_next_process_looks_inherited_records_up_with_one_read(wide):
     """Killed with a window in flight, of which the server had applied a part."""
     widened(wide)
     log(wide, MANY[:60])
-    wide.server.call_all = lambda requests: (
-        [wide.server.answer(request) for request in requests[:40]],
-        None,
-    )
     wide.outbox.settle_all = lambda *_: None
-    wide.step()
-    del wide.server.call_all
+    step_with(wide, lambda requests: (list(map(wide.server.answer, requests[:40])), None))
     successor = wide.again()
     del wide.server.calls[:]
     successor.drain()

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division
 
 import contextlib
 import socket
+import ssl
 import sys
 
 import pytest
@@ -92,6 +93,33 @@ def test_dead_addresses_before_a_live_one_cost_a_quarter_of_a_second_each(
         wire.close()
         resolve_to(monkeypatch, *[swallowing.address] * 3 + [live])
         monkeypatch.setattr(dialing, "HEAD_START", PATIENCE)
+        assert wire.call(READ).status == 200
+
+
+def test_the_winner_of_a_race_waits_like_any_other_connection(connect, monkeypatch):
+    """For room to send, and for the answer."""
+    body = b'"' + b"x" * 20000000 + b'"'
+
+    def slow(server, connection):
+        for _ in server.requests_on(connection):
+            connection.sendall(answer())
+
+    with ScriptedServer(slow) as server:
+        resolve_to(monkeypatch, closed_port(), ("127.0.0.1", server.port))
+        request = Request("POST", "/api/sessions/1/events", body, False)
+        assert connect("http://cats.invalid").call(request).status == 200
+        assert len(server.requests[0].body) == len(body)
+
+
+def test_a_name_with_two_addresses_is_reached_over_tls(connect, monkeypatch, tmp_path):
+    authority = pytest.importorskip("trustme").CA()
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("cats.example").configure_cert(tls)
+    with ScriptedServer(answering(answer()), tls) as server:
+        resolve_to(monkeypatch, closed_port(), ("127.0.0.1", server.port))
+        wire = connect("https://cats.example", verify=str(path))
         assert wire.call(READ).status == 200
 
 

@@ -10,6 +10,7 @@ import pytest
 from tools.scripted_server import ScriptedServer, answer, answering
 
 from datacat.errors import OutcomeUnknown
+from datacat.wire import parsing
 from datacat.wire.dialects import Request
 
 READ = Request("GET", "/api/sessions/1", None, True)
@@ -90,6 +91,16 @@ def test_an_encoded_body_that_nobody_asked_for_is_decoded(connect, name):
         pieces = []
         wire.call(READ, limit=None, on_chunk=pieces.append)
         assert b"".join(pieces) == BODY
+
+
+@pytest.mark.parametrize("name", sorted(ENCODED))
+def test_every_length_of_body_is_decoded_whole(name):
+    """The decoder may hold back some bytes when it has read all that there is."""
+    encoding, encode = ENCODED[name]
+    for length in list(range(16300, 16800, 7)) + [32768, 49152, 65536]:
+        for amount in (None, 10**6):
+            more = io.BytesIO(encode(b"x" * length)).read
+            assert len(parsing.Decoder(encoding).read(amount, more)) == length
 
 
 @pytest.mark.parametrize("name", sorted(ENCODED))

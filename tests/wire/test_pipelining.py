@@ -75,7 +75,7 @@ def test_all_requests_are_out_before_the_first_answer_and_each_gets_its_own(conn
     assert [request.body for request in server.requests[1:]] == [each.body for each in EVENTS]
 
 
-@pytest.mark.parametrize("key", [None, "hunter2"])
+@pytest.mark.parametrize("key", [None, "hunter2", u"caf\xe9-caf\xe9"])
 def test_a_request_in_a_window_is_the_one_that_a_single_call_sends(connected, key):
     """Byte for byte, but for the order of the headers."""
     with ScriptedServer(answering(answer())) as server:
@@ -136,31 +136,52 @@ def test_answers_of_any_framing_in_any_pieces_are_told_apart(connected, head, bo
     assert error is None and bodies(found) == [b"ok"] * 8
 
 
-def test_what_follows_the_last_answer_of_a_connection_had_no_effect(connected, monkeypatch):
-    """Connection: close.  The next window is as long as the server's connections are."""
+class Closing(object):
+    """A script that ends each connection after so many answers; the last number repeats."""
 
-    def play(server, connection):
-        for number, _ in enumerate(server.requests_on(connection)):
-            if number == 4:
+    def __init__(self, *counts):
+        self._counts = list(counts)
+
+    def __call__(self, server, connection):
+        most = self._counts.pop(0) if len(self._counts) > 1 else self._counts[0]
+        for number, _ in enumerate(server.requests_on(connection), 1):
+            if number == most:
                 connection.sendall(numbered(number, headers=[("Connection", "close")]))
                 return
             connection.sendall(numbered(number))
 
-    with ScriptedServer(play) as server:
-        wire = connected(server)
-        found, error = wire.call_all(EVENTS)
-        assert (len(found), error) == (4, None)
-        assert wire.call_all(EVENTS) == ([], None)
-        wire.call(HEALTH)
-        sent = []
+
+@pytest.fixture
+def windows_of(monkeypatch):
+    """Returns how many of EVENTS each of some windows sends, and how many are answered."""
+
+    def count(wire, windows):
+        sent, found = [], []
         send = pipelining.send
         monkeypatch.setattr(
             pipelining, "send", lambda *call: (sent.append(len(call[2])), send(*call))
         )
-        assert len(wire.call_all(EVENTS)[0]) == 4
-        assert sent == [4]
-        assert [request.path for request in server.requests].count("/api/sessions/1/events") == 8
-        assert wire.call_all(EVENTS) == ([], None)
+        for _ in range(windows):
+            wire.call(HEALTH)
+            responses, error = wire.call_all(EVENTS)
+            assert error is None
+            found.append(len(responses))
+            assert wire.call_all(EVENTS) == ([], None), "the connection was not closed"
+        return sent, found
+
+    return count
+
+
+def test_what_follows_the_last_answer_of_a_connection_had_no_effect(connect, windows_of):
+    """Connection: close.  Windows are then as long as the server's connections are."""
+    with ScriptedServer(Closing(5)) as server:
+        assert windows_of(connect(server), 4) == ([8, 8, 4, 4], [4, 4, 4, 4])
+
+
+def test_a_connection_that_was_closed_once_shortens_no_other(connect, windows_of):
+    """Such as by a server that was being stopped."""
+    with ScriptedServer(Closing(3, 5, 4, 9)) as server:
+        assert windows_of(connect(server), 4) == ([8, 8, 8, 8], [2, 4, 3, 8])
 
 
 @pytest.mark.parametrize("end", [reset, lambda connection: None], ids=["reset", "closed"])

@@ -19,9 +19,9 @@ Theory of operation.  `serve` does the first of these that applies:
    is killed in between, the state is sent again.
 5. The oldest records are in doubt: read the session back (see `doubt`).
 6. Otherwise send the oldest records together, if they may go so (see `windows`), or the oldest one
-   alone.  A delivered one is settled in one transaction, with the
-   counts and the merged state that it changes.  If the process is killed between answer and
-   settle, the next one finds the record at the head of an outbox that it takes over: in doubt.
+   alone.  What was delivered is settled in one transaction, with the counts and the merged state
+   that it changes.  If the process is killed between answer and settle, the next one finds the
+   record at the head of an outbox that it takes over: in doubt.
 
 The process may be killed between any two steps and anywhere within one, because what is not on
 disk yet is found out again in the same order.  A failure is judged by `decisions`, and `acts`
@@ -64,7 +64,7 @@ class Delivery(object):
         self._clock = clock
         self._wall = wall
         self._acts = acts = Acts(server, warn, clock, wall, chance)
-        width = Width(settings.window)
+        self._width = width = Width(settings.window)
         self._windows = Windows(server, width, acts, self._request, self._judge, warn, clock)
 
     def serve(self, lane):
@@ -145,14 +145,16 @@ class Delivery(object):
     def _send(self, lane, record):
         _, error = self._server.exchange(self._request(record, lane.entry))
         if error is None:
-            self._windows.width.one_went_well()
+            self._width.one_went_well()
             self._acts.settle(lane, record, None)
         else:
             self._judge(decisions.after_failed_send, lane, record, error)
 
     def _read_back(self, lane, head):
         records = self._in_doubt(lane, head)
-        found, error = self._server.read_back(records, lane.entry, merged_state(lane), lane.ahead)
+        found, error = self._server.read_back(
+            records, lane.entry, merged_state(lane), lane.doubt.ahead
+        )
         if error is not None:
             self._judge(doubt.after_failed_read_back, lane, head, error)
             return
@@ -192,7 +194,7 @@ class Delivery(object):
             self._acts.settle_all(lane, records[: found.arrived])
             # More arrived than before: the quiet time begins again.
             number = records[found.arrived].number if found.arrived < len(records) else 0
-            about = Doubt(number, about.error)
+            about = Doubt(number, about.error, ahead=about.ahead)
             lane.doubt = about if number else None
         strays = [place - found.arrived for place in found.strays]
         self._acts.settle_ahead(lane, records[found.arrived :], strays)

@@ -44,6 +44,7 @@ A doubt refers to its record by number, so it costs the same for any record.
 from __future__ import absolute_import, division
 
 from ..wire import readback, verdicts
+from ..wire.readback import NOTHING_LISTED
 from .decisions import (
     ASK_HEALTH,
     AWAIT_QUIET,
@@ -66,16 +67,19 @@ class Doubt(object):
     :param number: the record's number in its session.
     :param error: how sending it failed; None if it may have been sent before (1b above).
     :param count: how many records, from that one on, may have arrived.
+    :param ahead: has `events` and `metrics`, how many the server lists after that record which
+        overtook it.
     :ivar is_quiet: whether one read-back found it absent.
     :ivar failures: how many read-backs failed although the server answers.
     """
 
-    __slots__ = ("number", "error", "count", "is_quiet", "failures", "_first_failure")
+    __slots__ = ("number", "error", "count", "ahead", "is_quiet", "failures", "_first_failure")
 
-    def __init__(self, number, error=None, count=1):
+    def __init__(self, number, error=None, count=1, ahead=NOTHING_LISTED):
         self.number = number
         self.error = error
         self.count = count
+        self.ahead = ahead
         self.is_quiet = False
         self.failures = 0
         self._first_failure = None

@@ -27,7 +27,6 @@ import heapq
 import itertools
 
 from ..wire import verdicts
-from ..wire.readback import NOTHING_LISTED
 from .decisions import is_repeated
 from .doubt import Doubt
 from .pausing import Pausing
@@ -49,8 +48,6 @@ class Lane(Pausing):
     :ivar merged: the session's state as delivered (a dict), None if it is not loaded.
     :ivar reopened_at: when the session was last opened again (monotonic), or None.
     :ivar has_complaint: whether a warning was given that its records wait.
-    :ivar ahead: has `events` and `metrics`, how many the server lists after the oldest record that
-        overtook it.
     :ivar to_check: of its first windows: (how much was delivered before, the records whose order
         is to be checked, the lengths of the windows), or None.
     :ivar is_unreadable: whether the session is too large to be read back.
@@ -69,7 +66,6 @@ class Lane(Pausing):
         "merged",
         "reopened_at",
         "has_complaint",
-        "ahead",
         "to_check",
         "is_unreadable",
         "blames",
@@ -100,7 +96,6 @@ class Lane(Pausing):
         self.captured = None
         self.doubt = None
         self.is_head_in_doubt = False
-        self.ahead = NOTHING_LISTED
         self.blames = 0
         self._first_blame = None
 

@@ -149,9 +149,10 @@ class Server(object):
                 # A server that is too busy for records may still answer this.
                 if not (record_is_next and self._is_busy):
                     self.succeeded()
-            failure = error or next((each for each in problems if each is not None), None)
-            if failure is not None and verdicts.would_meet_any_request(failure):
-                self.failed(failure)
+            failures = [each for each in problems + [error] if each is not None]
+            telling = [each for each in failures if verdicts.would_meet_any_request(each)]
+            if telling:
+                self.failed(telling[0])
                 return False
         return True
 

@@ -20,7 +20,7 @@ WIDE = 8
 BYTES = 256 * 1024
 _FIRST_BYTES = 16 * 1024
 SECONDS = 2.0
-# Single records in a row that go well before there are windows again.
+# Single records that go well before there are windows again.
 SINGLES = 16
 # Clean windows before the order is checked.
 WINDOWS_CHECKED = 3

@@ -54,7 +54,7 @@ class Windows(object):
     """
 
     def __init__(self, server, width, acts, make, judge, warn, clock):
-        self.width = width
+        self._width = width
         self._server = server
         self._acts = acts
         self._make = make
@@ -77,19 +77,21 @@ class Windows(object):
         if error is None and not any(problems):
             took = self._clock() - began
             size = sum(len(request.body) + _HEAD_BYTES for request in requests)
-            self.width.went_well(len(problems), size, took)
+            self._width.went_well(len(problems), size, took)
             self._check_order(lane, records[: len(problems)], before)
         return True
 
     def may_go(self, lane):
         """Return whether a read-back could tell what arrived of several records of a session."""
-        is_shared = lane.entry.shared or lane.outbox.is_marked_shared
-        return not lane.is_unreadable and (self._server.dialect is dialects.V1 or not is_shared)
+        if self._server.dialect is dialects.CLASSIC:
+            if lane.entry.shared or lane.outbox.is_marked_shared:
+                return False
+        return not lane.is_unreadable
 
     def note_read_back(self, lane, found):
         """Note what a read-back shows about the server, or about reading a session."""
         if not found.in_order:
-            self.are_out_of_order()
+            self._give_up_windows()
         # Not readable as a whole, or written to by somebody else as well.
         lane.is_unreadable = found.after == readback.UNKNOWABLE
 
@@ -98,10 +100,10 @@ class Windows(object):
     def _window(self, lane):
         """Return the records that go together and their requests."""
         entry = lane.entry
-        most = self.width.records(self._clock())
+        most = self._width.records(self._clock())
         if most < 2 or entry.accepted - entry.gone < 2 or not self.may_go(lane):
             return [], []
-        records, requests, room = [], [], self.width.bytes
+        records, requests, room = [], [], self._width.bytes
         for record in lane.outbox.front(entry, most):
             if not _may_join(record):
                 break
@@ -113,6 +115,8 @@ class Windows(object):
             requests.append(request)
             if record.kind == kinds.END:
                 break
+        if not (self._width.is_checked or self._show_order(records)):
+            return [], []
         return records, requests
 
     # What became of them
@@ -132,7 +136,7 @@ class Windows(object):
                 return
         self._acts.settle_all(lane, delivered)
         if error is not None:
-            self.width.broke()
+            self._width.broke()
             self._leave_in_doubt(lane, records[len(problems) :], error)
 
     def _is_buried(self, lane, record, problem):
@@ -152,9 +156,9 @@ class Windows(object):
         ahead = [place for place, problem in enumerate(problems) if problem is None]
         before = entry.events, entry.metrics
         self._acts.settle_ahead(lane, records, ahead)
-        lane.ahead = Listed(entry.events - before[0], entry.metrics - before[1])
+        overtook = Listed(entry.events - before[0], entry.metrics - before[1])
         if verdicts.verdict(problems[0]) != verdicts.SESSION_LOST:
-            self.width.refused(self._clock())
+            self._width.refused(self._clock())
         self._judge(decisions.after_failed_send, lane, records[0], problems[0])
         last = _last_perhaps_applied(records, problems, error)
         if last is not None and entry.server_id is not None:
@@ -168,6 +172,8 @@ class Windows(object):
             if self._server.dialect is dialects.CLASSIC:
                 # Such a server does not tell which of them it took.
                 lane.outbox.update(entry, overtaken=entry.overtaken + len(rest) - 1)
+        if lane.doubt is not None:
+            lane.doubt.ahead = overtook
 
     def _leave_in_doubt(self, lane, records, error):
         self._judge(decisions.after_failed_send, lane, records[0], error)
@@ -176,27 +182,40 @@ class Windows(object):
 
     # Whether the server keeps the order
 
+    def _show_order(self, records):
+        """Return whether a read-back tells in which order some records were applied."""
+        listed = [readback.listed_under(each.kind) for each in records if self._is_listed(each)]
+        return len(set(listed)) < len(listed)
+
+    def _is_listed(self, record):
+        """Return whether a session shows where in the order a record was applied."""
+        if record.kind == kinds.STATE:
+            return self._server.dialect is dialects.V1
+        return record.kind in kinds.TIMED
+
     def _check_order(self, lane, records, before):
         """Once some windows of a session went well, compare them with what the server has."""
-        if self.width.is_checked or lane.entry.server_id is None:
+        if self._width.is_checked or lane.entry.server_id is None:
             return
         if lane.to_check is None:
             lane.to_check = before, [], []
         before, checked, windows = lane.to_check
-        checked.extend(record for record in records if record.kind in kinds.TIMED)
+        checked.extend(record for record in records if self._is_listed(record))
         windows.append(len(records))
         if len(windows) < WINDOWS_CHECKED:
             return
         lane.to_check = None
         is_in_order = self._server.is_in_order(checked, lane.entry, before)
         if is_in_order:
-            self.width.keeps_order()
+            self._width.keeps_order()
         elif is_in_order is False:
-            self.are_out_of_order()
+            self._give_up_windows()
+        else:
+            self._width.refused(self._clock())
 
-    def are_out_of_order(self):
+    def _give_up_windows(self):
         """The server applied a later record before an earlier one."""
-        self.width.turn_off()
+        self._width.turn_off()
         self._warn("order", _NOT_IN_ORDER)
 
 

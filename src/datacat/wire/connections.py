@@ -37,6 +37,7 @@ class Connections(object):
         self._base_url = six.ensure_str(settings.base_url)
         self._host = _host(self._base_url)
         self._most_requests = _UNLIMITED
+        self._ended_at = None
         self.read_environment()
 
     def close(self):
@@ -98,8 +99,13 @@ class Connections(object):
         sockets.give_back(connection)
 
     def note_end_of(self, connection):
-        """Note that the server closes a connection after as many requests as this one had."""
-        self._most_requests = connection.carried
+        """Note that the server closed a connection after as many requests as this one had.
+
+        Two in a row show a limit of the server's; one may have met a server that was stopping.
+        """
+        is_habit = connection.carried == self._ended_at
+        self._most_requests = connection.carried if is_habit else _UNLIMITED
+        self._ended_at = connection.carried
 
     def written(self, request):
         """Return a request as it is sent, in bytes."""

@@ -63,6 +63,7 @@ def dial(key, found, options, timeout, at_most, clock=monotonic):
         race.close()
     if len(_worked) < _MOST_REMEMBERED or key in _worked:
         _worked[key] = address
+    winner.settimeout(timeout)
     return winner
 
 

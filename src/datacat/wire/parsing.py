@@ -66,9 +66,10 @@ class Decoder(object):
         while amount is None or size < amount:
             if not self._waiting:
                 self._waiting = more(_PIECE)
-                if not self._waiting:
-                    break
+            is_last = not self._waiting
             piece = self._decoded(_PIECE if amount is None else min(_PIECE, amount - size))
+            if is_last and not piece:
+                break
             pieces.append(piece)
             size += len(piece)
         return b"".join(pieces)

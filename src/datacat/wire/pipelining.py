@@ -17,6 +17,7 @@ Theory of operation
 
 from __future__ import absolute_import, division
 
+import six
 from six.moves import http_client
 
 from .._compat import STRICT_PARSER
@@ -32,7 +33,7 @@ def written(method, path, host, headers, body):
     """
     lines = ["%s %s HTTP/1.1" % (method, path), "Host: " + host]
     lines.extend("%s: %s" % header for header in headers.items())
-    return "\r\n".join(lines + ["", ""]).encode("latin-1") + (body or b"")
+    return six.ensure_binary("\r\n".join(lines + ["", ""]), "latin-1") + (body or b"")
 
 
 def send(sock, call, requests):
@@ -90,7 +91,7 @@ class _Shared(object):
     def __init__(self, reader):
         self._reader = reader
         self.read, self.readline = reader.read, reader.readline
-        self.readinto, self.peek = reader.readinto, reader.peek
+        self.readinto = reader.readinto
 
     def makefile(self, *_):
         """Return itself."""

@@ -81,7 +81,7 @@ class Transport(object):
     def __init__(self, settings, retries=2):
         self._settings = settings
         self._retries = retries
-        self._wires = {}  # one per process, by process id
+        self._by_process = {}  # {process id: its Connections}
 
     @staticmethod
     def allowance(body):
@@ -109,9 +109,7 @@ class Transport(object):
         silence = self._settings.timeout + extra if timeout is None else timeout
         total = self._settings.deadline + extra if deadline is None else deadline
         with sockets.Call(total) as call:
-            return _Exchange(self._wire_of_this_process(), request, call, silence, limit).run(
-                on_chunk
-            )
+            return _Exchange(self._connections(), request, call, silence, limit).run(on_chunk)
 
     def call_all(self, requests):
         """Send requests back to back on one connection that is idle and connected.
@@ -124,24 +122,25 @@ class Transport(object):
         extra = self.allowance(b"".join(request.body or b"" for request in requests))
         with sockets.Call(self._settings.deadline + extra) as call:
             silence = self._settings.timeout + extra
-            window = _Window(self._wire_of_this_process(), requests, call, silence)
+            window = _Window(self._connections(), requests, call, silence)
             return window.run_all()
 
     def close(self):
         """Close idle connections. A later call opens new ones."""
-        wire = self._wires.pop(os.getpid(), None)
-        if wire is not None:
-            wire.close()
+        connections = self._by_process.pop(os.getpid(), None)
+        if connections is not None:
+            connections.close()
 
-    def _wire_of_this_process(self):
+    def _connections(self):
         process = os.getpid()
-        wire = self._wires.get(process)
-        if wire is None:
-            for inherited in list(self._wires.values()):
+        connections = self._by_process.get(process)
+        if connections is None:
+            for inherited in list(self._by_process.values()):
                 _compat.keep_forever(inherited)
             # No lock: it could be held at a fork. If two threads race, the first one wins.
-            wire = self._wires.setdefault(process, Connections(self._settings, self._retries))
-        return wire
+            connections = Connections(self._settings, self._retries)
+            connections = self._by_process.setdefault(process, connections)
+        return connections
 
 
 class _Exchange(object):
