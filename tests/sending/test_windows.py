@@ -461,6 +461,16 @@ def test_windows_that_show_no_order_are_not_sent_before_it_is_checked(wide, kind
     assert wide.warnings.about("order") == []
 
 
+def test_a_first_window_that_breaks_does_not_leave_them_too_narrow_to_show_the_order(wide):
+    for number in range(60):
+        wide.event(wide.entry, "e%03d" % number)
+        wide.metric(wide.entry, "load", number)
+        wide.state(wide.entry, number=number)
+    lose_answers(wide)
+    assert max(widths(wide)) > 8
+    assert wide.server.names() == MANY[:60]
+
+
 @pytest.mark.parametrize("kind", ["states", "alternating"])
 def test_a_server_that_mixes_up_states_gets_no_more_windows(v1, kind):
     v1.server.windows = True

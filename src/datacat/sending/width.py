@@ -6,8 +6,8 @@ Belongs here: how the width of windows grows and shrinks.  Does not: sending the
    applies requests in the order in which it gets them.  Answers in order do not prove that.
 2. After that, each clean window doubles the width, up to the limit.
 3. A connection that breaks halves it, down to 1: what was not answered then waits for two seconds,
-   which costs more than many round trips.  After some single records that went well, it is 2
-   again.  A refusal makes it 1 for a while, and longer each time.
+   which costs more than many round trips.  Single records that go well double a width that is
+   narrower than at first.  A refusal makes it 1 for a while, and longer each time.
 4. If the server applies requests out of order, it is 1 for good.
 5. A window takes about two seconds on the line, by the rate at which earlier ones went through.
 """
@@ -20,7 +20,7 @@ WIDE = 8
 BYTES = 256 * 1024
 _FIRST_BYTES = 16 * 1024
 SECONDS = 2.0
-# Single records that go well before there are windows again.
+# Single records that go well before the width is doubled.
 SINGLES = 16
 # Clean windows before the order is checked.
 WINDOWS_CHECKED = 3
@@ -74,10 +74,11 @@ class Width(object):
 
     def one_went_well(self):
         """Note that a record was delivered that went alone."""
-        if self._records == 1:
+        if self._records < NARROW:
             self._singles += 1
             if self._singles >= SINGLES:
-                self._records = min(2, self._limit)
+                self._records = min(2 * self._records, NARROW, self._limit)
+                self._singles = 0
 
     def keeps_order(self):
         """Note that the server was seen to apply requests in order."""
