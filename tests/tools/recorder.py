@@ -39,6 +39,11 @@ class Recorder(object):
         if not _is_whole(accepted):
             os.write(self._file, b"\n\n")
 
+    @property
+    def label(self):
+        """Which records belong together."""
+        return self._label or self.session.local_id
+
     def log_event(self, name, data=None, **extras):
         """Log an event and record it; `data` gets the mark."""
         mark = self._new_mark()
@@ -93,8 +98,7 @@ class Recorder(object):
         return "%s.%d.%d" % (self._writer, os.getpid(), next(self._numbers))
 
     def _call(self, mark, kind, fields, call):
-        label = self._label or self.session.local_id
-        self._write({"trying": mark, "session": label, "kind": kind, "fields": fields})
+        self._write({"trying": mark, "session": self.label, "kind": kind, "fields": fields})
         times = _Times()
         try:
             call()
