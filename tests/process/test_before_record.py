@@ -390,13 +390,14 @@ def test_the_exit_of_a_forked_child_shows_no_end_because_it_records_none(
     program = run_program(
         UNHURRIED + u"""
 def before_record(kind, fields):
-    print("%s saw %s" % ("parent" if os.getpid() == parent else "child", kind))
+    # A line in one piece: the parent warns of its fork meanwhile.
+    line = "%s saw %s\\n" % ("parent" if os.getpid() == parent else "child", kind)
+    os.write(1, line.encode("ascii"))
     return fields
 parent = os.getpid()
 session = datacat.create_session(connect_wait=PATIENCE, before_record=before_record)
 session.log_event("first")
 assert session.flush(PATIENCE)
-sys.stdout.flush()
 child = os.fork()
 if child == 0:
     session.log_event("in child")
