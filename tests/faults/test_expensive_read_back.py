@@ -43,18 +43,14 @@ def lose_some_answers(proxy, some=2):
         )
 
 
-def check_fallback(trial, proxy, some=2, more=0):
-    """Check that all arrived, and that this many records were sent in doubt and counted.
-
-    more: how many more may be in doubt, because a slow machine did not answer in time.
-    """
+def check_fallback(trial, proxy, some=2):
+    """Check that all arrived, and that this many records were sent in doubt and counted."""
     struck = proxy.struck["lose_answer"]
     losses = trial.losses()
     counted = losses.pop("possibly_twice")
-    assert struck == some and struck <= counted <= struck + more
+    assert struck == counted == some
     assert not any(losses.values()), losses
-    report = trial.check(allow={"twice": counted})
-    assert len(report.deviations["twice"]) <= counted
+    trial.check(allow={"twice": counted})
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux's /proc")
@@ -71,22 +67,22 @@ def test_a_session_of_64_mib_costs_neither_much_time_nor_memory(trial, proxy):
     trial.await_drained()
     grown = peak_memory(application.pid) - before
     trial.leave()
-    # One read-back each: the next one would be as large.
-    assert proxy.struck["large"] == 2
+    # One read-back each, and then its beginning: the next one would be as large.
+    assert proxy.struck["large"] == 4
     assert grown < MOST_MEMORY, "%.1f MiB" % (grown / MEBIBYTE)
     check_fallback(trial, proxy)
 
 
-def test_a_read_back_too_slow_for_the_line_does_not_block_the_queue(trial, proxy, scaled):
-    """Once: a read-back that the line cannot carry in time is given up and counted."""
-    some = scaled(1, 2)
-    lose_some_answers(proxy, some)
+def test_a_read_back_on_a_slow_line_gets_the_time_that_it_takes(trial, proxy, scaled):
+    """Once: an answer that keeps coming in is not cut by the deadline, and finds the record."""
+    lose_some_answers(proxy, scaled(1, 2))
     proxy.rule(Throttle(LINE), is_session_read)
-    trial.start(120, seconds_between=0.005, timeout=0.5, deadline=0.5, window=1)
+    trial.start(120, seconds_between=0.005, deadline=0.5, window=1)
     trial.await_drained(within=600)
     trial.leave()
-    assert proxy.struck["throttle"] >= 2
-    check_fallback(trial, proxy, some, more=float("inf"))
+    assert proxy.struck["throttle"] >= 1
+    trial.check()
+    trial.check_no_losses()
 
 
 def test_read_backs_that_fail_do_not_block_the_queue(trial, proxy):

@@ -38,7 +38,7 @@ def test_an_open_goes_first_then_the_oldest_record(make_bench):
     bench.event(second, "2")
     bench.world.pass_(1)
     bench.event(first, "3")
-    bench.sender.server.recognise_by(first)
+    bench.looks.recognise_by(first)
     third = bench.session(opened=False)
     calls = len(bench.server.calls)
     bench.drain()

@@ -8,7 +8,7 @@ from tools.sending import CLEAN, HTML, OWN_400, counts, is_event, is_read, is_wr
 
 from datacat import errors
 from datacat.outbox import shared
-from datacat.sending import server
+from datacat.sending import looks
 
 BROKE = errors.OutcomeUnknown("the connection broke")
 MANY = ["e%03d" % number for number in range(200)]
@@ -373,7 +373,7 @@ def test_what_is_logged_after_the_end_does_not_go_with_it(wide):
 def test_a_session_too_large_to_be_read_back_gets_no_windows(v1, monkeypatch):
     v1.server.windows = True
     widened(v1)
-    monkeypatch.setattr(server, "V1_READ_BACK_BYTES", 1000)
+    monkeypatch.setattr(looks, "V1_READ_BACK_BYTES", 1000)
     v1.server.concerned = is_event
     v1.server.next_faults = [lose_answer]
     log(v1, MANY[:8])

@@ -112,6 +112,8 @@ class MemoryServer(object):
     :ivar next_faults: faults of the next such requests, one each.
     :ivar poison: {name of an event or metric: its fault, always}.
     :ivar windows: whether it has a connection for windows.
+    :ivar pace: how many seconds it takes to send 512 bytes of a session.
+    :ivar streamed: how many bytes of sessions it sent.
     :ivar calls: all requests, in order.
     :ivar struck: how many of them met a fault.
     :ivar applied: (session id, operation, body) of what was applied, in order, even if lost since.
@@ -131,7 +133,9 @@ class MemoryServer(object):
         self.struck = 0
         self.sessions = collections.OrderedDict()
         self.windows = False
-        self._made = 0
+        self.pace = 0.0
+        self.streamed = 0
+        self._made = self._changes = 0
 
     def call_all(self, requests):
         """Answer what `Transport.call_all` does; on a connection only if `windows` is True."""
@@ -143,7 +147,15 @@ class MemoryServer(object):
                 return responses, error
         return responses, None
 
-    def call(self, request, timeout=None, deadline=None, limit=64 * 1024, on_chunk=None):
+    def call(
+        self,
+        request,
+        timeout=None,
+        deadline=None,
+        limit=64 * 1024,
+        on_chunk=None,
+        is_short=False,
+    ):
         self._apply_what_is_late()
         self.calls.append(request)
         fault = self._fault_for(request)
@@ -158,9 +170,10 @@ class MemoryServer(object):
             raise errors.OutcomeUnknown("the answer is larger than the limit of %d bytes" % limit)
         return response
 
-    @staticmethod
-    def _streamed(response, limit, on_chunk):
+    def _streamed(self, response, limit, on_chunk):
         for start in range(0, len(response.body), CHUNK):
+            self.world.pass_(self.pace)
+            self.streamed += len(response.body[start : start + CHUNK])
             if limit is not None and start + CHUNK > limit:
                 raise errors.OutcomeUnknown("the answer is larger than the limit")
             if on_chunk(response.body[start : start + CHUNK]):
@@ -231,6 +244,8 @@ class MemoryServer(object):
             operation(session, fields)
         except (ValueError, KeyError):
             return text(400, "Invalid request body\n")
+        self._changes += 1
+        session["updated_at"] = "%s, change %d" % (self._time(), self._changes)
         self.applied.append((session["id"], request.path.rsplit("/", 1)[1], fields))
         return _json({"status": "ok"})
 
@@ -245,7 +260,9 @@ class MemoryServer(object):
             return text(400, "Product and version are required fields\n")
         self._made += 1
         name = "server-%d" % self._made
-        session = collections.OrderedDict([("id", name), ("created_at", self._time())])
+        session = collections.OrderedDict(
+            [("id", name), ("created_at", self._time()), ("updated_at", self._time())]
+        )
         if not self.classic:
             session.update([("suspended", False), ("crashed", False), ("hung", False)])
         session["state"] = (

@@ -9,6 +9,7 @@ from datacat import settings
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.spool import Spool
 from datacat.records import build, kinds
+from datacat.sending.looks import Looks
 from datacat.sending.sender import Sender
 from tools.memory_server import MemoryServer, World, say
 from tools.outboxes import WHERE
@@ -98,6 +99,7 @@ class Bench(object):
             clock=self.world.clock,
         )
         self.link = self.sender.server.link
+        self.looks = Looks(self.sender.server, self.warnings, self.world.clock)
 
     def again(self, **options):
         """Let this process die; return the Bench of the next one."""
@@ -195,7 +197,7 @@ def prepared(bench):
     bench.entry = bench.session()
     bench.run(0.01)
     if bench.server.classic:
-        assert bench.sender.server.recognise_by(bench.entry) is None
+        assert bench.looks.recognise_by(bench.entry) is None
     return bench
 
 

@@ -452,3 +452,19 @@ def test_the_answer_about_another_session_is_never_believed(wanted, body, is_it)
             check()
         else:
             pytest.raises(errors.UnexpectedAnswer, check)
+
+
+@pytest.mark.parametrize(
+    "start, expected",
+    [
+        (b'{"id":"1","created_at":"a","updated_at":"2026-01-02T03:04:05.1Z","x":', True),
+        (b'{ "id" : "1", "updated_at" : "2026-01-02T03:04:05.1Z" }', True),
+        (b'{"id":"1","state":{"updated_at":"2026-01-02T03:04:05.1Z"}}', False),
+        (b'{"id":"1"', False),
+        (b'{"id":"1","updated_at":""', False),
+        (b"", False),
+    ],
+)
+def test_the_time_of_the_last_change_is_the_servers_own(start, expected):
+    """Not that of an application which has such a field in its state."""
+    assert answers.version(start) == (b'"2026-01-02T03:04:05.1Z"' if expected else None)

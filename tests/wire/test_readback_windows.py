@@ -9,7 +9,7 @@ import pytest
 
 from datacat.records import build, kinds
 from datacat.wire import dialects, readback, readback_v1
-from datacat.wire.readback import ABSENT, UNKNOWABLE
+from datacat.wire.readback import ABSENT, UNKNOWABLE, Found
 
 CAPTURED = 1767323045123456
 Counts = collections.namedtuple("Counts", "events metrics")
@@ -70,14 +70,14 @@ MIXED = [event(1), state(2), metric(3), event(4), state(5, n=7), state(6), metri
 @pytest.mark.parametrize("count", range(len(MIXED) + 1))
 def test_the_beginning_that_arrived_is_found_on_v1(count):
     found = found_on_v1(MIXED, on_v1(MIXED[:count]))
-    assert found == (count, ABSENT if count < len(MIXED) else None, [], True)
+    assert found == Found(count, ABSENT if count < len(MIXED) else None)
 
 
 @pytest.mark.parametrize("count", range(len(MIXED) + 1))
 def test_the_beginning_that_arrived_is_found_on_classic(count):
     """A state right after it is found by the state that results; others by what follows them."""
     found = readback.classic_found(MIXED, on_classic(MIXED[:count]), NOTHING, {})
-    assert found == (count, ABSENT if count < len(MIXED) else None, [], True)
+    assert found == Found(count, ABSENT if count < len(MIXED) else None)
 
 
 def test_what_was_delivered_before_does_not_count_on_classic():
@@ -110,10 +110,10 @@ def test_an_unknown_state_leaves_only_states_unknowable_on_classic():
 def test_a_later_record_without_an_earlier_one_shows_that_the_order_was_not_kept():
     arrived = [MIXED[0], MIXED[3], MIXED[6]]
     found = found_on_v1(MIXED, on_v1(arrived))
-    assert found == (1, ABSENT, [3, 6], False)
+    assert found == Found(1, ABSENT, [3, 6], False)
     assert readback.classic_found(
         [event(1), metric(2), event(3)], on_classic([event(1), event(3)]), NOTHING, {}
-    ) == (1, UNKNOWABLE, [], True)
+    ) == Found(1, UNKNOWABLE, [], True)
 
 
 @pytest.mark.parametrize("size", [1, 50, 10000])
@@ -122,7 +122,7 @@ def test_records_in_another_order_are_noticed_on_v1(size):
     assert found_on_v1(events, on_v1(events), size).in_order
     events[1], events[2] = events[2], events[1]
     in_order = sorted(events, key=lambda each: each.number)
-    assert found_on_v1(in_order, on_v1(events), size) == (5, None, [], False)
+    assert found_on_v1(in_order, on_v1(events), size) == Found(5, None, [], False)
 
 
 def test_records_in_another_order_are_noticed_on_classic():
@@ -144,5 +144,9 @@ def test_equal_contents_are_in_order_on_classic():
 
 def test_a_crash_is_looked_for_alone():
     crash = record(1, kinds.CRASH, {"reason": "r"})
-    assert found_on_v1([crash], b'{"id":"1","crashed":true,"state":{}}') == (1, None, [], True)
-    assert readback.classic_found([crash], {"ended_at": "x"}, NOTHING, {}) == (1, None, [], True)
+    assert found_on_v1([crash], b'{"id":"1","crashed":true,"state":{}}') == Found(
+        1, None, [], True
+    )
+    assert readback.classic_found([crash], {"ended_at": "x"}, NOTHING, {}) == Found(
+        1, None, [], True
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division
 
+import select
 import socket
 import threading
 
@@ -50,6 +51,85 @@ def test_a_dripped_answer_ends_at_the_deadline(connect, clock, drip):
     with ScriptedServer(dripping(clock, *DRIPS[drip])) as server:
         error = pytest.raises(OutcomeUnknown, connect(server).call, EVENT, deadline=80).value
     assert "deadline of 80 s" in str(error)
+
+
+@pytest.mark.parametrize("drip", sorted(DRIPS))
+def test_a_dripped_answer_buys_no_time_with_its_few_bytes(connect, clock, drip):
+    with ScriptedServer(dripping(clock, *DRIPS[drip])) as server:
+        error = pytest.raises(OutcomeUnknown, connect(server, deadline=80).call, EVENT).value
+    assert "deadline of 80." in str(error)
+
+
+# How much the client takes in at a time.
+PIECES = [4 * 1024] + [16 * 1024] * 20
+
+
+def call_at(connect, clock, seconds):
+    """Make a call whose answer comes in so slowly; return (how much came, the error or None).
+
+    :param seconds: how long each 2 KiB take.
+    """
+    taken, received = threading.Semaphore(0), []
+
+    def play(server, connection):
+        server.read(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % sum(PIECES))
+        for size in PIECES:
+            clock.now += seconds * size / 2048
+            connection.sendall(b" " * size)
+            taken.acquire()
+
+    def take(piece):
+        received.append(len(piece))
+        taken.release()
+
+    with ScriptedServer(play) as server:
+        try:
+            connect(server, deadline=80).call(SESSION, limit=None, on_chunk=take)
+        except OutcomeUnknown as error:
+            return sum(received), error
+        finally:
+            taken.release()
+    return sum(received), None
+
+
+def test_a_long_answer_at_the_pace_of_the_slowest_link_is_not_cut(connect, clock):
+    assert call_at(connect, clock, 1) == (sum(PIECES), None)
+    assert clock.now > 1000 + 150
+
+
+def test_an_answer_that_is_slower_than_the_slowest_link_is_cut(connect, clock):
+    received, error = call_at(connect, clock, 3)
+    assert 0 < received < sum(PIECES) / 2
+    assert "deadline" in str(error)
+
+
+def test_of_an_answer_whose_beginning_is_enough_little_more_is_sent(connect):
+    """A slow line would be busy with it for long; and the other connection stays."""
+    sent, is_stuck = [0], threading.Event()
+
+    def play(server, connection):
+        for request in server.requests_on(connection):
+            if request.path.endswith("/events"):
+                connection.sendall(answer())
+                continue
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n")
+            while select.select([], [connection], [], 0.3)[1] and sent[0] < 10000000:
+                sent[0] += connection.send(b" " * 4096)
+            is_stuck.set()
+
+    def is_enough(_):
+        is_stuck.wait(PATIENCE)
+        return True
+
+    with ScriptedServer(play) as server:
+        wire = connect(server)
+        wire.call(EVENT)
+        wire.call(SESSION, limit=None, on_chunk=is_enough, is_short=True)
+        wire.call(EVENT)
+        assert server.connections == 2
+    assert 4096 <= sent[0] <= 64 * 1024
 
 
 def test_a_dripped_answer_that_is_complete_before_the_deadline_is_an_answer(connect, clock):
@@ -125,9 +205,18 @@ def test_a_read_timeout_ends_a_call_before_its_deadline(connect):
 
 
 def test_bounds_grow_with_the_body():
-    allowance = transport.Transport.allowance
-    assert allowance(None) == allowance(b"") == 0
-    assert allowance(b" " * 1024 * 1024) == 128
+    wire = transport.Transport(None)
+    assert wire.allowance(None) == wire.allowance(b"") == 0
+    assert wire.allowance(b" " * 1024 * 1024) == 512
+
+
+def test_bounds_grow_less_on_a_link_that_is_known_to_be_faster():
+    """A server that does not answer is given up sooner; the link may still have got slower."""
+    wire = transport.Transport(None)
+    wire.rate = 1024 * 1024
+    assert wire.allowance(b" " * 1024 * 1024) == 8
+    wire.rate = 1000
+    assert wire.allowance(b" " * 1024 * 1024) == 512
 
 
 LARGE = EVENT._replace(body=b" " * 1024 * 1024)

@@ -101,6 +101,8 @@ class Acts(object):
             if record.kind == kinds.STATE:
                 state = merge(lane, record, self._server.dialect)
         lane.outbox.settle_all(lane.entry, records, state, overtaken)
+        size, count = lane.delivered
+        lane.delivered = size + sum(len(each.body) for each in records), count + len(records)
         for record in records:
             self._tell_true_time(lane, record)
 

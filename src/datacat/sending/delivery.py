@@ -39,8 +39,8 @@ from ..wire import dialects, verdicts
 from . import decisions, doubt
 from .acts import Acts, is_late
 from .doubt import Doubt
+from .looks import NOTHING_FOUND, Looks
 from .merged import merged_state
-from .server import NOTHING_FOUND
 from .width import Width
 from .windows import Windows, can_be_found
 
@@ -64,8 +64,11 @@ class Delivery(object):
         self._clock = clock
         self._wall = wall
         self._acts = acts = Acts(server, warn, clock, wall, chance)
+        self._looks = looks = Looks(server, warn, clock)
         self._width = width = Width(settings.window)
-        self._windows = Windows(server, width, acts, self._request, self._judge, warn, clock)
+        self._windows = Windows(
+            server, looks, width, acts, self._request, self._judge, warn, clock
+        )
 
     def serve(self, lane):
         """Take the next step for a lane that has work."""
@@ -95,7 +98,7 @@ class Delivery(object):
         self._judge(decisions.after_failed_open, lane, head, error)
 
     def _recognise(self, lane):
-        error = self._server.recognise_by(lane.entry)
+        error = self._looks.recognise_by(lane.entry)
         if error is not None:
             self._judge(decisions.after_failed_recognition, lane, None, error)
 
@@ -152,9 +155,7 @@ class Delivery(object):
 
     def _read_back(self, lane, head):
         records = self._in_doubt(lane, head)
-        found, error = self._server.read_back(
-            records, lane.entry, merged_state(lane), lane.doubt.ahead
-        )
+        found, error = self._looks.look(lane, records, merged_state(lane))
         if error is not None:
             self._judge(doubt.after_failed_read_back, lane, head, error)
             return
@@ -166,6 +167,7 @@ class Delivery(object):
             found = NOTHING_FOUND
         self._windows.note_read_back(lane, found)
         about = self._settle_found(lane, records, found)
+        about.version = found.version
         rest = records[found.arrived] if found.arrived < len(records) else None
         known = self._known(lane, rest, None)._replace(is_marked=is_marked)
         self._acts.carry_out(
@@ -231,7 +233,7 @@ class Delivery(object):
 
     def _probe(self, lane):
         """Find out whether a GET of the session is answered."""
-        error = self._server.problem_with(lane.entry)
+        error = self._looks.problem_with(lane.entry)
         if error is None:
             lane.trust()
             return decisions.ANSWERED

@@ -19,10 +19,12 @@ Theory of operation
    the other.  They are settled.  In case 1b, if all arrived, the next ones are suspected too: they
    may not have been settled either.  About the next record, the answer shows one of two things.
    - It is absent.  Requests that were cut off can still be applied, so the doubt turns *quiet*:
-     after two seconds the session is read once more.  Absent again: the rest is sent again.  If
-     more have arrived meanwhile, the two seconds begin again.
-   - Neither (another writer, too large a session, another record in its place): the rest is sent
-     again and counted in `possibly_twice`.  "Arrived" is never a guess.
+     after two seconds there is another look, which reads the session again only if it was changed
+     meanwhile.  Absent again: the rest is sent again.  If more have arrived, the two seconds begin
+     again.
+   - Neither (another writer, another record in its place): the rest is sent again and counted in
+     `possibly_twice`.  "Arrived" is never a guess.  A session that is too large to be read (see
+     `looks`) gets its two seconds as well.
    In case 1a a record that has to be sent again is blamed: it failed although its session can be
    read.  Blamed ten times over ten minutes, it becomes a dead letter.
 5. The read-back itself may fail.  Unless the server answers a health check, everything waits and
@@ -69,11 +71,21 @@ class Doubt(object):
     :param count: how many records, from that one on, may have arrived.
     :param ahead: has `events` and `metrics`, how many the server lists after that record which
         overtook it.
-    :ivar is_quiet: whether one read-back found it absent.
+    :ivar is_quiet: whether one read-back found it absent, or the session too large to be read.
+    :ivar version: when the session was last changed, by that read-back; None if unknown.
     :ivar failures: how many read-backs failed although the server answers.
     """
 
-    __slots__ = ("number", "error", "count", "ahead", "is_quiet", "failures", "_first_failure")
+    __slots__ = (
+        "number",
+        "error",
+        "count",
+        "ahead",
+        "is_quiet",
+        "version",
+        "failures",
+        "_first_failure",
+    )
 
     def __init__(self, number, error=None, count=1, ahead=NOTHING_LISTED):
         self.number = number
@@ -81,6 +93,7 @@ class Doubt(object):
         self.count = count
         self.ahead = ahead
         self.is_quiet = False
+        self.version = None
         self.failures = 0
         self._first_failure = None
 
@@ -102,8 +115,8 @@ class Doubt(object):
 def after_read_back(found, doubt, known):
     """Return the acts that an answered read-back leads to.
 
-    :param found: readback.ABSENT or UNKNOWABLE, about the first record that did not arrive; None
-        if all of them did, and are settled.
+    :param found: readback.ABSENT, UNKNOWABLE or TOO_LARGE, about the first record that did not
+        arrive; None if all of them did, and are settled.
     :param doubt: the Doubt about that record.
     :param known: a decisions.Known.
     """
@@ -115,7 +128,7 @@ def after_read_back(found, doubt, known):
     if found is None:
         # What was in doubt and not at hand comes next.
         return () if is_ours and doubt.count <= 0 else (SUSPECT_NEXT,)
-    if found == readback.ABSENT and not doubt.is_quiet:
+    if found in (readback.ABSENT, readback.TOO_LARGE) and not doubt.is_quiet:
         return (AWAIT_QUIET,)
     if is_ours and known.would_be_poisoned:
         return (BURY,)

@@ -55,18 +55,20 @@ class Heartbeats(object):
         if not self._living:
             self._due = None
 
-    def send(self, entries, now, record_is_next):
+    def send(self, entries, now, record_is_next, untouched=()):
         """Send some of a round of heartbeats; end the round if one fails as all others would.
 
         :param entries: the process's own sessions.
         :param record_is_next: whether a record is sent right after, which shows more.
+        :param untouched: entries of sessions that miss this round: a heartbeat changes a session.
         """
         if not self._round:
             self._round.extend(entry for entry in entries if self._is_alive(entry))
             self._living = set(self._round)
             self._next_round = now + HEARTBEAT_SECONDS
         some = [self._round.popleft() for _ in range(min(_AT_ONCE, len(self._round)))]
-        if not self._server.beat([each for each in some if self._is_alive(each)], record_is_next):
+        some = [each for each in some if self._is_alive(each) and each not in untouched]
+        if not self._server.beat(some, record_is_next):
             self._round.clear()
         self._due = now + _PAUSE_SECONDS if self._round else self._next_round
 

@@ -50,7 +50,10 @@ class Lane(Pausing):
     :ivar has_complaint: whether a warning was given that its records wait.
     :ivar to_check: of its first windows: (how much was delivered before, the records whose order
         is to be checked, the lengths of the windows), or None.
-    :ivar is_unreadable: whether the session is too large to be read back.
+    :ivar is_unreadable: whether a read-back could not tell what arrived.
+    :ivar seen: how large the session was when it was read: (bytes, records sent until then), or
+        None.
+    :ivar delivered: (bytes, number) of the records that were delivered from this lane.
     :ivar refusals: how many refusals in a row had the same words.
     :ivar blames: how often the oldest record failed although its session can be read.
     """
@@ -68,6 +71,8 @@ class Lane(Pausing):
         "has_complaint",
         "to_check",
         "is_unreadable",
+        "seen",
+        "delivered",
         "blames",
         "_first_blame",
         "refusals",
@@ -84,6 +89,8 @@ class Lane(Pausing):
         self.reopened_at = None
         self.has_complaint = False
         self.is_unreadable = False
+        self.seen = None
+        self.delivered = 0, 0
         self.to_check = None
         self._refused_with = None
         self.refusals = 0
@@ -247,6 +254,14 @@ class Lanes(object):
         """Return the lanes that are ready or waiting."""
         heaps = self._ready + self._waiting
         return [item[-1] for heap in heaps for item in heap if _is_valid(item)]
+
+    def looked_at(self):
+        """Return the entries of sessions whose next look is cheap if nothing has changed them."""
+        return set(
+            lane.entry
+            for lane in self.busy()
+            if lane.doubt is not None and lane.doubt.version is not None
+        )
 
     def hurry(self):
         """End every pause that the server did not ask for."""

@@ -100,7 +100,8 @@ class Sender(object):
             return link.due - now
         lane = self._lanes.next(now)
         if self._heartbeats.are_needed and now >= self._heartbeats.due(now):
-            self._heartbeats.send(own.entries(), now, lane is not None)
+            untouched = self._lanes.looked_at()
+            self._heartbeats.send(own.entries(), now, lane is not None, untouched)
         elif self._is_adoption_due(now) and (lane is None or lane.entry.server_id is not None):
             self._adopt(now)
         elif lane is not None:

@@ -1,20 +1,14 @@
-"""The server as the sender sees it: whether it is there, its generation, and questions to it.
+"""The server as the sender sees it: whether it is there, and its generation.
 
-Belongs here: single exchanges, and what they show about the server.  Does not: the fate of
-records, outboxes, waiting.
+Belongs here: exchanges, and what they show about the server.  Does not: what it has of a session
+(`looks`), the fate of records, outboxes, waiting.
 """
 
 from __future__ import absolute_import, division
 
 from .. import errors
-from ..records import kinds
-from ..wire import answers, dialects, readback, readback_v1, verdicts
+from ..wire import answers, dialects, verdicts
 from .pausing import Pausing
-
-CLASSIC_READ_BACK_BYTES = 4 * 1024 * 1024
-V1_READ_BACK_BYTES = 64 * 1024 * 1024
-RECOGNISED_WITHIN = 4096
-NOTHING_FOUND = readback.Found(0, readback.UNKNOWABLE)
 
 
 class Link(Pausing):
@@ -58,6 +52,7 @@ class Server(object):
     :param warn: a callable (topic, message) with `clear(topic)`.
     :param chance: a callable that returns a float in [0, 1).
     :param clock: a callable that returns monotonic seconds.
+    :ivar transport: the same.
     :ivar link: the Link.
     :ivar dialect: the dialect of its generation, None while that is unknown.
     :ivar asked: whether it was asked for its health since it was last away.
@@ -69,7 +64,7 @@ class Server(object):
         self.dialect = None
         self.asked = False
         self.recognised = False
-        self._transport = transport
+        self.transport = transport
         self._warn = warn
         self._chance = chance
         self._clock = clock
@@ -85,7 +80,7 @@ class Server(object):
 
     def _exchange(self, request):
         try:
-            return answers.answer(request, self._transport.call(request)), None
+            return answers.answer(request, self.transport.call(request)), None
         except errors.DatacatError as error:
             return None, error
 
@@ -102,7 +97,7 @@ class Server(object):
         return problems, error
 
     def _exchange_all(self, requests):
-        responses, error = self._transport.call_all(requests)
+        responses, error = self.transport.call_all(requests)
         return [_problem(*pair) for pair in zip(requests, responses)], error
 
     def failed(self, error):
@@ -130,7 +125,7 @@ class Server(object):
     def speaks(self):
         """Return whether the server itself, and not something in front of it, answers."""
         try:
-            return answers.is_own_health_answer(self._transport.call(dialects.health()))
+            return answers.is_own_health_answer(self.transport.call(dialects.health()))
         except errors.DatacatError:
             return False
 
@@ -173,106 +168,13 @@ class Server(object):
     def ask(self):
         """Ask for its health, which only v1 answers; to be repeated after every outage."""
         try:
-            response = self._transport.call(dialects.health())
+            response = self.transport.call(dialects.health())
         except errors.DatacatError as error:
             self.failed(error)
             return
         self.asked = True
         self.dialect = answers.recognise_health(response)
         self.recognised = self.dialect is not None
-
-    def recognise_by(self, entry):
-        """Tell classic from v1 by the first fields of a session; return the DatacatError, if any.
-
-        An answer does not count as a success: a server too busy for records may still give it.
-        """
-        start, error = self._beginning(entry)
-        if error is None:
-            self.dialect = answers.recognise_beginning(start)
-        return error
-
-    # What it has of a session
-
-    def problem_with(self, entry):
-        """Return the DatacatError with which a GET of the session fails, or None."""
-        return self._beginning(entry)[1]
-
-    def read_back(self, records, entry, merged, ahead=readback.NOTHING_LISTED):
-        """Return which of some records arrived: (what was Found, None).
-
-        If the session cannot be read: (None, the DatacatError).
-
-        :param records: in the order in which they were sent.
-        :param merged: the session's state as delivered, or None.
-        :param ahead: how many events and metrics were delivered that overtook the first record.
-        """
-        try:
-            if self.dialect is dialects.V1:
-                return self._read_back_v1(records, entry), None
-            return self._read_back_classic(records, entry, merged, ahead), None
-        except errors.DatacatError as error:
-            return None, error
-
-    def _read_back_v1(self, records, entry):
-        finder = readback_v1.V1WindowFinder(records)
-        reading = _Reading(finder.feed, V1_READ_BACK_BYTES)
-        self._read(entry, reading)
-        found = finder.result()
-        if reading.is_too_large and found.after == readback.ABSENT:
-            return readback.Found(found.arrived, readback.UNKNOWABLE)
-        return found
-
-    def _read_back_classic(self, records, entry, merged, ahead):
-        if entry.shared and records[0].kind != kinds.CRASH:
-            # Counting proves nothing, but the server must answer before a record is sent again.
-            self._read(entry, _Reading(None, RECOGNISED_WITHIN))
-            return NOTHING_FOUND
-        answer = self._whole(entry)
-        if answer is None:
-            return NOTHING_FOUND
-        answer, delivered = readback.without_last(answer, entry, ahead)
-        return readback.classic_found(records, answer, delivered, merged)
-
-    def is_in_order(self, records, entry, before):
-        """Return whether a server has records in the order in which they were sent.
-
-        :param records: that were delivered.
-        :param before: has `events` and `metrics`, how many of each were delivered before them.
-        :returns: None if that cannot be told.
-        """
-        try:
-            if self.dialect is dialects.V1:
-                found = self._read_back_v1(records, entry)
-                return found.in_order if found.arrived == len(records) else None
-            answer = None if entry.shared else self._whole(entry)
-        except errors.DatacatError:
-            return None
-        return None if answer is None else readback.classic_order(records, answer, before)
-
-    def _whole(self, entry):
-        """Return a session's fields on a classic server, None if it is too large."""
-        pieces = []
-        reading = _Reading(pieces.append, CLASSIC_READ_BACK_BYTES)
-        request, response = self._read(entry, reading)
-        if reading.is_too_large:
-            return None
-        return answers.answer(request, response._replace(body=b"".join(pieces)))
-
-    def _beginning(self, entry):
-        """Return (the first bytes of a session, None) or (None, the DatacatError)."""
-        reading = _Reading(None, RECOGNISED_WITHIN)
-        try:
-            self._read(entry, reading)
-        except errors.DatacatError as error:
-            return None, error
-        return reading.start, None
-
-    def _read(self, entry, reading):
-        """GET a session; return the request and the response.  The body goes to `reading`."""
-        request = dialects.V1.read(entry.server_id)
-        response = self._transport.call(request, limit=None, on_chunk=reading)
-        answers.check_beginning(request, response, reading.start)
-        return request, response
 
 
 def _problem(request, response):
@@ -282,25 +184,3 @@ def _problem(request, response):
     except errors.DatacatError as error:
         return error
     return None
-
-
-class _Reading(object):
-    """Receives the body of a session's GET in pieces, passes them on, and stops early if it can.
-
-    :param feed: a callable (piece) that returns True once it needs no more, or None.
-    :param limit: how many bytes to read at most.
-    """
-
-    def __init__(self, feed, limit):
-        self.start = b""
-        self.is_too_large = False
-        self._feed = feed
-        self._left = limit
-
-    def __call__(self, piece):
-        if len(self.start) < RECOGNISED_WITHIN:
-            self.start += piece[:RECOGNISED_WITHIN]
-        self._left -= len(piece)
-        is_enough = self._feed is not None and self._feed(piece)
-        self.is_too_large = self._left < 0 and not is_enough
-        return is_enough or self.is_too_large

@@ -56,6 +56,11 @@ class Width(object):
             return _FIRST_BYTES
         return int(max(1024, min(BYTES, SECONDS * self._rate)))
 
+    @property
+    def rate(self):
+        """How many bytes a second went through; None if unknown."""
+        return self._rate
+
     def went_well(self, records, size, seconds):
         """Note that a window was answered without any trouble.
 
@@ -93,6 +98,9 @@ class Width(object):
         """Note that a connection broke in the middle of a window."""
         self._records = max(1, self._records // 2)
         self._singles = 0
+        if self._rate is not None:
+            # Perhaps the line got slower.
+            self._rate /= 2
 
     def refused(self, now):
         """Note that a request of a window was refused, and later ones may not have been."""

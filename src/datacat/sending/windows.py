@@ -44,6 +44,7 @@ class Windows(object):
     """Sends the heads of sessions together; for one thread.
 
     :param server: the Server.
+    :param looks: the Looks.
     :param width: a Width.
     :param acts: the Acts.
     :param make: a callable (record, entry) -> the Request that delivers it.
@@ -53,9 +54,10 @@ class Windows(object):
     :param clock: a callable that returns monotonic seconds.
     """
 
-    def __init__(self, server, width, acts, make, judge, warn, clock):
+    def __init__(self, server, looks, width, acts, make, judge, warn, clock):
         self._width = width
         self._server = server
+        self._looks = looks
         self._acts = acts
         self._make = make
         self._judge = judge
@@ -79,6 +81,7 @@ class Windows(object):
             size = sum(len(request.body) + _HEAD_BYTES for request in requests)
             self._width.went_well(len(problems), size, took)
             self._check_order(lane, records[: len(problems)], before)
+        self._server.transport.rate = self._width.rate
         return True
 
     def may_go(self, lane):
@@ -93,7 +96,7 @@ class Windows(object):
         if not found.in_order:
             self._give_up_windows()
         # Not readable as a whole, or written to by somebody else as well.
-        lane.is_unreadable = found.after == readback.UNKNOWABLE
+        lane.is_unreadable = found.after in (readback.UNKNOWABLE, readback.TOO_LARGE)
 
     # Which records
 
@@ -205,7 +208,7 @@ class Windows(object):
         if len(windows) < WINDOWS_CHECKED:
             return
         lane.to_check = None
-        is_in_order = self._server.is_in_order(checked, lane.entry, before)
+        is_in_order = self._looks.is_in_order(lane, checked, before)
         if is_in_order:
             self._width.keeps_order()
         elif is_in_order is False:

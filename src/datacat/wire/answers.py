@@ -33,6 +33,7 @@ LONGEST_RETRY_AFTER = 3600.0
 _WORDS_READ = 2000
 
 # The first one: a session's own id comes before its state.
+_updated_follows = re.compile(br'"updated_at"\s{0,16}:\s{0,16}("[^"]{1,64}")')
 _id_follows = re.compile(br'"id"\s{0,16}:\s{0,16}("[^"\\]*(?:\\.[^"\\]*)*"|[0-9]{1,40})')
 _is_possible_id = re.compile(
     u"(?!\\.\\.?\\Z)[^\\s\u0000-\u001f\u007f-\u009f\ud800-\udfff]{1,200}\\Z", re.UNICODE
@@ -69,6 +70,15 @@ def check_beginning(request, response, start):
     if response.status in (200, 201) and is_object and _is_about(request, _id_in(start)):
         return
     raise _failure(request, response._replace(body=response.body or start))
+
+
+def version(start):
+    """Return when a session was last changed, as its server says it (bytes); None if it does not.
+
+    :param start: the first bytes of the answer to its GET.
+    """
+    found = _updated_follows.search(start.split(b'"state"', 1)[0])
+    return None if found is None else found.group(1)
 
 
 def is_known_refusal(error):

@@ -18,14 +18,17 @@ from . import dialects
 ARRIVED = "arrived"
 ABSENT = "absent"
 UNKNOWABLE = "unknowable"
+TOO_LARGE = "too large"
 
 # What is known of records that were sent one after the other.
 # arrived: how many of the first ones arrived;
-# after: what is known of the next one, ABSENT or UNKNOWABLE, None if all arrived;
+# after: what is known of the next one, ABSENT or UNKNOWABLE, or TOO_LARGE if the session is not
+#     read; None if all arrived;
 # strays: the places of later ones that arrived all the same, a list;
-# in_order: whether the server has those that arrived in the order in which they were sent.
-Found = collections.namedtuple("Found", "arrived after strays in_order")
-Found.__new__.__defaults__ = ([], True)
+# in_order: whether the server has those that arrived in the order in which they were sent;
+# version: when the session was last changed, as the server says it; None if it does not.
+Found = collections.namedtuple("Found", "arrived after strays in_order version")
+Found.__new__.__defaults__ = ([], True, None)
 
 # How many events and metrics a server lists.
 Listed = collections.namedtuple("Listed", "events metrics")

@@ -7,7 +7,8 @@ Theory of operation
 
 1. urllib3's timeouts bound each wait, not their sum: headers dripped a byte at a time never end.
    So a thread has a current `Call`, every socket is wrapped in a `BoundedSocket`, and each of its
-   waits gets no more than what is left of the call.
+   waits gets no more than what is left of the call.  Once an answer's body comes in, every byte of
+   it may give the call more time, so that a slow line that delivers is not cut.
 2. The call also notes how far it got. That decides whether a failed request may have arrived.
 3. A pool notes when a connection was returned, and replaces one that was idle for too long.
 4. Another part of the process may close a socket's descriptor, and the application's next file or
@@ -34,6 +35,7 @@ import socket
 import threading
 
 from six.moves import queue
+from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
@@ -49,6 +51,9 @@ LONGEST_IDLE = 20.0
 # A connection is idle while the machine sleeps, too.
 idle_clock = monotonic if boot_clock() is None else boot_clock
 
+# What urllib3 sets of itself.
+OPTIONS = list(HTTPConnection.default_socket_options)
+
 _in_thread = threading.local()
 
 
@@ -61,6 +66,7 @@ class Call(object):
     :ivar broken: whether the system refused a part of the request.
     :ivar problem: the error with which connecting failed, or None.
     :ivar is_ending: whether the last wait was bounded by the deadline, not by the timeout.
+    :ivar pace: bytes that buy it another second as they arrive; None: its deadline is fixed.
     """
 
     __slots__ = (
@@ -70,6 +76,7 @@ class Call(object):
         "broken",
         "problem",
         "is_ending",
+        "pace",
         "_until",
         "_outer",
     )
@@ -82,6 +89,7 @@ class Call(object):
         self.broken = False
         self.problem = None
         self.is_ending = False
+        self.pace = None
 
     def __enter__(self):
         # A finalizer may make a call in the middle of its thread's current one.
@@ -103,6 +111,11 @@ class Call(object):
         if left <= 0:
             raise socket.timeout("the total deadline of %g s has passed" % self.deadline)
         return left if self.is_ending else seconds
+
+    def arrived(self, count):
+        """Note that so many bytes of the answer arrived."""
+        if self.pace is not None:
+            self._until += count / self.pace
 
 
 class BoundedSocket(object):
@@ -176,7 +189,9 @@ class BoundedSocket(object):
         :raises socket.timeout: at the end of the timeout or of the call.
         """
         self._bound_the_next_wait()
-        return self._plain.recv_into(*arguments)
+        count = self._plain.recv_into(*arguments)
+        _in_thread.call.arrived(count)
+        return count
 
     def makefile(self, mode="rb", buffering=None):
         """Return a binary file that reads within the call; any mode means "rb"."""

@@ -24,11 +24,15 @@ from .connections import SCHEME, Connections
 
 Response = namedtuple("Response", "status headers body")
 
-# Bytes a second on the slowest supported link, a poor mobile one. The system buffers a body at
-# once, so the wait for the answer includes the time to send it.
-_SLOWEST_LINK = 8 * 1024
+# Bytes a second on the slowest supported link, of 16 kbit/s. The system buffers a body at once, so
+# the wait for the answer includes the time to send it.
+_SLOWEST_LINK = 2 * 1024
+# A link may become this many times slower than it was.
+_SLOWER_THAN_BEFORE = 8
 _LONGEST_ANSWER = 64 * 1024
-_CHUNK = 64 * 1024
+# Of an answer that is taken in pieces: often its beginning is enough.
+_FIRST_PIECE = 4 * 1024
+_PIECE = 16 * 1024
 _FROM_LIBRARIES = (
     requests.exceptions.RequestException,
     urllib3.exceptions.HTTPError,
@@ -76,19 +80,29 @@ class Transport(object):
 
     :param settings: a `settings.Settings`.
     :param retries: how often a call that cannot connect is retried at once.
+    :ivar rate: bytes a second that requests were seen to go at; None if unknown.  To be set by
+        the caller: large bodies are not waited for as if the link were the slowest.
     """
 
     def __init__(self, settings, retries=2):
+        self.rate = None
         self._settings = settings
         self._retries = retries
         self._by_process = {}  # {process id: its Connections}
 
-    @staticmethod
-    def allowance(body):
+    def allowance(self, body):
         """Return the seconds by which a call's bounds grow for a request body (bytes or None)."""
-        return len(body or b"") / _SLOWEST_LINK
+        return len(body or b"") / max(_SLOWEST_LINK, (self.rate or 0) / _SLOWER_THAN_BEFORE)
 
-    def call(self, request, timeout=None, deadline=None, limit=_LONGEST_ANSWER, on_chunk=None):
+    def call(
+        self,
+        request,
+        timeout=None,
+        deadline=None,
+        limit=_LONGEST_ANSWER,
+        on_chunk=None,
+        is_short=False,
+    ):
         """Send a request and return its `Response`, whatever the status.
 
         Redirects are not followed. The body of a status of 300 or more is cut at `limit`.
@@ -98,10 +112,13 @@ class Transport(object):
         :param timeout: seconds to wait for the server's next bytes; by default the settings'
             `timeout`, and more for a large body.
         :param deadline: seconds for the whole call; by default the settings' `deadline`, and
-            more for a large body. Looking up a host name cannot be interrupted.
+            more for a large body, and for an answer as long as it comes in at the pace of the
+            slowest link. Looking up a host name cannot be interrupted.
         :param limit: the largest answer to accept, in bytes; None: any.
         :param on_chunk: called with each piece of a 2xx body, until it returns True. The
             Response's body is then empty.
+        :param is_short: whether only the beginning of the answer is wanted: it gets a connection
+            of its own, on which little more than that is under way.
         :raises NotSent: if the request certainly had no effect; `TlsFailure` if trust is missing.
         :raises OutcomeUnknown: if it may have had one: no complete answer, or one too large.
         """
@@ -109,7 +126,8 @@ class Transport(object):
         silence = self._settings.timeout + extra if timeout is None else timeout
         total = self._settings.deadline + extra if deadline is None else deadline
         with sockets.Call(total) as call:
-            return _Exchange(self._connections(), request, call, silence, limit).run(on_chunk)
+            exchange = _Exchange(self._connections(), request, call, silence, limit)
+            return exchange.run(on_chunk, None if deadline else _SLOWEST_LINK, is_short)
 
     def call_all(self, requests):
         """Send requests back to back on one connection that is idle and connected.
@@ -155,8 +173,10 @@ class _Exchange(object):
         self._status = None
         self._decoder = None
 
-    def run(self, on_chunk):
-        answer = self._translating(self._send)
+    def run(self, on_chunk, pace, is_short):
+        answer = self._translating(self._send, is_short)
+        # From here on: a head that never ends has a fixed deadline.
+        self._call.pace = pace
         try:
             return self._receive(answer, on_chunk)
         finally:
@@ -176,16 +196,16 @@ class _Exchange(object):
         # Raised out here: as its __context__, requests' error would expose our headers.
         raise error
 
-    def _send(self):
+    def _send(self, is_short):
         # Not by urllib3's Retry: before 1.26 it has no separate limit for TLS errors, and it logs
         # a warning about each attempt.
         for _ in range(self._connections.retries):
             try:
-                return self._connections.send(self._request, self._silence)
+                return self._connections.send(self._request, self._silence, is_short)
             except _FAULTS as fault:
                 if not causes.is_any(fault, _CONNECTING):
                     raise
-        return self._connections.send(self._request, self._silence)
+        return self._connections.send(self._request, self._silence, is_short)
 
     def _receive(self, answer, on_chunk):
         self._status = answer.status_code
@@ -214,10 +234,10 @@ class _Exchange(object):
         return self._connections.redact(body, after=SCHEME if is_json else u"")
 
     def _stream(self, answer, on_chunk):
-        received = 0
+        received, size = 0, _FIRST_PIECE
         while True:
-            chunk = self._read(answer, _CHUNK)
-            received += len(chunk)
+            chunk = self._read(answer, size)
+            received, size = received + len(chunk), _PIECE
             if self._limit is not None and received > self._limit:
                 raise self._too_large()
             if not chunk or on_chunk(chunk):
