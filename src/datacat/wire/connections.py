@@ -197,6 +197,20 @@ class _Adapter(HTTPAdapter):
             return HTTPAdapter.request_url(self, request, proxies)
         return _target(request.url)
 
+    def build_response(self, request, answer):
+        """Return requests' response to a request, as far as it is needed.
+
+        Not by requests: for cookies it has the standard library take each URL apart, and remember
+        it.
+
+        :param answer: urllib3's response.
+        """
+        response = requests.Response()
+        response.status_code = answer.status
+        response.headers = requests.structures.CaseInsensitiveDict(answer.headers)
+        response.request, response.url, response.raw = request, request.url, answer
+        return response
+
     def init_poolmanager(self, *arguments, **options):
         options["socket_options"] = self._socket_options
         HTTPAdapter.init_poolmanager(self, *arguments, **options)
