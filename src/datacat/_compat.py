@@ -41,6 +41,8 @@ else:
     is_finalizing = _finalizing.__len__
 # Wraps bytes so that sqlite3 stores a BLOB.
 blob = bytes if six.PY3 else buffer  # noqa: F821
+# Python 2.7 on Windows replaces nothing, and raises OSError.
+replace_file = getattr(os, "replace", os.rename)
 CAN_UNLINK_OPEN_FILES = os.name == "posix"
 
 # Since 3.11; `isinstance(error, ())` holds for nothing.

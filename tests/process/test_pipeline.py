@@ -11,6 +11,7 @@ from inside import pipelines_of, threads
 from programs import whole_sessions, with_event
 from tools import held
 from tools.invariants import check_invariants
+from tools.outboxes import left_in
 from tools.recorder import Recorder
 from tools.waiting import PATIENCE, wait_until
 
@@ -361,4 +362,4 @@ def test_closing_the_last_session_ends_the_threads_and_removes_the_file(
     assert len(threads() - before) == 2
     first.close(PATIENCE)
     wait_until(lambda: not threads() - before)
-    wait_until(lambda: os.listdir(str(spool)) == [])
+    wait_until(lambda: left_in(spool) == [])

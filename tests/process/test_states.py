@@ -17,6 +17,7 @@ import six
 from inside import pipelines_of, threads
 from programs import SUCCESSOR, UNHURRIED, with_event
 from tools import held
+from tools.outboxes import left_in
 from tools.waiting import PATIENCE, wait_until
 
 import datacat
@@ -340,7 +341,7 @@ def test_sessions_whose_own_settings_differ_share_a_pipeline_and_leave_nothing(
         if number % 2:
             session.end(PATIENCE)
         session.close(PATIENCE)
-    wait_until(lambda: pipelines_of(product="one") == [] and os.listdir(str(spool)) == [])
+    wait_until(lambda: pipelines_of(product="one") == [] and left_in(spool) == [])
 
 
 def open_files_in(folder):
@@ -376,7 +377,7 @@ def test_a_pipeline_without_sessions_is_released(collector, spool, farewell):
         return [reference() for reference in released] == [None] * 5
 
     wait_until(is_freed)
-    wait_until(lambda: os.listdir(str(spool)) == [] and not open_files_in(spool))
+    wait_until(lambda: left_in(spool) == [] and not open_files_in(spool))
 
 
 def test_a_pipeline_is_not_released_while_something_waits(make_collector, spool):

@@ -361,6 +361,14 @@ def test_an_end_in_a_broken_window_is_sent_again_without_doubt(wide):
     assert wide.server.only_session()["ended_at"]
 
 
+def test_the_last_record_and_the_end_go_together_from_the_start(wide):
+    """A short run has no time to find out about the order first."""
+    log(wide, ["only"])
+    wide.end(wide.entry)
+    assert widths(wide) == [2]
+    assert wide.server.only_session()["ended_at"] and counts(wide.entry) == CLEAN
+
+
 def test_what_is_logged_after_the_end_does_not_go_with_it(wide):
     widened(wide)
     log(wide, MANY[:3])

@@ -137,7 +137,7 @@ class MemoryServer(object):
         self.streamed = 0
         self._made = self._changes = 0
 
-    def call_all(self, requests):
+    def call_all(self, requests, connects=False):
         """Answer what `Transport.call_all` does; on a connection only if `windows` is True."""
         responses = []
         for request in requests if self.windows else ():

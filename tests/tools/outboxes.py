@@ -10,6 +10,7 @@ import threading
 import time
 
 from datacat.outbox import disk, intake, store, upkeep
+from datacat.outbox.names import LEARNED
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.refusals import StoreRefused
 from datacat.outbox.store import Store
@@ -26,6 +27,11 @@ NAME = "%s-bbbbbbbbbbbb.%s.outbox" % (SCOPE, MACHINE)
 CAP = 256 * 1024 * 1024
 # For tests that open and close hundreds of files, each with a sync.
 MEMORY_DISK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def left_in(folder):
+    """Return what lies in a folder of outboxes, but for what is learned about servers."""
+    return [name for name in os.listdir(str(folder)) if not name.endswith(LEARNED)]
 
 
 class Warnings(object):

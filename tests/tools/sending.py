@@ -6,6 +6,8 @@ import json
 import numbers
 
 from datacat import settings
+from datacat.outbox.learned import Learned
+from datacat.outbox.names import learned_of
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.spool import Spool
 from datacat.records import build, kinds
@@ -94,6 +96,7 @@ class Bench(object):
             inherited,
             predecessor,
             self.redact,
+            Learned(learned_of(self.outbox.path), self.world.wall),
             wall=self.world.wall,
             chance=self.chance,
             clock=self.world.clock,

@@ -3,9 +3,12 @@
 from __future__ import absolute_import, division
 
 import errno
+import gc
+import socket
 
 import pytest
 import responses
+from six.moves import http_client
 from tools.scripted_server import ScriptedServer, answer, answering, reset
 from tools.waiting import PATIENCE
 
@@ -343,3 +346,17 @@ def test_the_key_is_kept_out_of_an_answer_that_echoes_it(connected):
     with ScriptedServer(after(answer(), play)) as server:
         found, _ = connected(server, api_key="hunter22", timeout=PATIENCE).call_all(EVENTS[:2])
     assert [b"hunter22" in body for body in bodies(found)] == [False, False]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_parser_that_gives_up_is_released_in_silence(capfd):
+    """Python prints what its finalizer raises; pytest warns of it."""
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with sockets.Call(PATIENCE):
+        answers = pipelining.Answers(sockets.BoundedSocket(ours), 1000)
+        pytest.raises(http_client.HTTPException, answers.read, "POST")
+        answers.close()
+    ours.close()
+    gc.collect()
+    assert capfd.readouterr().err == ""

@@ -9,6 +9,8 @@ import os
 import re
 import uuid
 
+# How the name of the file ends with what is learned about a server.
+LEARNED = ".server"
 _NAME = re.compile(
     r"^(?P<scope>[0-9a-f]{12})-(?P<identity>[0-9a-f]{12})(-(?P<parent>[0-9a-f]{12}))?"
     # Until 0.2 there was none, and the scope was one of the host name, too.
@@ -78,6 +80,14 @@ def identity_of(path):
 def parent_of(path):
     """Return the identity of the parent in an outbox's file name, or None."""
     return _part(path, "parent")
+
+
+def learned_of(path):
+    """Return the file with what is learned about an outbox's server; None for one in memory."""
+    scope = scope_of(path)
+    if scope is None:
+        return None
+    return os.path.join(os.path.dirname(path), "%s.%s%s" % (scope, machine_of(path), LEARNED))
 
 
 def _part(path, name):

@@ -26,7 +26,7 @@ import os
 import time
 
 from .. import errors, locks
-from . import bounds, file_systems, names, quarantine, replacing, strangers
+from . import bounds, file_systems, learned, names, quarantine, replacing, strangers
 from .file_locks import can_lock
 from .folder import (
     FILE_MODE,
@@ -126,6 +126,7 @@ class Spool(object):
         prepare(self.folder)
         remove_stale_marks(self.folder, _LEFTOVERS)
         quarantine.prune(self.folder, self._scope.key, time.time())
+        learned.prune(self.folder, time.time())
         return [path for path in self._paths() if path not in mine and not has_owner(path)]
 
     def report_what_is_left_alone(self):

@@ -10,6 +10,8 @@ import six
 
 from .._compat import monotonic
 from ..locks import Bell
+from ..outbox.learned import Learned
+from ..outbox.names import learned_of
 from ..records import kinds
 from ..sending import adoption
 from ..sending.sender import Sender
@@ -97,6 +99,7 @@ class Engine(object):
             inherited,
             predecessor=notes,
             redact=pipeline.redact,
+            learned=Learned(learned_of(outbox.path)),
         )
         self.sending = Loop(
             "datacat-sender",

@@ -6,7 +6,7 @@ decisions and their acts, SQL, paths and bodies, sleeping, threads.
 Theory of operation.  `serve` does the first of these that applies:
 
 1. The server was not asked for its health since it was last away: ask.  It may be another one
-   now.
+   now.  The first open goes right behind, and saves a round trip.
 2. The server has given the session no id: open it.  The id is stored and the open record removed
    in one transaction.  If the process is killed between answer and transaction, the open is
    repeated, and an empty session stays behind on the server.
@@ -56,24 +56,26 @@ class Delivery(object):
     :param clock: a callable that returns monotonic seconds.
     :param wall: a callable that returns seconds since the epoch.
     :param chance: a callable that returns a float in [0, 1).
+    :param learned: what is known of the server, a Learned.
     """
 
-    def __init__(self, server, settings, warn, clock, wall, chance):
+    def __init__(self, server, settings, warn, clock, wall, chance, learned):
         self._server = server
         self._stamp_late, self._fold = settings.stamp_late, settings.fold_fields
+        self._may_send_ahead = settings.window > 1
         self._clock = clock
         self._wall = wall
         self._acts = acts = Acts(server, warn, clock, wall, chance)
         self._looks = looks = Looks(server, warn, clock)
         self._width = width = Width(settings.window)
         self._windows = Windows(
-            server, looks, width, acts, self._request, self._judge, warn, clock
+            server, looks, width, acts, self._request, self._judge, warn, clock, learned
         )
 
     def serve(self, lane):
         """Take the next step for a lane that has work."""
         if not self._server.asked:
-            self._server.ask()
+            self._ask(lane)
         elif lane.entry.server_id is None:
             self._open(lane)
         elif self._server.dialect is None:
@@ -85,12 +87,36 @@ class Delivery(object):
 
     # What is next
 
-    def _open(self, lane):
+    def _ask(self, lane):
+        """Ask for the server's health; open the session at once, if nothing failed so far.
+
+        After a failure the answer comes first: an open whose answer gets lost leaves a session
+        behind.
+        """
+        is_first = lane.entry.server_id is None and not self._server.link.failures
+        if not (is_first and self._may_send_ahead and self._has_asked_and_opened(lane)):
+            self._server.ask()
+
+    def _has_asked_and_opened(self, lane):
+        """Return False if that needs more than one exchange."""
         head = self._head(lane)
         if head is None:
-            return
-        answer, error = self._server.exchange(dialects.V1.open(lane.entry.opening))
+            return True
+        answer, error = self._server.ask_and_open(dialects.V1.open(lane.entry.opening))
+        if answer is None and error is None:
+            return self._server.asked
+        self._opened(lane, head, answer, error)
+        return True
+
+    def _open(self, lane):
+        head = self._head(lane)
+        if head is not None:
+            answer, error = self._server.exchange(dialects.V1.open(lane.entry.opening))
+            self._opened(lane, head, answer, error)
+
+    def _opened(self, lane, head, answer, error):
         if error is None:
+            self._server.succeeded()
             self._acts.opened(lane, head, answer["session_id"])
             return
         if isinstance(error, errors.SessionNotFound):

@@ -30,6 +30,7 @@ RECOGNISED_WITHIN = 4096
 NOTHING_FOUND = Found(0, UNKNOWABLE)
 # A shorter answer comes in one piece, which tells nothing about the line.
 _MEASURED_FROM = 16 * 1024
+_FEW_RECORDS = 10
 # What a server adds to a record, about.
 _BYTES_AROUND = 80
 
@@ -63,7 +64,7 @@ class Looks(object):
         """
         start, error = self._beginning(entry)
         if error is None:
-            self._server.dialect = answers.recognise_beginning(start)
+            self._server.recognise(answers.recognise_beginning(start))
         return error
 
     def problem_with(self, entry):
@@ -73,8 +74,10 @@ class Looks(object):
     def _beginning(self, entry):
         """Return (the first bytes of a session, None) or (None, the DatacatError)."""
         reading = _Reading(None, RECOGNISED_WITHIN, self._clock)
+        # Of a session that has only just begun, the rest is not worth a connection of its own.
+        is_short = entry.sent > _FEW_RECORDS
         try:
-            self._read(entry, reading, is_short=True)
+            self._read(entry, reading, is_short)
         except errors.DatacatError as error:
             return None, error
         return reading.start, None

@@ -11,10 +11,10 @@ import time
 import traceback
 
 from .._compat import ESCAPED, monotonic
+from ..outbox.learned import Learned
 from ..outbox.names import identity_of
 from ..outbox.outbox import Outbox
 from ..outbox.refusals import SpoolUnusable
-from ..wire import dialects
 from . import adoption
 from .acts import age
 from .backlog import Backlog, complaint
@@ -35,9 +35,10 @@ class Sender(object):
     :param outbox: this process's own outbox.
     :param spool: the Spool from which outboxes of dead processes are adopted, or None.
     :param warn: a callable (topic, message); `warn.clear(topic)` lets it warn of a topic again.
-    :param inherited: entries of the sessions that the outbox had when it was continued.
+    :param inherited: entries of sessions that the outbox had when it was continued.
     :param predecessor: the notes of the process whose outbox is continued, a dict.
     :param redact: what records of adopted and inherited sessions pass through, or None.
+    :param learned: what is known of the server, a Learned; None: nothing.
     :param wall: a callable that returns seconds since the epoch.
     :param chance: a callable that returns a float in [0, 1).
     :param clock: a callable that returns monotonic seconds, on the clock of `step`'s `now`.
@@ -55,12 +56,14 @@ class Sender(object):
         inherited=(),
         predecessor=None,
         redact=None,
+        learned=None,
         wall=time.time,
         chance=random.random,
         clock=monotonic,
     ):
-        self.server = Server(transport, warn, chance, clock)
-        self._delivery = Delivery(self.server, settings, warn, clock, wall, chance)
+        learned = learned or Learned(None, wall)
+        self.server = Server(transport, warn, chance, clock, wall, learned)
+        self._delivery = Delivery(self.server, settings, warn, clock, wall, chance, learned)
         self._max_bytes = settings.max_bytes
         self._outboxes = [outbox]
         self._inherited = set(inherited)
@@ -96,7 +99,7 @@ class Sender(object):
             self._lanes.hurry()
         if now >= self._backlog.due:
             self._watch_backlog(now)
-        if link.due > now:
+        if self.server.due(now) > now:
             return link.due - now
         lane = self._lanes.next(now)
         if self._heartbeats.are_needed and now >= self._heartbeats.due(now):
@@ -267,7 +270,7 @@ class Sender(object):
             if not entries or self._spool.has_living_heir(identity_of(own.path), self._paths()):
                 return
         notes = own.notes() if self._predecessor is None else self._predecessor
-        adoption.report_crashes(own, entries, notes, self._is_v1)
+        adoption.report_crashes(own, entries, notes, self.server.is_v1)
 
     def _adopt_next(self):
         outbox = self._open_next()
@@ -277,7 +280,7 @@ class Sender(object):
         try:
             # With no lock: before_record is called, which may wait for one of the application's.
             outbox.report_drops()
-            adoption.report_crashes(outbox, outbox.entries(), outbox.notes(), self._is_v1)
+            adoption.report_crashes(outbox, outbox.entries(), outbox.notes(), self.server.is_v1)
             is_told = True
         finally:
             if not is_told:
@@ -305,10 +308,6 @@ class Sender(object):
                     self._lanes.drop(outbox)
                     outbox.close()
             return outbox
-
-    @property
-    def _is_v1(self):
-        return self.server.dialect is dialects.V1
 
     def _paths(self):
         return [outbox.path for outbox in self._outboxes]

@@ -7,8 +7,15 @@ Belongs here: exchanges, and what they show about the server.  Does not: what it
 from __future__ import absolute_import, division
 
 from .. import errors
-from ..wire import answers, dialects, verdicts
+from ..wire import answers, backoff, dialects, verdicts
 from .pausing import Pausing
+
+# Names of what is learned about a server.
+BUSY_UNTIL = "busy until"
+GENERATION = "generation"
+# How often to look what other processes have learned.
+OTHERS_SECONDS = 1.0
+LONGEST_ASKED = backoff.longest_asked()
 
 
 class Link(Pausing):
@@ -52,6 +59,8 @@ class Server(object):
     :param warn: a callable (topic, message) with `clear(topic)`.
     :param chance: a callable that returns a float in [0, 1).
     :param clock: a callable that returns monotonic seconds.
+    :param wall: a callable that returns seconds since the epoch.
+    :param learned: what is known of it, a Learned.
     :ivar transport: the same.
     :ivar link: the Link.
     :ivar dialect: the dialect of its generation, None while that is unknown.
@@ -59,7 +68,7 @@ class Server(object):
     :ivar recognised: whether it answered that as a datacat server does.
     """
 
-    def __init__(self, transport, warn, chance, clock):
+    def __init__(self, transport, warn, chance, clock, wall, learned):
         self.link = Link()
         self.dialect = None
         self.asked = False
@@ -68,6 +77,9 @@ class Server(object):
         self._warn = warn
         self._chance = chance
         self._clock = clock
+        self._wall = wall
+        self._learned = learned
+        self._next_look = 0.0
 
     # Whether it is there
 
@@ -103,7 +115,10 @@ class Server(object):
     def failed(self, error):
         """Pause after a failure, and warn."""
         link = self.link
-        link.failed(error, self._clock(), self._chance)
+        now = self._clock()
+        link.failed(error, now, self._chance)
+        if error.retry_after is not None:
+            self._learned.note(BUSY_UNTIL, self._wall() + link.due - now)
         if not link.is_blip or isinstance(error, errors.UnexpectedAnswer):
             self.asked = False
         if verdicts.verdict(error) in (verdicts.REFUSED, verdicts.POISON):
@@ -163,7 +178,27 @@ class Server(object):
     def _is_busy(self):
         return bool(self.link.failures) and verdicts.verdict(self.link.last_error) == verdicts.BUSY
 
+    def due(self, now):
+        """Return when the server may be tried, also by what other processes were asked to wait."""
+        if now >= self._next_look:
+            self._heed_others(now)
+        return self.link.due
+
+    def _heed_others(self, now):
+        self._next_look = now + OTHERS_SECONDS
+        self._learned.refresh()
+        until = self._learned.get(BUSY_UNTIL)
+        seconds = (until or 0.0) - self._wall()
+        # Longer than any server is obeyed: a clock was set.
+        if self.link.due - now < seconds <= LONGEST_ASKED:
+            self.link.wait(now + seconds)
+
     # Which generation it is
+
+    @property
+    def is_v1(self):
+        """Return whether it is known to be a v1 server."""
+        return self.dialect is dialects.V1
 
     def ask(self):
         """Ask for its health, which only v1 answers; to be repeated after every outage."""
@@ -172,9 +207,37 @@ class Server(object):
         except errors.DatacatError as error:
             self.failed(error)
             return
+        self._note_health(response)
+
+    def ask_and_open(self, request):
+        """Ask for its health and open a session, without waiting in between.
+
+        :param request: that opens the session.
+        :returns: what became of the open, as `exchange` does; (None, None) if it had no effect.
+        """
+        responses, error = self.transport.call_all([dialects.health(), request], connects=True)
+        if responses:
+            self._note_health(responses[0])
+        if len(responses) < 2:
+            return None, error
+        try:
+            return answers.answer(request, responses[1]), None
+        except errors.DatacatError as problem:
+            return None, problem
+
+    def _note_health(self, response):
         self.asked = True
         self.dialect = answers.recognise_health(response)
         self.recognised = self.dialect is not None
+        is_known_as_classic = self._learned.get(GENERATION) == dialects.CLASSIC.name
+        if is_known_as_classic and answers.is_own_health_answer(response) and not self.recognised:
+            # Such servers do not know the question.
+            self.dialect = dialects.CLASSIC
+
+    def recognise(self, dialect):
+        """Note its generation, as one of its sessions shows it."""
+        self.dialect = dialect
+        self._learned.note(GENERATION, dialect.name)
 
 
 def _problem(request, response):

@@ -61,6 +61,10 @@ class Width(object):
         """How many bytes a second went through; None if unknown."""
         return self._rate
 
+    def expect(self, rate):
+        """Begin with a rate that earlier runs have seen, in bytes a second."""
+        self._rate = float(rate)
+
     def went_well(self, records, size, seconds):
         """Note that a window was answered without any trouble.
 

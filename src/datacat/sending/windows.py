@@ -28,6 +28,10 @@ from . import decisions
 from .doubt import Doubt
 from .width import WINDOWS_CHECKED
 
+# Names and values of what is learned about a server.
+ORDER, RATE = "order", "rate"
+KEPT, MIXED = "kept", "mixed"
+NOTE_SECONDS = 60.0
 # A record over this goes alone; a state may be sent again, which costs more.
 RECORD_BYTES = 64 * 1024
 STATE_BYTES = 16 * 1024
@@ -52,9 +56,10 @@ class Windows(object):
         carries that out.
     :param warn: a callable (topic, message).
     :param clock: a callable that returns monotonic seconds.
+    :param learned: what is known of the server, a Learned.
     """
 
-    def __init__(self, server, looks, width, acts, make, judge, warn, clock):
+    def __init__(self, server, looks, width, acts, make, judge, warn, clock, learned):
         self._width = width
         self._server = server
         self._looks = looks
@@ -63,6 +68,9 @@ class Windows(object):
         self._judge = judge
         self._warn = warn
         self._clock = clock
+        self._learned = learned
+        self._next_note = 0.0
+        self._recall()
 
     def send(self, lane):
         """Send several records of a session; return False if its head has to go alone."""
@@ -82,6 +90,7 @@ class Windows(object):
             self._width.went_well(len(problems), size, took)
             self._check_order(lane, records[: len(problems)], before)
         self._server.transport.rate = self._width.rate
+        self._note_rate()
         return True
 
     def may_go(self, lane):
@@ -186,7 +195,12 @@ class Windows(object):
     # Whether the server keeps the order
 
     def _show_order(self, records):
-        """Return whether a read-back tells in which order some records were applied."""
+        """Return whether a read-back tells in which order some records were applied.
+
+        Or whether that hardly matters: a server takes a record after the end as well.
+        """
+        if [record.kind for record in records[1:]] == [kinds.END]:
+            return True
         listed = [readback.listed_under(each.kind) for each in records if self._is_listed(each)]
         return len(set(listed)) < len(listed)
 
@@ -211,6 +225,7 @@ class Windows(object):
         is_in_order = self._looks.is_in_order(lane, checked, before)
         if is_in_order:
             self._width.keeps_order()
+            self._learned.note(ORDER, KEPT)
         elif is_in_order is False:
             self._give_up_windows()
         else:
@@ -219,7 +234,28 @@ class Windows(object):
     def _give_up_windows(self):
         """The server applied a later record before an earlier one."""
         self._width.turn_off()
+        self._learned.note(ORDER, MIXED)
         self._warn("order", _NOT_IN_ORDER)
+
+    # What is known of the server from earlier runs
+
+    def _recall(self):
+        order, rate = self._learned.get(ORDER), self._learned.get(RATE)
+        if order == KEPT:
+            self._width.keeps_order()
+        elif order == MIXED:
+            self._width.turn_off()
+        if isinstance(rate, int) and rate > 0:
+            self._width.expect(rate)
+
+    def _note_rate(self):
+        """Note the rate from time to time, if it is another one."""
+        now, rate, known = self._clock(), self._width.rate, self._learned.get(RATE)
+        if rate is None or now < self._next_note:
+            return
+        if known is None or not known / 2 <= rate <= 2 * known:
+            self._learned.note(RATE, int(rate))
+            self._next_note = now + NOTE_SECONDS
 
 
 def _last_perhaps_applied(records, problems, error):

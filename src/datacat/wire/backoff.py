@@ -48,6 +48,11 @@ def pause(error, attempt, chance):
     return backoff(attempt, chance)
 
 
+def longest_asked():
+    """Return the longest pause that a server can ask for, in seconds."""
+    return LONGEST_RETRY_AFTER * (1 + RETRY_AFTER_SHARE)
+
+
 def open_pause(attempt, chance):
     """Return how long to wait after an open that was answered, but not understood, in seconds.
 

@@ -94,18 +94,20 @@ class Connections(object):
 
     # Windows
 
-    def take_connected(self, requests):
+    def take_connected(self, requests, seconds=None):
         """Return (an idle, connected connection, how many of some requests it may get).
 
         The connection is None if there is none: `send` makes one.
 
-        :param requests: how many requests there are to send.
+        :param requests: those that there are to send.
+        :param seconds: how long to wait for a new connection; None: none is made.
         """
-        pool = self._adapter.own_pool(self._base_url, self._environment["proxies"])
-        connection = None if pool is None else sockets.take_connected(pool)
+        prepared = None if seconds is None else self._prepare(requests[0])
+        pool = self._adapter.own_pool(self._base_url, self._environment, prepared)
+        connection = None if pool is None else sockets.take_connected(pool, seconds)
         if connection is None:
             return None, 0
-        return connection, min(requests, self._most_requests - connection.carried)
+        return connection, min(len(requests), self._most_requests - connection.carried)
 
     def give_back(self, connection, is_usable):
         """Take a connection back, and close it unless it is usable."""
@@ -178,18 +180,32 @@ class _Adapter(HTTPAdapter):
         """Choose the pool again at the next request: proxies or certificates may have changed."""
         self._pool = None
 
-    def own_pool(self, url, proxies):
+    def own_pool(self, url, environment, prepared=None):
         """Return the pool of connections to the server itself, or None.
 
         None: there is no pool yet, a forward proxy would get the requests, or something stands in
         for requests (the package `responses`), which would not see what is sent past it.
 
         :param url: the server's.
+        :param environment: the arguments of `send`.
+        :param prepared: a request for which to make the pool if there is none yet, or None.
         """
+        proxies = environment["proxies"]
         is_forwarded = url.startswith("http:") and requests.utils.select_proxy(url, proxies)
         if is_forwarded or vars(HTTPAdapter)["send"] is not _SEND:
             return None
+        if self._pool is None and prepared is not None:
+            self._make_pool(prepared, environment)
         return self._pool
+
+    def _make_pool(self, prepared, environment):
+        """Make the pool, as HTTPAdapter's `send` does."""
+        verify, cert = environment["verify"], environment["cert"]
+        if hasattr(HTTPAdapter, "get_connection_with_tls_context"):
+            self.get_connection_with_tls_context(prepared, verify, environment["proxies"], cert)
+        else:
+            self.get_connection(prepared.url, environment["proxies"])
+        self.cert_verify(self._pool, prepared.url, verify, cert)
 
     def request_url(self, request, proxies):
         """Return the target in the request line."""

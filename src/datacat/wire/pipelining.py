@@ -97,6 +97,9 @@ class _Shared(object):
         """Return itself."""
         return self
 
+    def flush(self):
+        """Do nothing: a parser that gives up calls it."""
+
     def close(self):
         """Stay open for the next parser."""
 

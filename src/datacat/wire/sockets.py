@@ -18,12 +18,13 @@ Theory of operation
 Two waits stay unbounded: looking up a host name, and on Python 2.7 a TLS record or handshake that
 itself arrives a byte at a time.
 
-Undocumented names in use. urllib3: `ConnectionCls`, `QueueCls`, `_new_conn`, `_get_conn` and
-`_put_conn` of pools, `_new_conn`, `_dns_host`, `socket_options` and `is_verified` of connections,
-`pool_classes_by_scheme` of pool managers, `allowed_gai_family`. http.client: that `request` hands
-head and body to `send`, `getresponse` begins when all is sent, and answers are read by
-`sock.makefile` and made by `response_class`. Tested with urllib3 1.24 to 2.8 and requests 2.21 to
-2.34 on CPython 2.7 and 3.6 to 3.13; `nox -s oldest` and the tests on each Python keep it so.
+Undocumented names in use. urllib3: `ConnectionCls`, `QueueCls`, `_new_conn`, `_get_conn`,
+`_put_conn`, `_prepare_proxy` and `proxy` of pools, `_new_conn`, `_dns_host`, `socket_options` and
+`is_verified` of connections, `pool_classes_by_scheme` of pool managers, `allowed_gai_family`.
+http.client: that `request` hands head and body to `send`, `getresponse` begins when all is sent,
+and answers are read by `sock.makefile` and made by `response_class`. Tested with urllib3 1.24 to
+2.8 and requests 2.21 to 2.34 on CPython 2.7 and 3.6 to 3.13; `nox -s oldest` and the tests on each
+Python keep it so.
 """
 
 from __future__ import absolute_import, division
@@ -32,12 +33,13 @@ import errno
 import io
 import os
 import socket
+import ssl
 import threading
 
 from six.moves import queue
-from urllib3.connection import HTTPConnection
+from urllib3.connection import CertificateError, HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError, SSLError
 from urllib3.util.connection import allowed_gai_family
 
 from .._compat import boot_clock, monotonic
@@ -343,14 +345,39 @@ def _bounded(pool):
     return type("Bounded" + pool.__name__, (_FreshPool, pool), {"ConnectionCls": connection})
 
 
-def take_connected(pool):
-    """Take an idle connection that is connected out of a bounded pool; return it, or None."""
-    connection = pool._get_conn()
-    if isinstance(getattr(connection, "sock", None), BoundedSocket):
-        connection.home = pool
-        return connection
-    pool._put_conn(connection)
-    return None
+def take_connected(pool, seconds=None):
+    """Take a connection that is connected out of a bounded pool; return it, or None.
+
+    :param seconds: how long to wait for a new connection; None: only an idle one is taken.
+    :raises urllib3.exceptions.HTTPError: if it cannot connect.
+    """
+    connection, taken = pool._get_conn(), None
+    try:
+        if seconds is not None and getattr(connection, "sock", None) is None:
+            _connect(pool, connection, seconds)
+        if isinstance(getattr(connection, "sock", None), BoundedSocket):
+            taken = connection
+            taken.home = pool
+    finally:
+        if taken is None:
+            pool._put_conn(connection)
+    return taken
+
+
+def _connect(pool, connection, seconds):
+    """Connect as urllib3's `urlopen` does, with the errors that it would raise."""
+    connection.timeout = seconds
+    try:
+        if pool.proxy is not None:
+            pool._prepare_proxy(connection)
+        else:
+            connection.connect()
+    except socket.timeout as problem:
+        raise ConnectTimeoutError(connection, "Timed out while connecting: %s" % problem)
+    except (ssl.SSLError, ssl.CertificateError, CertificateError) as problem:
+        raise SSLError(problem)
+    except EnvironmentError as problem:
+        raise ProtocolError("Connection aborted.", problem)
 
 
 def give_back(connection):

@@ -129,10 +129,11 @@ class Transport(object):
             exchange = _Exchange(self._connections(), request, call, silence, limit)
             return exchange.run(on_chunk, None if deadline else _SLOWEST_LINK, is_short)
 
-    def call_all(self, requests):
+    def call_all(self, requests, connects=False):
         """Send requests back to back on one connection that is idle and connected.
 
         :param requests: a list, as `call` takes them; small, because they are sent in one piece.
+        :param connects: whether to connect if there is no such connection.
         :returns: (a list with the Response to each request in turn, an error).  The error is the
             OutcomeUnknown of the first request without a Response: that one and those after it
             may have had an effect.  Without an error, they certainly had none.
@@ -141,7 +142,7 @@ class Transport(object):
         with sockets.Call(self._settings.deadline + extra) as call:
             silence = self._settings.timeout + extra
             window = _Window(self._connections(), requests, call, silence)
-            return window.run_all()
+            return window.run_all(connects)
 
     def close(self):
         """Close idle connections. A later call opens new ones."""
@@ -316,12 +317,15 @@ class _Window(_Exchange):
         self._responses = []
         self._is_over = True
 
-    def run_all(self):
+    def run_all(self, connects):
         """Return (the Responses in order, None or the error of the first without one)."""
-        connection, most = self._connections.take_connected(len(self._requests))
+        error = None
+        try:
+            connection, most = self._translating(self._take, connects)
+        except DatacatError as problem:
+            return [], problem
         if connection is None:
             return [], None
-        error = None
         try:
             if most > 0:
                 self._translating(self._run, connection, self._requests[:most])
@@ -330,6 +334,10 @@ class _Window(_Exchange):
         finally:
             self._connections.give_back(connection, not self._is_over)
         return self._responses, error
+
+    def _take(self, connects):
+        seconds = min(self._silence, self._connections.settings.timeout) if connects else None
+        return self._connections.take_connected(self._requests, seconds)
 
     def _run(self, connection, requests):
         connection.sock.settimeout(self._silence)

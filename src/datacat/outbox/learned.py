@@ -1,0 +1,104 @@
+"""What was learned about a server, for the next run and for this machine's other processes.
+
+Belongs here: a small file beside the outboxes, and for how long it is believed.  Does not: what is
+worth learning.
+
+Nothing depends on it.  The file is replaced as a whole, the last one to write wins, and what
+cannot be read or written counts as not learned.
+"""
+
+from __future__ import absolute_import, division
+
+import json
+import os
+import time
+
+from .._compat import replace_file
+from .folder import create_private_file
+from .names import LEARNED
+
+BELIEVED_SECONDS = 7 * 86400.0
+_MOST_BYTES = 4096
+
+
+class Learned(object):
+    """What is known of one server; for one thread.
+
+    :param path: of the file; None: this process only.
+    :param wall: a callable that returns seconds since the epoch.
+    """
+
+    def __init__(self, path, wall=time.time):
+        self._path = path
+        self._wall = wall
+        # {name: [value, when it was learned]}
+        self._known = {}
+        self._signature = None
+        self.refresh()
+
+    def get(self, name):
+        """Return a value, None if it is unknown or was learned over a week ago."""
+        value, when = self._known.get(name, (None, 0.0))
+        return value if abs(self._wall() - when) <= BELIEVED_SECONDS else None
+
+    def note(self, name, value):
+        """Note a value that JSON can express."""
+        self.refresh()
+        self._known[name] = [value, self._wall()]
+        if self._path is not None:
+            self._write()
+
+    def refresh(self):
+        """Read the file if it was changed."""
+        signature = self._signature_now()
+        if signature != self._signature:
+            self._signature = signature
+            self._known.update(self._read())
+
+    def _signature_now(self):
+        try:
+            found = os.stat(self._path) if self._path is not None else None
+        except EnvironmentError:
+            return None
+        return found and (found.st_ino, found.st_mtime, found.st_size)
+
+    def _read(self):
+        try:
+            with open(self._path, "rb") as stream:
+                known = json.loads(stream.read(_MOST_BYTES).decode("ascii"))
+            return dict((name, [value, float(when)]) for name, (value, when) in known.items())
+        except (EnvironmentError, ValueError, TypeError, AttributeError, RuntimeError):
+            return {}
+
+    def _write(self):
+        new = "%s-%d" % (self._path, os.getpid())
+        try:
+            _remove(new)
+            create_private_file(new)
+            with open(new, "wb") as stream:
+                stream.write(json.dumps(self._known).encode("ascii"))
+            replace_file(new, self._path)
+        except EnvironmentError:
+            _remove(new)
+        self._signature = self._signature_now()
+
+
+def prune(folder, now):
+    """Remove the files of servers that nothing was learned about for as long as that is believed.
+
+    :param now: seconds since the epoch.
+    """
+    try:
+        paths = [os.path.join(folder, name) for name in os.listdir(folder) if LEARNED in name]
+        for path in paths:
+            if now - os.stat(path).st_mtime > BELIEVED_SECONDS:
+                os.remove(path)
+    except EnvironmentError:
+        pass
+
+
+def _remove(path):
+    try:
+        os.remove(path)
+    except EnvironmentError:
+        pass

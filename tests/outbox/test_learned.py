@@ -1,0 +1,117 @@
+"""Promises of what is learned about a server: it helps, and nothing depends on it."""
+
+from __future__ import absolute_import, division
+
+import os
+import stat
+
+import pytest
+
+from datacat.outbox import names
+from datacat.outbox.learned import BELIEVED_SECONDS, Learned, prune
+
+
+class Wall(object):
+    now = 1767323045.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def wall():
+    return Wall()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "abc.server")
+
+
+def test_another_process_knows_what_one_has_learned(path, wall):
+    one, other = Learned(path, wall), Learned(path, wall)
+    one.note("order", "kept")
+    assert other.get("order") is None
+    other.refresh()
+    assert other.get("order") == "kept"
+    other.note("rate", 4000)
+    assert Learned(path, wall).get("order") == "kept"
+    one.refresh()
+    assert one.get("rate") == 4000
+
+
+@pytest.mark.parametrize("passed", [BELIEVED_SECONDS + 1, -BELIEVED_SECONDS - 1])
+def test_what_was_learned_is_believed_for_a_week(path, wall, passed):
+    """Also if the clock was set back."""
+    learned = Learned(path, wall)
+    learned.note("order", "mixed")
+    wall.now += passed / 2
+    assert learned.get("order") == "mixed"
+    wall.now += passed
+    assert learned.get("order") is None
+
+
+def test_without_a_file_it_is_known_in_this_process(wall):
+    learned = Learned(None, wall)
+    learned.note("order", "kept")
+    learned.refresh()
+    assert learned.get("order") == "kept"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b'{"order":"kept"}',
+        b'{"order":["kept"]}',
+        b'{"order":["kept","yesterday"]}',
+        b'{"order":null}',
+        b"\xff\xfe",
+        b"[" * 4000,
+        b'{"a":[1,2]}' + b" " * 10000 + b"x",
+    ],
+)
+def test_a_file_that_makes_no_sense_is_not_believed(path, wall, content):
+    with open(path, "wb") as stream:
+        stream.write(content)
+    learned = Learned(path, wall)
+    assert learned.get("order") is None
+    learned.note("order", "kept")
+    assert Learned(path, wall).get("order") == "kept"
+
+
+def test_a_file_that_cannot_be_written_harms_nothing(tmp_path, wall):
+    learned = Learned(str(tmp_path / "missing" / "abc.server"), wall)
+    learned.note("order", "kept")
+    assert learned.get("order") == "kept"
+    blocked = Learned(str(tmp_path), wall)
+    blocked.note("order", "kept")
+    assert blocked.get("order") == "kept"
+    assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_only_this_user_may_read_it(path, wall):
+    Learned(path, wall).note("order", "kept")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_it_lies_beside_the_outboxes_and_is_none():
+    outbox = os.path.join("spool", "0123456789ab-0123456789ab.0123456789ab.outbox")
+    path = names.learned_of(outbox)
+    assert os.path.dirname(path) == "spool"
+    assert names.outbox_of(path) is None
+    assert names.learned_of(":memory:") is None
+
+
+def test_a_file_that_nobody_believes_any_more_is_removed(path, wall):
+    Learned(path, wall).note("order", "kept")
+    written = os.stat(path).st_mtime
+    prune(os.path.dirname(path), written + BELIEVED_SECONDS - 1)
+    assert os.path.exists(path)
+    prune(os.path.dirname(path), written + BELIEVED_SECONDS + 1)
+    assert not os.path.exists(path)
+    prune(os.path.join(path, "missing"), written)

@@ -1,0 +1,191 @@
+"""Promises about what is known of a server from earlier runs and other processes."""
+
+from __future__ import absolute_import, division
+
+import pytest
+from tools.memory_server import lose_answer, refuse, say
+from tools.sending import Bench, log
+
+from datacat import errors
+
+MANY = ["e%03d" % number for number in range(200)]
+WEEK = 7 * 86400
+
+
+def widest(bench):
+    """Return how many records the first window has from now on."""
+    windows = []
+    call_all = bench.server.call_all
+    bench.server.call_all = lambda requests, **options: (
+        windows.append(len(requests)),
+        call_all(requests, **options),
+    )[1]
+    log(bench, MANY)
+    bench.drain()
+    del bench.server.call_all
+    return [width for width in windows if width > 1][:1]
+
+
+def next_run(bench, **options):
+    """Return the bench of a new process, with an open session."""
+    successor = bench.again(**options)
+    successor.entry = successor.session()
+    return successor
+
+
+def test_the_order_is_checked_in_the_first_run_only(bench):
+    bench.server.windows = True
+    assert widest(bench) == [4]
+    successor = next_run(bench)
+    before = len(successor.reads())
+    assert widest(successor) == [8]
+    assert len(successor.reads()) == before
+    successor.world.pass_(WEEK)
+    assert widest(next_run(successor)) == [4]
+
+
+def test_a_server_that_mixes_requests_up_gets_no_window_in_the_next_run_either(v1):
+    v1.server.windows = True
+
+    def call_all(requests, **_):
+        return [v1.server.call(request) for request in reversed(requests)][::-1], None
+
+    v1.server.call_all = call_all
+    log(v1, MANY)
+    v1.drain()
+    del v1.server.call_all
+    assert v1.warnings.about("order")
+    assert widest(next_run(v1)) == []
+
+
+def test_one_processs_retry_after_holds_for_the_others_of_the_machine(bench):
+    other = Bench(bench.folder, server=bench.server, world=bench.world)
+    other.entry = other.session()
+    bench.server.fault = say(503, "busy", Retry_After=600)
+    log(bench, ["one"])
+    bench.run(3)
+    bench.server.fault = None
+    del bench.server.calls[:]
+    log(other, ["two"])
+    other.run(550)
+    other.sender.hurry()
+    other.run(20)
+    assert not bench.server.calls
+    other.drain(300)
+    bench.drain(300)
+
+
+def test_a_pause_that_no_server_can_ask_for_is_not_heeded(bench):
+    """The clock was set back."""
+    other = Bench(bench.folder, server=bench.server, world=bench.world)
+    other.entry = other.session()
+    bench.server.fault = say(503, "busy", Retry_After=600)
+    log(bench, ["one"])
+    bench.run(3)
+    bench.server.fault = None
+    bench.world.set_wall(bench.world.wall() - 30000)
+    log(other, ["two"])
+    other.drain(10)
+
+
+# The first open
+
+
+@pytest.fixture
+def fresh(make_bench):
+    """A bench that has asked its server nothing yet."""
+    bench = make_bench()
+    bench.server.windows = True
+    return bench
+
+
+def paths(bench):
+    return [request.path for request in bench.server.calls]
+
+
+def test_health_and_open_share_a_round_trip(fresh):
+    together = []
+    call_all = fresh.server.call_all
+    fresh.server.call_all = lambda requests, **options: (
+        together.append(len(requests)),
+        call_all(requests, **options),
+    )[1]
+    fresh.session()
+    assert paths(fresh)[:2] == ["/health", "/api/sessions"]
+    assert together == [2]
+    assert fresh.link.online and len(fresh.server.sessions) == 1
+
+
+def test_where_that_is_impossible_they_go_one_by_one(fresh):
+    """Such as through a forward proxy."""
+    fresh.server.windows = False
+    fresh.session()
+    assert paths(fresh)[:2] == ["/health", "/api/sessions"]
+
+
+def test_with_window_1_they_go_one_by_one(make_bench):
+    bench = make_bench(window=1)
+    bench.server.windows = True
+    bench.server.call_all = None
+    bench.session()
+    assert paths(bench)[:2] == ["/health", "/api/sessions"]
+
+
+def test_an_open_that_had_no_effect_is_sent_again(fresh):
+    """The server closed the connection with its first answer."""
+    call_all = fresh.server.call_all
+    fresh.server.call_all = lambda requests, **_: (call_all(requests[:1])[0], None)
+    fresh.session()
+    assert len(fresh.server.sessions) == 1 and fresh.link.failures == 0
+
+
+def test_after_a_failure_the_open_waits_for_the_answer_to_the_question(fresh):
+    """Each open whose answer gets lost leaves a session behind."""
+    fresh.server.next_faults = [lose_answer]
+    entry = fresh.session(opened=False)
+    fresh.server.fault = lose_answer
+    fresh.run(60)
+    assert len(fresh.server.sessions) <= 1
+    assert paths(fresh).count("/api/sessions") <= 1
+    fresh.server.fault = None
+    fresh.drain()
+    assert entry.server_id
+
+
+@pytest.mark.parametrize("fault", [refuse, say(503, "busy"), say(200, "<p>", "text/html")])
+def test_an_open_that_fails_behind_the_question_is_sent_later(fresh, fault):
+    fresh.server.concerned = lambda request: request.path == "/api/sessions"
+    fresh.server.next_faults = [fault]
+    entry = fresh.session(opened=False)
+    fresh.drain(200)
+    assert entry.server_id and len(fresh.server.sessions) == 1
+
+
+def test_a_server_that_refuses_the_session_is_heard(fresh):
+    fresh.server.concerned = lambda request: request.path == "/api/sessions"
+    fresh.server.fault = say(400, "Product and version are required fields\n")
+    entry = fresh.session(opened=False)
+    fresh.run(1)
+    assert isinstance(entry.refusal, errors.RequestRefused)
+
+
+def test_a_server_known_as_classic_is_not_asked_for_a_session_to_show_it(make_bench):
+    bench = make_bench(classic=True)
+    bench.entry = bench.session()
+    log(bench, ["one"])
+    bench.drain()
+    assert len(bench.reads()) == 1
+    successor = next_run(bench)
+    log(successor, ["two"])
+    successor.drain()
+    assert len(successor.reads()) == 1
+    assert successor.sender.server.dialect.name == "classic"
+
+
+def test_a_server_known_as_classic_that_is_v1_by_now_is_recognised(make_bench):
+    bench = make_bench(classic=True)
+    bench.session()
+    bench.run(1)
+    bench.server.classic = False
+    successor = next_run(bench)
+    assert successor.sender.server.is_v1
