@@ -62,6 +62,7 @@ class Collector(object):
         self._process = subprocess.Popen(
             [_python(), "-m", "datacat", "serve", "--port", "0", "--db", database] + self._options,
             stdout=subprocess.PIPE,
+            close_fds=True,
         )
         match = _LISTENING.search(self._process.stdout.readline().decode("ascii"))
         if match is None:
@@ -97,6 +98,8 @@ class Line(object):
             [_python(), _LINE] + [str(value) for value in values],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Python 2 would hand our ends of other lines' pipes to this one, which then never end.
+            close_fds=True,
         )
         self.port = int(self._process.stdout.readline())
         self.url = "http://127.0.0.1:%d%s" % (self.port, parts.path)
