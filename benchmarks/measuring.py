@@ -19,34 +19,37 @@ MARGINS = {"calls": 1.0, "moves": 1.0, "bytes": 1.0, "bytecodes": 1.25, "MB": 1.
 Scale = collections.namedtuple("Scale", "is_small")
 SMALL, FULL = Scale(True), Scale(False)
 
-_Row = collections.namedtuple("Row", "what measured unit beside other ratio at_most")
+_Row = collections.namedtuple("Row", "what measured unit beside other ratio at_most at_least")
+# Few rows have a target that is a least one.
+_Row.__new__.__defaults__ = (None,)
 
 
 class Row(_Row):
     """One line of the table.
 
     measured: a number in `unit`.  other: the number that it is compared with, or None.  ratio: of
-    the two.  at_most: the target for the ratio, or for `measured` without an `other`, or None.
+    the two.  at_most or at_least: the target for the ratio, or for `measured` without an `other`;
+    None for none.
     """
 
     __slots__ = ()
 
     def is_reached(self, margin=1.0):
         """Return whether the target is reached, or None if there is none."""
-        if self.at_most is None:
-            return None
         figure = self.measured if self.ratio is None else self.ratio
-        return figure <= self.at_most * margin
+        if self.at_least is not None:
+            return figure * margin >= self.at_least
+        return None if self.at_most is None else figure <= self.at_most * margin
 
 
-def plain(what, measured, unit, at_most=None):
+def plain(what, measured, unit, at_most=None, at_least=None):
     """Return the row of a single figure."""
-    return Row(what, measured, unit, "", None, None, at_most)
+    return Row(what, measured, unit, "", None, None, at_most, at_least)
 
 
-def compared(what, measured, unit, beside, other, at_most=None):
+def compared(what, measured, unit, beside, other, at_most=None, at_least=None):
     """Return the row of two figures and their ratio."""
-    return Row(what, measured, unit, beside, other, measured / other, at_most)
+    return Row(what, measured, unit, beside, other, measured / other, at_most, at_least)
 
 
 def interleaved(functions, batches, calls):
@@ -127,20 +130,23 @@ HEADINGS = ("what", "measured", "beside", "its", "ratio", "to reach", "")
 def cells(row):
     """Return a row as texts, in the order of HEADINGS."""
     reached = {None: "", True: "yes", False: "NO"}[row.is_reached()]
-    at_most = (
-        ""
-        if row.at_most is None
-        else "<= %g%s" % (row.at_most, " x" if row.ratio is not None else " " + row.unit)
-    )
     return (
         row.what,
         "%s %s" % (_short(row.measured), row.unit),
         row.beside,
         "" if row.other is None else "%s %s" % (_short(row.other), row.unit),
         "" if row.ratio is None else "%.2f" % row.ratio,
-        at_most,
+        _target(row),
         reached,
     )
+
+
+def _target(row):
+    unit = row.unit if row.ratio is None else "x"
+    for sign, target in (("<=", row.at_most), (">=", row.at_least)):
+        if target is not None:
+            return "%s %g %s" % (sign, target, unit)
+    return ""
 
 
 def _short(number):
@@ -164,18 +170,28 @@ def grown(rows):
 
 
 def main(measures):
+    """Run measures with the arguments of the command line; see `run`."""
+    run(measures, parser().parse_args())
+
+
+def parser():
+    """Return the parser of what all benchmarks understand."""
+    understood = argparse.ArgumentParser(description="Measure datacat and print a table.")
+    understood.add_argument(
+        "--small",
+        action="store_true",
+        help="take seconds instead of minutes; fail if a count, not a time, is over its target",
+    )
+    return understood
+
+
+def run(measures, arguments):
     """Run measures, callables (Scale) -> rows, and print their rows.
 
     With --small they take seconds, and the exit status is 1 if something counted (calls, bytes,
     wakeups) is over its target. Times are only printed: a busy machine can change any of them.
     """
-    parser = argparse.ArgumentParser(description="Measure datacat and print a table.")
-    parser.add_argument(
-        "--small",
-        action="store_true",
-        help="take seconds instead of minutes; fail if a count, not a time, is over its target",
-    )
-    scale = SMALL if parser.parse_args().small else FULL
+    scale = SMALL if arguments.small else FULL
     rows = [row for measure in measures for row in measure(scale)]
     print_table(rows)
     failed = grown(rows) if scale.is_small else []

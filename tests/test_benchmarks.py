@@ -52,7 +52,16 @@ def test_a_missed_target_is_shown_and_only_a_count_over_it_fails():
     slow_machine = measuring.plain("start", 1000.0, "us", at_most=20)
     slow_beside = measuring.compared("call", 90.0, "us", "floor", 2.0, at_most=1.7)
     no_target = measuring.plain("way in", 26, "calls")
+    too_few = measuring.plain("drain", 15.0, "records/s", at_least=16)
+    enough = measuring.compared("drain", 30.0, "records/s", "window=1", 3.0, at_least=10)
     rows = [reached, grown, larger, other_python, slow_machine, slow_beside, no_target]
-    shown = ["yes", "NO", "NO", "NO", "NO", "NO", ""]
+    rows += [too_few, enough]
+    shown = ["yes", "NO", "NO", "NO", "NO", "NO", "", "NO", "yes"]
     assert [measuring.cells(row)[-1] for row in rows] == shown
     assert measuring.grown(rows) == [grown, larger]
+    assert [measuring.cells(row)[-2] for row in (reached, slow_beside, too_few, enough)] == [
+        "<= 20 calls",
+        "<= 1.7 x",
+        ">= 16 records/s",
+        ">= 10 x",
+    ]
