@@ -189,3 +189,50 @@ def test_a_server_known_as_classic_that_is_v1_by_now_is_recognised(make_bench):
     bench.server.classic = False
     successor = next_run(bench)
     assert successor.sender.server.is_v1
+
+
+# Short runs
+
+
+def exchanges_of_a_short_run(bench):
+    """Return how many round trips it takes to open a session, log five events and end."""
+    count = [0]
+    call, call_all = bench.server.call, bench.server.call_all
+
+    def one(request, **options):
+        count[0] += 1
+        return call(request, **options)
+
+    def many(requests, **options):
+        bench.server.call, made = call, count[0] + 1
+        try:
+            return call_all(requests, **options)
+        finally:
+            bench.server.call, count[0] = one, made
+
+    bench.server.call, bench.server.call_all = one, many
+    entry = bench.session(opened=False)
+    log_and_end(bench, entry)
+    bench.drain()
+    bench.server.call, bench.server.call_all = call, call_all
+    return count[0]
+
+
+def log_and_end(bench, entry):
+    for number in range(5):
+        bench.event(entry, "e%d" % number)
+    bench.end(entry)
+
+
+@pytest.mark.parametrize("classic, first, later", [(False, 3, 2), (True, 4, 2)])
+def test_a_short_run_takes_few_round_trips(make_bench, classic, first, later):
+    bench = make_bench(classic=classic)
+    bench.server.windows = True
+    assert exchanges_of_a_short_run(bench) == first
+    for _ in range(3):
+        bench.entry = bench.session()
+        log(bench, MANY)
+        bench.drain()
+    successor = bench.again()
+    successor.server.windows = True
+    assert exchanges_of_a_short_run(successor) == later
