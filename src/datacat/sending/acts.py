@@ -101,6 +101,7 @@ class Acts(object):
             if record.kind == kinds.STATE:
                 state = merge(lane, record, self._server.dialect)
         lane.outbox.settle_all(lane.entry, records, state, overtaken)
+        self._server.outage.count(len(records))
         for record in records:
             self._tell_true_time(lane, record)
 

@@ -87,7 +87,7 @@ class Sender(object):
         :param now: monotonic seconds.
         :returns: seconds; 0.0 if there may be more to do at once, None if nothing will be due.
         """
-        link, own = self.server.link, self._outboxes[0]
+        link, outage, own = self.server.link, self.server.outage, self._outboxes[0]
         if own.newly_waiting:
             self._notice_records(own)
         if self._is_hurried:
@@ -96,6 +96,8 @@ class Sender(object):
             self._lanes.hurry()
         if now >= self._backlog.due:
             self._watch_backlog(now)
+        if outage.due is not None and now >= outage.due:
+            self.server.end_outage()
         if link.due > now:
             return link.due - now
         lane = self._lanes.next(now)
@@ -170,7 +172,7 @@ class Sender(object):
             # Not our bug: retry shortly.
             self._put_off(lane, SHORTAGE_SECONDS)
         except ESCAPED:
-            self._report_bug()
+            _report_bug(self._warn)
             self._put_off(lane, FAULT_SECONDS)
         self._lanes.served(lane)
         if lane.outbox is own and (entry.goodbye or entry.server_id != server_id):
@@ -209,6 +211,7 @@ class Sender(object):
         if times == [None]:
             self._backlog.reset()
             self._warn.clear("backlog")
+        times.append(self.server.outage.due)
         if self._heartbeats.are_needed:
             times.append(self._heartbeats.due(now))
         if self._leftovers is not None and self.server.link.online:
@@ -243,7 +246,7 @@ class Sender(object):
         except SpoolUnusable:
             pass  # the folder may be usable next time
         except Exception:
-            self._report_bug()
+            _report_bug(self._warn)
 
     def _look_around(self, now):
         self._leftovers.look(now, self._paths())
@@ -312,8 +315,6 @@ class Sender(object):
     def _paths(self):
         return [outbox.path for outbox in self._outboxes]
 
-    # Warnings
-
     def _watch_backlog(self, now):
         busy = [lane.entry for lane in self._lanes.busy()]
         waiting = sum(entry.waiting for entry in busy)
@@ -321,8 +322,9 @@ class Sender(object):
             largest = max(entry.sent for entry in busy)
             self._warn("backlog", complaint(waiting, largest, self.server.link))
 
-    def _report_bug(self):
-        self._warn(
-            "bug: %s" % traceback.format_exc().splitlines()[-1],
-            "bug in datacat, please report it (sending continues)\n%s" % traceback.format_exc(),
-        )
+
+def _report_bug(warn):
+    warn(
+        "bug: %s" % traceback.format_exc().splitlines()[-1],
+        "bug in datacat, please report it (sending continues)\n%s" % traceback.format_exc(),
+    )

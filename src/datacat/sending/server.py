@@ -9,6 +9,7 @@ from __future__ import absolute_import, division
 from .. import errors
 from ..records import kinds
 from ..wire import answers, dialects, readback, readback_v1, verdicts
+from .outage import Outage
 from .pausing import Pausing
 
 CLASSIC_READ_BACK_BYTES = 4 * 1024 * 1024
@@ -59,6 +60,7 @@ class Server(object):
     :param chance: a callable that returns a float in [0, 1).
     :param clock: a callable that returns monotonic seconds.
     :ivar link: the Link.
+    :ivar outage: the Outage.
     :ivar dialect: the dialect of its generation, None while that is unknown.
     :ivar asked: whether it was asked for its health since it was last away.
     :ivar recognised: whether it answered that as a datacat server does.
@@ -66,6 +68,7 @@ class Server(object):
 
     def __init__(self, transport, warn, chance, clock):
         self.link = Link()
+        self.outage = Outage()
         self.dialect = None
         self.asked = False
         self.recognised = False
@@ -106,8 +109,9 @@ class Server(object):
         return [_problem(*pair) for pair in zip(requests, responses)], error
 
     def failed(self, error):
-        """Pause after a failure, and warn."""
+        """Pause after a failure, and warn, once in an outage."""
         link = self.link
+        self.outage.failed()
         link.failed(error, self._clock(), self._chance)
         if not link.is_blip or isinstance(error, errors.UnexpectedAnswer):
             self.asked = False
@@ -122,10 +126,27 @@ class Server(object):
 
     def succeeded(self):
         """Note that the server answered as a datacat server does."""
-        if self.link.failures:
-            for topic in ("away", "refused"):
-                self._warn.clear(topic)
+        if self.outage.is_on:
+            self.outage.succeeded(self._clock())
+        elif not self.link.ever_up:
+            # An earlier sender may have been closed in the middle of an outage.
+            self._allow_warnings()
         self.link.succeeded()
+
+    def end_outage(self):
+        """Say that an outage is over."""
+        sent = self.outage.end()
+        self._allow_warnings()
+        self._warn(
+            "back",
+            "delivery has worked again for a minute; %d records were sent since the outage began"
+            % sent,
+        )
+        self._warn.clear("back")
+
+    def _allow_warnings(self):
+        for topic in ("away", "refused"):
+            self._warn.clear(topic)
 
     def speaks(self):
         """Return whether the server itself, and not something in front of it, answers."""
