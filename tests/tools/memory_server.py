@@ -113,6 +113,8 @@ class MemoryServer(object):
     :ivar poison: {name of an event or metric: its fault, always}.
     :ivar windows: whether it has a connection for windows.
     :ivar calls: all requests, in order.
+    :ivar addresses: this machine's own addresses, as `own_addresses` returns them.
+    :ivar looks: how often that was asked for.
     :ivar struck: how many of them met a fault.
     :ivar applied: (session id, operation, body) of what was applied, in order, even if lost since.
     """
@@ -131,7 +133,13 @@ class MemoryServer(object):
         self.struck = 0
         self.sessions = collections.OrderedDict()
         self.windows = False
+        self.addresses = ("10.0.0.7",)
+        self.looks = 0
         self._made = 0
+
+    def own_addresses(self):
+        self.looks += 1
+        return self.addresses
 
     def call_all(self, requests):
         """Answer what `Transport.call_all` does; on a connection only if `windows` is True."""

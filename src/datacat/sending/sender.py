@@ -99,7 +99,7 @@ class Sender(object):
         if outage.due is not None and now >= outage.due:
             self.server.end_outage()
         if link.due > now:
-            return link.due - now
+            return self.server.pause(now, bool(self._lanes.busy()))
         lane = self._lanes.next(now)
         if self._heartbeats.are_needed and now >= self._heartbeats.due(now):
             self._heartbeats.send(own.entries(), now, lane is not None)
@@ -110,6 +110,10 @@ class Sender(object):
         else:
             return self._rest(now)
         return 0.0
+
+    def listens(self, now):
+        """Return whether a new record is a reason for a step: not in a pause, if others wait."""
+        return self.server.link.due <= now or not self._lanes.busy()
 
     def hurry(self):
         """Have the next step try the server at once, unless it asked to be left alone."""

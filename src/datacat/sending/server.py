@@ -9,8 +9,8 @@ from __future__ import absolute_import, division
 from .. import errors
 from ..records import kinds
 from ..wire import answers, dialects, readback, readback_v1, verdicts
+from .link import Link
 from .outage import Outage
-from .pausing import Pausing
 
 CLASSIC_READ_BACK_BYTES = 4 * 1024 * 1024
 V1_READ_BACK_BYTES = 64 * 1024 * 1024
@@ -18,44 +18,10 @@ RECOGNISED_WITHIN = 4096
 NOTHING_FOUND = readback.Found(0, readback.UNKNOWABLE)
 
 
-class Link(Pausing):
-    """The way to one server: whether it works, and how long to pause if not.
-
-    :ivar ever_up: whether the server has ever answered.
-    :ivar last_error: the latest DatacatError, or None.
-    :ivar is_blip: whether the latest failure does not yet show that the server is away.
-    """
-
-    __slots__ = ("ever_up", "last_error", "is_blip")
-
-    def __init__(self):
-        super(Link, self).__init__()
-        self.ever_up = False
-        self.last_error = None
-        self.is_blip = False
-
-    @property
-    def online(self):
-        """Whether the server is there; None while that is unknown."""
-        return False if self.failures and not self.is_blip else (self.ever_up or None)
-
-    def failed(self, error, now, chance):
-        """Note that the server could not be reached, or asked for a pause."""
-        super(Link, self).failed(error, now, chance)
-        self.last_error = error
-        self.is_blip = verdicts.is_blip(error, self.failures)
-
-    def succeeded(self):
-        """Note that the server answered as a datacat server does."""
-        self.due = 0.0
-        self.failures = 0
-        self.ever_up = True
-
-
 class Server(object):
     """One server, and every exchange with it.
 
-    :param transport: has `call(request, ...)`.
+    :param transport: has `call(request, ...)`, `call_all(requests)` and `own_addresses()`.
     :param warn: a callable (topic, message) with `clear(topic)`.
     :param chance: a callable that returns a float in [0, 1).
     :param clock: a callable that returns monotonic seconds.
@@ -147,6 +113,18 @@ class Server(object):
     def _allow_warnings(self):
         for topic in ("away", "refused"):
             self._warn.clear(topic)
+
+    def pause(self, now, is_waiting):
+        """Return how long to pause, or until the next look at this machine's addresses.
+
+        :param is_waiting: whether there is a record that an earlier attempt would help.
+        """
+        link = self.link
+        if not is_waiting:
+            return link.due - now
+        if now >= link.look_due:
+            link.note_addresses(self._transport.own_addresses(), now)
+        return max(0.0, min(link.due, link.look_due) - now)
 
     def speaks(self):
         """Return whether the server itself, and not something in front of it, answers."""

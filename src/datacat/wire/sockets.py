@@ -261,6 +261,9 @@ class _BoundedConnection(object):
 class _DialingConnection(_BoundedConnection):
     """Connects as urllib3 does, but all addresses of a name share the rest of the call."""
 
+    # Called with what getaddrinfo returned.
+    note_found = None
+
     def _new_conn(self):
         call = _in_thread.call
         try:
@@ -277,6 +280,7 @@ class _DialingConnection(_BoundedConnection):
         call.problem = None
         host = self._dns_host.strip("[]")
         found = socket.getaddrinfo(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        self.note_found(found)
         return dialing.dial(
             (host, self.port), found, self.socket_options, self.timeout, call.at_most
         )
@@ -317,14 +321,15 @@ class _FreshPool(object):
         return super(_FreshPool, self)._put_conn(conn)
 
 
-def _bounded(pool):
+def _bounded(pool, note_found):
     """Return a bounded subclass of a pool's class; the class itself if it is one."""
     if issubclass(pool, _FreshPool):
         return pool
     # Other pools (SOCKS) connect in their own way.
     is_urllib3s_own = pool in (HTTPConnectionPool, HTTPSConnectionPool)
     mixin = _DialingConnection if is_urllib3s_own else _BoundedConnection
-    connection = type("BoundedConnection", (mixin, pool.ConnectionCls), {})
+    noting = {"note_found": staticmethod(note_found)}
+    connection = type("BoundedConnection", (mixin, pool.ConnectionCls), noting)
     return type("Bounded" + pool.__name__, (_FreshPool, pool), {"ConnectionCls": connection})
 
 
@@ -344,12 +349,15 @@ def give_back(connection):
     home._put_conn(connection)
 
 
-def bound(pool_manager):
+def bound(pool_manager, note_found):
     """Make a urllib3 PoolManager (or ProxyManager) keep these bounds, and return it.
 
     Its calls must be made within `with Call(deadline)`. Harmless when repeated.
+
+    :param note_found: a callable that gets what getaddrinfo returned for a name.
     """
     pool_manager.pool_classes_by_scheme = dict(
-        (scheme, _bounded(pool)) for scheme, pool in pool_manager.pool_classes_by_scheme.items()
+        (scheme, _bounded(pool, note_found))
+        for scheme, pool in pool_manager.pool_classes_by_scheme.items()
     )
     return pool_manager
