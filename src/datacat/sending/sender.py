@@ -62,6 +62,7 @@ class Sender(object):
         self.server = Server(transport, warn, chance, clock)
         self._delivery = Delivery(self.server, settings, warn, clock, wall, chance)
         self._max_bytes = settings.max_bytes
+        self._window = settings.window
         self._outboxes = [outbox]
         self._inherited = set(inherited)
         self._predecessor = predecessor
@@ -324,7 +325,7 @@ class Sender(object):
         waiting = sum(entry.waiting for entry in busy)
         if self._backlog.grows(waiting, now):
             largest = max(entry.sent for entry in busy)
-            self._warn("backlog", complaint(waiting, largest, self.server.link))
+            self._warn("backlog", complaint(waiting, largest, self._window, self.server))
 
 
 def _report_bug(warn):

@@ -11,6 +11,7 @@ from ..records import kinds
 from ..wire import answers, dialects, readback, readback_v1, verdicts
 from .link import Link
 from .outage import Outage
+from .pace import Pace
 
 CLASSIC_READ_BACK_BYTES = 4 * 1024 * 1024
 V1_READ_BACK_BYTES = 64 * 1024 * 1024
@@ -27,6 +28,7 @@ class Server(object):
     :param clock: a callable that returns monotonic seconds.
     :ivar link: the Link.
     :ivar outage: the Outage.
+    :ivar pace: the Pace of the requests that `exchange` and `exchange_all` sent.
     :ivar dialect: the dialect of its generation, None while that is unknown.
     :ivar asked: whether it was asked for its health since it was last away.
     :ivar recognised: whether it answered that as a datacat server does.
@@ -35,6 +37,7 @@ class Server(object):
     def __init__(self, transport, warn, chance, clock):
         self.link = Link()
         self.outage = Outage()
+        self.pace = Pace()
         self.dialect = None
         self.asked = False
         self.recognised = False
@@ -47,8 +50,10 @@ class Server(object):
 
     def exchange(self, request):
         """Return (answer, None) on success, or (None, the DatacatError)."""
+        began = self._clock()
         answer, error = self._exchange(request)
         if error is None:
+            self._note_pace([request], began)
             self.succeeded()
         return answer, error
 
@@ -65,10 +70,15 @@ class Server(object):
             order; the DatacatError of the first that was not, or None if those after the list
             certainly had no effect).
         """
+        began = self._clock()
         problems, error = self._exchange_all(requests)
         if problems and problems[-1] is None:
+            self._note_pace(requests[: len(problems)], began)
             self.succeeded()
         return problems, error
+
+    def _note_pace(self, requests, began):
+        self.pace.note([len(request.body) for request in requests], self._clock() - began)
 
     def _exchange_all(self, requests):
         responses, error = self._transport.call_all(requests)
@@ -78,6 +88,7 @@ class Server(object):
         """Pause after a failure, and warn, once in an outage."""
         link = self.link
         self.outage.failed()
+        self.pace = Pace()
         link.failed(error, self._clock(), self._chance)
         if not link.is_blip or isinstance(error, errors.UnexpectedAnswer):
             self.asked = False
