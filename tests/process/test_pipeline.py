@@ -17,7 +17,9 @@ from tools.waiting import PATIENCE, wait_until
 
 import datacat
 from datacat._compat import monotonic
+from datacat.process import engine
 from datacat.process.engine import Progress
+from datacat.wire import backoff
 
 A_PORT_NOBODY_LISTENS_ON = "http://127.0.0.1:9"
 
@@ -244,6 +246,36 @@ def test_calls_that_wait_do_not_wait_for_a_server_that_is_away(name, open_sessio
     session.log_event("e")
     assert session.stats()["online"] is False
     assert took(lambda: getattr(session, name)(timeout=2 * PATIENCE)) < PATIENCE
+
+
+@pytest.mark.parametrize("means", ["flush", "a new session", "one that does not wait"])
+def test_flush_and_a_new_session_try_a_server_at_once_that_was_away_for_long(
+    means, own_collector, open_session, monkeypatch
+):
+    """However long the pause is by then."""
+    monkeypatch.setattr(backoff, "backoff", lambda *_: 100 * PATIENCE)
+    monkeypatch.setattr(engine, "NEW_SESSION_SECONDS", 0.0)
+    own_collector.stop()
+    session = open_session(own_collector.url)
+    wait_until(lambda: session.stats()["online"] is False)
+    own_collector.start()
+    if means == "flush":
+        session.flush(PATIENCE)
+    else:
+        open_session(own_collector.url, connect_wait=PATIENCE if means == "a new session" else 0)
+    wait_until(lambda: session.stats()["waiting"] == 0)
+
+
+def test_opening_many_sessions_makes_an_attempt_a_second_at_most(open_session, monkeypatch):
+    """While the server is away."""
+    monkeypatch.setattr(backoff, "backoff", lambda *_: 100 * PATIENCE)
+    monkeypatch.setattr(engine, "NEW_SESSION_SECONDS", PATIENCE)
+    first = open_session(A_PORT_NOBODY_LISTENS_ON)
+    wait_until(lambda: first.stats()["online"] is False)
+    (pipeline,) = pipelines_of(base_url=A_PORT_NOBODY_LISTENS_ON)
+    for _ in range(5):
+        open_session(A_PORT_NOBODY_LISTENS_ON)
+    assert pipeline.engine.sender.server.link.failures == 1
 
 
 CHANGES_FOLDER = u"""

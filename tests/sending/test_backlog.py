@@ -2,10 +2,12 @@
 
 from __future__ import absolute_import, division
 
+import pytest
 from tools.memory_server import refuse
 from tools.sending import log
 
-from datacat.sending.backlog import Backlog
+from datacat.sending.backlog import Backlog, cause
+from datacat.sending.pace import Pace
 
 # -- what is said
 
@@ -22,7 +24,7 @@ def test_a_backlog_that_grows_for_ten_minutes_is_warned_of_once_with_its_cause(c
         log(classic)
         classic.run(2)
     (warning,) = classic.warnings.about("backlog")
-    assert "slow" in warning and "records wait" in warning
+    assert "records wait: the server takes 1 s for each request" in warning
 
 
 def test_a_backlog_behind_a_dead_server_names_the_error(v1):
@@ -48,6 +50,74 @@ def test_more_and_more_records_that_are_all_delivered_are_no_backlog(classic):
         classic.drain()
         classic.run(299)
     assert not classic.warnings.about("backlog")
+
+
+# -- its cause
+
+
+def paced(*exchanges):
+    """Return the pace of some exchanges, each (how many requests, bytes of each, seconds)."""
+    pace = Pace()
+    for count, size, seconds in exchanges:
+        pace.note([size] * count, seconds)
+    return pace
+
+
+FAR = [(1, 500, 0.6)] * 60
+NEAR = [(1, 500, 0.02)] * 5
+FULL_SPEED = [(64, 500, 0.8)] * 5
+THIN = [(1, 500, 0.4)] * 2 + [(10, 500, 2.0)] * 30
+TIRED = [(1, 500, 2.0)] * 30
+TIRED_WINDOWS = [(4, 500, 8.0)] * 30
+LARGE_RECORDS = [(1, 500, 0.25)] * 2 + [(1, 80000, 20.0)] * 30
+
+
+@pytest.mark.parametrize(
+    "exchanges, largest, window, words",
+    [
+        (FAR, 9000, 1, "each request takes 0.6 s, and with window=1 records go one by one"),
+        (FAR, 9000, 64, "each request takes 0.6 s, and records go one by one"),
+        (FULL_SPEED + FAR, 9000, 64, "each request takes 0.6 s, and records go one by one"),
+        (THIN, 100, 64, "the line carries 4 kB/s"),
+        (THIN, 9000, 64, "the line carries 4 kB/s"),
+        ([(64, 500, 0.1)] * 30, 9000, 64, "the line carries 512 kB/s"),
+        (LARGE_RECORDS, 100, 64, "the line carries 4 kB/s"),
+        (
+            NEAR + TIRED,
+            9000,
+            1,
+            "the server takes 2 s for each request to a session with 9,000 records",
+        ),
+        (
+            NEAR + FULL_SPEED + TIRED_WINDOWS,
+            9000,
+            64,
+            "the server takes 2 s for each request to a session with 9,000 records",
+        ),
+        (TIRED_WINDOWS, 9000, 64, "the server takes 2 s for each request to a session with 9,000"),
+        (NEAR + TIRED, 50, 64, "the server takes 2 s for each request: "),
+    ],
+)
+def test_the_cause_is_what_was_measured(exchanges, largest, window, words):
+    said = cause(paced(*exchanges), largest, window)
+    assert said.startswith(words)
+    assert ": " in said, "it says what to do"
+
+
+def test_behind_a_long_way_with_window_1_a_backlog_names_both(make_bench):
+    bench = make_bench(classic=True, window=1)
+
+    def far(server, request):
+        server.world.pass_(0.8)
+        return server.answer(request)
+
+    bench.server.fault = far
+    bench.entry = bench.session()
+    for _ in range(500):
+        log(bench, ["x"] * 5)
+        bench.run(2)
+    (warning,) = bench.warnings.about("backlog")
+    assert "each request takes 0.8 s, and with window=1 records go one by one" in warning
 
 
 # -- when a backlog counts as one

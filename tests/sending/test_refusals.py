@@ -208,13 +208,3 @@ def test_one_warning_says_what_answered_and_everything_waits(bench, status, word
     calls = len(bench.server.calls)
     bench.run(60)
     assert len(bench.server.calls) - calls <= 8
-
-
-def test_each_outage_is_warned_of_once(bench):
-    for _ in range(2):
-        bench.server.fault = refuse
-        log(bench, ["x"])
-        bench.run(100)
-        bench.server.fault = None
-        bench.drain()
-    assert len(bench.warnings.about("away")) == 2

@@ -9,7 +9,7 @@ from tools.memory_server import portal, refuse, say
 from tools.sending import HTML, NAMES, log
 
 from datacat import errors
-from datacat.sending.server import Link
+from datacat.sending.link import Link
 
 AWAY = errors.NotSent("refused")
 CUT = errors.OutcomeUnknown("cut")

@@ -115,6 +115,8 @@ class MemoryServer(object):
     :ivar pace: how many seconds it takes to send 512 bytes of a session.
     :ivar streamed: how many bytes of sessions it sent.
     :ivar calls: all requests, in order.
+    :ivar addresses: this machine's own addresses, as `own_addresses` returns them.
+    :ivar looks: how often that was asked for.
     :ivar struck: how many of them met a fault.
     :ivar applied: (session id, operation, body) of what was applied, in order, even if lost since.
     """
@@ -135,7 +137,13 @@ class MemoryServer(object):
         self.windows = False
         self.pace = 0.0
         self.streamed = 0
+        self.addresses = ("10.0.0.7",)
+        self.looks = 0
         self._made = self._changes = 0
+
+    def own_addresses(self):
+        self.looks += 1
+        return self.addresses
 
     def call_all(self, requests, connects=False):
         """Answer what `Transport.call_all` does; on a connection only if `windows` is True."""

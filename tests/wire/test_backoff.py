@@ -33,6 +33,19 @@ def test_backoff_has_full_jitter_below_a_ceiling_that_doubles_up_to_30_seconds(a
     assert backoff.backoff(attempt, lambda: 1.0) == ceiling
 
 
+@pytest.mark.parametrize(
+    "unreachable, ceiling",
+    [(0, 30.0), (600, 30.0), (1200, 60.0), (3000, 150.0), (6000, 300.0), (10**9, 300.0)],
+)
+def test_after_ten_minutes_without_the_server_the_ceiling_grows_to_five_minutes(
+    unreachable, ceiling
+):
+    failure = error(errors.NotSent)
+    assert backoff.pause(failure, 100, lambda: 1.0, unreachable) == ceiling
+    assert backoff.pause(failure, 100, lambda: 0.5, unreachable) == ceiling / 2
+    assert backoff.pause(failure, 1, lambda: 1.0, unreachable) == 0.5
+
+
 def test_backoff_spreads_over_its_whole_range():
     chance = random.Random(1).random
     waits = [backoff.backoff(7, chance) for _ in range(200)]

@@ -117,4 +117,6 @@ def test_a_window_may_go_through_a_tunnel(connect, tls, trusted):
         found, error = wire.call_all(EVENTS, connects=True)
         assert error is None and len(found) == 8
         assert proxy.connections == 1
+        # The end of the tunnel, which its script waits for.
+        wire.close()
     assert heads[0].startswith(b"CONNECT cats.invalid:443") and b"hunter22" not in heads[0]

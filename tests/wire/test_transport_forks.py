@@ -48,7 +48,9 @@ def test_a_forked_child_has_its_own_connection_and_leaves_its_parents_usable(con
 def test_a_forked_child_never_waits_for_a_lock_of_its_parents_session(connect, monkeypatch):
     managers = []
     bound = sockets.bound
-    monkeypatch.setattr(sockets, "bound", lambda made: managers.append(made) or bound(made))
+    monkeypatch.setattr(
+        sockets, "bound", lambda made, noting: managers.append(made) or bound(made, noting)
+    )
     held, over = threading.Event(), threading.Event()
 
     def hold(lock):
@@ -71,7 +73,7 @@ def test_a_forked_child_never_waits_for_a_lock_of_its_parents_session(connect, m
 
 def test_a_forked_child_never_waits_for_a_lock_of_its_parents_pool():
     """Its finalizer closes it in the child."""
-    manager = sockets.bound(urllib3.PoolManager())
+    manager = sockets.bound(urllib3.PoolManager(), list)
     inherited = manager.connection_from_url("http://127.0.0.1")
     with inherited.pool.mutex:
         assert in_child(lambda: inherited.close() is None)

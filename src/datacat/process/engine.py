@@ -22,6 +22,8 @@ from .places import ENDED
 
 FRESH_ATTEMPT_SECONDS = 0.4
 GATHER_SECONDS = 0.5
+# A program that opens many sessions while the server is away makes one attempt a second at most.
+NEW_SESSION_SECONDS = 1.0
 _GLANCE_SECONDS = 0.25
 
 _imported = []
@@ -105,7 +107,7 @@ class Engine(object):
             "datacat-sender",
             self._send_step,
             outbox.changes,
-            lambda: self.sender.server.link.due <= monotonic(),
+            lambda: self.sender.listens(monotonic()),
             pipeline.sleepers,
             GATHER_SECONDS,
         )
@@ -138,8 +140,10 @@ class Engine(object):
     # Waiting and stats
 
     def await_answer(self, entry, seconds):
-        """Wait until the server gives a session its id, refuses it, or turns out to be away."""
+        """Try the server, and wait until it gives a session its id, refuses it, or is away."""
         link = self.sender.server.link
+        if link.failures and monotonic() - link.failed_at >= NEW_SESSION_SECONDS:
+            self.sender.hurry()
         self.sending.wake()
         if self.sending.is_running:
             self._progress.wait(seconds, lambda: entry.server_id or entry.refusal or link.failures)

@@ -103,6 +103,7 @@ class Acts(object):
         lane.outbox.settle_all(lane.entry, records, state, overtaken)
         size, count = lane.delivered
         lane.delivered = size + sum(len(each.body) for each in records), count + len(records)
+        self._server.outage.count(len(records))
         for record in records:
             self._tell_true_time(lane, record)
 

@@ -6,6 +6,12 @@ Belongs here: what counts as a backlog, and the words for it.  Does not: countin
 from __future__ import absolute_import, division
 
 BACKLOG_SECONDS = 600.0
+# Records that share an exchange, on average, if several go together.
+_SEVERAL = 1.5
+# Bytes a second; less is not for want of a better line.
+_SLOWEST_LINE = 1000.0
+# Records in a session that may be what makes a server slow.
+_LARGE_SESSION = 1000
 
 
 class Backlog(object):
@@ -38,20 +44,55 @@ class Backlog(object):
         return self._growths >= 2
 
 
-def complaint(waiting, largest, link):
+def complaint(waiting, largest, window, server):
     """Return what to say about a backlog.
 
     :param waiting: how many records wait.
     :param largest: how many records the largest session has had delivered.
-    :param link: the Link to the server.
+    :param window: the setting of that name.
+    :param server: the Server.
     """
-    why = "the last error was: %s" % link.last_error
-    if link.online:
-        why = (
-            "the server is slow; it stores a whole session at each write, and the largest one "
-            "here has %d records: log less, or open a new session now and then" % largest
-        )
+    if server.link.online and server.pace.seconds is not None:
+        why = cause(server.pace, largest, window)
+    else:
+        why = "the last error was: %s" % server.link.last_error
     return "for ten minutes more has been logged than delivered; %d records wait: %s" % (
         waiting,
         why,
     )
+
+
+def cause(pace, largest, window):
+    """Return why a server that answers does not get records faster, and what to do.
+
+    :param pace: the Pace of recent requests.
+    :param largest: how many records the largest session has had delivered.
+    :param window: how many records of a session may be on the way at once, by the settings.
+    """
+    go_one_by_one = pace.together < _SEVERAL
+    # Longer than the way there and back, and with fewer bytes than the line has carried.
+    is_slower = pace.seconds > 2 * pace.quickest
+    is_starved = pace.rate < max(pace.fastest / 2, _SLOWEST_LINE)
+    if is_starved and (is_slower or not go_one_by_one):
+        return _server_is_slow(pace.seconds, largest)
+    if go_one_by_one and not is_slower:
+        return "each request takes %s s, and %srecords go one by one: %s" % (
+            _short(pace.seconds),
+            "with window=1 " if window == 1 else "",
+            "allow a larger window" if window == 1 else "log less",
+        )
+    return "the line carries %s kB/s: log less" % _short(pace.rate / 1000)
+
+
+def _server_is_slow(seconds, largest):
+    if largest < _LARGE_SESSION:
+        return "the server takes %s s for each request: log less" % _short(seconds)
+    # It stores a whole session at each write.
+    return (
+        "the server takes %s s for each request to a session with %s records: log less, or open "
+        "a new session now and then" % (_short(seconds), format(largest, ","))
+    )
+
+
+def _short(number):
+    return "%.0f" % number if number >= 10 else "%.2g" % number

@@ -32,11 +32,14 @@ class Pausing(object):
         self.due = until
         self.is_patient = patient
 
-    def failed(self, error, now, chance):
-        """Back off after a failure, or for as long as the server asked."""
+    def failed(self, error, now, chance, unreachable=0.0):
+        """Back off after a failure, or for as long as the server asked.
+
+        :param unreachable: for how many seconds the server could not be reached.
+        """
         self.failures += 1
         self.wait(
-            now + backoff.pause(error, self.failures, chance),
+            now + backoff.pause(error, self.failures, chance, unreachable),
             patient=error.retry_after is not None,
         )
 

@@ -65,6 +65,7 @@ class Sender(object):
         self.server = Server(transport, warn, chance, clock, wall, learned)
         self._delivery = Delivery(self.server, settings, warn, clock, wall, chance, learned)
         self._max_bytes = settings.max_bytes
+        self._window = settings.window
         self._outboxes = [outbox]
         self._inherited = set(inherited)
         self._predecessor = predecessor
@@ -90,7 +91,7 @@ class Sender(object):
         :param now: monotonic seconds.
         :returns: seconds; 0.0 if there may be more to do at once, None if nothing will be due.
         """
-        link, own = self.server.link, self._outboxes[0]
+        link, outage, own = self.server.link, self.server.outage, self._outboxes[0]
         if own.newly_waiting:
             self._notice_records(own)
         if self._is_hurried:
@@ -99,8 +100,10 @@ class Sender(object):
             self._lanes.hurry()
         if now >= self._backlog.due:
             self._watch_backlog(now)
+        if outage.due is not None and now >= outage.due:
+            self.server.end_outage()
         if self.server.due(now) > now:
-            return link.due - now
+            return self.server.pause(now, bool(self._lanes.busy()))
         lane = self._lanes.next(now)
         if self._heartbeats.are_needed and now >= self._heartbeats.due(now):
             untouched = self._lanes.looked_at()
@@ -112,6 +115,10 @@ class Sender(object):
         else:
             return self._rest(now)
         return 0.0
+
+    def listens(self, now):
+        """Return whether a new record is a reason for a step: not in a pause, if others wait."""
+        return self.server.link.due <= now or not self._lanes.busy()
 
     def hurry(self):
         """Have the next step try the server at once, unless it asked to be left alone."""
@@ -174,7 +181,7 @@ class Sender(object):
             # Not our bug: retry shortly.
             self._put_off(lane, SHORTAGE_SECONDS)
         except ESCAPED:
-            self._report_bug()
+            _report_bug(self._warn)
             self._put_off(lane, FAULT_SECONDS)
         self._lanes.served(lane)
         if lane.outbox is own and (entry.goodbye or entry.server_id != server_id):
@@ -213,6 +220,7 @@ class Sender(object):
         if times == [None]:
             self._backlog.reset()
             self._warn.clear("backlog")
+        times.append(self.server.outage.due)
         if self._heartbeats.are_needed:
             times.append(self._heartbeats.due(now))
         if self._leftovers is not None and self.server.link.online:
@@ -247,7 +255,7 @@ class Sender(object):
         except SpoolUnusable:
             pass  # the folder may be usable next time
         except Exception:
-            self._report_bug()
+            _report_bug(self._warn)
 
     def _look_around(self, now):
         self._leftovers.look(now, self._paths())
@@ -312,17 +320,16 @@ class Sender(object):
     def _paths(self):
         return [outbox.path for outbox in self._outboxes]
 
-    # Warnings
-
     def _watch_backlog(self, now):
         busy = [lane.entry for lane in self._lanes.busy()]
         waiting = sum(entry.waiting for entry in busy)
         if self._backlog.grows(waiting, now):
             largest = max(entry.sent for entry in busy)
-            self._warn("backlog", complaint(waiting, largest, self.server.link))
+            self._warn("backlog", complaint(waiting, largest, self._window, self.server))
 
-    def _report_bug(self):
-        self._warn(
-            "bug: %s" % traceback.format_exc().splitlines()[-1],
-            "bug in datacat, please report it (sending continues)\n%s" % traceback.format_exc(),
-        )
+
+def _report_bug(warn):
+    warn(
+        "bug: %s" % traceback.format_exc().splitlines()[-1],
+        "bug in datacat, please report it (sending continues)\n%s" % traceback.format_exc(),
+    )

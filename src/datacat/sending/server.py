@@ -8,7 +8,9 @@ from __future__ import absolute_import, division
 
 from .. import errors
 from ..wire import answers, backoff, dialects, verdicts
-from .pausing import Pausing
+from .link import Link
+from .outage import Outage
+from .pace import Pace
 
 # Names of what is learned about a server.
 BUSY_UNTIL = "busy until"
@@ -18,44 +20,10 @@ OTHERS_SECONDS = 1.0
 LONGEST_ASKED = backoff.longest_asked()
 
 
-class Link(Pausing):
-    """The way to one server: whether it works, and how long to pause if not.
-
-    :ivar ever_up: whether the server has ever answered.
-    :ivar last_error: the latest DatacatError, or None.
-    :ivar is_blip: whether the latest failure does not yet show that the server is away.
-    """
-
-    __slots__ = ("ever_up", "last_error", "is_blip")
-
-    def __init__(self):
-        super(Link, self).__init__()
-        self.ever_up = False
-        self.last_error = None
-        self.is_blip = False
-
-    @property
-    def online(self):
-        """Whether the server is there; None while that is unknown."""
-        return False if self.failures and not self.is_blip else (self.ever_up or None)
-
-    def failed(self, error, now, chance):
-        """Note that the server could not be reached, or asked for a pause."""
-        super(Link, self).failed(error, now, chance)
-        self.last_error = error
-        self.is_blip = verdicts.is_blip(error, self.failures)
-
-    def succeeded(self):
-        """Note that the server answered as a datacat server does."""
-        self.due = 0.0
-        self.failures = 0
-        self.ever_up = True
-
-
 class Server(object):
     """One server, and every exchange with it.
 
-    :param transport: has `call(request, ...)`.
+    :param transport: has `call(request, ...)`, `call_all(requests)` and `own_addresses()`.
     :param warn: a callable (topic, message) with `clear(topic)`.
     :param chance: a callable that returns a float in [0, 1).
     :param clock: a callable that returns monotonic seconds.
@@ -63,6 +31,8 @@ class Server(object):
     :param learned: what is known of it, a Learned.
     :ivar transport: the same.
     :ivar link: the Link.
+    :ivar outage: the Outage.
+    :ivar pace: the Pace of the requests that `exchange` and `exchange_all` sent.
     :ivar dialect: the dialect of its generation, None while that is unknown.
     :ivar asked: whether it was asked for its health since it was last away.
     :ivar recognised: whether it answered that as a datacat server does.
@@ -70,6 +40,8 @@ class Server(object):
 
     def __init__(self, transport, warn, chance, clock, wall, learned):
         self.link = Link()
+        self.outage = Outage()
+        self.pace = Pace()
         self.dialect = None
         self.asked = False
         self.recognised = False
@@ -85,8 +57,10 @@ class Server(object):
 
     def exchange(self, request):
         """Return (answer, None) on success, or (None, the DatacatError)."""
+        began = self._clock()
         answer, error = self._exchange(request)
         if error is None:
+            self._note_pace([request], began)
             self.succeeded()
         return answer, error
 
@@ -103,19 +77,26 @@ class Server(object):
             order; the DatacatError of the first that was not, or None if those after the list
             certainly had no effect).
         """
+        began = self._clock()
         problems, error = self._exchange_all(requests)
         if problems and problems[-1] is None:
+            self._note_pace(requests[: len(problems)], began)
             self.succeeded()
         return problems, error
+
+    def _note_pace(self, requests, began):
+        self.pace.note([len(request.body) for request in requests], self._clock() - began)
 
     def _exchange_all(self, requests):
         responses, error = self.transport.call_all(requests)
         return [_problem(*pair) for pair in zip(requests, responses)], error
 
     def failed(self, error):
-        """Pause after a failure, and warn."""
+        """Pause after a failure, and warn, once in an outage."""
         link = self.link
         now = self._clock()
+        self.outage.failed()
+        self.pace = Pace()
         link.failed(error, now, self._chance)
         if error.retry_after is not None:
             self._learned.note(BUSY_UNTIL, self._wall() + link.due - now)
@@ -132,10 +113,39 @@ class Server(object):
 
     def succeeded(self):
         """Note that the server answered as a datacat server does."""
-        if self.link.failures:
-            for topic in ("away", "refused"):
-                self._warn.clear(topic)
+        if self.outage.is_on:
+            self.outage.succeeded(self._clock())
+        elif not self.link.ever_up:
+            # An earlier sender may have been closed in the middle of an outage.
+            self._allow_warnings()
         self.link.succeeded()
+
+    def end_outage(self):
+        """Say that an outage is over."""
+        sent = self.outage.end()
+        self._allow_warnings()
+        self._warn(
+            "back",
+            "delivery has worked again for a minute; %d records were sent since the outage began"
+            % sent,
+        )
+        self._warn.clear("back")
+
+    def _allow_warnings(self):
+        for topic in ("away", "refused"):
+            self._warn.clear(topic)
+
+    def pause(self, now, is_waiting):
+        """Return how long to pause, or until the next look at this machine's addresses.
+
+        :param is_waiting: whether there is a record that an earlier attempt would help.
+        """
+        link = self.link
+        if not is_waiting:
+            return link.due - now
+        if now >= link.look_due:
+            link.note_addresses(self.transport.own_addresses(), now)
+        return max(0.0, min(link.due, link.look_due) - now)
 
     def speaks(self):
         """Return whether the server itself, and not something in front of it, answers."""
@@ -192,6 +202,7 @@ class Server(object):
         # Longer than any server is obeyed: a clock was set.
         if self.link.due - now < seconds <= LONGEST_ASKED:
             self.link.wait(now + seconds)
+            self.link.look_due = self.link.due
 
     # Which generation it is
 

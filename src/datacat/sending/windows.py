@@ -26,6 +26,7 @@ from ..wire import answers, dialects, readback, verdicts
 from ..wire.readback import Listed
 from . import decisions
 from .doubt import Doubt
+from .pace import HEAD_BYTES
 from .width import WINDOWS_CHECKED
 
 # Names and values of what is learned about a server.
@@ -35,8 +36,6 @@ NOTE_SECONDS = 60.0
 # A record over this goes alone; a state may be sent again, which costs more.
 RECORD_BYTES = 64 * 1024
 STATE_BYTES = 16 * 1024
-# The head of a request, about.
-_HEAD_BYTES = 300
 
 _NOT_IN_ORDER = (
     "the server, or something in front of it, applies requests of one connection out of order: "
@@ -86,7 +85,7 @@ class Windows(object):
         self._sort_out(lane, records, problems, error)
         if error is None and not any(problems):
             took = self._clock() - began
-            size = sum(len(request.body) + _HEAD_BYTES for request in requests)
+            size = sum(len(request.body) + HEAD_BYTES for request in requests)
             self._width.went_well(len(problems), size, took)
             self._check_order(lane, records[: len(problems)], before)
         self._server.transport.rate = self._width.rate
@@ -120,7 +119,7 @@ class Windows(object):
             if not _may_join(record):
                 break
             request = self._make(record, entry)
-            room -= len(request.body) + _HEAD_BYTES
+            room -= len(request.body) + HEAD_BYTES
             if room < 0:
                 break
             records.append(record)

@@ -10,6 +10,9 @@ from .verdicts import AMBIGUOUS, POISON, READ_BACK_ATTEMPTS, REFUSED, verdict
 
 SHORTEST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
+# After so long without reaching the server, pauses grow, so that a radio can sleep.
+LONG_OUTAGE = 600.0
+LONGEST_OFFLINE_BACKOFF = 300.0
 REFUSED_PAUSE = 30.0
 RETRY_AFTER_SHARE = 0.25
 LONGEST_OPEN_PAUSE = 600.0
@@ -19,21 +22,28 @@ READ_BACK_DELAY = 0.1
 QUIET_PERIOD = 2.0
 
 
-def backoff(attempt, chance):
+def backoff(attempt, chance, unreachable=0.0):
     """Return how long to wait before attempt number `attempt` + 1, in seconds, with full jitter.
 
     :param attempt: failures so far, 1 for the first.
     :param chance: a callable that returns a float in [0, 1), as `random.random`.
+    :param unreachable: for how many seconds the server could not be reached.
     """
-    ceiling = min(LONGEST_BACKOFF, SHORTEST_BACKOFF * 2 ** min(attempt - 1, 16))
+    ceiling = min(longest(unreachable), SHORTEST_BACKOFF * 2 ** min(attempt - 1, 16))
     return max(SHORTEST_BACKOFF / 10, ceiling * chance())
 
 
-def pause(error, attempt, chance):
+def longest(unreachable):
+    """Return the longest backoff: it grows with the outage, from ten minutes on."""
+    return min(LONGEST_OFFLINE_BACKOFF, LONGEST_BACKOFF * max(1.0, unreachable / LONG_OUTAGE))
+
+
+def pause(error, attempt, chance, unreachable=0.0):
     """Return how long to wait after an error before the next attempt, in seconds.
 
     :param attempt: failures so far, 1 for the first.
     :param chance: a callable that returns a float in [0, 1).
+    :param unreachable: for how many seconds the server could not be reached.
     """
     if error.retry_after is not None:
         asked = min(error.retry_after, LONGEST_RETRY_AFTER)
@@ -45,7 +55,7 @@ def pause(error, attempt, chance):
     if meaning == AMBIGUOUS:
         # After a first failure the read-back comes soon, because it usually settles the matter.
         return READ_BACK_DELAY if attempt == 1 else backoff(attempt - 1, chance)
-    return backoff(attempt, chance)
+    return backoff(attempt, chance, unreachable)
 
 
 def longest_asked():

@@ -14,6 +14,7 @@ from requests.adapters import HTTPAdapter
 from six.moves.urllib import parse
 
 from . import pipelining, sockets
+from .own_address import Route
 
 _MOST_CONNECTIONS = 32
 # Set before connecting: the system takes in about twice as much of an answer that nobody reads.
@@ -50,6 +51,9 @@ class Connections(object):
     def close(self):
         self._session.close()
         self._short_adapter.close()
+
+    def own_addresses(self):
+        return self._adapter.route.own_addresses()
 
     def read_environment(self):
         """Look up proxies and CA bundles in the environment: they may have changed."""
@@ -230,11 +234,13 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *arguments, **options):
         options["socket_options"] = self._socket_options
         HTTPAdapter.init_poolmanager(self, *arguments, **options)
-        sockets.bound(self.poolmanager)
+        self.route = Route()
+        sockets.bound(self.poolmanager, self.route.note)
 
     def proxy_manager_for(self, proxy, **options):
         options["socket_options"] = self._socket_options
-        return sockets.bound(HTTPAdapter.proxy_manager_for(self, proxy, **options))
+        manager = HTTPAdapter.proxy_manager_for(self, proxy, **options)
+        return sockets.bound(manager, self.route.note)
 
 
 def _headers(settings):

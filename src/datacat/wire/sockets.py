@@ -23,8 +23,7 @@ Undocumented names in use. urllib3: `ConnectionCls`, `QueueCls`, `_new_conn`, `_
 `is_verified` of connections, `pool_classes_by_scheme` of pool managers, `allowed_gai_family`.
 http.client: that `request` hands head and body to `send`, `getresponse` begins when all is sent,
 and answers are read by `sock.makefile` and made by `response_class`. Tested with urllib3 1.24 to
-2.8 and requests 2.21 to 2.34 on CPython 2.7 and 3.6 to 3.13; `nox -s oldest` and the tests on each
-Python keep it so.
+2.8 and requests 2.21 to 2.34 on CPython 2.7 and 3.6 to 3.13 (see `nox -s oldest`).
 """
 
 from __future__ import absolute_import, division
@@ -53,9 +52,7 @@ LONGEST_IDLE = 20.0
 # A connection is idle while the machine sleeps, too.
 idle_clock = monotonic if boot_clock() is None else boot_clock
 
-# What urllib3 sets of itself.
 OPTIONS = list(HTTPConnection.default_socket_options)
-
 _in_thread = threading.local()
 
 
@@ -278,6 +275,9 @@ class _BoundedConnection(object):
 class _DialingConnection(_BoundedConnection):
     """Connects as urllib3 does, but all addresses of a name share the rest of the call."""
 
+    # Called with what getaddrinfo returned.
+    note_found = None
+
     def _new_conn(self):
         call = _in_thread.call
         try:
@@ -294,6 +294,7 @@ class _DialingConnection(_BoundedConnection):
         call.problem = None
         host = self._dns_host.strip("[]")
         found = socket.getaddrinfo(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        self.note_found(found)
         return dialing.dial(
             (host, self.port), found, self.socket_options, self.timeout, call.at_most
         )
@@ -334,14 +335,15 @@ class _FreshPool(object):
         return super(_FreshPool, self)._put_conn(conn)
 
 
-def _bounded(pool):
+def _bounded(pool, note_found):
     """Return a bounded subclass of a pool's class; the class itself if it is one."""
     if issubclass(pool, _FreshPool):
         return pool
     # Other pools (SOCKS) connect in their own way.
     is_urllib3s_own = pool in (HTTPConnectionPool, HTTPSConnectionPool)
     mixin = _DialingConnection if is_urllib3s_own else _BoundedConnection
-    connection = type("BoundedConnection", (mixin, pool.ConnectionCls), {})
+    noting = {"note_found": staticmethod(note_found)}
+    connection = type("BoundedConnection", (mixin, pool.ConnectionCls), noting)
     return type("Bounded" + pool.__name__, (_FreshPool, pool), {"ConnectionCls": connection})
 
 
@@ -349,29 +351,27 @@ def take_connected(pool, seconds=None):
     """Take a connection that is connected out of a bounded pool; return it, or None.
 
     :param seconds: how long to wait for a new connection; None: only an idle one is taken.
-    :raises urllib3.exceptions.HTTPError: if it cannot connect.
     """
-    connection, taken = pool._get_conn(), None
+    connection = pool._get_conn()
     try:
         if seconds is not None and getattr(connection, "sock", None) is None:
             _connect(pool, connection, seconds)
-        if isinstance(getattr(connection, "sock", None), BoundedSocket):
-            taken = connection
-            taken.home = pool
-    finally:
-        if taken is None:
-            pool._put_conn(connection)
-    return taken
+    except Exception:
+        connection.close()
+        pool._put_conn(connection)
+        raise
+    if not isinstance(getattr(connection, "sock", None), BoundedSocket):
+        pool._put_conn(connection)
+        return None
+    connection.home = pool
+    return connection
 
 
 def _connect(pool, connection, seconds):
     """Connect as urllib3's `urlopen` does, with the errors that it would raise."""
     connection.timeout = seconds
     try:
-        if pool.proxy is not None:
-            pool._prepare_proxy(connection)
-        else:
-            connection.connect()
+        connection.connect() if pool.proxy is None else pool._prepare_proxy(connection)
     except socket.timeout as problem:
         raise ConnectTimeoutError(connection, "Timed out while connecting: %s" % problem)
     except (ssl.SSLError, ssl.CertificateError, CertificateError) as problem:
@@ -386,12 +386,15 @@ def give_back(connection):
     home._put_conn(connection)
 
 
-def bound(pool_manager):
+def bound(pool_manager, note_found):
     """Make a urllib3 PoolManager (or ProxyManager) keep these bounds, and return it.
 
     Its calls must be made within `with Call(deadline)`. Harmless when repeated.
+
+    :param note_found: a callable that gets what getaddrinfo returned for a name.
     """
     pool_manager.pool_classes_by_scheme = dict(
-        (scheme, _bounded(pool)) for scheme, pool in pool_manager.pool_classes_by_scheme.items()
+        (scheme, _bounded(pool, note_found))
+        for scheme, pool in pool_manager.pool_classes_by_scheme.items()
     )
     return pool_manager

@@ -144,6 +144,13 @@ class Transport(object):
             window = _Window(self._connections(), requests, call, silence)
             return window.run_all(connects)
 
+    def own_addresses(self):
+        """Return this machine's own addresses on the way to the server; None for one it lacks.
+
+        Nothing is sent, and no name looked up.
+        """
+        return self._connections().own_addresses()
+
     def close(self):
         """Close idle connections. A later call opens new ones."""
         connections = self._by_process.pop(os.getpid(), None)

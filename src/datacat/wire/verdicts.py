@@ -49,6 +49,11 @@ def is_blip(error, attempt):
     return attempt == 1 and isinstance(error, (errors.OutcomeUnknown, errors.ServerFault))
 
 
+def is_unreachable(error):
+    """Return whether nothing at all was reached that could have answered."""
+    return isinstance(error, errors.NotSent) and not isinstance(error, errors.TlsFailure)
+
+
 def is_systematic(error):
     """Return whether an ambiguous failure concerns the whole server, not one record."""
     return not isinstance(error, errors.ServerFault)
