@@ -8,6 +8,7 @@ from __future__ import absolute_import
 from ._version import __version__
 from .client import DatacatClient
 from .errors import (
+    CutShort,
     DatacatError,
     InvalidArgument,
     InvalidRecord,
@@ -29,6 +30,7 @@ from .errors import (
 from .session import Session, create_session
 
 __all__ = [
+    "CutShort",
     "DatacatClient",
     "DatacatError",
     "InvalidArgument",

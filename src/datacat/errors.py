@@ -86,6 +86,10 @@ class NotSent(DatacatError):
     retriable = True
 
 
+class CutShort(NotSent):
+    """The request had no effect: the connection broke before all of it was sent."""
+
+
 class TlsFailure(NotSent):
     """No trusted connection: wrong certificate or name, failed handshake; nothing was sent."""
 

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division
 
 import pytest
 from tools.faults import Answer, Reset, Stall, captive_portal, html_filter, is_write
+from tools.waiting import wait_until
 
 PLAIN = [("Content-Type", "text/plain")]
 REFUSALS = {
@@ -35,8 +36,11 @@ def is_poison(request):
 
 
 def check_only_poison_is_dead(trial, proxy, fault, poison):
-    """Check that every poison record is a dead letter, and every other one arrived."""
-    assert proxy.struck[fault.name] >= poison
+    """Check that every poison record is a dead letter, and every other one arrived.
+
+    fault: its name.
+    """
+    assert proxy.struck[fault] >= poison
     losses = trial.losses()
     assert losses.pop("dead") == poison
     # A dead update is missing from every later state.
@@ -62,7 +66,7 @@ def test_a_refused_record_becomes_the_only_dead_letter(trial, proxy, way):
     trial.start(15, sessions=2, source="poisoned.py", quick=False)
     trial.await_drained()
     trial.leave()
-    losses = check_only_poison_is_dead(trial, proxy, REFUSALS[way], 6)
+    losses = check_only_poison_is_dead(trial, proxy, REFUSALS[way].name, 6)
     assert proxy.struck[REFUSALS[way].name] == 6
     assert not any(losses.values()), losses
 
@@ -73,6 +77,30 @@ def test_a_record_that_always_fails_becomes_the_only_dead_letter(trial, proxy, f
     trial.start(15, source="poisoned.py", quick=True, timeout=2.0)
     trial.await_drained(within=600)
     trial.leave()
-    losses = check_only_poison_is_dead(trial, proxy, FAILURES[failure], 1)
+    losses = check_only_poison_is_dead(trial, proxy, FAILURES[failure].name, 1)
     assert proxy.struck[FAILURES[failure].name] >= 10
     assert not any(losses.values()), losses
+
+
+def test_a_large_record_that_is_always_cut_off_holds_up_only_its_own_session(trial, proxy):
+    """Something on the way resets connections in the middle of large bodies.
+
+    It is sent again and again, while the server answers and the other session goes on.  After 10
+    failures over 10 minutes (here 1 s, once the test has seen that) it is a dead letter.
+    """
+    proxy.cut_bodies(20000)
+    trial.start(
+        15, sessions=2, endless=True, source="large_record.py", seconds_between=0.005, window=1
+    )
+    wait_until(lambda: proxy.struck["cut_body"] >= 12)
+    arrived = len(proxy.log)
+    wait_until(lambda: len(proxy.log) >= arrived + 50 and proxy.struck["cut_body"] >= 14)
+    assert any(is_write(seen) and seen.applied for seen in proxy.log[arrived:])
+    trial.enough()
+    trial.await_drained()
+    trial.leave()
+    losses = check_only_poison_is_dead(trial, proxy, "cut_body", 1)
+    assert not any(losses.values()), losses
+    (dead,) = [words for words in trial.warnings() if "dead letter" in words]
+    assert "broke before the whole request was sent" in dead
+    assert not any("unavailable" in words for words in trial.warnings())

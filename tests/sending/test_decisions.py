@@ -45,6 +45,7 @@ def failure(kind, status=None, words=None, **evidence):
 
 
 NOT_SENT = failure(errors.NotSent)
+CUT_SHORT = failure(errors.CutShort)
 TIMEOUT = failure(errors.OutcomeUnknown)
 PORTAL = failure(errors.UnexpectedAnswer, 200, "<html>")
 RIDDLE = failure(errors.UnexpectedAnswer, 200, '{"result":{"id":"s"}}')
@@ -63,6 +64,7 @@ UNKNOWN = failure(errors.OperationUnknown, 405)
 
 FAILURES = [
     NOT_SENT,
+    CUT_SHORT,
     TIMEOUT,
     PORTAL,
     FAULT,
@@ -89,6 +91,13 @@ FAILURES = [
         # Surely not applied, or busy: later
         (NOT_SENT, {}, (EVERYTHING_WAITS,)),
         (BUSY, {}, (EVERYTHING_WAITS,)),
+        # Cut off in the middle: a cut line, or the record's own fault if the session can be read
+        (CUT_SHORT, {}, PROBE),
+        (CUT_SHORT, {"probed": UNANSWERED}, (EVERYTHING_WAITS,)),
+        (CUT_SHORT, {"probed": ANSWERED}, (SESSION_WAITS, BLAME)),
+        (CUT_SHORT, {"probed": LOST}, (REOPEN,)),
+        (CUT_SHORT, {"is_repeated": True}, PROBE),
+        (CUT_SHORT, {"is_repeated": True, "probed": ANSWERED}, (SESSION_WAITS, BLAME)),
         # Ambiguous: find out whether it arrived
         (TIMEOUT, {}, (EVERYTHING_WAITS, DOUBT)),
         (PORTAL, {}, (EVERYTHING_WAITS, DOUBT)),
@@ -128,7 +137,9 @@ FAILURES = [
         # Failed by itself ten times over ten minutes: a dead letter, whatever the failure
         (FILTER_403, {"probed": ANSWERED, "would_be_poisoned": True}, (BURY,)),
         (FAULT, {"is_repeated": True, "probed": ANSWERED, "would_be_poisoned": True}, (BURY,)),
+        (CUT_SHORT, {"probed": ANSWERED, "would_be_poisoned": True}, (BURY,)),
         (FILTER_403, {"probed": UNANSWERED, "would_be_poisoned": True}, (EVERYTHING_WAITS,)),
+        (CUT_SHORT, {"probed": UNANSWERED, "would_be_poisoned": True}, (EVERYTHING_WAITS,)),
     ],
 )
 def test_what_a_failed_attempt_to_send_leads_to(error, known, acts_then):
@@ -142,6 +153,7 @@ def test_what_a_failed_attempt_to_send_leads_to(error, known, acts_then):
     "error, recognised, acts_then",
     [
         (NOT_SENT, True, (EVERYTHING_WAITS,)),
+        (CUT_SHORT, True, (EVERYTHING_WAITS,)),
         (BUSY, True, (EVERYTHING_WAITS,)),
         (TIMEOUT, True, (EVERYTHING_WAITS, SESSION_WAITS)),
         (PORTAL, True, (EVERYTHING_WAITS, SESSION_WAITS)),
@@ -169,6 +181,7 @@ def test_what_a_failed_open_leads_to(error, recognised, acts_then):
     "error, known, acts_then",
     [
         (NOT_SENT, {}, (EVERYTHING_WAITS,)),
+        (CUT_SHORT, {}, (EVERYTHING_WAITS,)),
         (BUSY, {}, (EVERYTHING_WAITS,)),
         (OWN_400, {}, (EVERYTHING_WAITS,)),
         (FILTER_403, {}, (EVERYTHING_WAITS,)),
@@ -224,6 +237,7 @@ def test_an_answer_about_a_session_that_is_marked_as_shared_is_not_believed(foun
         (GONE, {}, (REOPEN,)),
         (GONE, {"may_reopen": False}, (REOPEN_LATER,)),
         (NOT_SENT, {}, (EVERYTHING_WAITS,)),
+        (CUT_SHORT, {}, (EVERYTHING_WAITS,)),
         (BUSY, {}, (EVERYTHING_WAITS,)),
         (WRONG_KEY, {}, (EVERYTHING_WAITS,)),
         (FAULT, {}, ASK_HEALTH),

@@ -5,7 +5,7 @@ from __future__ import absolute_import, division
 import json
 
 import pytest
-from tools.memory_server import never_answer, portal, refuse, say
+from tools.memory_server import cut_short, never_answer, portal, refuse, say
 from tools.sending import (
     CLEAN,
     HTML,
@@ -77,6 +77,7 @@ def test_many_poison_records_in_a_row_are_all_buried_where_reads_are_answered(be
         say(500, "oops"),
         say(502, "<html>", HTML),
         never_answer,
+        cut_short,
         say(403, "<html>blocked", HTML),
         say(400, "<html>blocked", HTML),
         say(451, "<html>blocked", HTML),
@@ -102,7 +103,14 @@ def test_a_record_that_fails_by_itself_for_ten_minutes_becomes_a_dead_letter(ben
 
 @pytest.mark.parametrize(
     "fault",
-    [say(500, "oops"), never_answer, say(403, "<html>blocked", HTML), say(405, "no"), OWN_400],
+    [
+        say(500, "oops"),
+        never_answer,
+        cut_short,
+        say(403, "<html>blocked", HTML),
+        say(405, "no"),
+        OWN_400,
+    ],
 )
 def test_poison_in_one_session_does_not_delay_another(bench, fault):
     other = bench.session()
@@ -116,6 +124,30 @@ def test_poison_in_one_session_does_not_delay_another(bench, fault):
     bench.run(20)
     assert bench.server.names(other.server_id) == ["good"] * sent
     assert bench.server.names(bench.entry.server_id) == ["after"]
+
+
+def test_a_record_that_is_cut_off_now_and_then_arrives_once_and_in_order(bench):
+    """A bad line cuts off any record, and none of them is sent twice."""
+    bench.server.concerned = is_write
+    bench.server.next_faults = [cut_short] * 9
+    log(bench)
+    bench.run(1200)
+    assert bench.server.names() == NAMES and counts(bench.entry) == CLEAN
+    assert bench.link.online and not bench.warnings.about("away")
+
+
+def test_a_state_that_is_restored_and_always_cut_off_is_given_up_and_the_records_go_on(v1):
+    v1.state(v1.entry, large="x" * 1000)
+    v1.drain()
+    v1.server.lose_data()
+    v1.server.concerned = lambda request: request.path.endswith("/state")
+    v1.server.fault = cut_short
+    log(v1)
+    v1.run(590)
+    assert v1.server.names() == []
+    v1.drain(within=400)
+    assert len(v1.warnings.about("unrestored")) == 1
+    assert v1.server.names() == NAMES + ["session_reopened"]
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -142,6 +174,7 @@ def test_in_a_shared_classic_session_a_poison_record_is_sent_less_and_less_often
     "fault",
     [
         refuse,
+        cut_short,
         say(503, "busy"),
         portal,
         say(302, "", Location="http://portal/"),

@@ -231,8 +231,33 @@ def test_after_a_broken_window_the_width_is_halved(wide):
     wide.server.next_faults = [never_answer]
     wide.server.concerned = is_event
     found = widths(wide)
-    assert found[:2] == [1, 32], found
+    # The record that was blamed goes alone.
+    assert found[:3] == [1, 1, 32], found
     assert wide.server.names()[400:] == MANY[:100]
+
+
+def test_a_record_that_breaks_each_window_is_the_only_one_that_is_given_up(wide):
+    """Something on the way cuts the connection at its words, before it passes anything on."""
+    other = wide.session()
+    widened(wide)
+    whole = wide.server.call_all
+
+    def call_all(requests):
+        if any(is_event(each) and name_of(each) == "bad" for each in requests):
+            return [], errors.OutcomeUnknown("the connection broke")
+        return whole(requests)
+
+    wide.server.call_all = call_all
+    wide.server.poison["bad"] = never_answer
+    del wide.server.sessions[wide.entry.server_id]["events"][:]
+    wide.outbox.update(wide.entry, events=0)
+    log(wide, ["before", "bad", "after"])
+    for _ in range(100):
+        for name in MANY[:64]:
+            wide.event(other, name)
+        wide.run(10)
+    assert wide.server.names(wide.entry.server_id) == ["before", "after"]
+    assert (wide.entry.dead, other.dead, other.waiting) == (1, 0, 0)
 
 
 def test_a_record_that_the_server_refuses_is_buried_and_the_others_stand(wide):

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 
-from tools.http_wire import BrokenMessage, Wire
+from tools.http_wire import BrokenMessage, CutBody, Wire
 from tools.waiting import PATIENCE
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER for 0 seconds: close() sends RST
@@ -84,7 +84,11 @@ class Connection(object):
     def _serve(self):
         stays_open = True
         while stays_open and not self.broken.is_set():
-            request = self.client.read_request()
+            try:
+                request = self.client.read_request(self.proxy.longest_body)
+            except CutBody:
+                self.proxy.count("cut_body")
+                raise
             if request is None:
                 return
             seen, fault = self.proxy.note(request)

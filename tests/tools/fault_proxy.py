@@ -1,7 +1,8 @@
 """A TCP proxy that knows enough HTTP to cause faults at the right byte.
 
 Rules (a predicate over the request and a fault, see faults.py) strike single requests;
-refuse(), partition() and black_hole() affect the whole line until heal().
+refuse(), partition() and black_hole() affect the whole line until heal(), cut_bodies() every large
+request.
 """
 
 from __future__ import absolute_import, division
@@ -18,6 +19,9 @@ from tools.ports import held_port
 OPEN = "open"
 PARTITIONED = "partitioned"
 BLACK_HOLE = "black hole"
+
+SMALL_SEGMENT = 1400
+SMALL_BUFFER = 8192
 
 # Seconds until the accepting thread notices that it must pause or end.
 GLANCE = 0.1
@@ -77,6 +81,7 @@ class FaultProxy(object):
 
     def __init__(self, target_port):
         self.target_port = target_port
+        self.longest_body = None
         self._lock = threading.Lock()
         self._line_changed = threading.Condition(self._lock)
         self._line = OPEN
@@ -145,6 +150,16 @@ class FaultProxy(object):
         """Accept connections and never answer; heal() breaks them."""
         self._set_line(BLACK_HOLE)
         self.count("black_hole")
+
+    def cut_bodies(self, longest):
+        """Reset each connection on which a larger body begins, after so many bytes of it.
+
+        To be called before a client connects: the system is to hold little of what it sends, or
+        it would have sent all by then.
+        """
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        self.longest_body = longest
 
     def heal(self):
         """End refuse(), partition() and black_hole(); rules stay."""

@@ -18,6 +18,10 @@ class BrokenMessage(Exception):
     """The peer closed in the middle of a message, or does not speak HTTP/1.1."""
 
 
+class CutBody(BrokenMessage):
+    """A request has a larger body than may be read."""
+
+
 class Wire(object):
     """A connected socket, read message by message."""
 
@@ -30,8 +34,11 @@ class Wire(object):
         """Whether bytes of another message were read already."""
         return bool(self._buffer)
 
-    def read_request(self):
-        """Return the next Request, or None if the peer has closed."""
+    def read_request(self, longest_body=None):
+        """Return the next Request, or None if the peer has closed.
+
+        longest_body: after so many bytes of a larger body, raise CutBody.
+        """
         head = self._read_head()
         if head is None:
             return None
@@ -41,7 +48,11 @@ class Wire(object):
         headers = _headers(head)
         if "transfer-encoding" in headers:
             raise BrokenMessage("a request with Transfer-Encoding, which the client never sends")
-        body = self._read_exactly(int(headers.get("content-length", 0)))
+        size = int(headers.get("content-length", 0))
+        if longest_body is not None and size > longest_body:
+            self._read_exactly(longest_body)
+            raise CutBody("%d bytes of a body" % size)
+        body = self._read_exactly(size)
         return Request(words[0].decode("ascii"), words[1].decode("latin-1"), headers, head, body)
 
     def read_response(self, method):

@@ -70,6 +70,10 @@ def refuse(server, request):
     raise errors.NotSent("connection refused")
 
 
+def cut_short(server, request):
+    raise errors.CutShort("the connection broke before the whole request was sent")
+
+
 def lose_answer(server, request):
     server.answer(request)
     return never_answer(server, request)

@@ -408,6 +408,17 @@ def test_a_partition_can_turn_into_a_refusing_port(proxy, http):
     assert post(http, proxy).status_code == 200
 
 
+def test_large_bodies_are_cut_off_before_the_client_has_sent_them(server, proxy):
+    proxy.cut_bodies(100000)
+    with contextlib.closing(socket.create_connection(("127.0.0.1", proxy.port))) as client:
+        head = b"POST / HTTP/1.1\r\nContent-Length: 700000\r\n\r\n"
+        with pytest.raises(socket.error):
+            client.sendall(head + b"x" * 700000)
+    assert (proxy.struck["cut_body"], server.applied) == (1, [])
+    assert requests.post(proxy.url, data=b"x" * 99999).status_code == 200
+    assert proxy.struck["cut_body"] == 1
+
+
 def test_a_server_that_is_away_is_a_broken_connection(http):
     with contextlib.closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))

@@ -5,10 +5,10 @@ from __future__ import absolute_import, division
 import contextlib
 import socket
 import ssl
-import sys
 
 import pytest
 from tools.scripted_server import ScriptedServer, answer, answering
+from tools.swallowing import SWALLOWS, Swallowing
 from tools.waiting import PATIENCE
 
 from datacat._compat import monotonic
@@ -18,9 +18,6 @@ from datacat.wire.dialects import Request
 
 READ = Request("GET", "/api/sessions/1", None, True)
 SIX, FOUR = socket.AF_INET6, socket.AF_INET
-SWALLOWS = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="only Linux drops SYNs when a backlog is full"
-)
 
 
 def found(family, address):
@@ -43,27 +40,6 @@ def test_the_address_that_worked_goes_first():
     four = [found(FOUR, ("127.0.0.%d" % number, 1)) for number in range(4)]
     assert dialing.arranged(four, four[2][4]) == [four[2], four[0], four[1], four[3]]
     assert dialing.arranged(four, ("gone", 1)) == four
-
-
-class Swallowing(object):
-    """A port on which SYNs get no answer: its backlog is full."""
-
-    def __enter__(self):
-        self._listener = socket.socket()
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(0)
-        self.address = self._listener.getsockname()
-        self._fillers = []
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(self.address)
-            self._fillers.append(filler)
-        return self
-
-    def __exit__(self, *_):
-        for each in self._fillers + [self._listener]:
-            each.close()
 
 
 def resolve_to(monkeypatch, *addresses):

@@ -15,7 +15,7 @@ import six
 from tools.scripted_server import ScriptedServer, answer, answering, reset
 from tools.waiting import PATIENCE
 
-from datacat.errors import NotSent, OutcomeUnknown, TlsFailure, UnexpectedAnswer
+from datacat.errors import CutShort, NotSent, OutcomeUnknown, TlsFailure, UnexpectedAnswer
 from datacat.wire import answers, sockets
 from datacat.wire.dialects import Request
 
@@ -309,7 +309,7 @@ def test_a_request_that_was_not_sent_completely_counts_as_not_sent(connect, end)
     large = EVENT._replace(body=b" " * 16 * 1024 * 1024)
     with ScriptedServer(reading_little) as server:
         call = connect(server).call
-        error = pytest.raises(NotSent, call, large, timeout=0.5, deadline=1.0).value
+        error = pytest.raises(CutShort, call, large, timeout=0.5, deadline=1.0).value
     assert "before the whole request was sent" in str(error)
 
 

@@ -12,10 +12,10 @@ import warnings
 
 import pytest
 import six
-from tools.scripted_server import ScriptedServer, answer, answering
+from tools.scripted_server import ScriptedServer, answer, answering, reset
 from tools.waiting import PATIENCE
 
-from datacat.errors import DatacatError, NotSent, OutcomeUnknown, TlsFailure
+from datacat.errors import CutShort, DatacatError, NotSent, OutcomeUnknown, TlsFailure
 from datacat.wire import answers
 from datacat.wire.dialects import Request
 
@@ -155,6 +155,19 @@ def test_a_trusted_server_gets_the_request(authority, connect, trusted):
         assert [wire.call(EVENT).status for _ in range(2)] == [200, 200]
         assert server.connections == 1
         assert server.requests[0].headers["authorization"] == "Bearer " + KEY
+
+
+def test_a_request_that_breaks_off_in_the_middle_says_nothing_about_trust(
+    authority, connect, trusted
+):
+    def reading_little(server, connection):
+        connection.recv(1000)
+        reset(connection)
+
+    tls = serving(authority.issue_cert("127.0.0.1"))
+    with ScriptedServer(reading_little, tls) as server:
+        large = EVENT._replace(body=b" " * 16 * 1024 * 1024)
+        pytest.raises(CutShort, connect(server, verify=trusted).call, large)
 
 
 def wrong_name(authority):

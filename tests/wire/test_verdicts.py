@@ -16,6 +16,7 @@ from datacat.wire import verdicts
     [
         (error(errors.NotSent), verdicts.NOT_APPLIED),
         (error(errors.TlsFailure), verdicts.NOT_APPLIED),
+        (error(errors.CutShort), verdicts.CUT_SHORT),
         (error(errors.OutcomeUnknown), verdicts.AMBIGUOUS),
         (error(errors.ServerFault, status=500), verdicts.AMBIGUOUS),
         (error(errors.ServerFault, status=502), verdicts.AMBIGUOUS),
@@ -41,6 +42,7 @@ def test_a_single_ambiguous_failure_does_not_mean_that_the_server_is_away():
     assert verdicts.is_blip(error(errors.OutcomeUnknown), 1)
     assert not verdicts.is_blip(error(errors.OutcomeUnknown), 2)
     assert not verdicts.is_blip(error(errors.NotSent), 1)
+    assert not verdicts.is_blip(error(errors.CutShort), 1)
     assert not verdicts.is_blip(error(errors.UnexpectedAnswer), 1)
 
 
@@ -86,6 +88,7 @@ def test_other_failures_are_not_refusals():
     "kind, stops",
     [
         (errors.NotSent, True),
+        (errors.CutShort, True),
         (errors.ServerBusy, True),
         (errors.OutcomeUnknown, True),
         (errors.UnexpectedAnswer, True),
@@ -130,6 +133,7 @@ def test_read_backs_end_after_three_answers_five_seconds_of_silence_or_a_minute(
 def test_every_failure_has_a_verdict(kind, status):
     assert verdicts.verdict(error(kind, status=status)) in (
         verdicts.NOT_APPLIED,
+        verdicts.CUT_SHORT,
         verdicts.AMBIGUOUS,
         verdicts.BUSY,
         verdicts.SESSION_LOST,

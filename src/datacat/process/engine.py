@@ -6,6 +6,8 @@ stop, which sessions there are, locks.
 
 from __future__ import absolute_import, division
 
+import collections
+
 import six
 
 from .._compat import monotonic
@@ -24,6 +26,8 @@ FRESH_ATTEMPT_SECONDS = 0.4
 GATHER_SECONDS = 0.5
 # A program that opens many sessions while the server is away makes one attempt a second at most.
 NEW_SESSION_SECONDS = 1.0
+# For how long it is remembered that calls waited in vain.
+VAIN_SECONDS = 10.0
 _GLANCE_SECONDS = 0.25
 
 _imported = []
@@ -72,6 +76,61 @@ class Progress(object):
                 self._bells.remove(bell)
 
 
+# began: when the call began; attempt: when the attempt began for which earlier calls have waited
+# in vain since `since`, None if there is none; answers: how many there were.
+Wait = collections.namedtuple("Wait", "began since attempt answers")
+
+
+class Attempts(object):
+    """How long calls may wait for the server, if earlier ones waited for the same attempt in vain.
+
+    Where packets vanish, an attempt lasts for long.  Calls that wait for the same one wait as long
+    as the longest of them, not one after the other.
+
+    The sender's thread calls `begin` and `end`, any thread the rest; `now` is monotonic seconds.
+    """
+
+    def __init__(self):
+        self._began = None
+        self._answers = 0
+        self._vain_since = self._vain_until = None
+
+    def begin(self, now):
+        """Note that the sender takes a step."""
+        self._began = now
+
+    def end(self, is_answered):
+        """Note that the step is over.
+
+        :param is_answered: whether the server answers.
+        """
+        self._began = None
+        self._answers += is_answered
+
+    def wait(self, now):
+        """Return the Wait of a call that begins."""
+        attempt, until = self._began, self._vain_until
+        if None in (attempt, until) or attempt > until or now - until > VAIN_SECONDS:
+            return Wait(now, now, None, self._answers)
+        return Wait(now, self._vain_since, attempt, self._answers)
+
+    def left(self, wait, seconds, now):
+        """Return how long a call may go on waiting.
+
+        :param seconds: for how long it may wait in all, if there is something to wait for.
+        """
+        return max(0.0, self._since(wait) + seconds - now)
+
+    def _since(self, wait):
+        # Once that attempt is over, the call has to wait for another one, or for more answers.
+        return wait.since if wait.attempt == self._began else wait.began
+
+    def give_up(self, wait, now):
+        """Note that a call has waited in vain, unless the server answered meanwhile."""
+        if self._answers == wait.answers:
+            self._vain_since, self._vain_until = self._since(wait), now
+
+
 class Engine(object):
     """The parts of one pipeline; made when it opens its file, useless once that is closed.
 
@@ -88,6 +147,7 @@ class Engine(object):
         self._spool = spool
         self._tend = pipeline.tend
         self._progress = Progress()
+        self._attempts = Attempts()
         # Read before they are replaced: a crash is reported with the previous owner's notes.
         notes = outbox.notes()
         outbox.note(**adoption.describe_owner())
@@ -121,7 +181,12 @@ class Engine(object):
         )
 
     def _send_step(self, now):
-        pause = self.sender.step(now)
+        self._attempts.begin(now)
+        try:
+            pause = self.sender.step(now)
+        finally:
+            link = self.sender.server.link
+            self._attempts.end(link.ever_up and not link.failures)
         self._progress.made()
         if self.outbox.unsynced or not self.sending.is_running:
             # Wake the keeper: settles need a sync, a drained file can shrink, a closing pipeline
@@ -151,19 +216,41 @@ class Engine(object):
     def flush(self, is_done, seconds):
         """Try the server at once, and wait until `is_done()` holds, for `seconds` at most.
 
-        If the server is away, return as soon as a fresh attempt has failed.
+        If the server is away, return as soon as a fresh attempt has failed; if earlier calls have
+        waited in vain for the attempt under way, what they have waited counts.
         """
         if is_done() or not self.sending.is_running:
             return
-        link = self.sender.server.link
+        link, wait = self.sender.server.link, self._attempts.wait(monotonic())
         failures = link.failures if link.online is False else None
         self.sender.hurry()
         self.sending.wake()
+        if not self._attempts.left(wait, seconds, wait.began):
+            return
         if failures is not None:
-            self._progress.wait(
-                min(seconds, FRESH_ATTEMPT_SECONDS), lambda: link.failures != failures or is_done()
-            )
-        self._progress.wait(seconds, lambda: is_done() or link.online is False)
+            fresh = min(seconds, FRESH_ATTEMPT_SECONDS)
+            self._wait(wait, fresh, lambda: link.failures != failures or is_done())
+        for _ in range(2):  # once more if that attempt is over by then
+            self._wait(wait, seconds, lambda: is_done() or link.online is False)
+        if not is_done():
+            self._attempts.give_up(wait, monotonic())
+
+    def _wait(self, wait, seconds, is_over):
+        left = self._attempts.left(wait, seconds, monotonic())
+        if left:
+            self._progress.wait(left, is_over)
+
+    def wait_until_stopped(self, seconds):
+        """Wait until the sender has stopped; return whether it has.
+
+        What earlier calls have waited for its attempt counts, as for `flush`.
+        """
+        wait = self._attempts.wait(monotonic())
+        left = self._attempts.left(wait, seconds, wait.began)
+        is_stopped = self.sending.wait_until_stopped(left)
+        if left and not is_stopped:
+            self._attempts.give_up(wait, monotonic())
+        return is_stopped
 
     def stats(self, entry):
         """Return the stats of outbox and server, and the age of a session's oldest record."""

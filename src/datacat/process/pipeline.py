@@ -256,7 +256,8 @@ class Pipeline(object):
     def flush(self, is_done, seconds):
         """Try the server at once, and wait until `is_done()` holds, for `seconds` at most.
 
-        If the server is away, return as soon as a fresh attempt has failed.
+        If the server is away, return as soon as a fresh attempt has failed; if earlier calls have
+        waited in vain for the attempt under way, what they have waited counts.
         """
         self._locked(self._run_threads)
         self.engine.flush(is_done, seconds)
@@ -311,8 +312,8 @@ class Pipeline(object):
         """
         if not self._may_close(is_last):
             return
-        sending, keeping = self.engine.sending, self.engine.keeping
-        if not sending.wait_until_stopped(until - monotonic()):
+        keeping = self.engine.keeping
+        if not self.engine.wait_until_stopped(until - monotonic()):
             return
         if not self.engine.can_close_within(min(longest_close, until - monotonic()), is_last):
             # The keeper goes on: it has the last second's records to sync, or some to write.

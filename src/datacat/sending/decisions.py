@@ -14,7 +14,15 @@ import collections
 from .. import errors
 from ..records import kinds
 from ..wire import answers, verdicts
-from ..wire.verdicts import AMBIGUOUS, BUSY, NOT_APPLIED, POISON, REFUSED, SESSION_LOST
+from ..wire.verdicts import (
+    AMBIGUOUS,
+    BUSY,
+    CUT_SHORT,
+    NOT_APPLIED,
+    POISON,
+    REFUSED,
+    SESSION_LOST,
+)
 
 # The record
 SETTLE = "settle"
@@ -92,6 +100,16 @@ def after_failed_send(error, known):
     return _AFTER[meaning](error, known)
 
 
+def _after_cut(error, known):
+    # A line that breaks cuts everything off; something on the way may cut off this record only,
+    # each time.  It certainly did not arrive, so there is no doubt about it.
+    if known.probed is None:
+        return PROBE
+    if known.probed == UNANSWERED:
+        return (EVERYTHING_WAITS,)
+    return (BURY,) if known.would_be_poisoned else (SESSION_WAITS, BLAME)
+
+
 def _after_ambiguity(error, known):
     everything = _waiting_if_systematic(error)
     if not known.is_repeated:
@@ -123,7 +141,12 @@ def _after_refusal(error, known):
     return (BURY,) if known.would_be_poisoned else (SESSION_WAITS, COMPLAIN, BLAME)
 
 
-_AFTER = {AMBIGUOUS: _after_ambiguity, POISON: _after_poison, REFUSED: _after_refusal}
+_AFTER = {
+    CUT_SHORT: _after_cut,
+    AMBIGUOUS: _after_ambiguity,
+    POISON: _after_poison,
+    REFUSED: _after_refusal,
+}
 
 
 def after_failed_open(error, known):

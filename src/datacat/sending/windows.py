@@ -16,7 +16,8 @@ Theory of operation
    has applied of a window is always its beginning, because it takes one request after the other.
 5. Something on the way may handle the requests of one connection side by side, and still answer in
    order.  So the first windows are compared with what the server has then, once.
-6. Where no read-back could tell what arrived, records go one by one.
+6. Where no read-back could tell what arrived, records go one by one.  So does a record that was
+   blamed: in a window it could become a dead letter for what a later one causes.
 """
 
 from __future__ import absolute_import, division
@@ -113,6 +114,9 @@ class Windows(object):
         entry = lane.entry
         most = self._width.records(self._clock())
         if most < 2 or entry.accepted - entry.gone < 2 or not self.may_go(lane):
+            return [], []
+        if lane.blames:
+            # Alone, it is blamed for what it does itself.
             return [], []
         records, requests, room = [], [], self._width.bytes
         for record in lane.outbox.front(entry, most):

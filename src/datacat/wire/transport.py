@@ -18,7 +18,7 @@ import urllib3
 from six.moves import http_client
 
 from .. import _compat
-from ..errors import DatacatError, NotSent, OutcomeUnknown, TlsFailure
+from ..errors import CutShort, DatacatError, NotSent, OutcomeUnknown, TlsFailure
 from . import causes, parsing, pipelining, sockets
 from .connections import SCHEME, Connections
 
@@ -119,7 +119,8 @@ class Transport(object):
             Response's body is then empty.
         :param is_short: whether only the beginning of the answer is wanted: it gets a connection
             of its own, on which little more than that is under way.
-        :raises NotSent: if the request certainly had no effect; `TlsFailure` if trust is missing.
+        :raises NotSent: if the request certainly had no effect; `TlsFailure` if trust is missing,
+            `CutShort` if the connection broke while it was being sent.
         :raises OutcomeUnknown: if it may have had one: no complete answer, or one too large.
         """
         extra = self.allowance(request.body)
@@ -284,11 +285,12 @@ class _Exchange(object):
         if self._may_have_arrived(fault):
             return self._error(OutcomeUnknown, _NO_ANSWER % cause)
         self._connections.read_environment()
-        if _is_about_trust(fault):
+        if self._call.broken:
+            # With TLS that may look like a failure of the connection's trust.
+            kind, reason = CutShort, _CUT_SHORT
+        elif _is_about_trust(fault):
             kind = TlsFailure
             reason = _NO_TLS if _WORDS_FOR_NO_TLS.search(cause) else _NOT_TRUSTED
-        elif self._call.handed_over or self._call.broken:
-            kind, reason = NotSent, _CUT_SHORT
         else:
             kind, reason = NotSent, _UNREACHABLE
         return self._error(kind, reason % (self._connections.settings.base_url, cause))

@@ -9,6 +9,7 @@ from __future__ import absolute_import, division
 from .. import errors
 
 NOT_APPLIED = "not applied"
+CUT_SHORT = "cut short"
 AMBIGUOUS = "ambiguous"
 BUSY = "busy"
 SESSION_LOST = "session lost"
@@ -28,6 +29,8 @@ def verdict(error):
 
     :param error: the attempt's DatacatError.
     """
+    if isinstance(error, errors.CutShort):
+        return CUT_SHORT
     if isinstance(error, errors.NotSent):
         return NOT_APPLIED
     if isinstance(error, errors.SessionNotFound):
@@ -61,7 +64,7 @@ def is_systematic(error):
 
 def would_meet_any_request(error):
     """Return whether any other request would have failed too."""
-    return verdict(error) in (NOT_APPLIED, BUSY) or (
+    return verdict(error) in (NOT_APPLIED, CUT_SHORT, BUSY) or (
         verdict(error) == AMBIGUOUS and is_systematic(error)
     )
 
