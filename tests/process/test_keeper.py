@@ -2,11 +2,13 @@
 
 from __future__ import absolute_import, division
 
+import errno
 import json
 import os
 
 import pytest
 from tools.outboxes import WHERE, Box
+from tools.privileges import bound_by_permissions
 
 from datacat._compat import monotonic
 from datacat.outbox import bounds
@@ -211,3 +213,39 @@ def test_a_closed_outbox_is_left_alone(kept):
     kept.outbox.close()
     kept.step()
     assert kept.syncs == 0
+
+
+@pytest.mark.parametrize("given", [0o000, 0o300, 0o600])
+def test_a_folder_whose_mode_was_changed_gets_it_back_and_the_file_stays(kept, given, tmp_path):
+    with bound_by_permissions():
+        kept.step()
+        os.chmod(str(tmp_path), given)
+        kept.box.append(b"1")
+        kept.step(SYNC_SECONDS)
+        assert not kept.outbox.unsynced
+        assert kept.outbox.path == kept.box.path and kept.outbox.refusal is None
+        assert kept.box.warnings.topics == []
+        os.chmod(str(tmp_path), 0o700)
+    assert kept.box.bodies() == [b"1"]
+
+
+def test_a_folder_that_cannot_get_its_mode_back_costs_no_more_than_syncs(
+    kept, tmp_path, monkeypatch
+):
+    def refuse(path, mode):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with bound_by_permissions():
+        kept.step()
+        os.chmod(str(tmp_path), 0o000)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "chmod", refuse)
+            for body in (b"1", b"2"):
+                kept.box.append(body)
+                kept.step(SYNC_SECONDS)
+            assert kept.outbox.in_memory == 0 and kept.outbox.path == kept.box.path
+            assert set(kept.box.warnings.topics) == {"sync"}
+        kept.step(SYNC_SECONDS)
+        assert not kept.outbox.unsynced
+        os.chmod(str(tmp_path), 0o700)
+    assert kept.box.bodies() == [b"1", b"2"]
