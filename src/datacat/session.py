@@ -5,11 +5,10 @@ Belongs here: the calls, their checks and their promises.  Does not: how a recor
 
 from __future__ import absolute_import, division
 
-import numbers
 import sys
 
+from . import checks, errors, notices, settings
 from . import client as client_module
-from . import errors, notices, settings
 from ._compat import monotonic
 from .process.stack import call_with_room
 from .records import build, exceptions, kinds
@@ -282,8 +281,9 @@ class Session(object):
         :raises InvalidArgument: if `timeout` is not such a number.
         :raises DatacatError: if the server could not be asked.
         """
-        until = monotonic() + _seconds(timeout)
-        if not self.flush(timeout):
+        seconds = checks.timeout(timeout)
+        until = monotonic() + seconds
+        if not self.flush(seconds):
             stats = self.stats()
             raise errors.NotDelivered(
                 "%d records of session %s were not delivered within %g s%s; they are kept and "
@@ -291,7 +291,7 @@ class Session(object):
                 % (
                     stats["waiting"],
                     self.session_id,
-                    timeout,
+                    seconds,
                     ": " + stats["last_error"] if stats["last_error"] else "",
                 )
             )
@@ -305,7 +305,7 @@ class Session(object):
             as dead (refused by the server) or dropped (for lack of space).
         :raises InvalidArgument: if `timeout` is not such a number.
         """
-        return self._membership.flush(_seconds(timeout))
+        return self._membership.flush(checks.timeout(timeout))
 
     def stats(self):
         """Return what is known without asking the server (dict).
@@ -334,7 +334,7 @@ class Session(object):
         :param timeout: seconds to wait at most (number, 0 or more).
         :raises InvalidArgument: if `timeout` is not such a number; the session is not ended then.
         """
-        seconds = _seconds(timeout)
+        seconds = checks.timeout(timeout)
         self._membership.end()
         self.flush(seconds)
 
@@ -347,15 +347,7 @@ class Session(object):
         :param timeout: seconds for all of it (number, 0 or more).
         :raises InvalidArgument: if `timeout` is not such a number; nothing is closed then.
         """
-        self._membership.close(_seconds(timeout))
-
-
-def _seconds(timeout):
-    if isinstance(timeout, numbers.Real) and timeout >= 0:
-        return timeout
-    raise errors.InvalidArgument(
-        "timeout must be a number of seconds, 0 or more, not %.100r" % (timeout,)
-    )
+        self._membership.close(checks.timeout(timeout))
 
 
 class DisabledSession(Session):
