@@ -396,6 +396,22 @@ def test_a_new_file_that_another_finds_first_is_left_to_it(place, monkeypatch):
 
 
 @posix_only
+def test_where_every_lock_seems_held_no_file_is_left(place, monkeypatch):
+    """Some file systems answer flock like that for every file, while fcntl works."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def held(descriptor, how):
+        if how != fcntl.LOCK_UN:
+            raise IOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    for _ in range(3):
+        with pytest.raises(SpoolUnusable, match="cannot be locked.* spool_dir="):
+            place.spool.claim()
+        assert place.names() == []
+
+
+@posix_only
 def test_a_file_deleted_while_it_was_being_opened_is_not_used(place, monkeypatch):
     path = place.leave(b"1")
 

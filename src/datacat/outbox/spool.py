@@ -27,7 +27,7 @@ import time
 
 from .. import errors, locks
 from . import bounds, file_systems, learned, names, quarantine, replacing, strangers
-from .file_locks import can_lock
+from .file_locks import PROBE, can_lock
 from .folder import (
     FILE_MODE,
     create_private_file,
@@ -46,7 +46,7 @@ _MAKING_SECONDS = 10.0
 # To make a new file, which another process may take at once.
 _ATTEMPTS = 20
 # What may lie beside an outbox that is gone.
-_LEFTOVERS = (SHARED, replacing.REPLACEMENT, bounds.RESERVE, OWNER)
+_LEFTOVERS = (SHARED, replacing.REPLACEMENT, bounds.RESERVE, OWNER, PROBE)
 _ONE_PROOF = (
     "cannot lock the files beside the outboxes in %s (%s): if this program reads that folder "
     "(zip, backup), another may take its outbox; pass spool_dir= with a folder on a local disk"
