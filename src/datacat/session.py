@@ -29,7 +29,8 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param product: the application's name (str), by default DATACAT_PRODUCT or the main program's.
     :param version: its version (str), by default DATACAT_VERSION or "unknown".
     :param api_key: sent as `Authorization: Bearer` (str), by default DATACAT_API_KEY.
-    :param hostname, machine_id: sent to v1 servers (str), by default not at all.
+    :param hostname, machine_id: sent only if given (str); classic servers get the host name in the
+        state.
     :param machine: tells this machine from others that share its outboxes' file system (str), by
         default DATACAT_MACHINE or the system's machine id.
     :param spool_dir: the folder of the outboxes (path), by default DATACAT_SPOOL_DIR or a folder
@@ -153,8 +154,9 @@ class Session(object):
 
         :param name: a non-empty string.
         :param data: a dict, or None; values that JSON lacks are converted (see the README).
-        :param category, group, message: strings or None; sent to v1 servers only.
-        :param labels: a list, tuple or set of strings, or None; sent to v1 servers only.
+        :param category, group, message: strings or None.
+        :param labels: a list, tuple or set of strings, or None.  Classic servers get these four in
+            `data` (see `fold_fields` in the README).
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
@@ -169,7 +171,8 @@ class Session(object):
         :param type: "gauge", "counter", "histogram" or "timer" (str or None).
         :param unit: the unit of `value` (str or None).
         :param count: how many observations `value` sums up (int or None).
-        :param metadata: a dict, or None.  This and the three before are sent to v1 servers only.
+        :param metadata: a dict, or None.  Classic servers get this and the three before as tags
+            (see `fold_fields` in the README).
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
