@@ -329,6 +329,15 @@ def test_what_cannot_be_an_id_is_refused_before_anything_is_sent(mock, client, w
 
 
 @pytest.mark.parametrize(
+    "wrong", ["x", -1, float("nan"), 10**400, [1]], ids=["text", "negative", "nan", "huge", "list"]
+)
+def test_a_timeout_that_is_none_is_refused_before_anything_is_sent(mock, client, wrong):
+    with pytest.raises(InvalidArgument, match="timeout"):
+        client.get_session("s", timeout=wrong)
+    assert len(mock.calls) == 0
+
+
+@pytest.mark.parametrize(
     "call",
     [
         lambda client: client.log_event("s", ""),

@@ -4,12 +4,15 @@ from __future__ import absolute_import, division
 
 import logging
 import sys
+import threading
 
 import pytest
+import requests
 from tools import held
 from tools.outboxes import Clock
 from tools.waiting import PATIENCE
 
+from datacat import DatacatClient
 from datacat import notices as log
 from datacat.notices import Notices
 
@@ -123,3 +126,101 @@ def test_a_handler_that_interrupts_is_not_silenced(notices):
             notices("disk", "full")
     finally:
         log.LOGGER.removeHandler(handler)
+
+
+def test_a_handler_that_exits_ends_no_thread_of_ours(notices):
+    """In the main thread it may be a signal handler of the application's that ends the program."""
+    handler, survived = Broken(), []
+    handler.filter = lambda record: True
+
+    def leave(record):
+        raise SystemExit(1)
+
+    def warn():
+        notices("disk", "full")
+        try:
+            raise KeyError("a bug")
+        except KeyError:
+            log.report("a bug")
+        survived.append(True)
+
+    handler.emit = leave
+    log.LOGGER.addHandler(handler)
+    try:
+        thread = threading.Thread(target=warn)
+        thread.start()
+        thread.join()
+        with pytest.raises(SystemExit):
+            log.warn("in the main thread")
+    finally:
+        log.LOGGER.removeHandler(handler)
+    assert survived
+
+
+def broken_factory():
+    if not hasattr(logging, "setLogRecordFactory"):
+        pytest.skip("this Python has no setLogRecordFactory")
+    before = logging.getLogRecordFactory()
+
+    def make(name, *arguments, **options):
+        if name.startswith("urllib3"):
+            raise RuntimeError("not ours")
+        return before(name, *arguments, **options)
+
+    logging.setLogRecordFactory(make)
+    return lambda: logging.setLogRecordFactory(before)
+
+
+def broken_handler():
+    handler = Broken()
+    handler.filter = lambda record: record.name.startswith("urllib3")
+    logging.getLogger().addHandler(handler)
+    return lambda: logging.getLogger().removeHandler(handler)
+
+
+def broken_filter():
+    logger, broken = logging.getLogger("urllib3.connectionpool"), Broken()
+    # Added before the library does anything about this logger.
+    logger.filters.insert(0, broken)
+    return lambda: logger.removeFilter(broken)
+
+
+@pytest.fixture(params=[broken_filter, broken_handler, broken_factory])
+def broken_debug_log(request):
+    """Breaks what urllib3 logs about each request."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.DEBUG)
+    undo = request.param()
+    yield
+    undo()
+    root.setLevel(before)
+
+
+def test_an_applications_broken_log_of_requests_fails_none_of_ours(
+    broken_debug_log, collector, open_session, http
+):
+    with DatacatClient(collector.url, product="p", version="1") as client:
+        session_id = client.create_session()
+        client.log_event(session_id, "e")
+        assert held.names(client.get_session(session_id)) == ["e"]
+    session = open_session(collector.url)
+    session.log_event("e")
+    assert held.names(session.get_details(PATIENCE)) == ["e"]
+    with pytest.raises((RuntimeError, requests.RequestException)):
+        http.get(collector.url + "/health")
+
+
+def test_only_the_thread_that_works_for_the_library_is_quiet():
+    logger, heard = logging.getLogger("urllib3.connectionpool"), {}
+
+    def listen():
+        heard["elsewhere"] = logger.isEnabledFor(logging.CRITICAL)
+
+    with log.quiet():
+        thread = threading.Thread(target=listen)
+        thread.start()
+        thread.join()
+        heard["here"] = logger.isEnabledFor(logging.CRITICAL)
+    assert heard == {"elsewhere": True, "here": False}
+    assert logger.isEnabledFor(logging.CRITICAL)

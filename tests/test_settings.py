@@ -249,6 +249,9 @@ def test_the_repr_hides_the_api_key_and_proxy_credentials():
         {"hostname": 3},
         {"machine_id": ""},
         {"spool_dir": 3},
+        {"spool_dir": "a\0b"},
+        {"verify": "a\0"},
+        {"cert": ("/a", "b\0")},
     ],
     ids=repr,
 )
@@ -282,6 +285,61 @@ def test_an_invalid_option_is_refused_by_name(options):
 def test_a_valid_option_is_kept_as_given(options):
     for name, value in options.items():
         assert getattr(settings.resolve(**options), name) == value
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+@pytest.mark.parametrize("option", ["timeout", "deadline", "connect_wait", "max_bytes", "window"])
+def test_a_number_that_nothing_can_count_to_is_refused_by_name(option, digits):
+    """With 5,000 digits it cannot even be written (since Python 3.11)."""
+    with pytest.raises(InvalidSettings, match=option):
+        settings.resolve(**{option: 10**digits})
+
+
+@pytest.mark.parametrize(
+    "proxies, says",
+    [
+        ({"https": 3}, "URL for u?'https' in proxies.* text, not int"),
+        ({"https": None}, "URL for u?'https' in proxies.* text, not NoneType"),
+        ({3: "http://proxy:3128"}, "key 3 in proxies.* text, not int"),
+        ({"https": ""}, "URL for u?'https' in proxies.* not be empty"),
+    ],
+)
+def test_a_wrong_proxy_is_told_by_its_key(proxies, says):
+    with pytest.raises(InvalidSettings, match=says):
+        settings.resolve(proxies=proxies)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a working directory cannot be deleted")
+@pytest.mark.parametrize("option", ["spool_dir", "verify", "cert"])
+def test_a_relative_path_without_a_working_directory_is_refused(option, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(InvalidSettings, match="%s is the relative path .* absolute" % option):
+        settings.resolve(**{option: "here"})
+    absolute = str(tmp_path / "there")
+    assert getattr(settings.resolve(**{option: absolute}), option) == absolute
+    monkeypatch.setenv("DATACAT_SPOOL_DIR", "here")
+    with pytest.raises(InvalidSettings, match="spool_dir is the relative path .* absolute"):
+        settings.resolve()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a working directory cannot be deleted")
+def test_without_a_working_directory_the_product_still_has_a_name(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(sys, "argv", [os.path.join("editor", "__main__.py")])
+    assert settings.resolve().product == u"editor"
+    monkeypatch.setattr(sys, "argv", ["__main__.py"])
+    assert settings.resolve().product == u"python"
+
+
+def test_a_path_that_the_system_cannot_write_is_refused():
+    with pytest.raises(InvalidSettings, match="spool_dir"):
+        settings.resolve(spool_dir=u"a\ud800\0" if six.PY2 else u"a\ud800")
 
 
 @pytest.mark.skipif(six.PY2, reason="Python 2.7 has no pathlib")

@@ -96,6 +96,17 @@ def boot_identity():
         os.close(descriptor)
 
 
+def encode_path(path):
+    """Return a path, given as text, as the system's bytes.
+
+    :raises UnicodeError: if it cannot be one here.
+    """
+    if six.PY3:
+        return os.fsencode(path)
+    is_text = isinstance(path, six.text_type)
+    return path.encode(sys.getfilesystemencoding() or "ascii") if is_text else path
+
+
 def keep_forever(thing):
     """Take a reference to `thing`, so that it is not finalized before `release_kept`."""
     ctypes = _imported_ctypes()

@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 
+from datacat import checks
 from datacat import settings as settings_module
 from datacat._compat import monotonic
 from datacat.errors import DatacatError, NotSent, OperationUnknown, ServerBusy, ServerFault
@@ -96,12 +97,13 @@ class DatacatClient(object):
 
         :param session_id: the id that `create_session` returned (str).
         :param timeout: seconds for the whole call (float), by default the settings' `deadline`.
-        :raises InvalidArgument: if the id cannot be one.
+        :raises InvalidArgument: if the id cannot be one, or `timeout` is no number, 0 or more.
         :raises SessionNotFound: if the server does not know the session.
         :raises DatacatError: if it could not be asked.
         """
+        seconds = None if timeout is None else checks.timeout(timeout)
         return self._exchange(
-            dialects.CLASSIC.read(session_id), limit=_LONGEST_SESSION, seconds=timeout
+            dialects.CLASSIC.read(session_id), limit=_LONGEST_SESSION, seconds=seconds
         )
 
     def get_all_sessions(self):

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 
-from ._compat import monotonic
+from ._compat import ESCAPED, is_main_thread, monotonic
 
 LOGGER = logging.getLogger("datacat")
 
@@ -41,17 +41,23 @@ def _log(level, message, exc_info=False):
         LOGGER.log(level, "%s", message, exc_info=exc_info)
     except Exception:
         pass
+    except ESCAPED:
+        # In the main thread, a signal handler may want to end the program just now.
+        if is_main_thread():
+            raise
 
 
 def be_quiet_here():
     """Silence urllib3's loggers in this thread, which is one of the library's own.
 
     An application may send its log to datacat. Each request would then log a record, which needs
-    another request, and so on.
+    another request, and so on.  And a broken filter would make each request fail.
     """
     _here.is_quiet = True
     for name in _URLLIB3_LOGGERS:
-        logging.getLogger(name).addFilter(_not_ours)
+        logger = logging.getLogger(name)
+        if not isinstance(logger.isEnabledFor, _HeardElsewhere):
+            logger.isEnabledFor = _HeardElsewhere(logger.isEnabledFor)
 
 
 @contextlib.contextmanager
@@ -65,14 +71,17 @@ def quiet():
         _here.is_quiet = was_quiet
 
 
-class _NotOurs(logging.Filter):
-    """Drops what is logged while urllib3 works for the library."""
+class _HeardElsewhere(object):
+    """A logger's `isEnabledFor`: False while urllib3 works for the library in this thread.
 
-    def filter(self, record):
-        return not getattr(_here, "is_quiet", False)
+    Not a filter: before those, the application's own filters and its record factory are called.
+    """
 
+    def __init__(self, is_enabled_for):
+        self._is_enabled_for = is_enabled_for
 
-_not_ours = _NotOurs()
+    def __call__(self, level):
+        return not getattr(_here, "is_quiet", False) and self._is_enabled_for(level)
 
 
 class Notices(object):

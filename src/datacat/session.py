@@ -5,11 +5,10 @@ Belongs here: the calls, their checks and their promises.  Does not: how a recor
 
 from __future__ import absolute_import, division
 
-import numbers
 import sys
 
+from . import checks, errors, notices, settings
 from . import client as client_module
-from . import errors, notices, settings
 from ._compat import monotonic
 from .process.stack import call_with_room
 from .records import build, exceptions, kinds
@@ -30,7 +29,8 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param product: the application's name (str), by default DATACAT_PRODUCT or the main program's.
     :param version: its version (str), by default DATACAT_VERSION or "unknown".
     :param api_key: sent as `Authorization: Bearer` (str), by default DATACAT_API_KEY.
-    :param hostname, machine_id: sent to v1 servers (str), by default not at all.
+    :param hostname, machine_id: sent only if given (str); classic servers get the host name in the
+        state.
     :param machine: tells this machine from others that share its outboxes' file system (str), by
         default DATACAT_MACHINE or the system's machine id.
     :param spool_dir: the folder of the outboxes (path), by default DATACAT_SPOOL_DIR or a folder
@@ -154,8 +154,9 @@ class Session(object):
 
         :param name: a non-empty string.
         :param data: a dict, or None; values that JSON lacks are converted (see the README).
-        :param category, group, message: strings or None; sent to v1 servers only.
-        :param labels: a list, tuple or set of strings, or None; sent to v1 servers only.
+        :param category, group, message: strings or None.
+        :param labels: a list, tuple or set of strings, or None.  Classic servers get these four in
+            `data` (see `fold_fields` in the README).
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
@@ -170,7 +171,8 @@ class Session(object):
         :param type: "gauge", "counter", "histogram" or "timer" (str or None).
         :param unit: the unit of `value` (str or None).
         :param count: how many observations `value` sums up (int or None).
-        :param metadata: a dict, or None.  This and the three before are sent to v1 servers only.
+        :param metadata: a dict, or None.  Classic servers get this and the three before as tags
+            (see `fold_fields` in the README).
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
@@ -282,8 +284,9 @@ class Session(object):
         :raises InvalidArgument: if `timeout` is not such a number.
         :raises DatacatError: if the server could not be asked.
         """
-        until = monotonic() + _seconds(timeout)
-        if not self.flush(timeout):
+        seconds = checks.timeout(timeout)
+        until = monotonic() + seconds
+        if not self.flush(seconds):
             stats = self.stats()
             raise errors.NotDelivered(
                 "%d records of session %s were not delivered within %g s%s; they are kept and "
@@ -291,7 +294,7 @@ class Session(object):
                 % (
                     stats["waiting"],
                     self.session_id,
-                    timeout,
+                    seconds,
                     ": " + stats["last_error"] if stats["last_error"] else "",
                 )
             )
@@ -305,7 +308,7 @@ class Session(object):
             as dead (refused by the server) or dropped (for lack of space).
         :raises InvalidArgument: if `timeout` is not such a number.
         """
-        return self._membership.flush(_seconds(timeout))
+        return self._membership.flush(checks.timeout(timeout))
 
     def stats(self):
         """Return what is known without asking the server (dict).
@@ -334,7 +337,7 @@ class Session(object):
         :param timeout: seconds to wait at most (number, 0 or more).
         :raises InvalidArgument: if `timeout` is not such a number; the session is not ended then.
         """
-        seconds = _seconds(timeout)
+        seconds = checks.timeout(timeout)
         self._membership.end()
         self.flush(seconds)
 
@@ -347,15 +350,7 @@ class Session(object):
         :param timeout: seconds for all of it (number, 0 or more).
         :raises InvalidArgument: if `timeout` is not such a number; nothing is closed then.
         """
-        self._membership.close(_seconds(timeout))
-
-
-def _seconds(timeout):
-    if isinstance(timeout, numbers.Real) and timeout >= 0:
-        return timeout
-    raise errors.InvalidArgument(
-        "timeout must be a number of seconds, 0 or more, not %.100r" % (timeout,)
-    )
+        self._membership.close(checks.timeout(timeout))
 
 
 class DisabledSession(Session):

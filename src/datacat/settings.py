@@ -1,13 +1,12 @@
 """Settings: validated once, immutable from then on.
 
-Belongs here: values, and reading them from arguments and environment.  Does not: what they lead
-to, or reading anything at import.
+Belongs here: which options there are, and reading them from arguments and environment.  Does not:
+what a text, a path or a number may be (see `checks`), what they lead to, or reading anything at
+import.
 """
 
 from __future__ import absolute_import, division
 
-import math
-import numbers
 import os
 import re
 import signal
@@ -16,6 +15,8 @@ import sys
 import six
 from six.moves.urllib import parse
 
+from . import checks
+from .checks import shown
 from .errors import InvalidSettings
 
 _NEVER_HANDLED = tuple(
@@ -177,7 +178,7 @@ def _main_program():
     started_as = (getattr(sys, "argv", None) or [""])[0]
     name = os.path.basename(started_as)
     if name == "__main__.py":
-        name = os.path.basename(os.path.dirname(os.path.abspath(started_as)))
+        name = os.path.basename(os.path.dirname(_absolute(started_as)))
     stem, extension = os.path.splitext(name)
     if extension.lower() in (".py", ".pyw", ".pyc", ".exe"):
         name = stem
@@ -189,8 +190,15 @@ def _main_program():
     return name.decode("utf-8", "replace")
 
 
+def _absolute(path):
+    try:
+        return os.path.abspath(path)
+    except (EnvironmentError, ValueError):
+        return path  # the working directory is gone, or its name cannot be decoded
+
+
 def _base_url(name, value):
-    url = _text(name, value)
+    url = checks.text(name, value)
     if u"@" in url:
         raise InvalidSettings(
             "base_url contains a user name or password; pass the server's key as api_key= instead"
@@ -239,28 +247,11 @@ def _port_text(netloc):
     return netloc.rpartition(u"]")[2].partition(u":")[2]
 
 
-def _text(name, value):
-    if isinstance(value, six.binary_type) and six.PY2:
-        try:
-            value = value.decode("utf-8")
-        except UnicodeDecodeError:
-            raise InvalidSettings("%s must be text; these bytes are not UTF-8" % name)
-    if not isinstance(value, six.text_type):
-        raise InvalidSettings("%s must be text, not %s" % (name, type(value).__name__))
-    if not value.strip():
-        raise InvalidSettings("%s must not be empty" % name)
-    return value
-
-
-def _optional_text(name, value):
-    return None if value is None else _text(name, value)
-
-
 def _api_key(name, value):
     if value is None or value == "":
         return None
     try:
-        key = _text(name, value)
+        key = checks.text(name, value)
         key.encode("latin-1")
     except UnicodeEncodeError:
         raise InvalidSettings("api_key contains characters that no HTTP header can carry")
@@ -271,91 +262,46 @@ def _api_key(name, value):
     return key
 
 
-def _path(name, value):
-    if hasattr(value, "__fspath__"):
-        value = value.__fspath__()
-    if not isinstance(value, six.string_types) or not value:
-        raise InvalidSettings("%s must be a path as text, not %r" % (name, value))
-    # Now: the application may change its working directory.
-    return os.path.abspath(value)
-
-
-def _optional_path(name, value):
-    return None if value is None else _path(name, value)
-
-
 def _verify(name, value):
-    return value if isinstance(value, bool) else _path(name, value)
+    return value if isinstance(value, bool) else checks.path(name, value)
 
 
 def _cert(name, value):
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise InvalidSettings("cert must be one path or a pair (certificate, key)")
-        return tuple(_path(name, part) for part in value)
-    return _optional_path(name, value)
+        return tuple(checks.path(name, part) for part in value)
+    return checks.optional_path(name, value)
 
 
 def _proxies(name, value):
     if value is None:
         return None
     try:
-        return tuple(sorted((_text(name, key), _text(name, url)) for key, url in value.items()))
+        pairs = list(value.items())
     except AttributeError:
         raise InvalidSettings(
             "proxies must be a dict such as {'https': 'http://proxy:3128'}, not %s"
             % type(value).__name__
         )
+    keyed = [(checks.text("the key %s in proxies" % shown(key), key), url) for key, url in pairs]
+    return tuple(
+        sorted(
+            (key, checks.text("the proxy's URL for %s in proxies" % shown(key), url))
+            for key, url in keyed
+        )
+    )
 
 
 def _durability(name, value):
     if value not in (u"process", u"power"):
-        raise InvalidSettings("durability must be 'process' or 'power', not %r" % (value,))
+        raise InvalidSettings("durability must be 'process' or 'power', not %s" % shown(value))
     return six.ensure_text(value)
 
 
-def _is_number(value):
-    return (
-        isinstance(value, numbers.Real)
-        and not isinstance(value, bool)
-        and not math.isnan(value)
-        and not math.isinf(value)
-    )
-
-
-def _seconds(name, value):
-    if not _is_number(value) or value <= 0:
-        raise InvalidSettings("%s must be a number of seconds over 0, not %r" % (name, value))
-    return float(value)
-
-
-def _seconds_or_zero(name, value):
-    if not _is_number(value) or value < 0:
-        raise InvalidSettings("%s must be a number of seconds, 0 or more, not %r" % (name, value))
-    return float(value)
-
-
-def _size(name, value):
-    if not isinstance(value, six.integer_types) or isinstance(value, bool) or value <= 0:
-        raise InvalidSettings("%s must be a whole number over 0, not %r" % (name, value))
-    return value
-
-
 def _window(name, value):
-    if _size(name, value) > 64:
-        raise InvalidSettings("window must be a number of records from 1 to 64, not %r" % value)
-    return value
-
-
-def _flag(name, value):
-    if not isinstance(value, bool):
-        raise InvalidSettings("%s must be True or False, not %r" % (name, value))
-    return value
-
-
-def _optional_callable(name, value):
-    if value is not None and not callable(value):
-        raise InvalidSettings("%s must be a function, not %r" % (name, value))
+    if checks.size(name, value) > 64:
+        raise InvalidSettings("window must be a number of records from 1 to 64, not %d" % value)
     return value
 
 
@@ -363,37 +309,39 @@ def _signals(name, value):
     if not isinstance(value, (tuple, list)) or not all(
         isinstance(number, six.integer_types) and not isinstance(number, bool) for number in value
     ):
-        raise InvalidSettings("%s must be a tuple of signal numbers, not %r" % (name, value))
+        raise InvalidSettings(
+            "%s must be a tuple of signal numbers, not %s" % (name, shown(value))
+        )
     for number in value:
         if not 0 < number < signal.NSIG or number in _NEVER_HANDLED:
             raise InvalidSettings(
-                "%s has %d, a signal that no program can handle" % (name, number)
+                "%s has %s, a signal that no program can handle" % (name, shown(number))
             )
     return tuple(int(number) for number in value)
 
 
 _CHECKS = {
     "base_url": _base_url,
-    "product": _text,
-    "version": _text,
+    "product": checks.text,
+    "version": checks.text,
     "api_key": _api_key,
-    "hostname": _optional_text,
-    "machine_id": _optional_text,
-    "machine": _optional_text,
-    "spool_dir": _optional_path,
+    "hostname": checks.optional_text,
+    "machine_id": checks.optional_text,
+    "machine": checks.optional_text,
+    "spool_dir": checks.optional_path,
     "durability": _durability,
-    "connect_wait": _seconds_or_zero,
-    "timeout": _seconds,
-    "deadline": _seconds,
+    "connect_wait": checks.seconds_or_zero,
+    "timeout": checks.seconds,
+    "deadline": checks.seconds,
     "verify": _verify,
     "cert": _cert,
     "proxies": _proxies,
-    "trust_env": _flag,
-    "stamp_late": _flag,
-    "fold_fields": _flag,
-    "max_bytes": _size,
+    "trust_env": checks.flag,
+    "stamp_late": checks.flag,
+    "fold_fields": checks.flag,
+    "max_bytes": checks.size,
     "window": _window,
-    "before_record": _optional_callable,
+    "before_record": checks.optional_callable,
     "end_on_signals": _signals,
-    "disabled": _flag,
+    "disabled": checks.flag,
 }

@@ -11,6 +11,7 @@ import textwrap
 
 import pytest
 from tools.outboxes import CAP, NAME, WHERE, Warnings, sql
+from tools.privileges import bound_by_permissions
 from tools.process import ChildProcess, environment
 from tools.waiting import PATIENCE
 
@@ -164,6 +165,42 @@ def test_a_folder_with_nothing_but_outboxes_is_made_private(place):
     os.chmod(place.folder, 0o755)
     place.keep(place.spool.claim())
     assert mode(place.folder) == 0o700
+
+
+@pytest.mark.parametrize("given", [0o000, 0o300, 0o311, 0o333, 0o500, 0o600])
+def test_a_folder_of_ones_own_gets_its_mode_back(place, given):
+    path = place.leave(b"1")
+    os.chmod(place.folder, given)
+    with bound_by_permissions():
+        assert place.keep(place.spool.claim()).path == path
+    assert mode(place.folder) == 0o700
+
+
+@pytest.mark.parametrize("given", [0o000, 0o300, 0o333])
+def test_a_folder_that_cannot_be_listed_nor_changed_is_unusable(place, given, monkeypatch):
+    def refuse(path, mode):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    os.mkdir(place.folder)
+    os.chmod(place.folder, given)
+    monkeypatch.setattr(os, "chmod", refuse)
+    with bound_by_permissions():
+        for use in (place.spool.claim, place.spool.create, lambda: place.spool.candidates(())):
+            with pytest.raises(SpoolUnusable, match="private.* spool_dir="):
+                use()
+
+
+@posix_only
+def test_a_folder_that_goes_while_it_is_looked_at_is_unusable(place, monkeypatch):
+    os.mkdir(place.folder)
+    os.chmod(place.folder, 0o755)
+
+    def gone(path):
+        raise OSError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(os, "listdir", gone)
+    with pytest.raises(SpoolUnusable, match="spool_dir="):
+        place.spool.claim()
 
 
 @posix_only
@@ -356,6 +393,22 @@ def test_a_new_file_that_another_finds_first_is_left_to_it(place, monkeypatch):
     monkeypatch.setattr(spool, "create_private_file", create_and_lose)
     store = place.keep(place.spool.create())
     assert store.path != taken[0].path and os.path.exists(taken[0].path)
+
+
+@posix_only
+def test_where_every_lock_seems_held_no_file_is_left(place, monkeypatch):
+    """Some file systems answer flock like that for every file, while fcntl works."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def held(descriptor, how):
+        if how != fcntl.LOCK_UN:
+            raise IOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    for _ in range(3):
+        with pytest.raises(SpoolUnusable, match="cannot be locked.* spool_dir="):
+            place.spool.claim()
+        assert place.names() == []
 
 
 @posix_only

@@ -2,14 +2,20 @@
 
 from __future__ import absolute_import, division
 
+import errno
 import json
 import os
+import time
 
 import pytest
-from tools.outboxes import WHERE, Box
+from tools.outboxes import WHERE, Box, Warnings
+from tools.privileges import bound_by_permissions
 
 from datacat._compat import monotonic
-from datacat.outbox import bounds
+from datacat.outbox import bounds, quarantine
+from datacat.outbox.no_store import NoStore
+from datacat.outbox.outbox import Outbox
+from datacat.outbox.refusals import SpoolUnusable
 from datacat.outbox.spool import Spool
 from datacat.process.keeper import SYNC_SECONDS, Keeper
 from datacat.process.watchdog import Watchdog
@@ -34,10 +40,10 @@ class Kept(object):
     def __init__(self, folder, **options):
         self.box = Box(folder, **options)
         self.outbox = self.box.outbox
-        spool = Spool(str(folder), WHERE, False, self.box.warnings)
+        self.spool = Spool(str(folder), WHERE, False, self.box.warnings)
         self.members = {}
         self.nudges = 0
-        self.keeper = Keeper(self.outbox, spool.replacement, self.members, self.nudge)
+        self.keeper = Keeper(self.outbox, self.spool, self.members, self.nudge)
         self.now = float(int(monotonic()))
         self.syncs = 0
         sync = self.outbox.upkeep.sync
@@ -211,3 +217,77 @@ def test_a_closed_outbox_is_left_alone(kept):
     kept.outbox.close()
     kept.step()
     assert kept.syncs == 0
+
+
+@pytest.mark.parametrize("given", [0o000, 0o300, 0o600])
+def test_a_folder_whose_mode_was_changed_gets_it_back_and_the_file_stays(kept, given, tmp_path):
+    with bound_by_permissions():
+        kept.step()
+        os.chmod(str(tmp_path), given)
+        kept.box.append(b"1")
+        kept.step(SYNC_SECONDS)
+        assert not kept.outbox.unsynced
+        assert kept.outbox.path == kept.box.path and kept.outbox.refusal is None
+        assert kept.box.warnings.topics == []
+        os.chmod(str(tmp_path), 0o700)
+    assert kept.box.bodies() == [b"1"]
+
+
+def test_a_folder_that_cannot_get_its_mode_back_costs_no_more_than_syncs(
+    kept, tmp_path, monkeypatch
+):
+    def refuse(path, mode):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with bound_by_permissions():
+        kept.step()
+        os.chmod(str(tmp_path), 0o000)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "chmod", refuse)
+            for body in (b"1", b"2"):
+                kept.box.append(body)
+                kept.step(SYNC_SECONDS)
+            assert kept.outbox.in_memory == 0 and kept.outbox.path == kept.box.path
+            assert set(kept.box.warnings.topics) == {"sync"}
+        kept.step(SYNC_SECONDS)
+        assert not kept.outbox.unsynced
+        os.chmod(str(tmp_path), 0o700)
+    assert kept.box.bodies() == [b"1", b"2"]
+
+
+def test_what_nobody_sends_is_told_and_old_damage_removed_without_a_server(kept, tmp_path):
+    """A machine that is offline for months needs the bound most.  No other outbox is opened."""
+    foreign = Spool(str(tmp_path), WHERE._replace(key="c" * 12), False, Warnings()).create()
+    foreign.close()
+    os.utime(foreign.path, (1, 1))
+    waiting = kept.spool.create()
+    waiting.close()
+    for age in range(5):
+        damaged = quarantine.kept_path(kept.box.path, time.time() - age)
+        with open(damaged, "wb") as stream:
+            stream.write(b"x")
+    opened = []
+    kept.spool.open_if_free = opened.append
+    for _ in range(3):
+        kept.step(SYNC_SECONDS)
+    assert kept.box.warnings.topics == ["left alone"]
+    assert sum(".corrupt-" in name for name in os.listdir(str(tmp_path))) == quarantine.KEPT
+    assert opened == [] and os.path.exists(waiting.path)
+
+
+def test_a_folder_that_cannot_be_used_is_not_looked_at(tmp_path):
+    """It may be another user's, or a link to one."""
+    looked = []
+
+    class Refusing(object):
+        def tidy(self):
+            looked.append(True)
+
+        def replacement(self, store):
+            raise SpoolUnusable("still not")
+
+    outbox = Outbox(NoStore("no folder"), 2**20, Warnings())
+    keeper = Keeper(outbox, Refusing(), {}, lambda: None)
+    keeper.step(monotonic())
+    assert looked == []
+    outbox.close()

@@ -98,7 +98,11 @@ def _is_recorded(collector, session):
     return any("_hang_in_child" in str(event["data"]) for event in there["events"])
 
 
-@pytest.mark.parametrize("timeout", [None, -1, "5"])
+@pytest.mark.parametrize(
+    "timeout",
+    [None, -1, "5", float("nan"), 10**400],
+    ids=["none", "negative", "text", "nan", "huge"],
+)
 @pytest.mark.parametrize("call", ["end", "flush", "close", "get_details"])
 def test_an_invalid_timeout_raises(collector, open_session, call, timeout):
     session = open_session(collector.url)

@@ -64,19 +64,31 @@ def _make_private(folder, mode):
     One with other files keeps its mode, because others may be meant to read them.  But if others
     may write there, they could replace an outbox.
     """
-    if all(names.outbox_of(name) for name in os.listdir(folder)):
-        try:
+    try:
+        if all(names.outbox_of(name) for name in _listed(folder, mode)):
             os.chmod(folder, FOLDER_MODE)
-        except OSError as error:
-            raise SpoolUnusable(
-                "cannot make the folder %s private: %s; pass a writable folder as spool_dir="
-                % (folder, error)
-            )
-    elif mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return
+    except OSError as error:
+        raise SpoolUnusable(
+            "cannot make the folder %s private: %s; pass a writable folder as spool_dir="
+            % (folder, error)
+        )
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise SpoolUnusable(
             "the folder %s is writable by other users and contains other files; pass a folder "
             "of its own as spool_dir=" % folder
         )
+
+
+def _listed(folder, mode):
+    """Return the names in a folder of this user's, even if its mode forbids that (0300)."""
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        if error.errno != errno.EACCES:
+            raise
+    os.chmod(folder, mode | stat.S_IRWXU)
+    return os.listdir(folder)
 
 
 def _make_folder(path):

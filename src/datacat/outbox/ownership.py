@@ -33,13 +33,13 @@ except ImportError:
 
 from .. import _compat
 from ..descriptors import Descriptors
+from .file_locks import HELD
 from .refusals import StoreHeld
 
 OWNER = "-owner"
 _FILE_MODE = 0o600
 _LONGEST = 200
 _ATTEMPTS = 20
-_HELD = (errno.EACCES, errno.EAGAIN)
 _ENDED = ("Z", "X")
 
 # Of a process, texts; "" where unknown.
@@ -228,7 +228,7 @@ def _lock(descriptor, how=None):
         fcntl.flock(descriptor, (fcntl.LOCK_EX if how is None else how) | fcntl.LOCK_NB)
         return True
     except EnvironmentError as error:
-        if error.errno in _HELD:
+        if error.errno in HELD:
             return False
         raise
 

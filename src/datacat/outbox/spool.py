@@ -27,7 +27,7 @@ import time
 
 from .. import errors, locks
 from . import bounds, file_systems, learned, names, quarantine, replacing, strangers
-from .file_locks import can_lock
+from .file_locks import PROBE, can_lock
 from .folder import (
     FILE_MODE,
     create_private_file,
@@ -46,7 +46,7 @@ _MAKING_SECONDS = 10.0
 # To make a new file, which another process may take at once.
 _ATTEMPTS = 20
 # What may lie beside an outbox that is gone.
-_LEFTOVERS = (SHARED, replacing.REPLACEMENT, bounds.RESERVE, OWNER)
+_LEFTOVERS = (SHARED, replacing.REPLACEMENT, bounds.RESERVE, OWNER, PROBE)
 _ONE_PROOF = (
     "cannot lock the files beside the outboxes in %s (%s): if this program reads that folder "
     "(zip, backup), another may take its outbox; pass spool_dir= with a folder on a local disk"
@@ -118,16 +118,24 @@ class Spool(object):
         return (self._open_if_free(path) if os.path.exists(path) else None) or self.claim()
 
     def candidates(self, mine):
-        """Return the paths of this scope's outboxes that may be free, and tidy up the folder.
+        """Return the paths of this scope's outboxes that may be free, and remove what is too old.
 
         :param mine: paths of the outboxes that this process has open.
         :raises SpoolUnusable: if the folder cannot be used.
         """
         prepare(self.folder)
+        self._remove_what_is_too_old()
+        return [path for path in self._paths() if path not in mine and not has_owner(path)]
+
+    def tidy(self):
+        """Remove what is too old, and warn of what nobody here sends; opens no outbox."""
+        self._remove_what_is_too_old()
+        self.report_what_is_left_alone()
+
+    def _remove_what_is_too_old(self):
         remove_stale_marks(self.folder, _LEFTOVERS)
         quarantine.prune(self.folder, self._scope.key, time.time())
         learned.prune(self.folder, time.time())
-        return [path for path in self._paths() if path not in mine and not has_owner(path)]
 
     def report_what_is_left_alone(self):
         """Warn, once, of outboxes that nobody here sends."""

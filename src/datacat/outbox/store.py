@@ -6,6 +6,7 @@ about records.  The caller makes sure that only one thread at a time is here.
 
 from __future__ import absolute_import, division
 
+import errno
 import functools
 import os
 from timeit import default_timer as clock
@@ -22,6 +23,7 @@ from .tables import NUMBER_BITS, NUMBER_MASK, identity
 
 PAGE_RECORDS = 64
 PAGE_BYTES = 256 * 1024
+_GONE = (errno.ENOENT, errno.ENOTDIR)
 
 
 class Store(object):
@@ -313,11 +315,15 @@ class Store(object):
         self.size()
 
     def is_still_there(self, inode):
-        """Return whether the path still names the file with this inode, and its log exists."""
+        """Return whether the path still names the file with this inode, and its log exists.
+
+        One that cannot be looked at, such as in a folder whose mode forbids it, counts as there.
+        """
         try:
-            return os.stat(self.path).st_ino == inode and os.path.exists(self.path + "-wal")
-        except OSError:
-            return False
+            os.stat(self.path + "-wal")
+            return os.stat(self.path).st_ino == inode
+        except OSError as error:
+            return error.errno not in _GONE
 
 
 def _sound_rows(rows):

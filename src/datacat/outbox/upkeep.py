@@ -14,9 +14,10 @@ from timeit import default_timer as clock
 from .. import errors
 from .._compat import monotonic
 from ..descriptors import opened
-from . import bounds, healing
+from . import bounds, folder, healing
 from .disk import HEALTHY
 from .intake import with_lock
+from .refusals import SpoolUnusable
 
 HEAL_SECONDS = 1.0
 CHECKPOINT_BYTES = 4 * 1024 * 1024
@@ -227,6 +228,20 @@ class Upkeep(object):
 
 
 def _sync_file(path):
+    try:
+        return _synced_size(path)
+    except OSError as error:
+        if error.errno != errno.EACCES:
+            raise
+    try:
+        # Somebody changed the folder's mode.
+        folder.prepare(os.path.dirname(path))
+    except SpoolUnusable:
+        pass  # the next attempt tells why
+    return _synced_size(path)
+
+
+def _synced_size(path):
     # A sync takes long enough for another part of the process to close it meanwhile.
     with opened(path, os.O_RDWR) as descriptor:
         os.fsync(descriptor)

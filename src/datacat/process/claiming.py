@@ -34,7 +34,7 @@ class NoSpool(object):
     def _refuse(self, *_):
         raise SpoolUnusable(_LOST)
 
-    claim = create = reopen = replacement = candidates = _refuse
+    claim = create = reopen = replacement = candidates = tidy = _refuse
 
     def has_living_heir(self, identity, mine):
         """Return False."""

@@ -171,7 +171,7 @@ class Engine(object):
             pipeline.sleepers,
             GATHER_SECONDS,
         )
-        self._keeper = Keeper(outbox, spool.replacement, pipeline.members, self.sending.nudge)
+        self._keeper = Keeper(outbox, spool, pipeline.members, self.sending.nudge)
         self.keeping = Loop(
             "datacat-keeper",
             self._keep_step,

@@ -1,11 +1,14 @@
 """What must not wait for the network: heartbeat checks, the sync, healing, reports of losses.
 
+And a look at the folder when it begins: a machine may be offline for months.
+
 Belongs here: `Keeper.step(now)`.  Does not: requests, SQL, what becomes of a record, threads.
 """
 
 from __future__ import absolute_import, division
 
 from .. import _compat
+from ..outbox.no_store import IN_MEMORY
 from ..records import build, kinds, redaction
 from . import watchdog
 
@@ -17,14 +20,15 @@ class Keeper(object):
     """The steps of a pipeline's second thread.
 
     :param outbox: this process's own Outbox.
-    :param replacement: a callable (store) -> a new Store with what can be read of the old one.
+    :param spool: the Spool, of which it uses `replacement(store)` and `tidy()`.
     :param members: {local id: Membership}, a dict that the pipeline changes.
     :param nudge: called after the keeper has appended a record.
     """
 
-    def __init__(self, outbox, replacement, members, nudge):
+    def __init__(self, outbox, spool, members, nudge):
         self._outbox = outbox
-        self._replacement = replacement
+        self._spool = spool
+        self._is_tidy = False
         self._members = members
         self._nudge = nudge
         self._looked = None
@@ -79,14 +83,21 @@ class Keeper(object):
             self._looked = now
             # Healed before the sync, so that what was written then is synced, too.
             if outbox.refusal is not None:
-                outbox.upkeep.heal(self._replacement)
+                outbox.upkeep.heal(self._spool.replacement)
             if outbox.unsynced:
                 outbox.upkeep.sync()
-                outbox.upkeep.rescue(self._replacement)
+                outbox.upkeep.rescue(self._spool.replacement)
                 outbox.upkeep.shrink()
             outbox.upkeep.measure()
             outbox.report_drops()
+        self._tidy_once()
         self.busy += max(0.0, _compat.monotonic() - now)
+
+    def _tidy_once(self):
+        # Without a file of its own, the folder may be another user's.
+        if not self._is_tidy and self._outbox.path != IN_MEMORY:
+            self._is_tidy = True
+            self._spool.tidy()
 
 
 def hang_event(fact):

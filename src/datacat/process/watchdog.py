@@ -7,13 +7,13 @@ threads, reading clocks, writing records.
 from __future__ import absolute_import, division
 
 import collections
-import numbers
 import os
 import sys
 import threading
 
 import six
 
+from .. import checks
 from .._compat import get_ident
 from ..errors import InvalidArgument
 
@@ -165,14 +165,11 @@ class Watchdog(object):
 
 
 def _positive(name, seconds):
-    if isinstance(seconds, numbers.Real) and not isinstance(seconds, bool):
-        try:
-            if 0 < float(seconds) < float("inf"):
-                return float(seconds)
-        except OverflowError:
-            pass
+    number = checks.finite(seconds)
+    if number is not None and number > 0:
+        return number
     raise InvalidArgument(
-        "%s must be a positive, finite number of seconds, not %.100r" % (name, seconds)
+        "%s must be a positive, finite number of seconds, not %s" % (name, checks.shown(seconds))
     )
 
 
