@@ -14,7 +14,17 @@ PAGE = DOCS / "architecture.md"
 BEGIN, END = "<!-- begin: docs/picture.py -->\n", "<!-- end: docs/picture.py -->\n"
 # A record's way from the application to the server, which is also the way of the imports.
 PACKAGES = ("cli", "session", "client", "process", "sending", "outbox", "wire", "records")
-BASE = ("scope", "settings", "notices", "locks", "descriptors", "errors", "_compat", "_version")
+BASE = (
+    "scope",
+    "settings",
+    "notices",
+    "locks",
+    "descriptors",
+    "errors",
+    "stack",
+    "_compat",
+    "_version",
+)
 APART = ("collector",)
 FACE = ("__init__", "__main__")
 

@@ -16,7 +16,17 @@ PACKAGE = "datacat"
 FACE = "__init__"
 
 # Each may import those before it; all packages below may import all of them.
-BASE = ("_version", "_compat", "errors", "descriptors", "locks", "notices", "settings", "scope")
+BASE = (
+    "_version",
+    "_compat",
+    "stack",
+    "errors",
+    "descriptors",
+    "locks",
+    "notices",
+    "settings",
+    "scope",
+)
 # Each may import the ones named.
 DIRECTION = (
     ("records", ""),
