@@ -22,6 +22,7 @@ BASE = (
     "descriptors",
     "checks",
     "errors",
+    "stack",
     "_compat",
     "_version",
 )

@@ -19,6 +19,7 @@ FACE = "__init__"
 BASE = (
     "_version",
     "_compat",
+    "stack",
     "errors",
     "checks",
     "descriptors",

@@ -4,7 +4,6 @@ from __future__ import absolute_import, division
 
 import pytest
 from tools import held
-from tools.depths import at_each_depth
 from tools.waiting import wait_until
 
 import datacat
@@ -225,26 +224,6 @@ def test_an_exception_may_be_passed_first(collector, open_session):
     told = [event["data"] for event in session.get_details()["events"]]
     assert [data["message"] for data in told] == ["passed"] * 4
     assert [data.get("a") for data in told] == [None, 1, None, 1]
-
-
-def test_exceptions_near_the_recursion_limit_are_told(collector, open_session):
-    """Only in the deepest frames, where nothing can be called, there is no way to tell one."""
-    session = open_session(collector.url)
-    frames = 60
-
-    def log(level):
-        try:
-            raise KeyError("deep")
-        except KeyError:
-            session.log_exception({"level": level})
-
-    # At most the call itself was one too many.
-    assert at_each_depth(log, frames) in ([], [0], [0, 1])
-    told = [event["data"] for event in session.get_details()["events"]]
-    levels = [data["level"] for data in told]
-    assert levels == list(range(frames))[-len(levels) :] and levels[0] <= 5
-    assert all(data["message"] == "'deep'" for data in told)
-    assert all("KeyError: 'deep'" in data["traceback"] for data in told)
 
 
 @pytest.mark.parametrize(

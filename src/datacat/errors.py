@@ -163,3 +163,21 @@ class UnexpectedAnswer(DatacatError):
 
 def _one_line(words):
     return _UNPRINTABLE.sub(u" ", words).strip()
+
+
+_WHAT_TO_PASS = {
+    NotAuthorized: "pass api_key= or set DATACAT_API_KEY",
+    RequestRefused: "pass product= and version=, and check base_url",
+}
+
+
+def with_advice(refusal):
+    """Return the error with which a server refused to open a session, with what to do."""
+    advice = _WHAT_TO_PASS.get(type(refusal), "check base_url")
+    return type(refusal)(
+        "the server refused to open the session: %s" % advice,
+        method=refusal.method,
+        path=refusal.path,
+        status=refusal.status,
+        words=refusal.words,
+    )

@@ -9,14 +9,9 @@ import sys
 
 from . import checks, errors, notices, settings
 from . import client as client_module
-from ._compat import monotonic
-from .process.stack import call_with_room
+from ._compat import StackExhausted, monotonic
 from .records import build, exceptions, kinds
-
-_WHAT_TO_PASS = {
-    errors.NotAuthorized: "pass api_key= or set DATACAT_API_KEY",
-    errors.RequestRefused: "pass product= and version=, and check base_url",
-}
+from .stack import OVERFLOWS_STICK, FatalOverflow, RecoverableOverflow, call_with_room, with_room
 
 
 def create_session(base_url=None, product=None, version=None, **options):
@@ -77,22 +72,11 @@ def _open(resolved):
     try:
         membership.await_id(resolved.connect_wait)
     except errors.DatacatError as refusal:
-        error = _with_advice(refusal)
+        error = errors.with_advice(refusal)
     else:
         signals.end_on_signals(resolved.end_on_signals)
         return session
     raise error
-
-
-def _with_advice(refusal):
-    advice = _WHAT_TO_PASS.get(type(refusal), "check base_url")
-    return type(refusal)(
-        "the server refused to open the session: %s" % advice,
-        method=refusal.method,
-        path=refusal.path,
-        status=refusal.status,
-        words=refusal.words,
-    )
 
 
 class Session(object):
@@ -181,6 +165,8 @@ class Session(object):
     def log_exception(self, extra_data=None, exc_info=None):
         """Log an exception with its traceback, by default the one being handled; never raises.
 
+        But for RecursionError on Python 3.6 to 3.9, where nothing can be called any more.
+
         Also as `log_exception(error)` and `log_exception(error, extra_data)`.
 
         :param extra_data: a dict to merge into the event's data, or None.
@@ -188,6 +174,8 @@ class Session(object):
         """
         try:
             call_with_room(self._log_exception, extra_data, exc_info, sys.exc_info())
+        except FatalOverflow:
+            raise
         except Exception:
             # There is neither stack nor a thread: nothing can be recorded from here.
             pass
@@ -203,6 +191,8 @@ class Session(object):
                 (exc_info, extra_data),
                 exceptions.encode_cut,
             )
+        except StackExhausted:
+            raise
         except Exception:
             notices.report("bug in datacat, please report it (an exception was not logged)")
 
@@ -214,7 +204,7 @@ class Session(object):
         """
         self._log(kinds.STATE, build.state, (state,))
 
-    def _log(self, kind, make, arguments, encode=build.encode):
+    def _log(self, kind, make, arguments, encode=build.encode, is_first=True):
         membership = self._membership
         try:
             fields = make(*arguments)
@@ -225,6 +215,14 @@ class Session(object):
             membership.append(kind, encode(fields))
         except MemoryError:
             membership.give_up(kind)
+        except RecoverableOverflow:
+            # Nothing is kept yet: `append` does not raise this once something is.
+            if not is_first:
+                raise
+            call_with_room(self._log, kind, make, arguments, encode, False)
+
+    if OVERFLOWS_STICK:
+        _log = with_room(_log)
 
     # Heartbeats
 

@@ -36,6 +36,7 @@ import time
 
 from .. import locks
 from .._compat import get_ident, monotonic
+from ..stack import RecoverableOverflow, try_with_room
 from .memory import MEMORY_BYTES, ROW_OVERHEAD, SACRIFICED
 from .writer import WRITTEN_AT_ONCE, Writer
 
@@ -120,12 +121,15 @@ class Intake(object):
         if self.closed or entry.forgotten:
             return False
         arrival = Arrival(entry, kind, body, int(self._wall() * 1000000))
-        arrivals = self.arrivals
-        if arrivals or body is None:
+        if self.arrivals or body is None:
             self._bound(arrival)
-        arrivals.append(arrival)
+        self.arrivals.append(arrival)
         if not self._disk.is_slow:
-            self._drain_within(BUSY_SECONDS)
+            try:
+                self._drain_within()
+            except RecoverableOverflow:
+                # It is kept, so nothing may be raised any more: the call would be repeated.
+                try_with_room(self._drain_within)
         if arrival.is_in:
             return True
         self.last_queued = arrival
@@ -154,7 +158,7 @@ class Intake(object):
         if not (_is_one_of(self.arrivals, arrival) or arrival.is_in):
             self.arrivals.append(arrival)
         if not self._disk.is_slow:
-            self._drain_within(BUSY_SECONDS)
+            self._drain_within()
         self.last_queued = arrival
         return arrival.is_in or not (self.closed or entry.forgotten) or self._is_kept(arrival)
 
@@ -198,7 +202,7 @@ class Intake(object):
         if len(self.arrivals) <= 1:
             writer.queued_bytes = 0
         if writer.queued_bytes > CROWDED_BYTES:
-            self._drain_within(BUSY_SECONDS, is_patient=True)
+            self._drain_within(is_patient=True)
         if writer.queued_bytes > MEMORY_BYTES and arrival.kind in SACRIFICED:
             arrival.body = None
         arrival.is_plain = arrival.body is not None
@@ -207,7 +211,7 @@ class Intake(object):
 
     # The lock
 
-    def _drain_within(self, seconds, is_patient=False):
+    def _drain_within(self, seconds=BUSY_SECONDS, is_patient=False):
         """Drain the queue if the lock can be had in time.
 
         :param seconds: how long to wait for it.
@@ -230,8 +234,9 @@ class Intake(object):
         except BaseException as error:
             # A signal handler raised or memory ran out, perhaps when the lock was taken and its
             # `try` not yet entered.
-            locks.release_if_owned(lock)
+            # Calls as little as `_wait` does: without stack, more would not work.
             _remove(self.waiters, get_ident())
+            locks.release_if_owned(lock)
             # Out of memory is no reason to fail: the arrivals are still in the queue.
             if not isinstance(error, MemoryError):
                 raise

@@ -11,6 +11,7 @@ import time
 from .. import notices
 from .._compat import ESCAPED, monotonic, start_daemon
 from ..locks import Bell, make_bell
+from ..stack import RecoverableOverflow, try_with_room
 
 _PAUSE_AFTER_FAULT = 1.0
 _GLANCE_SECONDS = 0.05
@@ -31,7 +32,13 @@ class Sleepers(list):
     """
 
     def wake(self):
-        """Wake all; safe in signal handlers."""
+        """Wake all; safe in signal handlers, and where hardly any stack is left."""
+        try:
+            self._wake_all()
+        except RecoverableOverflow:
+            try_with_room(self._wake_all)
+
+    def _wake_all(self):
         for sleeper in self[:]:
             sleeper.wake()
 

@@ -37,20 +37,12 @@ from .. import notices, scope
 from .._compat import monotonic
 from ..outbox.entry import Entry
 from ..records import build, kinds, redaction
+from ..stack import RecoverableOverflow, try_with_room
 from . import places, registry, shutdown
 from .engine import import_transport
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
 from .watchdog import Watchdog, interval
-
-_NOTHING_KNOWN = {
-    "in_memory": 0,
-    "oldest_age": None,
-    "last_error": None,
-    "online": None,
-    "dialect": None,
-}
-
 
 _warn_of_openings = notices.Notices()
 
@@ -113,7 +105,7 @@ class Membership(object):
     # Keeping records
 
     def append(self, kind, body):
-        """Keep a record, and wake the sender if it sleeps."""
+        """Keep a record, and wake the sender if it sleeps; raises nothing once it is kept."""
         # Read once: another thread may replace the place at any time.
         here = self.place
         if here.process != getpid() or not here.append(here.entry, kind, body):
@@ -149,6 +141,8 @@ class Membership(object):
         self._pending.append(pending)
         try:
             self.join()
+        except RecoverableOverflow:
+            try_with_room(self.join)
         except MemoryError:
             # The caller counts the record as dropped, unless it was kept.
             if pending in self._pending:
@@ -310,8 +304,7 @@ class Membership(object):
     def flush(self, seconds):
         """Wait until all of the session's records are delivered; return whether they are.
 
-        Tries the server at once, whatever the backoff.  If it is away, returns as soon as a fresh
-        attempt has failed.
+        Tries the server at once, whatever the backoff, and gives up when a fresh attempt fails.
         """
         if self.place.is_foreign and not self._has_pending:
             return True
@@ -341,8 +334,7 @@ class Membership(object):
             self.join()
         # A goodbye may come without a record.
         waiting = [each for each in list(self._pending) if each.kind is not None]
-        entry = self.place.entry
-        return _stats(self._pipeline_here, entry, len(waiting), self._left_behind)
+        return places.stats(self._pipeline_here, self.place.entry, len(waiting), self._left_behind)
 
     # Goodbye
 
@@ -371,20 +363,3 @@ class Membership(object):
         self.flush(seconds)
         self.place = self.place.closed()
         self.place.pipeline.close_if_unused(until - monotonic())
-
-
-def _stats(pipeline, entry, pending, left_behind):
-    """Return a session's `stats()`.
-
-    :param pending: how many of its records wait for a place.
-    :param left_behind: {path: how many of them wait in that file, which is another process's}.
-    """
-    stats = dict(_NOTHING_KNOWN if pipeline is None else pipeline.stats(entry))
-    for name in ("sent", "dead", "dropped", "merged", "possibly_twice", "overtaken"):
-        stats[name] = getattr(entry, name)
-    elsewhere = places.waiting_in(left_behind)
-    stats["waiting"] = entry.waiting + pending + elsewhere
-    stats["in_memory"] += pending
-    if elsewhere:
-        stats["last_error"] = places.taken_over(elsewhere, sorted(left_behind))
-    return stats

@@ -27,6 +27,14 @@ _CARRIED = (
     "overtaken",
 )
 
+_NOTHING_KNOWN = {
+    "in_memory": 0,
+    "oldest_age": None,
+    "last_error": None,
+    "online": None,
+    "dialect": None,
+}
+
 
 class Place(object):
     """A session's pipeline and its entry there; replaced as a whole, never changed.
@@ -164,3 +172,20 @@ def taken_over(count, paths):
         "%d records of this session belong to another process now, which took over %s after this "
         "one had closed it, and sends them" % (count, " and ".join(paths))
     )
+
+
+def stats(pipeline, entry, pending, left_behind):
+    """Return a session's `stats()`.
+
+    :param pending: how many of its records wait for a place.
+    :param left_behind: {path: how many of them wait in that file, which is another process's}.
+    """
+    found = dict(_NOTHING_KNOWN if pipeline is None else pipeline.stats(entry))
+    for name in ("sent", "dead", "dropped", "merged", "possibly_twice", "overtaken"):
+        found[name] = getattr(entry, name)
+    elsewhere = waiting_in(left_behind)
+    found["waiting"] = entry.waiting + pending + elsewhere
+    found["in_memory"] += pending
+    if elsewhere:
+        found["last_error"] = taken_over(elsewhere, sorted(left_behind))
+    return found

@@ -13,6 +13,7 @@ import sys
 import six
 
 from ..errors import InvalidArgument
+from ..stack import raise_if_exhausted
 from . import jsonable, kinds
 from .jsonable import MAX_BYTES, encode  # noqa: F401  (a record is built, then encoded)
 
@@ -178,8 +179,8 @@ def _dict(argument, wanted, given):
         if isinstance(given, dict):
             # A proxy of one, such as a lazy object of Django.
             return dict(given.items())
-    except jsonable.RAISED_BY_VALUES:
-        pass
+    except jsonable.RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
     raise _invalid(argument, wanted, given)
 
 
@@ -207,7 +208,8 @@ def _strings(argument, given):
         raise _invalid(argument, "a list of strings or None", given)
     try:
         strings = list(given)
-    except jsonable.RAISED_BY_VALUES:
+    except jsonable.RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
         raise _invalid(argument, "a list of strings or None", given)
     for string in strings:
         if not isinstance(string, _TEXT):
@@ -228,7 +230,8 @@ def _finite(argument, given):
             finite = number - number == 0
         else:
             finite = False
-    except jsonable.RAISED_BY_VALUES:
+    except jsonable.RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
         finite = False
     if not finite:
         raise _invalid(argument, "a finite number", given)
@@ -238,7 +241,8 @@ def _finite(argument, given):
 def _count(given):
     try:
         count = int(given) if isinstance(given, numbers.Integral) else None
-    except jsonable.RAISED_BY_VALUES:
+    except jsonable.RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
         count = None
     if count is None or abs(count) > _LARGEST_COUNT:
         raise _invalid("count", "an integer of at most 64 bits", given)

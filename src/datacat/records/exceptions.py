@@ -11,6 +11,7 @@ import sys
 
 import six
 
+from ..stack import raise_if_exhausted
 from . import cutting, jsonable, tracebacks
 from .build import MAX_BYTES
 
@@ -75,9 +76,8 @@ def _part(tell, *arguments):
     """Return `tell(...)`, or why that was impossible, as text."""
     try:
         return tell(*arguments)
-    except MemoryError:
-        raise
     except jsonable.RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
         return u"<could not be told: %s>" % jsonable.describe(error)
 
 

@@ -20,6 +20,7 @@ import six
 
 from .. import _compat
 from ..errors import InvalidArgument
+from ..stack import raise_if_exhausted
 
 MAX_BYTES = 1024 * 1024
 UNLIMITED = sys.maxsize
@@ -30,7 +31,7 @@ TOO_MANY_DIGITS = u"<integer of over 4300 digits>"
 UNREADABLE = u"<changed while it was read>"
 
 # What a value's own methods may raise while it is converted; sys.exit() is no wish to exit there.
-# Out of memory is no fault of the value.
+# Out of memory or stack is no fault of the value (see `raise_if_exhausted`).
 RAISED_BY_VALUES = (Exception, SystemExit)
 
 _SHORTEST_HUGE_INTEGER = 309
@@ -74,9 +75,10 @@ def encode(fields, limit=MAX_BYTES):
         is_nested = text.count("{") + text.count("[") > DEEPEST
         if (is_nested or len(text) >= _SHORTEST_HUGE_INTEGER) and _is_suspicious(text):
             text = _encoder.encode(plain(fields))
-    except RAISED_BY_VALUES:
+    except RAISED_BY_VALUES as error:
         # Otherwise open containers would look like cycles next time.
         _inside.clear()
+        raise_if_exhausted(error)
         text = _encoder.encode(plain(fields))
     if "\\ud" in text:
         text = _escapes.sub(_without_lone_surrogate, text)
@@ -113,9 +115,8 @@ def text_of(convert, value):
     try:
         converted = convert(value)
         return converted if isinstance(converted, six.text_type) else decode(converted)
-    except MemoryError:
-        raise
-    except RAISED_BY_VALUES:
+    except RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
         return _unprintable(value)
 
 
@@ -130,7 +131,8 @@ def message_of(error):
     """Return an exception's message as text."""
     try:
         return six.text_type(error)
-    except RAISED_BY_VALUES:
+    except RAISED_BY_VALUES as fault:
+        raise_if_exhausted(fault)
         return text_of(str, error)
 
 
@@ -146,8 +148,8 @@ def snapshot(mapping):
     for _ in range(_SNAPSHOT_ATTEMPTS):
         try:
             return list(mapping.items())
-        except RAISED_BY_VALUES:
-            continue
+        except RAISED_BY_VALUES as error:
+            raise_if_exhausted(error)
     return [(UNREADABLE, None)]
 
 
@@ -214,9 +216,8 @@ def _elements(sequence):
     """Return the elements of a list or tuple, a list."""
     try:
         return list(sequence)
-    except MemoryError:
-        raise
-    except RAISED_BY_VALUES:
+    except RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
         return [_unprintable(sequence)]
 
 
@@ -224,9 +225,8 @@ def _element(value, depth, above):
     """Return a value as `_plain` does, but never fail for its container."""
     try:
         return _plain(value, depth, above)
-    except MemoryError:
-        raise
-    except RAISED_BY_VALUES:
+    except RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
         return _unprintable(value)
 
 
@@ -275,9 +275,8 @@ def _foreign(value):
             return _from_numpy(value)
         if value.__class__ is not kind:
             return _from_proxy(value)
-    except MemoryError:
-        raise
-    except RAISED_BY_VALUES:
+    except RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
         return _unprintable(value)
     return text_of(repr, value)
 
@@ -289,9 +288,8 @@ def _from_proxy(value):
         for kinds, convert in _CLAIMED + _CONVERSIONS:
             if issubclass(claimed, kinds):
                 return convert(value)
-    except MemoryError:
-        raise
-    except RAISED_BY_VALUES:
+    except RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
         # A mock has the class, but not the methods.
         pass
     return text_of(repr, value)

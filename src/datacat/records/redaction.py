@@ -12,6 +12,7 @@ from __future__ import absolute_import, division
 import six
 
 from .._compat import is_main_thread
+from ..stack import raise_if_exhausted
 from . import build, exceptions, jsonable, kinds
 
 # What an open, an end and a crash may say, and what stays if `before_record` drops them.
@@ -71,16 +72,15 @@ class Redaction(object):
     def __call__(self, kind, fields):
         """Return the fields to record, or None if the record is dropped.
 
-        A record whose `before_record` fails is dropped.  Raises only MemoryError and, in the main
-        thread, what a signal handler may raise to end the process.
+        A record whose `before_record` fails is dropped.  Raises only what says that memory or
+        stack ran out and, in the main thread, what a signal handler may raise to end the process.
         """
         try:
             # Plain values of its own: it may change them at any depth, and what is recorded later
             # as the repr of an object is a text here already.
             changed = self._before_record(kind, jsonable.plain(fields))
-        except MemoryError:
-            raise
         except (Exception, SystemExit) as error:
+            raise_if_exhausted(error)
             # In any other thread it is the function's own sys.exit().  In a thread of the library
             # it would cost a record of the library's.
             if isinstance(error, SystemExit) and is_main_thread():
@@ -91,8 +91,8 @@ class Redaction(object):
         try:
             if issubclass(type(changed), dict):
                 return build.checked(kind, changed)
-        except jsonable.RAISED_BY_VALUES:
-            pass
+        except jsonable.RAISED_BY_VALUES as error:
+            raise_if_exhausted(error)
         # Without the value, which may be what should be hidden.
         return self._drop(
             kind, "returned a %s that is not the fields of one" % type(changed).__name__

@@ -12,6 +12,7 @@ import traceback
 import six
 
 from .. import _compat
+from ..stack import raise_if_exhausted
 from . import jsonable
 
 MOST_FRAMES = 50
@@ -117,8 +118,8 @@ def _last_lines(kind, error):
     if isinstance(error, SyntaxError) or _cause(error)[1] is None:
         try:
             return u"".join(_all_decoded(traceback.format_exception_only(kind, error)))
-        except jsonable.RAISED_BY_VALUES:
-            pass
+        except jsonable.RAISED_BY_VALUES as fault:
+            raise_if_exhausted(fault)
     module = getattr(kind, "__module__", None)
     is_qualified = isinstance(module, str) and module not in _UNQUALIFIED
     lines = [(module + u"." if is_qualified else u"") + jsonable.describe(error)]

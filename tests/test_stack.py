@@ -7,7 +7,7 @@ import threading
 import pytest
 from tools.depths import at_each_depth
 
-from datacat.process.stack import ROOM, call_with_room
+from datacat.stack import ROOM, call_with_room
 
 
 def descend(frames):
@@ -35,7 +35,7 @@ def test_if_no_thread_can_be_started_that_is_raised(monkeypatch):
     def refuse(*_):
         raise ValueError("no thread")
 
-    monkeypatch.setattr("datacat.process.stack._thread.start_new_thread", refuse)
+    monkeypatch.setattr("datacat.stack._thread.start_new_thread", refuse)
     made = []
 
     def call(level):
