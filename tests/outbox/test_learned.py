@@ -25,7 +25,7 @@ def wall():
 
 @pytest.fixture
 def path(tmp_path):
-    return str(tmp_path / "abc.server")
+    return str(tmp_path / "aaaaaaaaaaaa.bbbbbbbbbbbb.server")
 
 
 def test_another_process_knows_what_one_has_learned(path, wall):
@@ -84,7 +84,7 @@ def test_a_file_that_makes_no_sense_is_not_believed(path, wall, content):
 
 
 def test_a_file_that_cannot_be_written_harms_nothing(tmp_path, wall):
-    learned = Learned(str(tmp_path / "missing" / "abc.server"), wall)
+    learned = Learned(str(tmp_path / "missing" / "aaaaaaaaaaaa.bbbbbbbbbbbb.server"), wall)
     learned.note("order", "kept")
     assert learned.get("order") == "kept"
     blocked = Learned(str(tmp_path), wall)

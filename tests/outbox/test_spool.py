@@ -16,7 +16,7 @@ from tools.process import ChildProcess, environment
 from tools.waiting import PATIENCE
 
 from datacat.outbox import bounds, folder, ownership, spool
-from datacat.outbox.names import identity_of, parent_of
+from datacat.outbox.names import identity_of, learned_of, parent_of
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.refusals import SpoolUnusable, StoreHeld, StoreTooNew
 from datacat.outbox.shared import SHARED, is_marked_shared, mark_shared
@@ -188,6 +188,27 @@ def test_a_folder_that_cannot_be_listed_nor_changed_is_unusable(place, given, mo
         for use in (place.spool.claim, place.spool.create, lambda: place.spool.candidates(())):
             with pytest.raises(SpoolUnusable, match="private.* spool_dir="):
                 use()
+
+
+@posix_only
+@pytest.mark.parametrize("ending", ["", "-123"])
+def test_what_is_learned_about_servers_is_no_other_file(place, ending):
+    path = place.leave(b"1")
+    open(learned_of(path) + ending, "wb").close()
+    os.chmod(place.folder, 0o777)
+    place.keep(place.spool.claim())
+    assert mode(place.folder) == 0o700
+
+
+@pytest.mark.parametrize("name", ["notes.server.txt", "house-owner", "space-probe", "a-reserve"])
+def test_a_file_of_the_users_is_not_removed_for_its_name(place, name):
+    os.mkdir(place.folder)
+    path = os.path.join(place.folder, name)
+    open(path, "wb").close()
+    os.utime(path, (1, 1))
+    place.keep(place.spool.claim())
+    place.spool.tidy()
+    assert os.path.exists(path)
 
 
 @posix_only

@@ -65,7 +65,8 @@ def _make_private(folder, mode):
     may write there, they could replace an outbox.
     """
     try:
-        if all(names.outbox_of(name) for name in _listed(folder, mode)):
+        found = _listed(folder, mode)
+        if all(names.outbox_of(name) or names.is_learned(name) for name in found):
             os.chmod(folder, FOLDER_MODE)
             return
     except OSError as error:

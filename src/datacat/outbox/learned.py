@@ -15,7 +15,7 @@ import time
 
 from .._compat import replace_file
 from .folder import create_private_file
-from .names import LEARNED
+from .names import is_learned
 
 BELIEVED_SECONDS = 7 * 86400.0
 _MOST_BYTES = 4096
@@ -89,7 +89,8 @@ def prune(folder, now):
     :param now: seconds since the epoch.
     """
     try:
-        paths = [os.path.join(folder, name) for name in os.listdir(folder) if LEARNED in name]
+        found = [name for name in os.listdir(folder) if is_learned(name)]
+        paths = [os.path.join(folder, name) for name in found]
         for path in paths:
             if now - os.stat(path).st_mtime > BELIEVED_SECONDS:
                 os.remove(path)

@@ -16,6 +16,8 @@ _NAME = re.compile(
     # Until 0.2 there was none, and the scope was one of the host name, too.
     r"(\.(?P<machine>[0-9a-f]{12}))?\.outbox"
 )
+# The last part: while it is being written.
+_LEARNED_NAME = re.compile(r"^[0-9a-f]{12}\.\w+%s(-[0-9]+)?$" % re.escape(LEARNED))
 
 
 def new_name(scope, parent=None):
@@ -88,6 +90,11 @@ def learned_of(path):
     if scope is None:
         return None
     return os.path.join(os.path.dirname(path), "%s.%s%s" % (scope, machine_of(path), LEARNED))
+
+
+def is_learned(name):
+    """Return whether a file has what is learned about a server, by its name without the folder."""
+    return _LEARNED_NAME.match(name) is not None
 
 
 def _part(path, name):

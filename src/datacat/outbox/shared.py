@@ -11,6 +11,7 @@ from __future__ import absolute_import, division
 import os
 import time
 
+from .names import outbox_of
 from .no_store import IN_MEMORY
 
 SHARED = "-shared"
@@ -48,7 +49,9 @@ def remove_stale_marks(folder, endings=(SHARED,)):
         for name in os.listdir(folder):
             path = os.path.join(folder, name)
             ending = next((each for each in endings if name.endswith(each)), None)
-            if ending is not None and not os.path.exists(path[: -len(ending)]):
+            if ending is None or outbox_of(path) != path[: -len(ending)]:
+                continue
+            if not os.path.exists(path[: -len(ending)]):
                 if time.time() - os.stat(path).st_mtime > _STALE_SECONDS:
                     os.remove(path)
     except OSError:
