@@ -43,7 +43,7 @@ def test_near_the_recursion_limit_a_record_is_as_elsewhere_or_the_call_raises(
     metrics = made_at_some_depths(lambda n: session.log_metric("m", n, [str(n)]), frames)
     there = session.get_details(PATIENCE)
     told = [(event["name"], event["data"]) for event in there["events"]]
-    assert told == [("e", {"n": level, "odd": AS_TOLD}) for level in events]
+    assert told == [("e", {"n": level, "o": AS_TOLD}) for level in events]
     kept = dict((name, value) for name, value in there["state"].items() if "k" in name)
     assert kept == dict(("k%d" % level, AS_TOLD) for level in states)
     assert [(each["name"], each["value"]) for each in there["metrics"]] == [

@@ -410,3 +410,21 @@ def test_two_exceptions_are_the_first_one():
 def test_nothing_to_tell_is_noticed():
     told, extra = exceptions.sort_out(None, None, (None, None, None))
     assert not exceptions.is_told(told) and extra is None
+
+
+class Nameless(type):
+    @property
+    def __name__(cls):
+        raise RuntimeError("no name")
+
+
+class Numbered(type):
+    __name__ = 3
+
+
+@pytest.mark.parametrize("meta", [Nameless, Numbered])
+def test_an_exception_whose_class_has_no_name_is_an_object(meta):
+    error = meta("Odd", (ValueError,), {})("bad")
+    fields = exceptions.exception(error, {"a": 1})
+    assert fields["exception_type"] == "object" and fields["data"]["a"] == 1
+    assert fields["exception_msg"] == "bad"

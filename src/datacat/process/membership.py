@@ -334,8 +334,7 @@ class Membership(object):
             self.join()
         # A goodbye may come without a record.
         waiting = [each for each in list(self._pending) if each.kind is not None]
-        here, left = self._pipeline_here, self._left_behind
-        return places.stats(here, self.place.entry, len(waiting), left)
+        return places.stats(self._pipeline_here, self.place.entry, len(waiting), self._left_behind)
 
     # Goodbye
 

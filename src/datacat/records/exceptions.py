@@ -16,6 +16,7 @@ from . import cutting, jsonable, tracebacks
 from .build import MAX_BYTES
 
 _TEXT = six.string_types
+_CLASSES = six.class_types
 # A dict keeps a sixteenth as many keys: enough for an exception's own fields.
 _SHORTEST_CUT = 256
 _EXCEPTION_KEYS = (u"type", u"message", u"traceback", u"causes")
@@ -124,7 +125,7 @@ def _exception_fields(kind, error, trace):
 
 
 def _name(kind, error):
-    return _decoded(getattr(kind, "__name__", type(error).__name__))
+    return jsonable.name_of(kind if isinstance(kind, _CLASSES) else type(error))
 
 
 def _exception_event(name, message, trace, frames):

@@ -35,6 +35,8 @@ class Trace(object):
 
     def __init__(self, trace):
         self._first = trace
+        # Formatted once: reading the source takes most of the time.
+        self._lines = None
         tail = collections.deque(maxlen=MOST_FRAMES)
         count = 0
         while trace is not None:
@@ -47,6 +49,11 @@ class Trace(object):
 
     def lines(self):
         """Return a text for each frame (list), with a count in place of those left out."""
+        if self._lines is None:
+            self._lines = self._formatted()
+        return self._lines
+
+    def _formatted(self):
         if not self._left_out:
             return _all_decoded(traceback.format_tb(self._first))
         lines = traceback.format_tb(self._first, MOST_FRAMES)
