@@ -428,3 +428,28 @@ def test_an_exception_whose_class_has_no_name_is_an_object(meta):
     fields = exceptions.exception(error, {"a": 1})
     assert fields["exception_type"] == "object" and fields["data"]["a"] == 1
     assert fields["exception_msg"] == "bad"
+
+
+class Closed(Exception):
+    """Raises whenever an attribute is read."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError("closed")
+
+
+def test_an_exception_whose_attributes_raise_keeps_its_frames():
+    fields = exceptions.exception(caught(deep, 3, Closed("bad")), {"a": 1})
+    data = fields["data"]
+    assert data["type"] == "Closed" and data["a"] == 1
+    assert "in deeper_still" in data["traceback"] and "could not" not in data["traceback"]
+    assert len(fields["stacktrace"]) == 5 and fields["source_function"] == "deeper_still"
+
+
+def test_a_traceback_is_formatted_once(monkeypatch):
+    seen = []
+    original = traceback.format_tb
+    monkeypatch.setattr(
+        traceback, "format_tb", lambda *arguments: seen.append(1) or original(*arguments)
+    )
+    exceptions.exception(caught(deep, 3, ValueError("bad")))
+    assert seen == [1]

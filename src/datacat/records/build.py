@@ -54,7 +54,7 @@ def event(name, data=None, category=None, group=None, labels=None, message=None)
     :returns: a dict; `data` is not copied.
     :raises InvalidArgument: if an argument has another type.
     """
-    if type(name) not in _TEXTS and not _is(name, _TEXT) or not name:
+    if type(name) not in _TEXTS and not is_a(name, _TEXT) or not name:
         raise _invalid("name", "a non-empty string", name)
     if data is None:
         data = {}
@@ -85,7 +85,7 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     :returns: a dict; `metadata` is not copied.
     :raises InvalidArgument: if an argument has another type, or `value` is NaN or infinite.
     """
-    if _kind_of(name) not in _TEXTS and not _is(name, _TEXT) or not name:
+    if _kind_of(name) not in _TEXTS and not is_a(name, _TEXT) or not name:
         raise _invalid("name", "a non-empty string", name)
     fields = {"name": name, "value": _finite("value", value)}
     if tags is not None:
@@ -147,7 +147,7 @@ def opening(product, version, hostname=None, machine_id=None):
     """
     fields = {}
     for argument, given in (("product", product), ("version", version)):
-        if not _is(given, _TEXT) or not given:
+        if not is_a(given, _TEXT) or not given:
             raise _invalid(argument, "a non-empty string", given)
         fields[argument] = given
     if hostname is not None:
@@ -171,12 +171,12 @@ def crash(reason):
     :param reason: a string.
     :raises InvalidArgument: if it is not one.
     """
-    if not _is(reason, _TEXT):
+    if not is_a(reason, _TEXT):
         raise _invalid("reason", "a string", reason)
     return {"reason": reason}
 
 
-def _is(given, kinds):
+def is_a(given, kinds):
     """Return whether an argument is of a type, or claims to be; a proxy may raise when asked."""
     try:
         return isinstance(given, kinds)
@@ -198,7 +198,7 @@ def _dict(argument, wanted, given):
 
 
 def _text(argument, given):
-    if not _is(given, _TEXT):
+    if not is_a(given, _TEXT):
         raise _invalid(argument, "a string or None", given)
     return given
 
@@ -211,7 +211,7 @@ def _pairs(given):
 
 def _word(value):
     """Return a string, or anything else as `str` has it, as text."""
-    return jsonable.text_of(lambda it: it if _is(it, _TEXT) else six.text_type(it), value)
+    return jsonable.text_of(lambda it: it if is_a(it, _TEXT) else six.text_type(it), value)
 
 
 def _strings(argument, given):
