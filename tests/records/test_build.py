@@ -244,3 +244,47 @@ def test_a_capture_time_can_be_read_back_to_the_microsecond(captured):
 )
 def test_tags_may_be_a_dict(tags, expected):
     assert build.metric("m", 1, tags=tags)["tags"] == expected
+
+
+class Gone(object):
+    """A proxy whose object is gone, or whose settings cannot be read."""
+
+    @property
+    def __class__(self):
+        raise ReferenceError("gone")
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+class Nameless(type):
+    @property
+    def __name__(cls):
+        raise RuntimeError("no name")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda odd: build.event(odd),
+        lambda odd: build.event("e", odd),
+        lambda odd: build.event("e", category=odd),
+        lambda odd: build.event("e", group=odd),
+        lambda odd: build.event("e", message=odd),
+        lambda odd: build.event("e", labels=odd),
+        lambda odd: build.event("e", labels=[odd]),
+        lambda odd: build.metric(odd, 1),
+        lambda odd: build.metric("m", odd),
+        lambda odd: build.metric("m", 1, tags=odd),
+        lambda odd: build.metric("m", 1, tags=[odd]),
+        lambda odd: build.metric("m", 1, type=odd),
+        lambda odd: build.metric("m", 1, unit=odd),
+        lambda odd: build.metric("m", 1, count=odd),
+        lambda odd: build.metric("m", 1, metadata=odd),
+        lambda odd: build.state(odd),
+    ],
+)
+@pytest.mark.parametrize("odd", [Gone, Nameless("Odd", (object,), {})], ids=["gone", "nameless"])
+def test_an_argument_that_raises_when_looked_at_is_refused(make, odd):
+    with pytest.raises(InvalidArgument):
+        make(odd())

@@ -410,3 +410,46 @@ def test_two_exceptions_are_the_first_one():
 def test_nothing_to_tell_is_noticed():
     told, extra = exceptions.sort_out(None, None, (None, None, None))
     assert not exceptions.is_told(told) and extra is None
+
+
+class Nameless(type):
+    @property
+    def __name__(cls):
+        raise RuntimeError("no name")
+
+
+class Numbered(type):
+    __name__ = 3
+
+
+@pytest.mark.parametrize("meta", [Nameless, Numbered])
+def test_an_exception_whose_class_has_no_name_is_an_object(meta):
+    error = meta("Odd", (ValueError,), {})("bad")
+    fields = exceptions.exception(error, {"a": 1})
+    assert fields["exception_type"] == "object" and fields["data"]["a"] == 1
+    assert fields["exception_msg"] == "bad"
+
+
+class Closed(Exception):
+    """Raises whenever an attribute is read."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError("closed")
+
+
+def test_an_exception_whose_attributes_raise_keeps_its_frames():
+    fields = exceptions.exception(caught(deep, 3, Closed("bad")), {"a": 1})
+    data = fields["data"]
+    assert data["type"] == "Closed" and data["a"] == 1
+    assert "in deeper_still" in data["traceback"] and "could not" not in data["traceback"]
+    assert len(fields["stacktrace"]) == 5 and fields["source_function"] == "deeper_still"
+
+
+def test_a_traceback_is_formatted_once(monkeypatch):
+    seen = []
+    original = traceback.format_tb
+    monkeypatch.setattr(
+        traceback, "format_tb", lambda *arguments: seen.append(1) or original(*arguments)
+    )
+    exceptions.exception(caught(deep, 3, ValueError("bad")))
+    assert seen == [1]

@@ -462,3 +462,20 @@ def test_other_arguments_that_lie_are_refused_at_the_call(given):
         build.metric("m", 1, **given)
     with pytest.raises(InvalidArgument):
         build.metric("m", Mock(float))
+
+
+class Nameless(type):
+    @property
+    def __name__(cls):
+        raise RuntimeError("no name")
+
+
+class Numbered(type):
+    __name__ = 3
+
+
+@pytest.mark.parametrize("meta", [Nameless, Numbered])
+def test_a_value_whose_class_has_no_name_leaves_the_others_alone(meta):
+    silent = meta("Odd", (Silent,), {})()
+    told = json.loads(jsonable.encode({"a": 1, "b": [silent]}).decode("ascii"))
+    assert told == {"a": 1, "b": ["<unprintable object>"]}

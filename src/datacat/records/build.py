@@ -18,9 +18,13 @@ from . import jsonable, kinds
 from .jsonable import MAX_BYTES, encode  # noqa: F401  (a record is built, then encoded)
 
 _TEXT = six.string_types
+_TEXTS = frozenset((str, six.text_type))
 _LARGEST_COUNT = 2**63 - 1
 _LARGEST_FLOAT = sys.float_info.max
 _BARE_NUMBERS = frozenset((float,) + six.integer_types)
+
+# `metric` has a parameter of that name.
+_kind_of = type
 
 _OF_EVENTS = ("name", "data", "category", "group", "labels", "message")
 _OF_EXCEPTIONS = (
@@ -50,7 +54,7 @@ def event(name, data=None, category=None, group=None, labels=None, message=None)
     :returns: a dict; `data` is not copied.
     :raises InvalidArgument: if an argument has another type.
     """
-    if not isinstance(name, _TEXT) or not name:
+    if type(name) not in _TEXTS and not is_a(name, _TEXT) or not name:
         raise _invalid("name", "a non-empty string", name)
     if data is None:
         data = {}
@@ -81,7 +85,7 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     :returns: a dict; `metadata` is not copied.
     :raises InvalidArgument: if an argument has another type, or `value` is NaN or infinite.
     """
-    if not isinstance(name, _TEXT) or not name:
+    if _kind_of(name) not in _TEXTS and not is_a(name, _TEXT) or not name:
         raise _invalid("name", "a non-empty string", name)
     fields = {"name": name, "value": _finite("value", value)}
     if tags is not None:
@@ -143,7 +147,7 @@ def opening(product, version, hostname=None, machine_id=None):
     """
     fields = {}
     for argument, given in (("product", product), ("version", version)):
-        if not isinstance(given, _TEXT) or not given:
+        if not is_a(given, _TEXT) or not given:
             raise _invalid(argument, "a non-empty string", given)
         fields[argument] = given
     if hostname is not None:
@@ -167,9 +171,18 @@ def crash(reason):
     :param reason: a string.
     :raises InvalidArgument: if it is not one.
     """
-    if not isinstance(reason, _TEXT):
+    if not is_a(reason, _TEXT):
         raise _invalid("reason", "a string", reason)
     return {"reason": reason}
+
+
+def is_a(given, kinds):
+    """Return whether an argument is of a type, or claims to be; a proxy may raise when asked."""
+    try:
+        return isinstance(given, kinds)
+    except jsonable.RAISED_BY_VALUES as error:
+        raise_if_exhausted(error)
+        return False
 
 
 def _dict(argument, wanted, given):
@@ -185,7 +198,7 @@ def _dict(argument, wanted, given):
 
 
 def _text(argument, given):
-    if not isinstance(given, _TEXT):
+    if not is_a(given, _TEXT):
         raise _invalid(argument, "a string or None", given)
     return given
 
@@ -198,23 +211,26 @@ def _pairs(given):
 
 def _word(value):
     """Return a string, or anything else as `str` has it, as text."""
-    return jsonable.text_of(lambda it: it if isinstance(it, _TEXT) else six.text_type(it), value)
+    return jsonable.text_of(lambda it: it if is_a(it, _TEXT) else six.text_type(it), value)
 
 
 def _strings(argument, given):
-    if not isinstance(given, (list, tuple, set, frozenset)):
-        if argument == "tags" and isinstance(given, dict):
-            return _pairs(given)
-        raise _invalid(argument, "a list of strings or None", given)
     try:
+        if not isinstance(given, (list, tuple, set, frozenset)):
+            if argument == "tags" and isinstance(given, dict):
+                return _pairs(given)
+            raise _invalid(argument, "a list of strings or None", given)
         strings = list(given)
+        for string in strings:
+            if not isinstance(string, _TEXT):
+                raise _invalid(argument, "strings only", string)
+        return strings if isinstance(given, (list, tuple)) else sorted(strings)
+    except InvalidArgument:
+        raise
     except jsonable.RAISED_BY_VALUES as error:
+        # A proxy whose object is gone raises as soon as it is asked for its class.
         raise_if_exhausted(error)
         raise _invalid(argument, "a list of strings or None", given)
-    for string in strings:
-        if not isinstance(string, _TEXT):
-            raise _invalid(argument, "strings only", string)
-    return strings if isinstance(given, (list, tuple)) else sorted(strings)
 
 
 def _finite(argument, given):
@@ -253,5 +269,5 @@ def _invalid(argument, wanted, given):
     shown = jsonable.text_of(repr, given)
     shown = shown if len(shown) <= 80 else shown[:77] + u"..."
     return InvalidArgument(
-        u"%s must be %s, not %s (%s)" % (argument, wanted, shown, type(given).__name__)
+        u"%s must be %s, not %s (%s)" % (argument, wanted, shown, jsonable.name_of(type(given)))
     )

@@ -13,9 +13,10 @@ import six
 
 from ..stack import raise_if_exhausted
 from . import cutting, jsonable, tracebacks
-from .build import MAX_BYTES
+from .build import MAX_BYTES, is_a
 
 _TEXT = six.string_types
+_CLASSES = six.class_types
 # A dict keeps a sixteenth as many keys: enough for an exception's own fields.
 _SHORTEST_CUT = 256
 _EXCEPTION_KEYS = (u"type", u"message", u"traceback", u"causes")
@@ -46,8 +47,8 @@ def is_told(exc_info):
 
 
 def _is_exception(given):
-    is_triple = isinstance(given, tuple) and len(given) == 3
-    return isinstance(given, BaseException) or (is_triple and given != (None, None, None))
+    is_triple = issubclass(type(given), tuple) and len(given) == 3
+    return issubclass(type(given), BaseException) or (is_triple and given != (None, None, None))
 
 
 def exception(exc_info=None, extra_data=None):
@@ -61,7 +62,7 @@ def exception(exc_info=None, extra_data=None):
         "extra_<key>".
     :returns: a dict.
     """
-    if not isinstance(exc_info, (tuple, BaseException)):
+    if not issubclass(type(exc_info), (tuple, BaseException)):
         exc_info = sys.exc_info()
     kind, error, trace = _triple(exc_info)
     if kind is None and error is None:
@@ -101,8 +102,8 @@ def encode_cut(fields, limit=MAX_BYTES):
 
 
 def _triple(exc_info):
-    if isinstance(exc_info, BaseException):
-        return type(exc_info), exc_info, getattr(exc_info, "__traceback__", None)
+    if issubclass(type(exc_info), BaseException):
+        return type(exc_info), exc_info, tracebacks.attribute_of(exc_info, "__traceback__")
     kind, error, trace = exc_info if len(exc_info) == 3 else (None, None, None)
     return kind, error, trace if hasattr(trace, "tb_next") else None
 
@@ -124,7 +125,7 @@ def _exception_fields(kind, error, trace):
 
 
 def _name(kind, error):
-    return _decoded(getattr(kind, "__name__", type(error).__name__))
+    return jsonable.name_of(kind if issubclass(type(kind), _CLASSES) else type(error))
 
 
 def _exception_event(name, message, trace, frames):
@@ -172,7 +173,7 @@ def _causes(error):
 def _add_extra(data, extra_data):
     if extra_data is None:
         return
-    if not isinstance(extra_data, dict):
+    if not is_a(extra_data, dict):
         extra_data = {"extra_data": extra_data}
     for key, value in jsonable.snapshot(extra_data):
         while isinstance(key, _TEXT) and key in data:

@@ -139,8 +139,20 @@ def message_of(error):
 def describe(error):
     """Return an exception in one line, "Type: message", like the last line of a traceback."""
     message = message_of(error)
-    name = type(error).__name__
-    return u"%s: %s" % (name, message) if message else six.text_type(name)
+    name = name_of(type(error))
+    return u"%s: %s" % (name, message) if message else name
+
+
+def name_of(kind):
+    """Return a class's name as text; "object" if its metaclass does not give one."""
+    try:
+        name = kind.__name__
+    except RAISED_BY_VALUES as fault:
+        raise_if_exhausted(fault)
+        name = None
+    if not issubclass(type(name), six.string_types):
+        return u"object"
+    return name if isinstance(name, six.text_type) else decode(name)
 
 
 def snapshot(mapping):
@@ -192,7 +204,7 @@ def _plain(value, depth, above):
 
 
 def _unprintable(value):
-    return u"<unprintable %s>" % type(value).__name__
+    return u"<unprintable %s>" % name_of(type(value))
 
 
 def _plain_container(value, depth, above):

@@ -95,7 +95,7 @@ class Redaction(object):
             raise_if_exhausted(error)
         # Without the value, which may be what should be hidden.
         return self._drop(
-            kind, "returned a %s that is not the fields of one" % type(changed).__name__
+            kind, "returned a %s that is not the fields of one" % jsonable.name_of(type(changed))
         )
 
     def _drop(self, kind, what):
@@ -113,4 +113,4 @@ def _name_of(function):
     code = getattr(function, "__code__", None)
     if code is not None:
         return "%s, line %d of %s" % (code.co_name, code.co_firstlineno, code.co_filename)
-    return getattr(function, "__name__", None) or type(function).__name__
+    return getattr(function, "__name__", None) or jsonable.name_of(type(function))

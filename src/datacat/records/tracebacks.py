@@ -35,6 +35,8 @@ class Trace(object):
 
     def __init__(self, trace):
         self._first = trace
+        # Formatted once: reading the source takes most of the time.
+        self._lines = None
         tail = collections.deque(maxlen=MOST_FRAMES)
         count = 0
         while trace is not None:
@@ -47,11 +49,16 @@ class Trace(object):
 
     def lines(self):
         """Return a text for each frame (list), with a count in place of those left out."""
+        if self._lines is None:
+            self._lines = self._formatted()
+        return self._lines
+
+    def _formatted(self):
         if not self._left_out:
             return _all_decoded(traceback.format_tb(self._first))
-        lines = traceback.format_tb(self._first, MOST_FRAMES)
+        lines = _format_cut(self._first, MOST_FRAMES)
         lines.append("  <%d more frames>\n" % self._left_out)
-        return _all_decoded(lines + traceback.format_tb(self._tail[0]))
+        return _all_decoded(lines + _format_cut(self._tail[0]))
 
 
 def text(kind, error, trace):
@@ -59,14 +66,14 @@ def text(kind, error, trace):
 
     :param trace: a Trace.
     """
-    if isinstance(error, _compat.BaseExceptionGroup):
+    if issubclass(type(error), _compat.BaseExceptionGroup):
         # As a tree, which every Python that has groups draws.
         lines = traceback.format_exception(kind, error, error.__traceback__, limit=-MOST_FRAMES)
         return u"".join(_all_decoded(lines))
     blocks = [_block(kind, error, trace)]
     for relation, cause in _chain(error):
         blocks.append(_LINKS[relation])
-        blocks.append(_block(type(cause), cause, Trace(getattr(cause, "__traceback__", None))))
+        blocks.append(_block(type(cause), cause, Trace(attribute_of(cause, "__traceback__"))))
     if len(blocks) > 2 * MOST_CAUSES:
         blocks.append(u"<more causes>\n")
     return u"".join(reversed(blocks))
@@ -83,19 +90,19 @@ def related(error):
 
 def members_of(error):
     """Return the members of an exception group, a list; empty if it is none."""
-    members = getattr(error, "exceptions", None)
+    members = attribute_of(error, "exceptions")
     if type(members) not in (tuple, list):
         return []
-    return list(members) if all(isinstance(each, BaseException) for each in members) else []
+    return list(members) if all(issubclass(type(each), BaseException) for each in members) else []
 
 
 def _cause(error):
-    cause = getattr(error, "__cause__", None)
+    cause = attribute_of(error, "__cause__")
     if cause is not None:
         return "cause", cause
-    if getattr(error, "__suppress_context__", False):
+    if attribute_of(error, "__suppress_context__"):
         return None, None
-    return "context", getattr(error, "__context__", None)
+    return "context", attribute_of(error, "__context__")
 
 
 def _chain(error):
@@ -115,17 +122,38 @@ def _block(kind, error, trace):
 
 def _last_lines(kind, error):
     # `format_exception_only` walks all causes, before Python 3.10 recursively.
-    if isinstance(error, SyntaxError) or _cause(error)[1] is None:
+    if issubclass(type(error), SyntaxError) or _cause(error)[1] is None:
         try:
             return u"".join(_all_decoded(traceback.format_exception_only(kind, error)))
         except jsonable.RAISED_BY_VALUES as fault:
             raise_if_exhausted(fault)
-    module = getattr(kind, "__module__", None)
+    module = attribute_of(kind, "__module__")
     is_qualified = isinstance(module, str) and module not in _UNQUALIFIED
     lines = [(module + u"." if is_qualified else u"") + jsonable.describe(error)]
-    for note in getattr(error, "__notes__", None) or ():
+    for note in _notes_of(error):
         lines.append(jsonable.text_of(six.text_type, note))
     return u"".join(line + u"\n" for line in lines)
+
+
+def _notes_of(error):
+    notes = attribute_of(error, "__notes__")
+    return notes if type(notes) in (list, tuple) else ()
+
+
+def attribute_of(error, name):
+    """Return an attribute, BaseException's own if the class of the exception raises; or None."""
+    try:
+        return getattr(error, name, None)
+    except jsonable.RAISED_BY_VALUES as fault:
+        raise_if_exhausted(fault)
+    slot = getattr(BaseException, name, None)
+    return slot.__get__(error) if hasattr(slot, "__set__") else None
+
+
+def _format_cut(trace, limit=None):
+    """Format frames of a long traceback: without marks below the source, which take most time."""
+    frames = traceback.extract_tb(trace, limit)
+    return traceback.format_list([tuple(frame) for frame in frames])
 
 
 def _all_decoded(lines):
