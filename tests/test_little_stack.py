@@ -79,7 +79,7 @@ def log_value(session, level, value):
 def test_what_before_record_hides_stays_hidden_near_the_recursion_limit(collector, open_session):
     def hide(kind, fields):
         if kind == "event":
-            fields["data"]["secret"] = nested(100, "hidden")[0] and "hidden"
+            fields["data"]["secret"] = "hidden"
         return fields
 
     session = open_session(collector.url, before_record=hide)

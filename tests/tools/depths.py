@@ -2,6 +2,8 @@
 
 from __future__ import absolute_import, division
 
+import gc
+
 from datacat._compat import StackExhausted
 
 
@@ -24,5 +26,11 @@ def at_each_depth(call, last):
                 in_vain.append(level)
         return level
 
-    go_down(0)
+    # A finalizer of another test's garbage would run without stack, and raise.
+    gc.collect()
+    gc.disable()
+    try:
+        go_down(0)
+    finally:
+        gc.enable()
     return in_vain
