@@ -114,7 +114,7 @@ class Sending(object):
 class YesServer(object):
     """Stands in for a Transport: accepts every record at once, as a classic server."""
 
-    def call(self, request, limit=None, on_chunk=None):
+    def call(self, request, on_chunk=None, **_):
         from datacat.wire.transport import Response
 
         if request.path == "/health":
@@ -125,7 +125,7 @@ class YesServer(object):
             return Response(200, {}, b"")
         return Response(200, {}, b'{"status":"ok"}\n')
 
-    def call_all(self, requests):
+    def call_all(self, requests, connects=False):
         """Return that there is no connection for a window: what is measured is a turn."""
         return [], None
 
