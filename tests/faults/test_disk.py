@@ -39,7 +39,11 @@ def log(count, name):
 log(400, "while there was space")
 say("backlog", **session.stats())
 wait_for("full")
-log(150, "while the disk was full")
+# A checkpoint may just have made room in the log, which has its size on the disk already.
+for _ in range(40):
+    log(50, "while the disk was full")
+    if session.stats()["in_memory"] > 50:
+        break
 recorder.update_state({"disk": "full"})
 say("refused", **session.stats())
 wait_for("served")

@@ -75,6 +75,15 @@ def test_one_processs_retry_after_holds_for_the_others_of_the_machine(bench):
     bench.drain(300)
 
 
+def test_a_run_that_begins_later_tries_by_itself(bench):
+    """What an earlier one was told may be absurd, or over."""
+    bench.server.fault = say(503, "busy", Retry_After=10**9)
+    log(bench, ["one"])
+    bench.run(3)
+    bench.server.fault = None
+    bench.again().drain(10)
+
+
 def test_a_pause_that_no_server_can_ask_for_is_not_heeded(bench):
     """The clock was set back."""
     other = Bench(bench.folder, server=bench.server, world=bench.world)

@@ -9,12 +9,14 @@ cannot be read or written counts as not learned.
 
 from __future__ import absolute_import, division
 
+import contextlib
 import json
 import os
 import time
 
 from .._compat import replace_file
-from .folder import create_private_file
+from ..descriptors import Descriptors
+from .folder import FILE_MODE
 from .names import is_learned
 
 BELIEVED_SECONDS = 7 * 86400.0
@@ -36,10 +38,14 @@ class Learned(object):
         self._signature = None
         self.refresh()
 
-    def get(self, name):
-        """Return a value, None if it is unknown or was learned over a week ago."""
+    def get(self, name, since=0.0):
+        """Return a value, None if it is unknown or was learned over a week ago.
+
+        :param since: seconds since the epoch, before which it must not have been learned.
+        """
         value, when = self._known.get(name, (None, 0.0))
-        return value if abs(self._wall() - when) <= BELIEVED_SECONDS else None
+        is_believed = when >= since and abs(self._wall() - when) <= BELIEVED_SECONDS
+        return value if is_believed else None
 
     def note(self, name, value):
         """Note a value that JSON can express."""
@@ -64,8 +70,8 @@ class Learned(object):
 
     def _read(self):
         try:
-            with open(self._path, "rb") as stream:
-                known = json.loads(stream.read(_MOST_BYTES).decode("ascii"))
+            with _opened(self._path, os.O_RDONLY) as descriptor:
+                known = json.loads(os.read(descriptor, _MOST_BYTES).decode("ascii"))
             return dict((name, [value, float(when)]) for name, (value, when) in known.items())
         except (EnvironmentError, ValueError, TypeError, AttributeError, RuntimeError):
             return {}
@@ -74,13 +80,24 @@ class Learned(object):
         new = "%s-%d" % (self._path, os.getpid())
         try:
             _remove(new)
-            create_private_file(new)
-            with open(new, "wb") as stream:
-                stream.write(json.dumps(self._known).encode("ascii"))
+            with _opened(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+                os.write(descriptor, json.dumps(self._known).encode("ascii"))
             replace_file(new, self._path)
         except EnvironmentError:
             _remove(new)
         self._signature = self._signature_now()
+
+
+@contextlib.contextmanager
+def _opened(path, flags):
+    """Give a descriptor, and close it unless it is another file's by then."""
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), FILE_MODE)
+    ours = Descriptors(descriptor)
+    try:
+        yield descriptor
+    finally:
+        if ours.are_ours():
+            os.close(descriptor)
 
 
 def prune(folder, now):

@@ -52,6 +52,7 @@ class Server(object):
         self._wall = wall
         self._learned = learned
         self._next_look = 0.0
+        self._begun = wall()
 
     # Whether it is there
 
@@ -197,7 +198,8 @@ class Server(object):
     def _heed_others(self, now):
         self._next_look = now + OTHERS_SECONDS
         self._learned.refresh()
-        until = self._learned.get(BUSY_UNTIL)
+        # A new run tries by itself: what an earlier one was told may be absurd, or over.
+        until = self._learned.get(BUSY_UNTIL, since=self._begun)
         seconds = (until or 0.0) - self._wall()
         # Longer than any server is obeyed: a clock was set.
         if self.link.due - now < seconds <= LONGEST_ASKED:
