@@ -220,7 +220,7 @@ def take_all():
     return taken
 
 with open("/proc/self/statm") as stream:
-    soft = int(stream.read().split()[0]) * resource.getpagesize() + (2 << 20)
+    soft = int(stream.read().split()[0]) * resource.getpagesize() + (8 << 20)
 resource.setrlimit(limit, (soft, hard))
 recorder.session = Starving()
 for size in (100, 3000, 60000, 100000):
