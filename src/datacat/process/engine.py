@@ -172,6 +172,8 @@ class Engine(object):
             GATHER_SECONDS,
         )
         self._keeper = Keeper(outbox, spool, pipeline.members, self.sending.nudge)
+        # Before the threads run: a program that becomes a daemon closes all descriptors early on.
+        self._keeper.tidy_once()
         self.keeping = Loop(
             "datacat-keeper",
             self._keep_step,

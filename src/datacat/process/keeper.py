@@ -90,10 +90,11 @@ class Keeper(object):
                 outbox.upkeep.shrink()
             outbox.upkeep.measure()
             outbox.report_drops()
-        self._tidy_once()
+        self.tidy_once()
         self.busy += max(0.0, _compat.monotonic() - now)
 
-    def _tidy_once(self):
+    def tidy_once(self):
+        """Look at the folder, unless that was done before."""
         # Without a file of its own, the folder may be another user's.
         if not self._is_tidy and self._outbox.path != IN_MEMORY:
             self._is_tidy = True
