@@ -17,6 +17,7 @@ import sys
 from six.moves.urllib.parse import urlsplit
 
 from . import subjects
+from .sink import Serving
 
 _LINE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "delay_line.py")
 _LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d+)")
@@ -79,7 +80,7 @@ class Collector(object):
         self._folder.__exit__(None, None, None)
 
 
-class Line(object):
+class Line(Serving):
     """A delay line to a server; a context manager.
 
     :param url: the server's, http only.
@@ -94,23 +95,8 @@ class Line(object):
         if parts.scheme != "http":
             raise ValueError("the line relays http only, because certificates name hosts: " + url)
         values = [parts.hostname, parts.port or 80, rtt / 2, bits, buffer]
-        self._process = subprocess.Popen(
-            [_python(), _LINE] + [str(value) for value in values],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Python 2 would hand our ends of other lines' pipes to this one, which then never end.
-            close_fds=True,
-        )
-        self.port = int(self._process.stdout.readline())
+        super(Line, self).__init__([_python(), _LINE] + [str(value) for value in values])
         self.url = "http://127.0.0.1:%d%s" % (self.port, parts.path)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
 
     def cut(self):
         """Reset all connections; what is under way is lost."""

@@ -20,21 +20,22 @@ _REQUEST = (
 )
 
 
-class Sink(object):
-    """A running server; a context manager.
+class Serving(object):
+    """A process that prints its port and ends when its input does; a context manager.
 
-    :param generation: "v1" or "classic".
-    :param port: a port on 127.0.0.1, 0 for a free one.
+    :param command: its command line, a list.
+    :ivar port: on 127.0.0.1.
     """
 
-    def __init__(self, generation="v1", port=0):
+    def __init__(self, command):
         self._process = subprocess.Popen(
-            [sys.executable, _SERVER, generation, str(port)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Python 2 would hand our ends of others' pipes to this one, and these never end then.
+            close_fds=True,
         )
         self.port = int(self._process.stdout.readline())
-        self.url = "http://127.0.0.1:%d" % self.port
 
     def __enter__(self):
         return self
@@ -43,6 +44,18 @@ class Sink(object):
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+
+class Sink(Serving):
+    """A running sink; a context manager.
+
+    :param generation: "v1" or "classic".
+    :param port: a port on 127.0.0.1, 0 for a free one.
+    """
+
+    def __init__(self, generation="v1", port=0):
+        super(Sink, self).__init__([sys.executable, _SERVER, generation, str(port)])
+        self.url = "http://127.0.0.1:%d" % self.port
 
     def pause(self):
         """Suspend it until `resume`."""

@@ -72,8 +72,11 @@ class Descriptors(object):
 
 @contextlib.contextmanager
 def opened(path, flags):
-    """Give a descriptor of a file, and close it unless it is another file's by then."""
-    descriptor = os.open(path, flags)
+    """Give a descriptor of a file, and close it unless it is another file's by then.
+
+    A file that this makes is private to the user.
+    """
+    descriptor = os.open(path, flags, 0o600)
     descriptors = Descriptors(descriptor)
     try:
         yield descriptor

@@ -31,13 +31,13 @@ def path(tmp_path):
 def test_another_process_knows_what_one_has_learned(path, wall):
     one, other = Learned(path, wall), Learned(path, wall)
     one.note("order", "kept")
-    assert other.get("order") is None
+    assert other.word("order") is None
     other.refresh()
-    assert other.get("order") == "kept"
+    assert other.word("order") == "kept"
     other.note("rate", 4000)
-    assert Learned(path, wall).get("order") == "kept"
+    assert Learned(path, wall).word("order") == "kept"
     one.refresh()
-    assert one.get("rate") == 4000
+    assert one.number("rate") == 4000
 
 
 @pytest.mark.parametrize("passed", [BELIEVED_SECONDS + 1, -BELIEVED_SECONDS - 1])
@@ -46,16 +46,16 @@ def test_what_was_learned_is_believed_for_a_week(path, wall, passed):
     learned = Learned(path, wall)
     learned.note("order", "mixed")
     wall.now += passed / 2
-    assert learned.get("order") == "mixed"
+    assert learned.word("order") == "mixed"
     wall.now += passed
-    assert learned.get("order") is None
+    assert learned.word("order") is None
 
 
 def test_without_a_file_it_is_known_in_this_process(wall):
     learned = Learned(None, wall)
     learned.note("order", "kept")
     learned.refresh()
-    assert learned.get("order") == "kept"
+    assert learned.word("order") == "kept"
 
 
 @pytest.mark.parametrize(
@@ -78,18 +78,18 @@ def test_a_file_that_makes_no_sense_is_not_believed(path, wall, content):
     with open(path, "wb") as stream:
         stream.write(content)
     learned = Learned(path, wall)
-    assert learned.get("order") is None
+    assert learned.word("order") is None
     learned.note("order", "kept")
-    assert Learned(path, wall).get("order") == "kept"
+    assert Learned(path, wall).word("order") == "kept"
 
 
 def test_a_file_that_cannot_be_written_harms_nothing(tmp_path, wall):
     learned = Learned(str(tmp_path / "missing" / "aaaaaaaaaaaa.bbbbbbbbbbbb.server"), wall)
     learned.note("order", "kept")
-    assert learned.get("order") == "kept"
+    assert learned.word("order") == "kept"
     blocked = Learned(str(tmp_path), wall)
     blocked.note("order", "kept")
-    assert blocked.get("order") == "kept"
+    assert blocked.word("order") == "kept"
     assert os.listdir(str(tmp_path)) == []
 
 

@@ -11,7 +11,7 @@ import traceback
 
 import pytest
 import six
-from tools.odd_values import Flaky, Silent, nested
+from tools.odd_values import METACLASSES_WITHOUT_A_NAME, Flaky, Silent, nested
 
 from datacat.records import build, exceptions
 
@@ -412,17 +412,7 @@ def test_nothing_to_tell_is_noticed():
     assert not exceptions.is_told(told) and extra is None
 
 
-class Nameless(type):
-    @property
-    def __name__(cls):
-        raise RuntimeError("no name")
-
-
-class Numbered(type):
-    __name__ = 3
-
-
-@pytest.mark.parametrize("meta", [Nameless, Numbered])
+@pytest.mark.parametrize("meta", METACLASSES_WITHOUT_A_NAME)
 def test_an_exception_whose_class_has_no_name_is_an_object(meta):
     error = meta("Odd", (ValueError,), {})("bad")
     fields = exceptions.exception(error, {"a": 1})

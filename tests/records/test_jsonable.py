@@ -21,6 +21,7 @@ import pytest
 import six
 from hypothesis import strategies
 from tools.odd_values import (
+    METACLASSES_WITHOUT_A_NAME,
     FixedZone,
     Flaky,
     Longdouble,
@@ -464,17 +465,7 @@ def test_other_arguments_that_lie_are_refused_at_the_call(given):
         build.metric("m", Mock(float))
 
 
-class Nameless(type):
-    @property
-    def __name__(cls):
-        raise RuntimeError("no name")
-
-
-class Numbered(type):
-    __name__ = 3
-
-
-@pytest.mark.parametrize("meta", [Nameless, Numbered])
+@pytest.mark.parametrize("meta", METACLASSES_WITHOUT_A_NAME)
 def test_a_value_whose_class_has_no_name_leaves_the_others_alone(meta):
     silent = meta("Odd", (Silent,), {})()
     told = json.loads(jsonable.encode({"a": 1, "b": [silent]}).decode("ascii"))

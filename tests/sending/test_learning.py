@@ -2,27 +2,37 @@
 
 from __future__ import absolute_import, division
 
+import contextlib
+import json
+
 import pytest
 from tools.memory_server import lose_answer, refuse, say
 from tools.sending import Bench, log
 
 from datacat import errors
+from datacat.outbox.names import learned_of
 
 MANY = ["e%03d" % number for number in range(200)]
 WEEK = 7 * 86400
 
 
-def widest(bench):
-    """Return how many records the first window has from now on."""
-    windows = []
-    call_all = bench.server.call_all
+@contextlib.contextmanager
+def windows_of(bench):
+    """Give a list, to which the length of each window is added."""
+    windows, call_all = [], bench.server.call_all
     bench.server.call_all = lambda requests, **options: (
         windows.append(len(requests)),
         call_all(requests, **options),
     )[1]
-    log(bench, MANY)
-    bench.drain()
+    yield windows
     del bench.server.call_all
+
+
+def widest(bench):
+    """Return how many records the first window has from now on."""
+    with windows_of(bench) as windows:
+        log(bench, MANY)
+        bench.drain()
     return [width for width in windows if width > 1][:1]
 
 
@@ -82,6 +92,7 @@ def test_a_run_that_begins_later_tries_by_itself(bench):
     bench.run(3)
     bench.server.fault = None
     bench.again().drain(10)
+    assert bench.server.names() == ["one"]
 
 
 def test_a_pause_that_no_server_can_ask_for_is_not_heeded(bench):
@@ -95,6 +106,23 @@ def test_a_pause_that_no_server_can_ask_for_is_not_heeded(bench):
     bench.world.set_wall(bench.world.wall() - 30000)
     log(other, ["two"])
     other.drain(10)
+    assert other.entry.sent == 2 and not other.link.failures
+
+
+@pytest.mark.parametrize("value", [u"much", [1], {"a": 1}, -1, 0, True, None, float("nan")])
+def test_values_of_a_wrong_kind_are_not_believed(bench, value):
+    """Somebody wrote into the file."""
+    bench.server.windows = True
+    successor = bench.again()
+    when = successor.world.wall()
+    with open(learned_of(successor.outbox.path), "wb") as stream:
+        names = ["order", "rate", "generation", "busy until"]
+        found = dict((name, [value, when]) for name in names)
+        stream.write(json.dumps(found).encode("ascii"))
+    successor.employ()
+    successor.entry = successor.session()
+    log(successor, MANY)
+    successor.drain(60)
 
 
 # The first open
@@ -113,15 +141,10 @@ def paths(bench):
 
 
 def test_health_and_open_share_a_round_trip(fresh):
-    together = []
-    call_all = fresh.server.call_all
-    fresh.server.call_all = lambda requests, **options: (
-        together.append(len(requests)),
-        call_all(requests, **options),
-    )[1]
-    fresh.session()
+    with windows_of(fresh) as windows:
+        fresh.session()
     assert paths(fresh)[:2] == ["/health", "/api/sessions"]
-    assert together == [2]
+    assert windows == [2]
     assert fresh.link.online and len(fresh.server.sessions) == 1
 
 

@@ -128,3 +128,21 @@ def test_records_of_a_session_that_cannot_be_read_go_one_by_one(bench):
     log(bench, ["two"] * 20)
     bench.drain()
     assert not windows
+
+
+def test_a_session_that_was_opened_again_counts_as_small(bench):
+    """However large the lost one was."""
+    fill(bench, 120)
+    bench.server.pace = 1.0
+    fail_once(bench, never_answer)
+    log(bench, ["one"])
+    bench.drain(200)
+    assert bench.entry.possibly_twice == 1
+    bench.server.lose_data()
+    log(bench, ["two"])
+    bench.drain(200)
+    fail_once(bench, lose_answer)
+    log(bench, ["three"])
+    bench.drain(200)
+    assert bench.server.names().count("three") == 1
+    assert bench.entry.possibly_twice == 1

@@ -441,6 +441,14 @@ def test_the_order_is_checked_although_sessions_take_turns(make_bench):
 # The order of application
 
 
+def test_the_order_is_checked_in_a_v1_session_with_another_writer(v1):
+    """Its records can be told from others', so that nothing keeps the check from an answer."""
+    v1.server.windows = True
+    v1.outbox.update(v1.entry, shared=1)
+    log(v1, MANY)
+    assert max(widths(v1)) > 8
+
+
 def out_of_order(server):
     """Have a server answer in order, and apply the requests of a window in another one."""
 

@@ -89,3 +89,17 @@ def nested(levels, innermost):
     for _ in range(levels):
         innermost = [innermost]
     return innermost
+
+
+class _Nameless(type):
+    @property
+    def __name__(cls):
+        raise RuntimeError("no name")
+
+
+class _Numbered(type):
+    __name__ = 3
+
+
+# Of classes that do not tell their name.
+METACLASSES_WITHOUT_A_NAME = [_Nameless, _Numbered]

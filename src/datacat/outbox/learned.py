@@ -9,14 +9,15 @@ cannot be read or written counts as not learned.
 
 from __future__ import absolute_import, division
 
-import contextlib
 import json
 import os
 import time
 
+import six
+
+from .. import checks
 from .._compat import replace_file
-from ..descriptors import Descriptors
-from .folder import FILE_MODE
+from ..descriptors import opened
 from .names import is_learned
 
 BELIEVED_SECONDS = 7 * 86400.0
@@ -38,17 +39,25 @@ class Learned(object):
         self._signature = None
         self.refresh()
 
-    def get(self, name, since=0.0):
-        """Return a value, None if it is unknown or was learned over a week ago.
+    def word(self, name):
+        """Return a text, None if it is unknown or was learned over a week ago."""
+        value = self._believed(name, 0.0)
+        return value if isinstance(value, six.string_types) else None
+
+    def number(self, name, since=0.0):
+        """Return a number, None if it is unknown or was learned over a week ago.
 
         :param since: seconds since the epoch, before which it must not have been learned.
         """
+        return checks.finite(self._believed(name, since))
+
+    def _believed(self, name, since):
         value, when = self._known.get(name, (None, 0.0))
-        is_believed = when >= since and abs(self._wall() - when) <= BELIEVED_SECONDS
-        return value if is_believed else None
+        is_recent = abs(self._wall() - when) <= BELIEVED_SECONDS
+        return value if when >= since and is_recent else None
 
     def note(self, name, value):
-        """Note a value that JSON can express."""
+        """Note a text or a number."""
         self.refresh()
         self._known[name] = [value, self._wall()]
         if self._path is not None:
@@ -70,7 +79,7 @@ class Learned(object):
 
     def _read(self):
         try:
-            with _opened(self._path, os.O_RDONLY) as descriptor:
+            with opened(self._path, os.O_RDONLY) as descriptor:
                 known = json.loads(os.read(descriptor, _MOST_BYTES).decode("ascii"))
             return dict((name, [value, float(when)]) for name, (value, when) in known.items())
         except (EnvironmentError, ValueError, TypeError, AttributeError, RuntimeError):
@@ -80,24 +89,12 @@ class Learned(object):
         new = "%s-%d" % (self._path, os.getpid())
         try:
             _remove(new)
-            with _opened(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+            with opened(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
                 os.write(descriptor, json.dumps(self._known).encode("ascii"))
             replace_file(new, self._path)
         except EnvironmentError:
             _remove(new)
         self._signature = self._signature_now()
-
-
-@contextlib.contextmanager
-def _opened(path, flags):
-    """Give a descriptor, and close it unless it is another file's by then."""
-    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), FILE_MODE)
-    ours = Descriptors(descriptor)
-    try:
-        yield descriptor
-    finally:
-        if ours.are_ours():
-            os.close(descriptor)
 
 
 def prune(folder, now):

@@ -1,6 +1,6 @@
 """What must not wait for the network: heartbeat checks, the sync, healing, reports of losses.
 
-And a look at the folder when it begins: a machine may be offline for months.
+Once, it also tidies the folder: a machine may be offline for months.
 
 Belongs here: `Keeper.step(now)`.  Does not: requests, SQL, what becomes of a record, threads.
 """
@@ -94,7 +94,7 @@ class Keeper(object):
         self.busy += max(0.0, _compat.monotonic() - now)
 
     def tidy_once(self):
-        """Look at the folder, unless that was done before."""
+        """Tidy the folder, unless that was done before or there is no file yet."""
         # Without a file of its own, the folder may be another user's.
         if not self._is_tidy and self._outbox.path != IN_MEMORY:
             self._is_tidy = True

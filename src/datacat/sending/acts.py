@@ -210,6 +210,7 @@ class Acts(object):
         entry = lane.entry
         lane.move_on()
         lane.reopened_at = self._clock()
+        lane.start_anew()
         event = build.event("session_reopened", {"lost_session_id": entry.server_id})
         lane.outbox.update(entry, server_id=None, restoring=1, events=0, metrics=0, shared=0)
         _log(lane, event)

@@ -88,17 +88,18 @@ class Delivery(object):
     # What is next
 
     def _ask(self, lane):
-        """Ask for the server's health; open the session at once, if nothing failed so far.
+        """Ask for the server's health, and open the session in the same exchange.
 
-        After a failure the answer comes first: an open whose answer gets lost leaves a session
-        behind.
+        After a failure, the server has to answer first: an open whose answer gets lost leaves a
+        session behind.
         """
-        is_first = lane.entry.server_id is None and not self._server.link.failures
-        if not (is_first and self._may_send_ahead and self._has_asked_and_opened(lane)):
+        is_new = lane.entry.server_id is None
+        may_open = is_new and self._may_send_ahead and not self._server.link.failures
+        if not (may_open and self._has_asked_and_opened(lane)):
             self._server.ask()
 
     def _has_asked_and_opened(self, lane):
-        """Return False if that needs more than one exchange."""
+        """Do both in one exchange; return False if that is impossible."""
         head = self._head(lane)
         if head is None:
             return True
@@ -116,7 +117,6 @@ class Delivery(object):
 
     def _opened(self, lane, head, answer, error):
         if error is None:
-            self._server.succeeded()
             self._acts.opened(lane, head, answer["session_id"])
             return
         if isinstance(error, errors.SessionNotFound):

@@ -88,10 +88,8 @@ class Lane(Pausing):
         self.merged = None
         self.reopened_at = None
         self.has_complaint = False
-        self.is_unreadable = False
-        self.seen = None
         self.delivered = 0, 0
-        self.to_check = None
+        self.start_anew()
         self._refused_with = None
         self.refusals = 0
         self.move_on()
@@ -150,6 +148,11 @@ class Lane(Pausing):
         )
 
     # The session
+
+    def start_anew(self):
+        """Forget what the server's session was like: there is another one."""
+        self.is_unreadable = False
+        self.seen = self.to_check = None
 
     def may_reopen(self, now):
         """Return whether the session may be opened again by now."""
@@ -256,7 +259,7 @@ class Lanes(object):
         return [item[-1] for heap in heaps for item in heap if _is_valid(item)]
 
     def looked_at(self):
-        """Return the entries of sessions whose next look is cheap if nothing has changed them."""
+        """Return the entries of sessions that should not change before the next look at them."""
         return set(
             lane.entry
             for lane in self.busy()

@@ -75,6 +75,14 @@ class Link(Pausing):
         self.ever_up = True
         self._note_reached()
 
+    def obey(self, until):
+        """Pause until a monotonic time, because the server asked for it.
+
+        No change of this machine's addresses cuts that short.
+        """
+        self.wait(until)
+        self.look_due = until
+
     def _note_reached(self):
         self._unreachable_since = None
         self._addresses = None

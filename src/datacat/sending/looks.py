@@ -5,15 +5,15 @@ records (`wire.readback`), and what that leads to (`doubt`).
 
 Theory of operation
 
-1. A server gives a session only whole, and it may be far larger than a line carries in reasonable
-   time.  So the rate at which it comes in is measured, and a session that would take over a minute
-   is not read: of it, only the beginning shows that the server answers.
-2. How large it is, is known from the last reading and how many records were delivered since.
-   Whatever it turns out to be, reading ends after a minute.
-3. The beginning of a session says when it was last changed.  If that is what an earlier look has
-   shown, nothing was applied in between.  It is never compared with a clock.
-4. The beginning is read on a connection of its own, which holds little: of any other one, a slow
-   line would be busy with the rest for long.
+1. A server sends a session only as a whole, and that may be far more than a line carries in
+   reasonable time.  So the rate at which sessions come in is measured, and one that would take
+   over a minute is not read.  Only its beginning is, to see that the server answers.
+2. Its size is estimated from the last reading and the number of records delivered since.  Whatever
+   it turns out to be, reading stops after a minute.
+3. The beginning of a session says when it was last changed.  If an earlier look has shown the same
+   time, nothing was applied in between.  It is never compared with a clock.
+4. The beginning is read on a connection of its own with a small receive buffer.  On any other, a
+   slow line would be busy with the rest of the session for a long time.
 """
 
 from __future__ import absolute_import, division
@@ -106,14 +106,14 @@ class Looks(object):
             return None, error
 
     def _look(self, lane, records, merged):
-        if self._server.dialect is dialects.CLASSIC and _is_uncountable(lane.entry, records):
+        if self._is_uncountable(lane.entry, records):
             # The server must answer before a record is sent again.
             self._read(lane.entry, _Reading(None, RECOGNISED_WITHIN, self._clock), is_short=True)
             return NOTHING_FOUND
         if self._is_hopeless(lane, records):
             self._read(lane.entry, _Reading(None, RECOGNISED_WITHIN, self._clock), is_short=True)
             return Found(0, TOO_LARGE)
-        if self._server.dialect is dialects.V1:
+        if self._server.is_v1:
             return self._look_v1(lane, records)
         answer, version = self._whole(lane)
         if answer is None:
@@ -139,10 +139,10 @@ class Looks(object):
         :param before: has `events` and `metrics`, how many of each were delivered before them.
         :returns: None if that cannot be told.
         """
-        if self._is_hopeless(lane, records) or _is_uncountable(lane.entry, records):
+        if self._is_hopeless(lane, records) or self._is_uncountable(lane.entry, records):
             return None
         try:
-            if self._server.dialect is dialects.V1:
+            if self._server.is_v1:
                 found = self._look_v1(lane, records)
                 return found.in_order if found.arrived == len(records) else None
             answer, _ = self._whole(lane)
@@ -161,6 +161,11 @@ class Looks(object):
         answer = answers.answer(request, response._replace(body=b"".join(pieces)))
         return answer, answers.version(reading.start)
 
+    def _is_uncountable(self, entry, records):
+        """Return whether counting would prove nothing: somebody else writes, too (classic)."""
+        is_counted = not self._server.is_v1 and records[0].kind != kinds.CRASH
+        return is_counted and bool(entry.shared)
+
     # Sizes and rates
 
     def _is_hopeless(self, lane, records):
@@ -175,8 +180,7 @@ class Looks(object):
     @property
     def _most_bytes(self):
         # A classic session is compared as a whole, a v1 session as it comes in.
-        is_v1 = self._server.dialect is dialects.V1
-        return V1_READ_BACK_BYTES if is_v1 else CLASSIC_READ_BACK_BYTES
+        return V1_READ_BACK_BYTES if self._server.is_v1 else CLASSIC_READ_BACK_BYTES
 
     def _measure(self, lane, reading):
         """Note how large a session was, and how fast it came in."""
@@ -193,11 +197,6 @@ class Looks(object):
         )
         answers.check_beginning(request, response, reading.start)
         return request, response
-
-
-def _is_uncountable(entry, records):
-    """Return whether counting what a classic server lists would prove nothing."""
-    return entry.shared and records[0].kind != kinds.CRASH
 
 
 def _expected_size(lane, records):

@@ -17,7 +17,6 @@ BUSY_UNTIL = "busy until"
 GENERATION = "generation"
 # How often to look what other processes have learned.
 OTHERS_SECONDS = 1.0
-LONGEST_ASKED = backoff.longest_asked()
 
 
 class Server(object):
@@ -199,18 +198,17 @@ class Server(object):
         self._next_look = now + OTHERS_SECONDS
         self._learned.refresh()
         # A new run tries by itself: what an earlier one was told may be absurd, or over.
-        until = self._learned.get(BUSY_UNTIL, since=self._begun)
+        until = self._learned.number(BUSY_UNTIL, since=self._begun)
         seconds = (until or 0.0) - self._wall()
         # Longer than any server is obeyed: a clock was set.
-        if self.link.due - now < seconds <= LONGEST_ASKED:
-            self.link.wait(now + seconds)
-            self.link.look_due = self.link.due
+        if self.link.due - now < seconds <= backoff.LONGEST_ASKED:
+            self.link.obey(now + seconds)
 
     # Which generation it is
 
     @property
     def is_v1(self):
-        """Return whether it is known to be a v1 server."""
+        """Whether it is known to be a v1 server."""
         return self.dialect is dialects.V1
 
     def ask(self):
@@ -234,15 +232,17 @@ class Server(object):
         if len(responses) < 2:
             return None, error
         try:
-            return answers.answer(request, responses[1]), None
+            answer = answers.answer(request, responses[1])
         except errors.DatacatError as problem:
             return None, problem
+        self.succeeded()
+        return answer, None
 
     def _note_health(self, response):
         self.asked = True
         self.dialect = answers.recognise_health(response)
         self.recognised = self.dialect is not None
-        is_known_as_classic = self._learned.get(GENERATION) == dialects.CLASSIC.name
+        is_known_as_classic = self._learned.word(GENERATION) == dialects.CLASSIC.name
         if is_known_as_classic and answers.is_own_health_answer(response) and not self.recognised:
             # Such servers do not know the question.
             self.dialect = dialects.CLASSIC

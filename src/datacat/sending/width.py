@@ -63,7 +63,7 @@ class Width(object):
 
     def expect(self, rate):
         """Begin with a rate that earlier runs have seen, in bytes a second."""
-        self._rate = float(rate)
+        self._rate = rate
 
     def went_well(self, records, size, seconds):
         """Note that a window was answered without any trouble.

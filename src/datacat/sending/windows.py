@@ -243,17 +243,17 @@ class Windows(object):
     # What is known of the server from earlier runs
 
     def _recall(self):
-        order, rate = self._learned.get(ORDER), self._learned.get(RATE)
+        order, rate = self._learned.word(ORDER), self._learned.number(RATE)
         if order == KEPT:
             self._width.keeps_order()
         elif order == MIXED:
             self._width.turn_off()
-        if isinstance(rate, int) and rate > 0:
+        if rate is not None and rate > 0:
             self._width.expect(rate)
 
     def _note_rate(self):
         """Note the rate from time to time, if it is another one."""
-        now, rate, known = self._clock(), self._width.rate, self._learned.get(RATE)
+        now, rate, known = self._clock(), self._width.rate, self._learned.number(RATE)
         if rate is None or now < self._next_note:
             return
         if known is None or not known / 2 <= rate <= 2 * known:

@@ -15,6 +15,8 @@ LONG_OUTAGE = 600.0
 LONGEST_OFFLINE_BACKOFF = 300.0
 REFUSED_PAUSE = 30.0
 RETRY_AFTER_SHARE = 0.25
+# The longest pause that a server can ask for.
+LONGEST_ASKED = LONGEST_RETRY_AFTER * (1 + RETRY_AFTER_SHARE)
 LONGEST_OPEN_PAUSE = 600.0
 READ_BACK_DELAY = 0.1
 # The time from a read-back that did not find the record to the next: a request that was cut off
@@ -56,11 +58,6 @@ def pause(error, attempt, chance, unreachable=0.0):
         # After a first failure the read-back comes soon, because it usually settles the matter.
         return READ_BACK_DELAY if attempt == 1 else backoff(attempt - 1, chance)
     return backoff(attempt, chance, unreachable)
-
-
-def longest_asked():
-    """Return the longest pause that a server can ask for, in seconds."""
-    return LONGEST_RETRY_AFTER * (1 + RETRY_AFTER_SHARE)
 
 
 def open_pause(attempt, chance):

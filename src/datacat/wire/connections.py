@@ -17,8 +17,8 @@ from . import pipelining, sockets
 from .own_address import Route
 
 _MOST_CONNECTIONS = 32
-# Set before connecting: the system takes in about twice as much of an answer that nobody reads.
-_LITTLE_UNDER_WAY = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)]
+# Set before connecting. The system takes in about twice as much of an answer that nobody reads.
+_SMALL_BUFFER = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)]
 # A shorter key could occur in an answer by chance.
 _SHORTEST_REDACTED_KEY = 8
 SCHEME = u"Bearer "
@@ -37,7 +37,7 @@ class Connections(object):
         self._session.trust_env = settings.trust_env
         self._adapter = _Adapter(pool_maxsize=_MOST_CONNECTIONS)
         self._short_adapter = _Adapter(
-            pool_maxsize=_MOST_CONNECTIONS, socket_options=_LITTLE_UNDER_WAY
+            pool_maxsize=_MOST_CONNECTIONS, socket_options=_SMALL_BUFFER
         )
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)

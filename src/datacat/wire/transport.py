@@ -117,8 +117,8 @@ class Transport(object):
         :param limit: the largest answer to accept, in bytes; None: any.
         :param on_chunk: called with each piece of a 2xx body, until it returns True. The
             Response's body is then empty.
-        :param is_short: whether only the beginning of the answer is wanted: it gets a connection
-            of its own, on which little more than that is under way.
+        :param is_short: whether only the beginning of the answer is wanted. It gets a connection
+            of its own, with a small receive buffer.
         :raises NotSent: if the request certainly had no effect; `TlsFailure` if trust is missing,
             `CutShort` if the connection broke while it was being sent.
         :raises OutcomeUnknown: if it may have had one: no complete answer, or one too large.

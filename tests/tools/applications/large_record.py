@@ -44,12 +44,7 @@ def main(accepted, url, writer, text):
     verdicts.POISON_SECONDS = 1.0
     for recorder in recorders:
         log_one(recorder, number, chance)
-    trial_application.say("LOGGED", trial_application.monotonic())
-    trial_application.await_drained(sessions, settings["leave"])
-    trial_application.await_leave(settings["leave"])
-    trial_application.part(sessions, settings["farewell"], settings["patience"])
-    trial_application.tell_what_became(sessions)
-    trial_application.say("LEAVING", trial_application.monotonic())
+    trial_application.finish(sessions, settings)
 
 
 if __name__ == "__main__":

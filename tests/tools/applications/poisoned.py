@@ -51,12 +51,7 @@ def main(accepted, url, writer, text):
             log_one(recorder, number, chance)
             if number in ((3,) if quick else (2, 6, 10)):
                 log_poison(recorder, number)
-    trial_application.say("LOGGED", trial_application.monotonic())
-    trial_application.await_drained(sessions, settings["leave"])
-    trial_application.await_leave(settings["leave"])
-    trial_application.part(sessions, settings["farewell"], settings["patience"])
-    trial_application.tell_what_became(sessions)
-    trial_application.say("LEAVING", trial_application.monotonic())
+    trial_application.finish(sessions, settings)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,16 @@ def tell_what_became(sessions):
     say("LOSSES", losses())
 
 
+def finish(sessions, settings):
+    """Do what every trial's application does once all is logged."""
+    say("LOGGED", monotonic())
+    await_drained(sessions, settings["leave"])
+    await_leave(settings["leave"])
+    part(sessions, settings["farewell"], settings["patience"])
+    tell_what_became(sessions)
+    say("LEAVING", monotonic())
+
+
 def main(accepted, url, writer, text):
     settings = json.loads(text)
     sessions = [open_session(url, settings["options"]) for _ in range(settings["sessions"])]
@@ -88,12 +98,7 @@ def main(accepted, url, writer, text):
             break
         log_one(chance.choice(recorders), number, chance)
         time.sleep(settings["seconds_between"])
-    say("LOGGED", monotonic())
-    await_drained(sessions, settings["leave"])
-    await_leave(settings["leave"])
-    part(sessions, settings["farewell"], settings["patience"])
-    tell_what_became(sessions)
-    say("LEAVING", monotonic())
+    finish(sessions, settings)
 
 
 if __name__ == "__main__":

@@ -52,12 +52,7 @@ def main(accepted, url, writer, text):
         if second == "client":
             log_beside(session, number)
         time.sleep(settings["seconds_between"])
-    trial_application.say("LOGGED", trial_application.monotonic())
-    trial_application.await_drained([session], settings["leave"])
-    trial_application.await_leave(settings["leave"])
-    trial_application.part([session], settings["farewell"], settings["patience"])
-    trial_application.tell_what_became([session])
-    trial_application.say("LEAVING", trial_application.monotonic())
+    trial_application.finish([session], settings)
 
 
 if __name__ == "__main__":
