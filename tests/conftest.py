@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 import requests
 from tools.application import Application
-from tools.collector_process import CollectorProcess
+from tools.collector_process import CollectorProcess, Since
 from tools.fault_proxy import FaultProxy
 from tools.outboxes import MEMORY_DISK, disks_timed_by_the_test
 from tools.waiting import PATIENCE
@@ -94,6 +94,18 @@ def any_collector(request):
     """Each of the two shared collectors."""
     name = {"v1": "collector", "classic": "classic_collector"}[request.param]
     return request.getfixturevalue(name)
+
+
+@pytest.fixture
+def fresh_collector(collector):
+    """The shared v1 collector, showing only sessions opened by this test: do not stop it."""
+    return Since(collector)
+
+
+@pytest.fixture
+def any_fresh_collector(any_collector):
+    """Each of the two shared collectors, showing only sessions opened by this test."""
+    return Since(any_collector)
 
 
 @pytest.fixture

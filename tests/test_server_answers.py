@@ -133,10 +133,10 @@ def test_a_record_refused_with_400_becomes_a_dead_letter_and_the_next_is_sent(
 
 
 def test_words_beyond_ascii_can_be_read_in_stats_and_errors(
-    own_collector, open_session, before, caplog
+    fresh_collector, open_session, before, caplog
 ):
     """On Python 2 too, where bytes and text do not mix."""
-    proxy = before(own_collector)
+    proxy = before(fresh_collector)
     session = open_session(proxy.url)
     assert session.flush(PATIENCE)
     proxy.rule(faults.Answer(503, u"sp\xe4ter\n".encode("utf-8"), TEXT).named("busy"))

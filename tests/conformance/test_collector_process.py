@@ -10,7 +10,7 @@ import threading
 import pytest
 import requests
 from asking import Server, refusal, words, zipped
-from tools.collector_process import LISTENING, collector_python
+from tools.collector_process import LISTENING, CollectorProcess, collector_python
 from tools.process import ChildProcess, environment
 
 MEBIBYTE = 1024 * 1024
@@ -168,10 +168,12 @@ def test_a_database_belongs_to_one_generation(own_collector):
         process.close()
 
 
-@pytest.fixture
-def guarded(make_collector):
-    """A collector that requires a key."""
-    return make_collector(api_key="s3cret").start()
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A running collector that requires a key, shared by these tests."""
+    db = tmp_path_factory.mktemp("guarded") / "collector.db"
+    with CollectorProcess(db, api_key="s3cret") as process:
+        yield process
 
 
 @pytest.mark.parametrize(
@@ -198,8 +200,8 @@ def test_with_the_key_everything_works(guarded, ask):
     assert names(server, session_id) == ["allowed"]
 
 
-def test_a_gzip_bomb_is_refused(own_collector, ask):
-    server = ask(own_collector)
+def test_a_gzip_bomb_is_refused(fresh_collector, ask):
+    server = ask(fresh_collector)
     session_id = server.create()
     bomb = zipped(b'{"name":"' + b"x" * (80 * MEBIBYTE) + b'"}')
     assert len(bomb) < MEBIBYTE
@@ -225,9 +227,9 @@ def raw(collector, request):
         connection.close()
 
 
-def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(own_collector):
+def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(fresh_collector):
     answer = raw(
-        own_collector,
+        fresh_collector,
         b"POST /api/sessions HTTP/1.1\r\nHost: x\r\n"
         b"Content-Length: %d\r\n\r\n" % (64 * MEBIBYTE + 1),
     )
@@ -242,19 +244,19 @@ def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(own_collecto
         b"POST /api/sessions HTTP/1.1\r\nContent-Length: x" b"\r\n\r\n",
     ],
 )
-def test_a_request_that_is_not_http_is_refused_in_plain_text(own_collector, ask, request_bytes):
-    answer = raw(own_collector, request_bytes)
+def test_a_request_that_is_not_http_is_refused_in_plain_text(fresh_collector, ask, request_bytes):
+    answer = raw(fresh_collector, request_bytes)
     assert re.match(br"HTTP/1\.[01] 400 ", answer)
     assert b"Content-Type: text/plain" in answer and b"Traceback" not in answer
-    assert ask(own_collector).generation == "v1"
+    assert ask(fresh_collector).generation == "v1"
 
 
-def test_a_chunked_body_is_accepted(own_collector, ask):
-    server = ask(own_collector)
+def test_a_chunked_body_is_accepted(fresh_collector, ask):
+    server = ask(fresh_collector)
     session_id = server.create()
     body = b'{"name":"chunked"}'
     answer = raw(
-        own_collector,
+        fresh_collector,
         b"POST /api/sessions/"
         + session_id.encode("ascii")
         + b"/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"

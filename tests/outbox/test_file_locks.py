@@ -38,16 +38,16 @@ session.end(60)
 
 
 def test_without_locks_records_wait_in_memory_with_one_warning_and_no_file_is_left(
-    own_collector, spool, tmp_path
+    fresh_collector, spool, tmp_path
 ):
     env = {
         "LD_PRELOAD": compiled("no_locks.c", tmp_path),
         "DATACAT_SPOOL_DIR": str(spool),
-        "DATACAT_URL": own_collector.url,
+        "DATACAT_URL": fresh_collector.url,
     }
     with Application(LOGS, tmp_path, env=env) as app:
         app.wait()
-    (listed,) = own_collector.sessions()
-    there = own_collector.session(listed["id"])
+    (listed,) = fresh_collector.sessions()
+    there = fresh_collector.session(listed["id"])
     assert [event["data"]["number"] for event in there["events"]] == list(range(20))
     assert os.listdir(str(spool)) == []

@@ -49,18 +49,18 @@ session.end(60)
 
 
 def test_a_log_call_without_memory_returns_and_its_loss_is_counted_and_reported(
-    run_program, own_collector
+    run_program, fresh_collector
 ):
     """Never in the way, never silent: a report says how many records had no memory."""
     # With more than one arena the C library finds room in those of other threads.
-    app = run_program(STARVED, own_collector.url, MALLOC_ARENA_MAX="1")
+    app = run_program(STARVED, fresh_collector.url, MALLOC_ARENA_MAX="1")
     line = app.wait_for_line(re.compile(u"^TOLD (.*)$", re.MULTILINE), 300)
     app.wait()
     felt, raised, flushed, stats = json.loads(line.group(1))
     assert felt == 3, "the limit was not felt"
     assert raised == [] and flushed
     assert stats["dropped"] > 0 and stats["dead"] == stats["possibly_twice"] == 0
-    session = own_collector.session(own_collector.sessions()[0]["id"])
+    session = fresh_collector.session(fresh_collector.sessions()[0]["id"])
     names = [event["name"] for event in session["events"]]
     told = sum(
         event["data"]["count"]

@@ -37,7 +37,7 @@ def test_an_open_is_sent_as_before_record_left_it(any_collector, open_session):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_crash_of_a_dead_process_is_told_as_the_next_process_wants_it(
-    own_collector, run_program
+    fresh_collector, run_program
 ):
     """What the dead process would have hidden, this one must hide."""
     run_program(
@@ -47,7 +47,7 @@ session.log_event("step", {"number": 1})
 assert session.flush(PATIENCE)
 os.kill(os.getpid(), signal.SIGKILL)
 """,
-        own_collector.url,
+        fresh_collector.url,
     ).wait(expect=-signal.SIGKILL)
     run_program(
         UNHURRIED + u"""
@@ -61,10 +61,10 @@ session = datacat.create_session(connect_wait=PATIENCE, before_record=before_rec
 session.end(PATIENCE)
 sys.stdin.readline()
 """,
-        own_collector.url,
+        fresh_collector.url,
     )
-    wait_until(lambda: any(each["crashed"] for each in own_collector.sessions()))
-    there = the_one(own_collector, "step")
+    wait_until(lambda: any(each["crashed"] for each in fresh_collector.sessions()))
+    there = the_one(fresh_collector, "step")
     report = held.event(there, "session_crash_report")["data"]
     assert "process" not in report and report["reason"] == "abnormal_termination"
     assert held.event(there, "session_crashed_detected")["data"] == {"reason": "hidden"}
@@ -159,8 +159,8 @@ sys.stdin.readline()
 """
 
 
-def leave_two_crashes(own_collector, run_program):
-    killed = [run_program(KILLED, own_collector.url) for _ in range(2)]
+def leave_two_crashes(fresh_collector, run_program):
+    killed = [run_program(KILLED, fresh_collector.url) for _ in range(2)]
     for program in killed:
         # Both have a file before one dies, whose file the other would take.
         wait_until(lambda: "ready" in program.output)  # noqa: B023
@@ -197,11 +197,11 @@ first = datacat.create_session(connect_wait=PATIENCE, before_record=hiding("firs
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 @pytest.mark.parametrize("sessions", sorted(FIRST_GIVEN))
 def test_for_dead_processes_the_callable_of_the_first_session_for_their_server_applies(
-    sessions, own_collector, run_program
+    sessions, fresh_collector, run_program
 ):
-    leave_two_crashes(own_collector, run_program)
-    run_program(ADOPTER % FIRST_GIVEN[sessions], own_collector.url)
-    for session in crashed(own_collector):
+    leave_two_crashes(fresh_collector, run_program)
+    run_program(ADOPTER % FIRST_GIVEN[sessions], fresh_collector.url)
+    for session in crashed(fresh_collector):
         told = held.event(session, "session_crashed_detected")["data"]
         assert told == {"reason": "first"}
 
@@ -235,8 +235,8 @@ ODD = {
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 @pytest.mark.parametrize("odd", sorted(ODD))
-def test_a_crash_is_told_whatever_before_record_does(odd, own_collector, run_program):
-    leave_two_crashes(own_collector, run_program)
+def test_a_crash_is_told_whatever_before_record_does(odd, fresh_collector, run_program):
+    leave_two_crashes(fresh_collector, run_program)
     run_program(
         ADOPTER % (u"""
 def before_record(kind, fields):
@@ -245,21 +245,21 @@ def before_record(kind, fields):
     return fields
 session = datacat.create_session(connect_wait=PATIENCE, before_record=before_record)
 """ % ODD[odd]),
-        own_collector.url,
+        fresh_collector.url,
     )
-    crashed(own_collector)
+    crashed(fresh_collector)
     if odd == "logs":
-        wait_until(lambda: held.names(the_one(own_collector, "seen")) == ["seen"] * 4)
+        wait_until(lambda: held.names(the_one(fresh_collector, "seen")) == ["seen"] * 4)
 
 
 @pytest.mark.skipif(
     not hasattr(os, "register_at_fork"), reason="Python before 3.7 has no hooks for forks"
 )
 def test_a_fork_under_a_lock_that_before_record_waits_for_is_not_held_up(
-    own_collector, run_program
+    fresh_collector, run_program
 ):
     """Otherwise the child could use sqlite no more, and would have its records in memory only."""
-    leave_two_crashes(own_collector, run_program)
+    leave_two_crashes(fresh_collector, run_program)
     program = run_program(
         ADOPTER % u"""
 import threading
@@ -283,9 +283,9 @@ with lock:
     assert os.waitpid(child, 0)[1] == 0, "the child must not use sqlite"
 print("forked")
 """,
-        own_collector.url,
+        fresh_collector.url,
     )
-    crashed(own_collector)
+    crashed(fresh_collector)
     wait_until(lambda: "forked" in program.output or program.returncode is not None)
     assert "forked" in program.output
 
@@ -368,7 +368,7 @@ def test_the_end_of_a_session_that_was_closed_is_shown_once(open_session):
 
 
 @pytest.mark.parametrize("odd", [u"sys.exit(3)", u"return None", u"raise KeyError('name')"])
-def test_an_exit_ends_the_session_whatever_before_record_does(odd, own_collector, run_program):
+def test_an_exit_ends_the_session_whatever_before_record_does(odd, fresh_collector, run_program):
     run_program(
         UNHURRIED + u"""
 def before_record(kind, fields):
@@ -378,14 +378,14 @@ def before_record(kind, fields):
 session = datacat.create_session(connect_wait=PATIENCE, before_record=before_record)
 session.log_event("first")
 """ % odd,
-        own_collector.url,
+        fresh_collector.url,
     ).wait()
-    assert held.is_ended(the_one(own_collector))
+    assert held.is_ended(the_one(fresh_collector))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_the_exit_of_a_forked_child_shows_no_end_because_it_records_none(
-    own_collector, run_program
+    fresh_collector, run_program
 ):
     program = run_program(
         UNHURRIED + u"""
@@ -404,7 +404,7 @@ if child == 0:
     sys.exit(0)
 assert os.waitpid(child, 0)[1] == 0
 """,
-        own_collector.url,
+        fresh_collector.url,
     )
     program.wait()
     lines = sorted(line for line in program.output.splitlines() if " saw " in line)

@@ -55,7 +55,7 @@ def work():
 
 @pytest.mark.parametrize("leaving", sorted(LEAVES))
 def test_a_childs_exit_neither_ends_the_session_nor_harms_its_parents_outbox(
-    leaving, own_collector, run_program
+    leaving, fresh_collector, run_program
 ):
     """The server is paused meanwhile, so that the parent's records wait in its file."""
     program = run_program(
@@ -70,14 +70,14 @@ print("forked and flushed")
 sys.stdout.flush()
 os.kill(os.getpid(), signal.SIGKILL)
 """,
-        own_collector.url,
+        fresh_collector.url,
     )
     program.wait(expect=-signal.SIGKILL)
     assert "forked and flushed" in program.output
-    there = the_one(own_collector)
+    there = the_one(fresh_collector)
     assert held.numbers(there) == list(range(6))
     assert held.names(there).count("in child") == (0 if "unused" in leaving else 1)
-    assert there["active"] is True and len(own_collector.sessions()) == 1
+    assert there["active"] is True and len(fresh_collector.sessions()) == 1
 
 
 def test_what_waits_in_the_parents_outbox_at_a_fork_survives_the_child_and_a_kill(
@@ -110,7 +110,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_parent_and_child_both_log_to_the_session_the_server_knew_at_the_fork(
-    any_own_collector, run_program
+    any_fresh_collector, run_program
 ):
     program = run_program(
         IN_CHILD + u"""
@@ -129,12 +129,12 @@ assert os.waitpid(child, 0)[1] == 0
 assert session.flush(PATIENCE)
 session.end(PATIENCE)
 """,
-        any_own_collector.url,
+        any_fresh_collector.url,
     )
     program.wait()
-    there = the_one(any_own_collector)
+    there = the_one(any_fresh_collector)
     assert held.numbers(there, "child") == held.numbers(there, "parent") == list(range(20))
-    assert held.is_ended(there) and len(any_own_collector.sessions()) == 1
+    assert held.is_ended(there) and len(any_fresh_collector.sessions()) == 1
 
 
 def test_a_child_forked_before_the_server_knew_the_session_opens_its_own(
@@ -168,7 +168,7 @@ assert session.flush(PATIENCE)
     assert len(any_own_collector.sessions()) == 2
 
 
-def test_an_explicit_end_in_a_child_ends_the_session_they_share(own_collector, run_program):
+def test_an_explicit_end_in_a_child_ends_the_session_they_share(fresh_collector, run_program):
     program = run_program(
         IN_CHILD + u"""
 def work():
@@ -178,14 +178,14 @@ in_child(work)
 assert session.client.get_session(session.session_id)["active"] is False
 os._exit(0)
 """,
-        own_collector.url,
+        fresh_collector.url,
     )
     program.wait()
-    assert held.is_ended(the_one(own_collector))
+    assert held.is_ended(the_one(fresh_collector))
 
 
 @pytest.mark.parametrize("count", [30])
-def test_children_forked_while_threads_log_never_hang(count, own_collector, run_program):
+def test_children_forked_while_threads_log_never_hang(count, fresh_collector, run_program):
     program = run_program(
         IN_CHILD + u"""
 import threading
@@ -207,12 +207,12 @@ del going[:]
 for thread in threads:
     thread.join()
 """ % count,
-        own_collector.url,
+        fresh_collector.url,
     )
     program.wait()
 
 
-def test_a_crashed_parent_is_not_declared_dead_while_its_child_lives(own_collector, run_program):
+def test_a_crashed_parent_is_not_declared_dead_while_its_child_lives(fresh_collector, run_program):
     program = run_program(
         IN_CHILD + u"""
 child = os.fork()
@@ -227,14 +227,14 @@ if child == 0:
 sys.stdin.readline()
 os._exit(0)
 """,
-        own_collector.url,
+        fresh_collector.url,
     )
     wait_until(lambda: "child is there" in program.output)
     program.signal(signal.SIGKILL)
     wait_until(lambda: program.returncode is not None)
-    successor = run_program(SUCCESSOR, own_collector.url)
-    wait_until(lambda: with_event(own_collector, "successor"))
-    assert "session_crashed_detected" not in held.names(the_one(own_collector))
+    successor = run_program(SUCCESSOR, fresh_collector.url)
+    wait_until(lambda: with_event(fresh_collector, "successor"))
+    assert "session_crashed_detected" not in held.names(the_one(fresh_collector))
     successor.kill()
 
 
@@ -273,9 +273,9 @@ sys.exit(status >> 8)
 
 
 @HAS_HOOKS
-def test_a_fork_waits_for_threads_inside_the_outbox(own_collector, spool, tmp_path):
+def test_a_fork_waits_for_threads_inside_the_outbox(fresh_collector, spool, tmp_path):
     """sqlite's mutexes do not survive a fork in the middle of a call."""
-    env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": own_collector.url}
+    env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": fresh_collector.url}
     with Application(FORKS_WHILE_IT_IS_HELD, tmp_path, env=env) as app:
         app.wait()
 
@@ -341,10 +341,10 @@ assert not unguarded, "\\n".join(" ".join(each) for each in unguarded)
 
 @HAS_HOOKS
 def test_no_thread_uses_sqlite_without_a_lock_that_a_fork_waits_for(
-    own_collector, spool, tmp_path
+    fresh_collector, spool, tmp_path
 ):
     """Not even while an adopted outbox is opened, delivered and closed."""
-    env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": own_collector.url}
+    env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": fresh_collector.url}
     for program in (TWO_DIE, USES_SQLITE):
         with Application(program, tmp_path, env=env) as app:
             app.wait()
@@ -394,23 +394,23 @@ session.end(PATIENCE)
 
 @HAS_HOOKS
 def test_a_fork_whose_hooks_are_interrupted_at_any_step_leaves_nothing_locked(
-    own_collector, run_program
+    fresh_collector, run_program
 ):
     """Ctrl-C in a hook of the fork: Python ignores it there, and the fork goes on."""
-    program = run_program(INTERRUPTED_FORKS, own_collector.url)
+    program = run_program(INTERRUPTED_FORKS, fresh_collector.url)
     program.wait()
     assert int(program.output.split("steps ")[1]) > 40
-    assert held.is_ended(the_one(own_collector))
+    assert held.is_ended(the_one(fresh_collector))
 
 
 @HAS_HOOKS
 def test_a_child_of_a_fork_that_could_not_wait_uses_memory_only_and_reports_it(
-    own_collector, spool, run_program
+    fresh_collector, spool, run_program
 ):
     """sqlite's mutexes may be locked for ever there, and in what is forked from the child."""
-    program = run_program(IN_CHILD + LOCKED_OUT, own_collector.url)
+    program = run_program(IN_CHILD + LOCKED_OUT, fresh_collector.url)
     program.wait()
-    there = the_one(own_collector)
+    there = the_one(fresh_collector)
     assert held.names(there) == ["first", "child", "grandchild", "parent"]
 
 

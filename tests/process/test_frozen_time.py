@@ -42,9 +42,9 @@ print(session.session_id)
 
 @pytest.mark.parametrize("when", sorted(FROZEN))
 def test_waits_for_a_silent_server_end_while_time_is_frozen(
-    when, own_collector, before, spool, tmp_path
+    when, fresh_collector, before, spool, tmp_path
 ):
-    proxy = before(own_collector)
+    proxy = before(fresh_collector)
     proxy.black_hole()
     env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": proxy.url}
     with Application(FROZEN[when] + WAITS, tmp_path, env=env) as app:

@@ -61,24 +61,24 @@ def check_hang(there):
     assert recovery["hung_seconds"] >= hang["seconds_since_heartbeat"]
 
 
-def test_a_hang_and_its_end_are_logged_with_the_hung_stack(any_own_collector, run_program):
-    program = run_program(HANGS % PATIENCE, any_own_collector.url)
+def test_a_hang_and_its_end_are_logged_with_the_hung_stack(any_fresh_collector, run_program):
+    program = run_program(HANGS % PATIENCE, any_fresh_collector.url)
     program.proceed()
     program.wait()
-    (listed,) = any_own_collector.sessions()
-    check_hang(any_own_collector.session(listed["id"]))
+    (listed,) = any_fresh_collector.sessions()
+    check_hang(any_fresh_collector.session(listed["id"]))
 
 
-def test_a_hang_is_noticed_though_the_server_never_answers(own_collector, run_program, before):
-    proxy = before(own_collector)
+def test_a_hang_is_noticed_though_the_server_never_answers(fresh_collector, run_program, before):
+    proxy = before(fresh_collector)
     proxy.black_hole()
     program = run_program(HANGS % 0, proxy.url)
     wait_until(lambda: "goes on" in program.output)
-    assert own_collector.sessions() == []
+    assert fresh_collector.sessions() == []
     proxy.heal()
     program.proceed()
     program.wait()
-    check_hang(the_one(own_collector, "done"))
+    check_hang(the_one(fresh_collector, "done"))
 
 
 def test_a_heartbeat_before_the_monitor_was_started_raises(collector, open_session):

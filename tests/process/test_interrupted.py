@@ -83,7 +83,7 @@ def test_a_backlog_stays_in_its_sessions_file_wherever_a_call_is_interrupted(
     open_session, is_reopening
 ):
     """No connection that nobody refers to any more keeps the file locked."""
-    for step in itertools.count(0, 3):
+    for step in itertools.count(0, 7):
         session = open_session(A_PORT_NOBODY_LISTENS_ON, product="step %d" % step, connect_wait=0)
         session.log_event("before")
         call = functools.partial(session.close, 1)
@@ -104,7 +104,7 @@ def test_a_backlog_stays_in_its_sessions_file_wherever_a_call_is_interrupted(
 def test_the_record_of_an_interrupted_call_arrives_once_or_never(collector, open_session):
     """In the call that opens the file again, too."""
     session = open_session(collector.url, product="once or never")
-    for step in itertools.count(0, 2):
+    for step in itertools.count(0, 3):
         session.close()
         call = functools.partial(session.log_event, "own", {"number": step})
         is_struck = interrupt(call, step, modules=QUEUE)
@@ -116,7 +116,7 @@ def test_the_record_of_an_interrupted_call_arrives_once_or_never(collector, open
     there = session.get_details()
     own = held.numbers(there, "own")
     assert own and len(own) == len(set(own))
-    assert held.numbers(there) == list(range(0, step + 1, 2))
+    assert held.numbers(there) == list(range(0, step + 1, 3))
 
 
 def test_hundreds_of_calls_that_interrupt_the_opening_of_a_file_are_all_kept(
@@ -164,9 +164,9 @@ def work():
 
 
 @FORKS
-def test_a_child_counts_what_it_has_not_been_able_to_keep_yet(own_collector, run_program):
+def test_a_child_counts_what_it_has_not_been_able_to_keep_yet(fresh_collector, run_program):
     """It asks nothing of its parent's outbox meanwhile."""
-    program = run_program(IN_CHILD + IN_THE_MIDDLE + u"in_child(work)\n", own_collector.url)
+    program = run_program(IN_CHILD + IN_THE_MIDDLE + u"in_child(work)\n", fresh_collector.url)
     program.wait(60)
     assert "answers [False, 2] True" in program.output, program.output
 

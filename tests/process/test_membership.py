@@ -246,7 +246,7 @@ def test_threads_that_log_first_at_the_same_time_after_a_close_share_one_place(
 
 @FORKS
 def test_a_child_marks_its_parents_outbox_before_it_keeps_anything_and_only_then(
-    own_collector, run_program, spool
+    fresh_collector, run_program, spool
 ):
     program = run_program(
         IN_CHILD + u"""
@@ -269,7 +269,7 @@ assert not is_marked_shared(path)
 assert in_child(logging) == 0
 os.kill(os.getpid(), signal.SIGKILL)
 """,
-        own_collector.url,
+        fresh_collector.url,
     )
     program.wait(expect=-signal.SIGKILL)
     assert [is_marked_shared(path) for path in files_in(spool)].count(True) == 1
@@ -387,11 +387,11 @@ session.end(PATIENCE)
 
 @FORKS
 def test_a_childs_monitor_keeps_running_when_another_session_of_the_child_closes(
-    own_collector, run_program
+    fresh_collector, run_program
 ):
     """A hang after that close is recorded, and told by its stack from any before."""
-    run_program(WATCHES, own_collector.url).wait(2 * PATIENCE)
-    assert "application_appears_hung" in held.names(the_one(own_collector))
+    run_program(WATCHES, fresh_collector.url).wait(2 * PATIENCE)
+    assert "application_appears_hung" in held.names(the_one(fresh_collector))
 
 
 def test_a_monitor_outlives_a_close_of_its_pipeline(collector, open_session):

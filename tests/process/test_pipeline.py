@@ -94,10 +94,10 @@ def test_the_options_may_come_from_the_environment(make_collector, monkeypatch, 
 
 
 def test_two_sessions_and_eight_threads_at_once_keep_every_threads_order(
-    any_own_collector, open_session, tmp_path
+    any_fresh_collector, open_session, tmp_path
 ):
     accepted = str(tmp_path / "accepted.jsonl")
-    sessions = [open_session(any_own_collector.url) for _ in range(2)]
+    sessions = [open_session(any_fresh_collector.url) for _ in range(2)]
     recorders = [Recorder(sessions[index % 2], accepted, "t%d" % index) for index in range(8)]
 
     def log(recorder):
@@ -113,7 +113,7 @@ def test_two_sessions_and_eight_threads_at_once_keep_every_threads_order(
         logger.join()
     for session in sessions:
         assert session.flush(PATIENCE)
-    there = [any_own_collector.session(session.session_id) for session in sessions]
+    there = [any_fresh_collector.session(session.session_id) for session in sessions]
     assert check_invariants([accepted], there).accepted == 8 * 30
     assert [len(each["events"]) for each in there] == [100, 100]
 
@@ -296,13 +296,13 @@ print("made %s and %s" % (os.listdir("../one"), os.listdir(".")))
 
 
 def test_an_application_that_changes_its_working_directory_keeps_its_relative_folder(
-    own_collector, run_program
+    fresh_collector, run_program
 ):
-    program = run_program(CHANGES_FOLDER, own_collector.url, DATACAT_SPOOL_DIR="spool")
+    program = run_program(CHANGES_FOLDER, fresh_collector.url, DATACAT_SPOOL_DIR="spool")
     program.wait()
     assert "LOGGED" not in program.output
     assert "made ['spool'] and []" in program.output
-    (session,) = whole_sessions(own_collector)
+    (session,) = whole_sessions(fresh_collector)
     assert held.names(session) == ["before", "after", "last"]
 
 

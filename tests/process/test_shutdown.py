@@ -94,21 +94,21 @@ def test_what_a_killed_application_accepted_is_delivered_by_its_successor(
     ids=["os._exit", "SIGTERM", "end and os._exit", "close without end"],
 )
 def test_only_a_session_without_a_goodbye_is_reported_as_a_crash(
-    how, crashed, own_collector, run_program
+    how, crashed, fresh_collector, run_program
 ):
-    run_program(OPENS + how, own_collector.url).wait(expect=None)
-    run_program(SUCCESSOR, own_collector.url)
-    wait_until(lambda: with_event(own_collector, "successor"))
+    run_program(OPENS + how, fresh_collector.url).wait(expect=None)
+    run_program(SUCCESSOR, fresh_collector.url)
+    wait_until(lambda: with_event(fresh_collector, "successor"))
     if crashed:
-        wait_until(lambda: the_one(own_collector)["crashed"])
-        assert held.names(the_one(own_collector)) == [
+        wait_until(lambda: the_one(fresh_collector)["crashed"])
+        assert held.names(the_one(fresh_collector)) == [
             "first",
             "session_crash_report",
             "session_crashed_detected",
         ]
     else:
-        assert held.names(the_one(own_collector)) == ["first"]
-        assert the_one(own_collector)["active"] is (u"close" in how)
+        assert held.names(the_one(fresh_collector)) == ["first"]
+        assert the_one(fresh_collector)["active"] is (u"close" in how)
 
 
 @pytest.mark.parametrize(
@@ -170,18 +170,18 @@ def test_a_hook_that_holds_the_session_until_the_very_end_prints_nothing(
 
 
 def test_what_an_early_atexit_handler_logs_last_is_delivered_by_the_next_run(
-    own_collector, run_program
+    fresh_collector, run_program
 ):
     """It runs after the session's own end, when no thread can be started any more."""
     program = run_program(
         u"import atexit\natexit.register(lambda: session.log_event('last words'))\n" + OPENS,
-        own_collector.url,
+        fresh_collector.url,
     )
     program.wait()
     assert program.output == u""
-    run_program(SUCCESSOR, own_collector.url)
-    wait_until(lambda: with_event(own_collector, "last words"))
-    assert held.names(the_one(own_collector)) == ["first", "last words"]
+    run_program(SUCCESSOR, fresh_collector.url)
+    wait_until(lambda: with_event(fresh_collector, "last words"))
+    assert held.names(the_one(fresh_collector)) == ["first", "last words"]
 
 
 LOGS_WHILE_PYTHON_IS_TAKEN_APART = OPENS + u"""
@@ -197,13 +197,13 @@ last = Last(session)
 
 
 def test_what_a_finalizer_logs_during_interpreter_shutdown_is_delivered_by_the_next_run(
-    own_collector, run_program
+    fresh_collector, run_program
 ):
     """The outbox was closed before, and nothing can be imported any more."""
-    run_program(LOGS_WHILE_PYTHON_IS_TAKEN_APART, own_collector.url).wait()
-    run_program(SUCCESSOR, own_collector.url)
-    wait_until(lambda: with_event(own_collector, "last words"))
-    assert held.names(the_one(own_collector)) == ["first", "last words"]
+    run_program(LOGS_WHILE_PYTHON_IS_TAKEN_APART, fresh_collector.url).wait()
+    run_program(SUCCESSOR, fresh_collector.url)
+    wait_until(lambda: with_event(fresh_collector, "last words"))
+    assert held.names(the_one(fresh_collector)) == ["first", "last words"]
 
 
 def test_an_exit_with_the_server_away_does_not_wait_for_it_and_is_silent(run_program):

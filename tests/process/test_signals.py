@@ -23,18 +23,18 @@ SIGTERM_ENDS = OPENS.replace(
     "during", [u"time.sleep(PATIENCE)", u"while True: session.flush(PATIENCE)"]
 )
 def test_with_end_on_signals_sigterm_ends_the_session_and_then_the_process(
-    during, own_collector, run_program
+    during, fresh_collector, run_program
 ):
-    program = run_program(SIGTERM_ENDS + u"print('ready')\n" + during, own_collector.url)
+    program = run_program(SIGTERM_ENDS + u"print('ready')\n" + during, fresh_collector.url)
     wait_until(lambda: "ready" in program.output)
     program.signal(signal.SIGTERM)
     program.wait(expect=SIGTERM_STATUS)
-    assert held.names(the_one(own_collector)) == ["first"]
-    assert held.is_ended(the_one(own_collector))
+    assert held.names(the_one(fresh_collector)) == ["first"]
+    assert held.is_ended(the_one(fresh_collector))
 
 
 def test_sigterm_during_a_log_call_lets_it_return_and_then_ends_the_session(
-    own_collector, run_program
+    fresh_collector, run_program
 ):
     """Here the handler interrupts the very thread that holds the lock it needs."""
     program = run_program(
@@ -46,14 +46,14 @@ with registry.pipelines()[0].outbox.lock:
     session.log_event("came out")
 time.sleep(PATIENCE)
 """,
-        own_collector.url,
+        fresh_collector.url,
     )
     program.wait(expect=SIGTERM_STATUS)
-    assert held.names(the_one(own_collector)) == ["first", "came out"]
-    assert held.is_ended(the_one(own_collector))
+    assert held.names(the_one(fresh_collector)) == ["first", "came out"]
+    assert held.is_ended(the_one(fresh_collector))
 
 
-def test_end_on_signals_calls_the_previous_handler(own_collector, run_program):
+def test_end_on_signals_calls_the_previous_handler(fresh_collector, run_program):
     program = run_program(
         u"import signal, sys\n"
         u"def handler(number, frame):\n"
@@ -62,10 +62,10 @@ def test_end_on_signals_calls_the_previous_handler(own_collector, run_program):
         u"signal.signal(signal.SIGTERM, handler)\n"
         + SIGTERM_ENDS
         + u"print('ready')\ntime.sleep(PATIENCE)",
-        own_collector.url,
+        fresh_collector.url,
     )
     wait_until(lambda: "ready" in program.output)
     program.signal(signal.SIGTERM)
     program.wait(expect=7)
     assert "handled" in program.output
-    assert held.is_ended(the_one(own_collector))
+    assert held.is_ended(the_one(fresh_collector))

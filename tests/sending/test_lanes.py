@@ -434,4 +434,4 @@ class Choosing(RuleBasedStateMachine):
 
 
 TestChoosing = Choosing.TestCase
-TestChoosing.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestChoosing.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)

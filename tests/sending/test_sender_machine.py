@@ -449,7 +449,7 @@ def waiting_on_disk(bench, entry):
 
 TestSending = Sending.TestCase
 TestSending.settings = settings(
-    max_examples=100,
+    max_examples=30,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

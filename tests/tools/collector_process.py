@@ -33,6 +33,22 @@ def collector_python():
     )
 
 
+class Since(object):
+    """A running collector that others use, too, showing only sessions opened since this moment."""
+
+    def __init__(self, collector):
+        self.url = collector.url
+        self.port = collector.port
+        self.classic = collector.classic
+        self.session = collector.session
+        self._all = collector.sessions
+        self._before = {each["id"] for each in collector.sessions()}
+
+    def sessions(self):
+        """Return the server's list of those sessions."""
+        return [each for each in self._all() if each["id"] not in self._before]
+
+
 class CollectorProcess(object):
     """A collector on 127.0.0.1 with its sqlite file `db`, started and ended any number of times.
 

@@ -61,14 +61,15 @@ def interrupt(call, step, error=Interrupted, modules=INTERRUPTED):
     return bool(places)
 
 
-def each_step(call, between, error=Interrupted, modules=INTERRUPTED):
-    """Interrupt a call at its first step, then at its second, and so on; return how many it has.
+def each_step(call, between, error=Interrupted, modules=INTERRUPTED, every=1):
+    """Interrupt a call at its first step, then at a later one, and so on; return how many it has.
 
     :param between: called before each run; returns a callable for after it.
     :param error: the class of what is raised.
     :param modules: the names of the modules that count as the outbox.
+    :param every: how many steps later each next one is.
     """
-    for step in itertools.count():
+    for step in itertools.count(0, every):
         check = between()
         was_interrupted = interrupt(call, step, error, modules)
         check()

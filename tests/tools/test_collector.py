@@ -135,9 +135,9 @@ def test_the_invariants_hold_for_real_collectors(any_collector, tmp_path):
     assert len(compare([application.accepted], held).deviations["different"]) == 1
 
 
-def test_a_collectors_listing_has_whole_sessions(any_own_collector, http):
-    session_id = create(any_own_collector.url, http)
-    assert any_own_collector.sessions() == [any_own_collector.session(session_id)]
+def test_a_collectors_listing_has_whole_sessions(any_fresh_collector, http):
+    session_id = create(any_fresh_collector.url, http)
+    assert any_fresh_collector.sessions() == [any_fresh_collector.session(session_id)]
 
 
 def test_any_collector_is_of_both_generations(any_collector, http):
