@@ -45,7 +45,7 @@ DIRECTION = (
 # What only one module or package of datacat may import.
 RESERVED = {
     "requests": ("wire.transport", "wire.connections"),
-    "urllib3": ("wire.transport", "wire.sockets"),
+    "urllib3": ("wire.transport", "wire.pools", "wire.sockets"),
     "sqlite3": ("outbox.connection",),
     "idna": ("settings",),
     "platformdirs": ("outbox.folder", "collector"),

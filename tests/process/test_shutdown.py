@@ -222,6 +222,21 @@ def test_an_exit_with_the_server_away_does_not_wait_for_it_and_is_silent(run_pro
     assert program.output.endswith(u"exits\n")
 
 
+def test_an_exit_sends_the_rest_on_the_connection_that_there_is(collector, run_program, before):
+    """To connect again takes two round trips, of the two seconds that there are."""
+    proxy = before(collector)
+    run_program(
+        UNHURRIED
+        + u"session = datacat.create_session(connect_wait=PATIENCE)\n"
+        + u"session.log_event('first')\n"
+        + u"assert session.flush(PATIENCE)\n"
+        + u"session.log_event('last')\n",
+        proxy.url,
+    ).wait()
+    assert proxy.accepted == 1
+    assert held.is_ended(the_one(collector, "last"))
+
+
 def test_an_exit_in_a_black_hole_is_bounded_and_silent(collector, run_program, before):
     """It tries for two seconds; the request itself takes its 20 minutes."""
     proxy = before(collector)

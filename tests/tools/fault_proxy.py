@@ -77,7 +77,10 @@ class Rule(object):
 
 
 class FaultProxy(object):
-    """A proxy on 127.0.0.1 for the server on `target_port`; thread-safe."""
+    """A proxy on 127.0.0.1 for the server on `target_port`; thread-safe.
+
+    :ivar accepted: how many connections it has accepted.
+    """
 
     def __init__(self, target_port):
         self.target_port = target_port
@@ -89,6 +92,7 @@ class FaultProxy(object):
         self._struck = collections.Counter()
         self._log = []
         self._connections = set()
+        self.accepted = 0
         self._holder = held_port()
         self.port = self._holder.getsockname()[1]
         self._listener = None
@@ -231,6 +235,7 @@ class FaultProxy(object):
             client.settimeout(None)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
+                self.accepted += 1
                 connection = Connection(self, client, swallowed=self._line == BLACK_HOLE)
                 self._connections.add(connection)
             connection.start()

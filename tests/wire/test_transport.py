@@ -16,7 +16,7 @@ from tools.scripted_server import ScriptedServer, answer, answering, reset
 from tools.waiting import PATIENCE
 
 from datacat.errors import CutShort, NotSent, OutcomeUnknown, TlsFailure, UnexpectedAnswer
-from datacat.wire import answers, sockets
+from datacat.wire import answers, pools, sockets
 from datacat.wire.dialects import Request
 
 EVENT = Request("POST", "/api/sessions/1/events", b'{"name":"e","data":{}}', False)
@@ -130,7 +130,7 @@ def test_calls_share_a_connection_whatever_the_answers(connect):
 
 def test_a_connection_idle_for_over_20_seconds_is_not_reused(connect, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(sockets, "idle_clock", lambda: now[0])
+    monkeypatch.setattr(pools, "idle_clock", lambda: now[0])
     with ScriptedServer(answering(answer())) as server:
         wire = connect(server)
         wire.call(EVENT)

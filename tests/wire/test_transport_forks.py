@@ -10,7 +10,7 @@ import pytest
 import urllib3
 from tools.scripted_server import ScriptedServer, answer, answering
 
-from datacat.wire import sockets
+from datacat.wire import pools
 from datacat.wire.dialects import Request
 
 EVENT = Request("POST", "/api/sessions/1/events", b'{"name":"e","data":{}}', False)
@@ -47,9 +47,9 @@ def test_a_forked_child_has_its_own_connection_and_leaves_its_parents_usable(con
 
 def test_a_forked_child_never_waits_for_a_lock_of_its_parents_session(connect, monkeypatch):
     managers = []
-    bound = sockets.bound
+    bound = pools.bound
     monkeypatch.setattr(
-        sockets, "bound", lambda made, noting: managers.append(made) or bound(made, noting)
+        pools, "bound", lambda made, noting: managers.append(made) or bound(made, noting)
     )
     held, over = threading.Event(), threading.Event()
 
@@ -73,7 +73,7 @@ def test_a_forked_child_never_waits_for_a_lock_of_its_parents_session(connect, m
 
 def test_a_forked_child_never_waits_for_a_lock_of_its_parents_pool():
     """Its finalizer closes it in the child."""
-    manager = sockets.bound(urllib3.PoolManager(), list)
+    manager = pools.bound(urllib3.PoolManager(), list)
     inherited = manager.connection_from_url("http://127.0.0.1")
     with inherited.pool.mutex:
         assert in_child(lambda: inherited.close() is None)

@@ -13,7 +13,7 @@ import six
 from requests.adapters import HTTPAdapter
 from six.moves.urllib import parse
 
-from . import pipelining, sockets
+from . import pipelining, pools, sockets
 from .own_address import Route
 
 _MOST_CONNECTIONS = 32
@@ -108,7 +108,7 @@ class Connections(object):
         """
         prepared = None if seconds is None else self._prepare(requests[0])
         pool = self._adapter.own_pool(self._base_url, self._environment, prepared)
-        connection = None if pool is None else sockets.take_connected(pool, seconds)
+        connection = None if pool is None else pools.take_connected(pool, seconds)
         if connection is None:
             return None, 0
         return connection, min(len(requests), self._most_requests - connection.carried)
@@ -117,7 +117,7 @@ class Connections(object):
         """Take a connection back, and close it unless it is usable."""
         if not is_usable:
             connection.close()
-        sockets.give_back(connection)
+        pools.give_back(connection)
 
     def note_end_of(self, connection):
         """Note that the server closed a connection after as many requests as this one had.
@@ -235,12 +235,12 @@ class _Adapter(HTTPAdapter):
         options["socket_options"] = self._socket_options
         HTTPAdapter.init_poolmanager(self, *arguments, **options)
         self.route = Route()
-        sockets.bound(self.poolmanager, self.route.note)
+        pools.bound(self.poolmanager, self.route.note)
 
     def proxy_manager_for(self, proxy, **options):
         options["socket_options"] = self._socket_options
         manager = HTTPAdapter.proxy_manager_for(self, proxy, **options)
-        return sockets.bound(manager, self.route.note)
+        return pools.bound(manager, self.route.note)
 
 
 def _headers(settings):

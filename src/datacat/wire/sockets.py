@@ -1,7 +1,8 @@
-"""Connections that keep a call's total deadline, and pools that reuse none left idle for long.
+"""Connections that keep a call's total deadline.
 
-Belongs here: how urllib3's sockets keep the bounds of one wire call, and every use of a name that
-urllib3 or http.client does not document. Does not: datacat's terms, retries, what an answer says.
+Belongs here: how urllib3's sockets keep the bounds of one wire call. Every use of a name that
+urllib3 or http.client does not document is here or in `pools`. Does not: datacat's terms, retries,
+what an answer says.
 
 Theory of operation
 
@@ -10,15 +11,13 @@ Theory of operation
    waits gets no more than what is left of the call.  Once an answer's body comes in, every byte of
    it may give the call more time, so that a slow line that delivers is not cut.
 2. The call also notes how far it got. That decides whether a failed request may have arrived.
-3. A pool notes when a connection was returned, and replaces one that was idle for too long.
-4. Another part of the process may close a socket's descriptor, and the application's next file or
+3. Another part of the process may close a socket's descriptor, and the application's next file or
    socket then has its number. Before each use and before closing, a BoundedSocket looks.
-5. In a forked child, an inherited pool looks empty: taking its lock could hang (`_OwnersQueue`).
 
 Two waits stay unbounded: looking up a host name, and on Python 2.7 a TLS record or handshake that
 itself arrives a byte at a time.
 
-Undocumented names in use. urllib3: `ConnectionCls`, `QueueCls`, `_new_conn`, `_get_conn`,
+Undocumented names in use. urllib3: `ConnectionCls`, `QueueCls`, `pool`, `_new_conn`, `_get_conn`,
 `_put_conn`, `_prepare_proxy` and `proxy` of pools, `_new_conn`, `_dns_host`, `socket_options` and
 `is_verified` of connections, `pool_classes_by_scheme` of pool managers, `allowed_gai_family`.
 http.client: that `request` hands head and body to `send`, `getresponse` begins when all is sent,
@@ -30,27 +29,17 @@ from __future__ import absolute_import, division
 
 import errno
 import io
-import os
 import socket
-import ssl
 import threading
 
-from six.moves import queue
-from urllib3.connection import CertificateError, HTTPConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError, SSLError
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from .._compat import boot_clock, monotonic
+from .._compat import monotonic
 from ..descriptors import Descriptors
 from . import dialing
 from .parsing import FinalResponse
-
-# Seconds. NATs and load balancers drop idle connections silently, some after 30.
-LONGEST_IDLE = 20.0
-
-# A connection is idle while the machine sleeps, too.
-idle_clock = monotonic if boot_clock() is None else boot_clock
 
 OPTIONS = list(HTTPConnection.default_socket_options)
 _in_thread = threading.local()
@@ -228,7 +217,7 @@ class _Reader(io.RawIOBase):
             self._bounded.reader_closed()
 
 
-class _BoundedConnection(object):
+class BoundedConnection(object):
     """Mixin for a urllib3 connection: keeps the call's deadline and notes how far it got.
 
     Sends head and body in one piece. Two pieces would be two packets, and two waits for the GIL,
@@ -246,7 +235,7 @@ class _BoundedConnection(object):
         _in_thread.call.touched = True
         self._head = b""
         self._body_follows = bool(body)
-        return super(_BoundedConnection, self).request(method, url, body, *arguments, **options)
+        return super(BoundedConnection, self).request(method, url, body, *arguments, **options)
 
     def send(self, data):
         if self._body_follows and data.endswith(b"\r\n\r\n"):
@@ -254,12 +243,12 @@ class _BoundedConnection(object):
             self._head = data
             return
         whole, self._head = self._head + data, b""
-        super(_BoundedConnection, self).send(whole)
+        super(BoundedConnection, self).send(whole)
 
     def connect(self):
         _in_thread.call.touched = True
         self.carried = 0
-        result = super(_BoundedConnection, self).connect()
+        result = super(BoundedConnection, self).connect()
         if not isinstance(self.sock, BoundedSocket):
             self.sock = BoundedSocket(self.sock)
         # Otherwise urllib3 warns at each request: verify=False was the user's choice.
@@ -269,10 +258,10 @@ class _BoundedConnection(object):
     def getresponse(self, *arguments, **options):
         _in_thread.call.handed_over = True
         self.carried += 1
-        return super(_BoundedConnection, self).getresponse(*arguments, **options)
+        return super(BoundedConnection, self).getresponse(*arguments, **options)
 
 
-class _DialingConnection(_BoundedConnection):
+class DialingConnection(BoundedConnection):
     """Connects as urllib3 does, but all addresses of a name share the rest of the call."""
 
     # Called with what getaddrinfo returned.
@@ -298,103 +287,3 @@ class _DialingConnection(_BoundedConnection):
         return dialing.dial(
             (host, self.port), found, self.socket_options, self.timeout, call.at_most
         )
-
-
-class _OwnersQueue(queue.LifoQueue):
-    """A pool's queue that looks empty in a forked child, where a finalizer could hang in its lock.
-
-    A thread of the parent may have held the lock at the fork; in the child nobody releases it.
-    """
-
-    def __init__(self, maxsize=0):
-        queue.LifoQueue.__init__(self, maxsize)
-        self._owner = os.getpid()
-
-    def get(self, block=True, timeout=None):
-        if os.getpid() != self._owner:
-            raise queue.Empty
-        return queue.LifoQueue.get(self, block, timeout)
-
-
-class _FreshPool(object):
-    """Mixin for a urllib3 pool: hands out no connection that was idle for too long."""
-
-    QueueCls = _OwnersQueue
-
-    def _get_conn(self, timeout=None):
-        connection = super(_FreshPool, self)._get_conn(timeout)
-        idle_since = getattr(connection, "idle_since", None)
-        if idle_since is None or idle_clock() - idle_since <= LONGEST_IDLE:
-            return connection
-        connection.close()
-        return self._new_conn()
-
-    def _put_conn(self, conn):
-        if conn is not None:
-            conn.idle_since = idle_clock()
-        return super(_FreshPool, self)._put_conn(conn)
-
-
-def _bounded(pool, note_found):
-    """Return a bounded subclass of a pool's class; the class itself if it is one."""
-    if issubclass(pool, _FreshPool):
-        return pool
-    # Other pools (SOCKS) connect in their own way.
-    is_urllib3s_own = pool in (HTTPConnectionPool, HTTPSConnectionPool)
-    mixin = _DialingConnection if is_urllib3s_own else _BoundedConnection
-    noting = {"note_found": staticmethod(note_found)}
-    connection = type("BoundedConnection", (mixin, pool.ConnectionCls), noting)
-    return type("Bounded" + pool.__name__, (_FreshPool, pool), {"ConnectionCls": connection})
-
-
-def take_connected(pool, seconds=None):
-    """Take a connection that is connected out of a bounded pool; return it, or None.
-
-    :param seconds: how long to wait for a new connection; None: only an idle one is taken.
-    """
-    connection = pool._get_conn()
-    try:
-        if seconds is not None and getattr(connection, "sock", None) is None:
-            _connect(pool, connection, seconds)
-    except Exception:
-        connection.close()
-        pool._put_conn(connection)
-        raise
-    if not isinstance(getattr(connection, "sock", None), BoundedSocket):
-        pool._put_conn(connection)
-        return None
-    connection.home = pool
-    return connection
-
-
-def _connect(pool, connection, seconds):
-    """Connect as urllib3's `urlopen` does, with the errors that it would raise."""
-    connection.timeout = seconds
-    try:
-        connection.connect() if pool.proxy is None else pool._prepare_proxy(connection)
-    except socket.timeout as problem:
-        raise ConnectTimeoutError(connection, "Timed out while connecting: %s" % problem)
-    except (ssl.SSLError, ssl.CertificateError, CertificateError) as problem:
-        raise SSLError(problem)
-    except EnvironmentError as problem:
-        raise ProtocolError("Connection aborted.", problem)
-
-
-def give_back(connection):
-    """Return a connection to the pool from which `take_connected` took it."""
-    home, connection.home = connection.home, None
-    home._put_conn(connection)
-
-
-def bound(pool_manager, note_found):
-    """Make a urllib3 PoolManager (or ProxyManager) keep these bounds, and return it.
-
-    Its calls must be made within `with Call(deadline)`. Harmless when repeated.
-
-    :param note_found: a callable that gets what getaddrinfo returned for a name.
-    """
-    pool_manager.pool_classes_by_scheme = dict(
-        (scheme, _bounded(pool, note_found))
-        for scheme, pool in pool_manager.pool_classes_by_scheme.items()
-    )
-    return pool_manager
