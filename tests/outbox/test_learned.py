@@ -51,6 +51,21 @@ def test_what_was_learned_is_believed_for_a_week(path, wall, passed):
     assert learned.word("order") is None
 
 
+def test_a_number_that_varies_is_noted_from_time_to_time_and_if_it_became_another(path, wall):
+    learned = Learned(path, wall)
+    learned.note_roughly("rate", 1000.5)
+    learned.note_roughly("rate", 9000)
+    assert learned.number("rate") == 1000
+    wall.now += 61
+    learned.note_roughly("rate", 1900)
+    assert Learned(path, wall).number("rate") == 1000
+    learned.note_roughly("rate", 2100)
+    assert Learned(path, wall).number("rate") == 2100
+    wall.now += BELIEVED_SECONDS + 1
+    learned.note_roughly("rate", 2100)
+    assert learned.number("rate") == 2100
+
+
 def test_without_a_file_it_is_known_in_this_process(wall):
     learned = Learned(None, wall)
     learned.note("order", "kept")

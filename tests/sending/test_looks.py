@@ -107,6 +107,25 @@ def test_what_one_session_shows_about_the_line_is_known_for_the_others(bench):
     assert bench.server.streamed < 60 * 512 + 4 * BEGINNING + 2 * 512
 
 
+def test_what_a_run_shows_about_the_line_is_known_to_the_next(bench):
+    """A session too large for it is not read at all, though this run has read none."""
+    fill(bench, 120)
+    bench.server.pace = 1.0
+    fail_once(bench, never_answer)
+    log(bench, ["one"])
+    bench.drain(200)
+    successor = bench.again()
+    successor.entry = successor.session()
+    log(successor, [LONG] * 120)
+    successor.drain()
+    successor.server.streamed = 0
+    fail_once(successor, never_answer)
+    log(successor, ["two"])
+    successor.drain(60)
+    assert successor.server.streamed <= 3 * BEGINNING
+    assert successor.entry.possibly_twice == 1
+
+
 def test_a_session_that_the_line_can_carry_is_read_however_slow_it_is(bench):
     fill(bench, 40)
     bench.server.pace = 1.0

@@ -87,6 +87,7 @@ class Bench(object):
 
     def employ(self, inherited=(), predecessor=None):
         """Start a new Sender on the outbox, as after close() in the same process."""
+        learned = Learned(learned_of(self.outbox.path), self.world.wall)
         self.sender = Sender(
             self._settings,
             self.server,
@@ -96,13 +97,13 @@ class Bench(object):
             inherited,
             predecessor,
             self.redact,
-            Learned(learned_of(self.outbox.path), self.world.wall),
+            learned,
             wall=self.world.wall,
             chance=self.chance,
             clock=self.world.clock,
         )
         self.link = self.sender.server.link
-        self.looks = Looks(self.sender.server, self.warnings, self.world.clock)
+        self.looks = Looks(self.sender.server, self.warnings, self.world.clock, learned)
 
     def again(self, **options):
         """Let this process die; return the Bench of the next one."""

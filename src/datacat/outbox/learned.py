@@ -21,6 +21,8 @@ from ..descriptors import opened
 from .names import is_learned
 
 BELIEVED_SECONDS = 7 * 86400.0
+# A number that varies is noted no more often than this.
+NOTE_SECONDS = 60.0
 _MOST_BYTES = 4096
 
 
@@ -62,6 +64,16 @@ class Learned(object):
         self._known[name] = [value, self._wall()]
         if self._path is not None:
             self._write()
+
+    def note_roughly(self, name, value):
+        """Note a positive number that varies, from time to time and if it became another one.
+
+        It counts as the same up to twice, and down to half, of what is known.
+        """
+        known = self.number(name)
+        is_known = self.number(name, since=self._wall() - NOTE_SECONDS) is not None
+        if known is None or not (is_known or known / 2 <= value <= 2 * known):
+            self.note(name, int(value))
 
     def refresh(self):
         """Read the file if it was changed."""

@@ -66,7 +66,7 @@ class Delivery(object):
         self._clock = clock
         self._wall = wall
         self._acts = acts = Acts(server, warn, clock, wall, chance)
-        self._looks = looks = Looks(server, warn, clock)
+        self._looks = looks = Looks(server, warn, clock, learned)
         self._width = width = Width(settings.window)
         self._windows = Windows(
             server, looks, width, acts, self._request, self._judge, warn, clock, learned

@@ -23,6 +23,8 @@ from ..records import kinds
 from ..wire import answers, dialects, readback, readback_v1
 from ..wire.readback import TOO_LARGE, UNKNOWABLE, Found
 
+# The name of what is learned about a server: bytes a second.
+READING_RATE = "reading rate"
 CLASSIC_READ_BACK_BYTES = 4 * 1024 * 1024
 V1_READ_BACK_BYTES = 64 * 1024 * 1024
 LONGEST_READING = 60.0
@@ -47,13 +49,16 @@ class Looks(object):
     :param server: the Server; `recognise_by` sets its dialect.
     :param warn: a callable (topic, message).
     :param clock: a callable that returns monotonic seconds.
+    :param learned: what is known of the server, a Learned.
     """
 
-    def __init__(self, server, warn, clock):
+    def __init__(self, server, warn, clock, learned):
         self._server = server
         self._warn = warn
         self._clock = clock
-        self._rate = None
+        self._learned = learned
+        known = learned.number(READING_RATE)
+        self._rate = known if known and known > 0 else None
 
     # The beginning of a session
 
@@ -184,7 +189,9 @@ class Looks(object):
 
     def _measure(self, lane, reading):
         """Note how large a session was, and how fast it came in."""
-        self._rate = reading.rate or self._rate
+        if reading.rate:
+            self._rate = reading.rate
+            self._learned.note_roughly(READING_RATE, reading.rate)
         # At least twice as large as what was read of it, or it would soon be tried again.
         size = 2 * reading.size if reading.is_too_large else reading.size
         lane.seen = size, max(1, lane.entry.sent)

@@ -33,7 +33,6 @@ from .width import WINDOWS_CHECKED
 # Names and values of what is learned about a server.
 ORDER, RATE = "order", "rate"
 KEPT, MIXED = "kept", "mixed"
-NOTE_SECONDS = 60.0
 # A record over this goes alone; a state may be sent again, which costs more.
 RECORD_BYTES = 64 * 1024
 STATE_BYTES = 16 * 1024
@@ -69,7 +68,6 @@ class Windows(object):
         self._warn = warn
         self._clock = clock
         self._learned = learned
-        self._next_note = 0.0
         self._recall()
 
     def send(self, lane):
@@ -90,7 +88,8 @@ class Windows(object):
             self._width.went_well(len(problems), size, took)
             self._check_order(lane, records[: len(problems)], before)
         self._server.transport.rate = self._width.rate
-        self._note_rate()
+        if self._width.rate is not None:
+            self._learned.note_roughly(RATE, self._width.rate)
         return True
 
     def may_go(self, lane):
@@ -250,15 +249,6 @@ class Windows(object):
             self._width.turn_off()
         if rate is not None and rate > 0:
             self._width.expect(rate)
-
-    def _note_rate(self):
-        """Note the rate from time to time, if it is another one."""
-        now, rate, known = self._clock(), self._width.rate, self._learned.number(RATE)
-        if rate is None or now < self._next_note:
-            return
-        if known is None or not known / 2 <= rate <= 2 * known:
-            self._learned.note(RATE, int(rate))
-            self._next_note = now + NOTE_SECONDS
 
 
 def _last_perhaps_applied(records, problems, error):
