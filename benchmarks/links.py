@@ -39,6 +39,9 @@ FAULTS = (
 )
 # A line that buffers two seconds.
 SLOW_RTT, SLOW_BITS, SLOW_BUFFER = 0.6, 32000, 8000
+# Many sessions with a record each, for longer than a v1 server waits for a heartbeat.
+SESSIONS, SESSIONS_RTT, SESSIONS_SECONDS = 200, 0.1, 75
+SHORT_SESSIONS, SHORT_SESSIONS_SECONDS = 10, 2
 _GLANCE = 0.02
 _PATIENCE = 600
 
@@ -157,6 +160,57 @@ def slow_rows(url, scale):
     ]
 
 
+def session_rows(server, scale):
+    """Return the rows of many sessions on a line, which log a record each again and again."""
+    count, least = SESSIONS, SESSIONS_SECONDS
+    if scale.is_small:
+        count, least = SHORT_SESSIONS, SHORT_SESSIONS_SECONDS
+    with server as running, servers.Line(running.url, SESSIONS_RTT) as line:
+        with subjects.folder() as spool:
+            sessions = [_opened(line, spool) for _ in range(count)]
+            rounds, seconds, suspended = 0, 0, 0
+            while seconds < least:
+                seconds += _log_one_each(sessions)
+                rounds, suspended = rounds + 1, max(suspended, _suspended(running.url, sessions))
+            what = "%s, RTT %d ms, %d sessions"
+            what %= (sessions[0].stats()["dialect"], SESSIONS_RTT * 1e3, count)
+            for session in sessions:
+                session.close(timeout=0)
+    return [
+        plain(what, rounds * count / seconds, "records/s"),
+        plain(what + ", taken for dead", suspended, "times", at_most=0),
+    ]
+
+
+def _opened(line, spool):
+    session = datacat.create_session(
+        line.url, product="benchmark", version="1", spool_dir=spool, connect_wait=30
+    )
+    if session.session_id == session.local_id:
+        raise RuntimeError("not open: %r" % session.stats())
+    return session
+
+
+def _log_one_each(sessions):
+    """Log a record to each session; return the seconds until all are delivered."""
+    start = default_timer()
+    for session in sessions:
+        session.log_event(subjects.NAME, DATA)
+    while any(session.stats()["waiting"] for session in sessions):
+        if default_timer() > start + _PATIENCE:
+            raise RuntimeError("not drained: %r" % sessions[0].stats())
+        time.sleep(_GLANCE)
+    return default_timer() - start
+
+
+def _suspended(url, sessions):
+    """Return how many sessions a server takes for dead; a classic one takes none."""
+    with datacat.DatacatClient(url, timeout=60, deadline=120) as client:
+        return sum(
+            bool(client.get_session(session.session_id).get("suspended")) for session in sessions
+        )
+
+
 def measures(url=None):
     """Return the measures, callables (Scale) -> rows, of servers of both generations.
 
@@ -165,7 +219,10 @@ def measures(url=None):
     measured = [servers.Collector(one) for one in ("v1", "classic")]
     if url is not None:
         measured = [servers.Existing(url)]
-    return [functools.partial(link_rows, one) for one in measured] + [drain.drain_rows]
+    return [functools.partial(link_rows, one) for one in measured] + [
+        functools.partial(session_rows, measured[0]),
+        drain.drain_rows,
+    ]
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ class Delivery(object):
     """Does the next thing for a session: one exchange, or two if a question comes up.
 
     :param server: the Server.
+    :param heartbeats: the Heartbeats.
     :param settings: the pipeline's Settings.
     :param warn: a callable (topic, message) with `clear(topic)`.
     :param clock: a callable that returns monotonic seconds.
@@ -59,7 +60,7 @@ class Delivery(object):
     :param learned: what is known of the server, a Learned.
     """
 
-    def __init__(self, server, settings, warn, clock, wall, chance, learned):
+    def __init__(self, server, heartbeats, settings, warn, clock, wall, chance, learned):
         self._server = server
         self._stamp_late, self._fold = settings.stamp_late, settings.fold_fields
         self._may_send_ahead = settings.window > 1
@@ -67,9 +68,17 @@ class Delivery(object):
         self._wall = wall
         self._acts = acts = Acts(server, warn, clock, wall, chance)
         self._looks = looks = Looks(server, warn, clock, learned)
-        self._width = width = Width(settings.window)
         self._windows = Windows(
-            server, looks, width, acts, self._request, self._judge, warn, clock, learned
+            server,
+            looks,
+            Width(settings.window),
+            heartbeats,
+            acts,
+            self._request,
+            self._judge,
+            warn,
+            clock,
+            learned,
         )
 
     def serve(self, lane):
@@ -173,11 +182,7 @@ class Delivery(object):
 
     def _send(self, lane, record):
         _, error = self._server.exchange(self._request(record, lane.entry))
-        if error is None:
-            self._width.one_went_well()
-            self._acts.settle(lane, record, None)
-        else:
-            self._judge(decisions.after_failed_send, lane, record, error)
+        self._windows.sort_out_one(lane, record, error)
 
     def _read_back(self, lane, head):
         records = self._in_doubt(lane, head)

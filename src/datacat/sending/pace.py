@@ -30,14 +30,15 @@ class Pace(object):
         self.rate = self.together = self.fastest = 0.0
         self.quickest = float("inf")
 
-    def note(self, sizes, seconds):
+    def note(self, sizes, seconds, beside=0):
         """Note an exchange that went well.
 
         :param sizes: the length of each request's body.
         :param seconds: what all of them took.
+        :param beside: how many bytes went out besides.
         """
         count = len(sizes)
-        rate = (sum(sizes) + count * HEAD_BYTES) / max(seconds, _SHORTEST)
+        rate = (sum(sizes) + count * HEAD_BYTES + beside) / max(seconds, _SHORTEST)
         self.quickest = min(self.quickest, seconds)
         self.fastest = max(self.fastest, rate)
         if self.seconds is None:

@@ -63,11 +63,15 @@ class Sender(object):
     ):
         learned = learned or Learned(None, wall)
         self.server = Server(transport, warn, chance, clock, wall, learned)
-        self._delivery = Delivery(self.server, settings, warn, clock, wall, chance, learned)
+        self._lanes = Lanes()
+        self._inherited = set(inherited)
+        self._heartbeats = Heartbeats(self.server, self._inherited, self._lanes.looked_at)
+        self._delivery = Delivery(
+            self.server, self._heartbeats, settings, warn, clock, wall, chance, learned
+        )
         self._max_bytes = settings.max_bytes
         self._window = settings.window
         self._outboxes = [outbox]
-        self._inherited = set(inherited)
         self._predecessor = predecessor
         self._redact = redact
         self._spool = spool
@@ -75,14 +79,12 @@ class Sender(object):
         self._warn = warn
         self._clock = clock
         self._wall = wall
-        self._lanes = Lanes()
         self._backlog = Backlog()
-        self._heartbeats = Heartbeats(self.server, self._inherited)
         self._is_hurried = False
         for entry in self._inherited:
             entry.redact = redact
         for entry in outbox.entries():
-            self._heartbeats.note(entry)
+            self._heartbeats.note(entry, clock())
         self._take_over(outbox)
 
     def step(self, now):
@@ -105,9 +107,8 @@ class Sender(object):
         if self.server.due(now) > now:
             return self.server.pause(now, bool(self._lanes.busy()))
         lane = self._lanes.next(now)
-        if self._heartbeats.are_needed and now >= self._heartbeats.due(now):
-            untouched = self._lanes.looked_at()
-            self._heartbeats.send(own.entries(), now, lane is not None, untouched)
+        if self._heartbeats.are_next(now, lane is not None):
+            self._heartbeats.send(now, lane is not None)
         elif self._is_adoption_due(now) and (lane is None or lane.entry.server_id is not None):
             self._adopt(now)
         elif lane is not None:
@@ -165,7 +166,7 @@ class Sender(object):
                 self._add_lane(outbox, entry, captured)
             elif entry.goodbye:
                 self._lanes.drop_idle(outbox, entry)
-                self._heartbeats.note(entry)
+                self._heartbeats.note(entry, self._clock())
             newly_waiting.popleft()
 
     def _add_lane(self, outbox, entry, captured):
@@ -185,7 +186,7 @@ class Sender(object):
             self._put_off(lane, FAULT_SECONDS)
         self._lanes.served(lane)
         if lane.outbox is own and (entry.goodbye or entry.server_id != server_id):
-            self._heartbeats.note(entry)
+            self._heartbeats.note(entry, self._clock())
         if lane.is_adopted and entry.is_over:
             self._end_adopted(lane)
 
@@ -221,8 +222,7 @@ class Sender(object):
             self._backlog.reset()
             self._warn.clear("backlog")
         times.append(self.server.outage.due)
-        if self._heartbeats.are_needed:
-            times.append(self._heartbeats.due(now))
+        times.append(self._heartbeats.due)
         if self._leftovers is not None and self.server.link.online:
             times.append(self._leftovers.due)
         times = [when for when in times if when is not None]

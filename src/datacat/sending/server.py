@@ -10,13 +10,15 @@ from .. import errors
 from ..wire import answers, backoff, dialects, verdicts
 from .link import Link
 from .outage import Outage
-from .pace import Pace
+from .pace import HEAD_BYTES, Pace
 
 # Names of what is learned about a server.
 BUSY_UNTIL = "busy until"
 GENERATION = "generation"
 # How often to look what other processes have learned.
 OTHERS_SECONDS = 1.0
+# A heartbeat as it is sent, about.
+HEARTBEAT_BYTES = HEAD_BYTES + 2
 
 
 class Server(object):
@@ -60,7 +62,7 @@ class Server(object):
         began = self._clock()
         answer, error = self._exchange(request)
         if error is None:
-            self._note_pace([request], began)
+            self._note_pace([request], [], began)
             self.succeeded()
         return answer, error
 
@@ -70,22 +72,25 @@ class Server(object):
         except errors.DatacatError as error:
             return None, error
 
-    def exchange_all(self, requests):
+    def exchange_all(self, requests, riders=()):
         """Send requests back to back; return (what became of those answered, an error).
 
-        :returns: (a list with None or the DatacatError of each request that was answered, in
-            order; the DatacatError of the first that was not, or None if those after the list
-            certainly had no effect).
+        :param riders: entries of sessions whose heartbeats go behind the requests.
+        :returns: (a list with None or the DatacatError of each request that was answered, then of
+            each heartbeat, in order; the DatacatError of the first that was not, or None if those
+            after the list certainly had no effect).
         """
         began = self._clock()
-        problems, error = self._exchange_all(requests)
-        if problems and problems[-1] is None:
-            self._note_pace(requests[: len(problems)], began)
+        problems, error = self._exchange_all(requests + self._heartbeats(riders))
+        count = len(requests)
+        if problems and problems[:count][-1] is None:
+            self._note_pace(requests[: len(problems)], problems[count:], began)
             self.succeeded()
         return problems, error
 
-    def _note_pace(self, requests, began):
-        self.pace.note([len(request.body) for request in requests], self._clock() - began)
+    def _note_pace(self, requests, beside, began):
+        sizes = [len(request.body) for request in requests]
+        self.pace.note(sizes, self._clock() - began, len(beside) * HEARTBEAT_BYTES)
 
     def _exchange_all(self, requests):
         responses, error = self.transport.call_all(requests)
@@ -154,35 +159,47 @@ class Server(object):
         except errors.DatacatError:
             return False
 
-    def beat(self, entries, record_is_next):
-        """Send heartbeats for sessions, back to back; return whether others may get through.
+    # Heartbeats
 
-        They may if the server answers, even if it does not know heartbeats or these sessions.
+    def beat(self, entries, record_is_next):
+        """Send heartbeats for sessions, one at least, back to back.
 
         :param record_is_next: whether a record is sent right after, which shows more.
+        :returns: (how many were answered, whether others may get through).
         """
-        left = [self.dialect.heartbeat(entry.server_id) for entry in entries]
-        while left:
-            problems, error = self._beats(left)
-            del left[: len(problems)]
-            if error is None and None in problems:
-                # A server that is too busy for records may still answer this.
-                if not (record_is_next and self._is_busy):
-                    self.succeeded()
-            failures = [each for each in problems + [error] if each is not None]
-            telling = [each for each in failures if verdicts.would_meet_any_request(each)]
-            if telling:
-                self.failed(telling[0])
-                return False
-        return True
+        problems, error = self._beats(self._heartbeats(entries))
+        if error is None and None in problems:
+            # A server that is too busy for records may still answer this.
+            if not (record_is_next and self._is_busy):
+                self.succeeded()
+        return len(problems), self.heed_heartbeats(problems, error)
+
+    def heed_heartbeats(self, problems, error):
+        """Pause if what became of heartbeats would meet any other request too.
+
+        :param problems: None or the DatacatError of each that was answered.
+        :param error: the DatacatError of the first that was not, or None.
+        :returns: whether others may get through.  They may if the server answers, even if it does
+            not know heartbeats or these sessions.
+        """
+        failures = [each for each in problems + [error] if each is not None]
+        telling = [each for each in failures if verdicts.would_meet_any_request(each)]
+        if telling:
+            self.failed(telling[0])
+        return not telling
+
+    def _heartbeats(self, entries):
+        return [self.dialect.heartbeat(entry.server_id) for entry in entries]
 
     def _beats(self, requests):
-        """Return what `_exchange_all` does, for one request at least."""
+        """Return what `_exchange_all` does; of one request if there is no connection for more."""
         problems, error = self._exchange_all(requests) if len(requests) > 1 else ([], None)
         if problems or error is not None:
             return problems, error
-        # The first one makes a connection.
-        return [self._exchange(requests[0])[1]], None
+        _, problem = self._exchange(requests[0])
+        if problem is not None and verdicts.would_meet_any_request(problem):
+            return [], problem
+        return [problem], None
 
     @property
     def _is_busy(self):

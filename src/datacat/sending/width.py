@@ -32,11 +32,12 @@ class Width(object):
     """How many records, and how many bytes, a window to one server may have.
 
     :param limit: the largest number of records; 1 turns windows off.
+    :ivar limit: the same.
     :ivar is_checked: whether the server was seen to apply requests in order.
     """
 
     def __init__(self, limit):
-        self._limit = limit
+        self.limit = limit
         self._records = min(NARROW, limit)
         self._rate = None
         self._singles = 0
@@ -77,8 +78,8 @@ class Width(object):
         is_full = size * 2 > self.bytes
         self._rate = rate if is_full or self._rate is None else max(rate, self._rate)
         if records >= self._records and (self.is_checked or self._records < NARROW):
-            self._records = min(self._limit, self._records * 2)
-            if self._records == self._limit:
+            self._records = min(self.limit, self._records * 2)
+            if self._records == self.limit:
                 self._cool_down = SHORTEST_COOL_DOWN
 
     def one_went_well(self):
@@ -86,13 +87,13 @@ class Width(object):
         if self._records < NARROW:
             self._singles += 1
             if self._singles >= SINGLES:
-                self._records = min(2 * self._records, NARROW, self._limit)
+                self._records = min(2 * self._records, NARROW, self.limit)
                 self._singles = 0
 
     def keeps_order(self):
         """Note that the server was seen to apply requests in order."""
         self.is_checked = True
-        self._records = min(self._limit, max(WIDE, self._records))
+        self._records = min(self.limit, max(WIDE, self._records))
 
     def turn_off(self):
         """Send records one by one from now on."""
@@ -110,4 +111,4 @@ class Width(object):
         """Note that a request of a window was refused, and later ones may not have been."""
         self._cool_until = now + self._cool_down
         self._cool_down = min(LONGEST_COOL_DOWN, 2 * self._cool_down)
-        self._records = min(NARROW, self._limit)
+        self._records = min(NARROW, self.limit)

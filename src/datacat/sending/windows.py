@@ -18,9 +18,14 @@ Theory of operation
    order.  So the first windows are compared with what the server has then, once.
 6. Where no read-back could tell what arrived, records go one by one.  So does a record that was
    blamed: in a window it could become a dead letter for what a later one causes.
+7. Heartbeats that are due ride behind the records, of any session, as many as there is room for.
+   They also ride behind a record that could go with others but is the only one; all else about it
+   is as if it went alone.  If a connection breaks among them, every record has been answered.
 """
 
 from __future__ import absolute_import, division
+
+import collections
 
 from ..records import kinds
 from ..wire import answers, dialects, readback, verdicts
@@ -28,6 +33,7 @@ from ..wire.readback import Listed
 from . import decisions
 from .doubt import Doubt
 from .pace import HEAD_BYTES
+from .server import HEARTBEAT_BYTES
 from .width import WINDOWS_CHECKED
 
 # Names and values of what is learned about a server.
@@ -42,6 +48,10 @@ _NOT_IN_ORDER = (
     "from now on records are sent to it one by one, which is slower over a long distance"
 )
 
+# Records, their requests, and the entries of sessions whose heartbeats ride behind them.
+_Window = collections.namedtuple("_Window", "records requests riders")
+_NO_WINDOW = _Window([], [], [])
+
 
 class Windows(object):
     """Sends the heads of sessions together; for one thread.
@@ -49,6 +59,7 @@ class Windows(object):
     :param server: the Server.
     :param looks: the Looks.
     :param width: a Width.
+    :param heartbeats: the Heartbeats.
     :param acts: the Acts.
     :param make: a callable (record, entry) -> the Request that delivers it.
     :param judge: a callable (lane, record, error) that decides what a failed attempt leads to, and
@@ -58,8 +69,9 @@ class Windows(object):
     :param learned: what is known of the server, a Learned.
     """
 
-    def __init__(self, server, looks, width, acts, make, judge, warn, clock, learned):
+    def __init__(self, server, looks, width, heartbeats, acts, make, judge, warn, clock, learned):
         self._width = width
+        self._heartbeats = heartbeats
         self._server = server
         self._looks = looks
         self._acts = acts
@@ -71,25 +83,34 @@ class Windows(object):
         self._recall()
 
     def send(self, lane):
-        """Send several records of a session; return False if its head has to go alone."""
-        records, requests = self._window(lane)
-        if len(records) < 2:
+        """Send several records of a session, or one with heartbeats behind it.
+
+        :returns: False if its head has to go alone.
+        """
+        began = self._clock()
+        window = self._window(lane, began)
+        if len(window.records) + len(window.riders) < 2:
             return False
         before = Listed(lane.entry.events, lane.entry.metrics)
-        began = self._clock()
-        problems, error = self._server.exchange_all(requests)
+        problems, error = self._server.exchange_all(window.requests, window.riders)
         if not problems and error is None:
             # There is no connection yet: a single request makes one.
             return False
-        self._sort_out(lane, records, problems, error)
-        if error is None and not any(problems):
-            took = self._clock() - began
-            size = sum(len(request.body) + HEAD_BYTES for request in requests)
-            self._width.went_well(len(problems), size, took)
-            self._check_order(lane, records[: len(problems)], before)
+        took = self._clock() - began
+        count = len(window.records)
+        of_records, of_riders = problems[:count], problems[count:]
+        # What breaks among the riders is no trouble of the records.
+        trouble = error if len(of_records) < count else None
+        self._sort_out(lane, window.records, of_records, trouble)
+        is_well = trouble is None and not any(of_records)
+        if is_well and error is None and count > 1:
+            self._went_well(lane, window, len(problems), took, before)
         self._server.transport.rate = self._width.rate
         if self._width.rate is not None:
             self._learned.note_roughly(RATE, self._width.rate)
+        # If not all is well with the records, they have shown more.
+        get_through = not is_well or self._server.heed_heartbeats(of_riders, error)
+        self._heartbeats.went(window.riders[: len(of_riders)], get_through, began)
         return True
 
     def may_go(self, lane):
@@ -108,35 +129,59 @@ class Windows(object):
 
     # Which records
 
-    def _window(self, lane):
-        """Return the records that go together and their requests."""
+    def _window(self, lane, now):
+        """Return the _Window that goes now; it has no records if the head has to go alone."""
         entry = lane.entry
-        most = self._width.records(self._clock())
-        if most < 2 or entry.accepted - entry.gone < 2 or not self.may_go(lane):
-            return [], []
+        most = self._width.records(now)
+        fewest = 1 if self._heartbeats.are_due(now) else 2
+        if most < 2 or entry.accepted - entry.gone < fewest or not self.may_go(lane):
+            return _NO_WINDOW
         if lane.blames:
             # Alone, it is blamed for what it does itself.
-            return [], []
+            return _NO_WINDOW
+        records, requests = self._joining(lane.outbox.front(entry, most), entry)
+        if not (self._width.is_checked or self._show_order(records)):
+            del records[1:], requests[1:]
+        return _Window(records, requests, self._riders(requests, now))
+
+    def _joining(self, front, entry):
+        """Return the first of some records that may go together, and their requests."""
         records, requests, room = [], [], self._width.bytes
-        for record in lane.outbox.front(entry, most):
+        for record in front:
             if not _may_join(record):
                 break
             request = self._make(record, entry)
-            room -= len(request.body) + HEAD_BYTES
+            room -= _size([request])
             if room < 0:
                 break
             records.append(record)
             requests.append(request)
             if record.kind == kinds.END:
                 break
-        if not (self._width.is_checked or self._show_order(records)):
-            return [], []
         return records, requests
+
+    def _riders(self, requests, now):
+        """Return the entries of sessions whose heartbeats go behind some requests."""
+        if not requests:
+            return []
+        room = (self._width.bytes - _size(requests)) // HEARTBEAT_BYTES
+        return self._heartbeats.riders(now, min(room, self._width.limit - len(requests)))
 
     # What became of them
 
+    def sort_out_one(self, lane, record, error):
+        """Settle a record that no other one went with, or judge its failure."""
+        if error is None:
+            self._width.one_went_well()
+            self._acts.settle(lane, record, None)
+        else:
+            self._judge(decisions.after_failed_send, lane, record, error)
+
     def _sort_out(self, lane, records, problems, error):
         """Settle, bury or judge each record of a window by its answer."""
+        if len(records) == 1:
+            self.sort_out_one(lane, records[0], error or problems[0])
+            return
         delivered = []
         for place, problem in enumerate(problems):
             record = records[place]
@@ -152,6 +197,18 @@ class Windows(object):
         if error is not None:
             self._width.broke()
             self._leave_in_doubt(lane, records[len(problems) :], error)
+
+    def _went_well(self, lane, window, answered, took, before):
+        """Note that a window went without trouble.
+
+        :param answered: how many of its requests were answered, heartbeats included.
+        :param took: how many seconds that took.
+        :param before: how much the server listed before.
+        """
+        count = min(answered, len(window.records))
+        size = _size(window.requests[:count]) + (answered - count) * HEARTBEAT_BYTES
+        self._width.went_well(count, size, took)
+        self._check_order(lane, window.records[:count], before)
 
     def _is_buried(self, lane, record, problem):
         """Bury a record that the server itself refused for its content; return whether it did."""
@@ -249,6 +306,10 @@ class Windows(object):
             self._width.turn_off()
         if rate is not None and rate > 0:
             self._width.expect(rate)
+
+
+def _size(requests):
+    return sum(len(request.body) + HEAD_BYTES for request in requests)
 
 
 def _last_perhaps_applied(records, problems, error):
