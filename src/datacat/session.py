@@ -43,6 +43,7 @@ def create_session(base_url=None, product=None, version=None, **options):
         state (bool).
     :param max_bytes: the size of all outboxes together (int, 256 MiB by default).
     :param window: how many records of a session are on the way at once (int, 1 to 64).
+    :param rotate_after: records (int) or bytes (str such as "10 MB") of one session on the server.
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
         every record, the library's own too (README.md lists kinds and fields).
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).

@@ -169,7 +169,8 @@ class Sender(object):
             newly_waiting.popleft()
 
     def _add_lane(self, outbox, entry, captured):
-        is_adopted = outbox is not self._outboxes[0] or entry in self._inherited
+        is_own = outbox is self._outboxes[0] and entry not in self._inherited
+        is_adopted = not is_own or entry.is_past
         return self._lanes.add(outbox, entry, captured, is_adopted)
 
     def _serve(self, lane):

@@ -50,6 +50,7 @@ class Windows(object):
     :param server: the Server.
     :param looks: the Looks.
     :param width: a Width.
+    :param rotation: a Rotation: a window goes to one session on the server.
     :param acts: the Acts.
     :param make: a callable (record, entry) -> the Request that delivers it.
     :param judge: a callable (lane, record, error) that decides what a failed attempt leads to, and
@@ -59,8 +60,9 @@ class Windows(object):
     :param learned: what is known of the server, a Learned.
     """
 
-    def __init__(self, server, looks, width, acts, make, judge, warn, clock, learned):
+    def __init__(self, server, looks, width, rotation, acts, make, judge, warn, clock, learned):
         self._width = width
+        self._rotation = rotation
         self._server = server
         self._looks = looks
         self._acts = acts
@@ -112,7 +114,8 @@ class Windows(object):
     def _window(self, lane):
         """Return the records that go together and their requests."""
         entry = lane.entry
-        most = self._width.records(self._clock())
+        records_left, bytes_left = self._rotation.left(lane)
+        most = min(self._width.records(self._clock()), records_left)
         if most < 2 or entry.accepted - entry.gone < 2 or not self.may_go(lane):
             return [], []
         if lane.blames:
@@ -120,8 +123,9 @@ class Windows(object):
             return [], []
         records, requests, room = [], [], self._width.bytes
         for record in lane.outbox.front(entry, most):
-            if not _may_join(record):
+            if not _may_join(record) or bytes_left <= 0:
                 break
+            bytes_left -= len(record.body)
             request = self._make(record, entry)
             room -= len(request.body) + HEAD_BYTES
             if room < 0:
