@@ -100,11 +100,28 @@ def test_an_end_goes_to_the_session_that_has_the_records_before_it(three):
     assert only["ended_at"] and ROTATED not in three.server.names()
 
 
-def test_a_session_that_has_ended_is_not_left(three):
+def test_a_session_whose_end_waits_behind_its_records_is_left_too(three):
     log(three, SEVEN)
     three.end(three.entry)
     drain(three)
+    assert own(three) == [["1", "2", "3"], ["4", "5", "6"], ["7"]]
+    check_chain(three)
+    assert all("ended_at" in each for each in three.server.sessions.values())
+
+
+def test_what_is_logged_after_the_end_stays_in_the_session_that_was_ended(three):
+    log(three, SEVEN[:2])
+    three.end(three.entry)
+    log(three, SEVEN[2:])
+    three.drain()
     assert own(three) == [SEVEN] and len(three.server.sessions) == 1
+
+
+def test_nothing_is_opened_for_an_end_alone(three):
+    log(three, SEVEN[:3])
+    three.end(three.entry)
+    drain(three)
+    assert own(three) == [SEVEN[:3]]
 
 
 def test_an_end_that_comes_while_the_next_one_opens_ends_that(three):
@@ -318,6 +335,59 @@ def test_on_classic_one_that_session_client_writes_into_is_left_and_counts_anew(
     assert own(bench) == [["1", "2", "3"], ["4"]]
 
 
+def test_one_that_cannot_be_left_still_gets_several_records_at_once(make_bench):
+    bench = rotating(make_bench)
+    bench.entry.inherited = 1
+    log(bench, SEVEN * 30)
+    steps = bench.steps
+    drain(bench)
+    assert bench.steps - steps < 3 * 30
+
+
+def test_what_was_known_of_the_old_session_does_not_hold_for_the_next(make_bench):
+    bench = rotating(make_bench)
+    log(bench, SEVEN[:5])
+    bench.step()
+    (lane,) = bench.sender._lanes.busy()
+    lane.is_unreadable, lane.seen = True, (10**9, 1)
+    drain(bench)
+    assert not lane.is_unreadable and lane.seen is None
+
+
+# Sessions of dead processes
+
+
+def test_what_a_dead_process_left_is_divided_too_and_the_crash_told_to_the_newest(three):
+    three.state(three.entry, a=1)
+    three.drain()
+    three.server.fault = refuse
+    log(three, SEVEN)
+    heir = three.again(adopts=True, rotate_after=3)
+    heir.server.fault = None
+    other = heir.session()
+    heir.run(130)
+    heir.drain()
+    ids = [each for each in heir.server.sessions if each != other.server_id]
+    there = [heir.server.sessions[each] for each in ids]
+    names = [[each["name"] for each in session["events"]] for session in there]
+    marks = [[name for name in each if "session_" not in name] for each in names]
+    assert marks == [["1", "2", "3"], ["4", "5", "6"], ["7"]]
+    assert all(each["ended_at"] and each["state"]["a"] == 1 for each in there)
+    assert [ROTATED in each for each in names] == [True, True, False]
+    assert ["crash" in " ".join(each) for each in names] == [False, False, True]
+
+
+def test_one_that_was_closed_and_not_ended_is_not_divided_by_another_process(three):
+    """Its own process may go on with it, under the id that it knows."""
+    three.server.fault = refuse
+    log(three, SEVEN)
+    three.outbox.say_goodbye(three.entry, "closed")
+    heir = three.again(adopts=True, rotate_after=3)
+    heir.server.fault = None
+    heir.drain()
+    assert own(heir) == [SEVEN]
+
+
 # Kills
 
 
@@ -368,7 +438,7 @@ def test_a_kill_at_any_step_loses_nothing_and_leaves_no_session_open(three, monk
 
 
 def finish(killed, is_handed_over):
-    heir = killed.again(adopts=True, rotate_after=3)
+    heir = killed.again(adopts=True)
     heir.run(130)
     heir.drain()
     heir.run(10)

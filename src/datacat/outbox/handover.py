@@ -14,9 +14,11 @@ from __future__ import absolute_import, division
 
 import collections
 
+from .. import errors
 from .refusals import NumberTaken
 
 _GOODBYE = "ended"
+_LAST_FEW = 16
 
 _Changing = collections.namedtuple("_Changing", "entry changes")
 
@@ -31,6 +33,20 @@ def hand_over(outbox, entry, server_id, last_words):
         return False
     outbox.upkeep.sync_before_going_on()
     return True
+
+
+def last_kinds(outbox, entry):
+    """Return the kinds of the last few records of a session, as far as they wait on disk."""
+    return outbox.intake.run(_last_kinds, outbox, entry)
+
+
+def _last_kinds(outbox, entry):
+    after = max(entry.position, entry.accepted - _LAST_FEW)
+    try:
+        found = outbox.disk.store.outline(entry.number, after, _LAST_FEW)
+    except errors.DatacatError:
+        return []
+    return [kind for number, kind, _ in found if number not in entry.ahead]
 
 
 def _hand_over(outbox, entry, server_id, last_words):

@@ -168,7 +168,7 @@ class Delivery(object):
         elif head.kind == kinds.OPEN:
             # Its session has an id, so it was delivered, but a sick disk could not delete it.
             self._acts.settle(lane, head, None)
-        elif self._rotation.is_due(lane):
+        elif self._rotation.is_due(lane, head):
             self._rotate(lane)
         elif not self._windows.send(lane):
             self._send(lane, head)

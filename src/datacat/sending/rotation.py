@@ -5,12 +5,17 @@ the application asks for that, the next one is opened after a certain amount, wi
 far; the old one gets an event that names it, and is ended.
 
 Belongs here: whether that is due, and how much the present one still takes.  Does not: doing it
-(see `delivery`, `acts` and `outbox.handover`).
+(see `delivery`, `acts`, `outbox.handover`).
 """
 
 from __future__ import absolute_import, division
 
+from ..outbox.handover import last_kinds
+from ..records import kinds
 from .merged import merged_state
+
+# The records that end a session on the server.
+_LAST = (kinds.END, kinds.CRASH)
 
 _ENDLESS = float("inf")
 
@@ -38,18 +43,26 @@ class Rotation(object):
         size, count = lane.delivered
         return self._limit.records - count, self._limit.bytes - size
 
-    def is_due(self, lane):
-        """Return whether the next record goes to another session, which is to be opened."""
-        return min(self._left(lane)) <= 0 and _may_be_left(lane)
+    def is_due(self, lane, head):
+        """Return whether the next record goes to another session, which is to be opened.
+
+        :param head: that record.
+        """
+        return min(self._left(lane)) <= 0 and head.kind not in _LAST and _may_be_left(lane)
 
 
 def _may_be_left(lane):
     """Return whether a session may go on as another one.
 
-    Not if another process writes into it as well, which does not know the next id, nor if its
+    Not if another process may write into it as well, which does not know the next id; nor if its
     state is not known, which the next one would lack.
     """
     entry, outbox = lane.entry, lane.outbox
-    is_ours = not (lane.is_adopted or entry.inherited or outbox.is_marked_shared)
-    is_living = not entry.goodbye and outbox.refusal is None
-    return is_ours and is_living and merged_state(lane) is not None
+    if entry.inherited or outbox.is_marked_shared or outbox.refusal is not None:
+        return False
+    if entry.goodbye:
+        # What is logged after the end is not worth a session that nobody ends.
+        is_going_on = any(kind in _LAST for kind in last_kinds(outbox, entry))
+    else:
+        is_going_on = not lane.is_adopted
+    return is_going_on and merged_state(lane) is not None

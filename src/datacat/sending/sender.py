@@ -170,21 +170,21 @@ class Sender(object):
 
     def _add_lane(self, outbox, entry, captured):
         is_own = outbox is self._outboxes[0] and entry not in self._inherited
-        is_adopted = not is_own or entry.is_past
-        return self._lanes.add(outbox, entry, captured, is_adopted)
+        return self._lanes.add(outbox, entry, captured, not is_own or entry.is_past)
 
     def _serve(self, lane):
         entry, own = lane.entry, self._outboxes[0]
         server_id = entry.server_id
         try:
             self._delivery.serve(lane)
-        except MemoryError:
-            # Not our bug: retry shortly.
+        except MemoryError:  # not our bug: retry shortly
             self._put_off(lane, SHORTAGE_SECONDS)
         except ESCAPED:
             _report_bug(self._warn)
             self._put_off(lane, FAULT_SECONDS)
         self._lanes.served(lane)
+        if lane.outbox.newly_waiting:  # in an adopted outbox nobody else looks soon
+            self._notice_records(lane.outbox)
         if lane.outbox is own and (entry.goodbye or entry.server_id != server_id):
             self._heartbeats.note(entry)
         if lane.is_adopted and entry.is_over:
