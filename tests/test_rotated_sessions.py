@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division
 
+import os
 import re
 
 import pytest
@@ -90,3 +91,34 @@ def test_an_application_that_only_exits_leaves_none_of_its_sessions_open(
     program.wait()
     there = chain(any_fresh_collector, first)
     assert steps(there) == slices(35, 10)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_session_that_a_forked_child_writes_into_too_stays_the_same(
+    any_fresh_collector, run_program
+):
+    program = run_program(
+        u"""
+import datacat, os
+from tools.waiting import PATIENCE
+session = datacat.create_session(connect_wait=PATIENCE, rotate_after=5)
+session.log_event("first")
+assert session.flush(PATIENCE)
+child = os.fork()
+if child == 0:
+    for number in range(20):
+        session.log_event("child", {"number": number})
+    assert session.flush(PATIENCE)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+for number in range(20):
+    session.log_event("parent", {"number": number})
+session.end(PATIENCE)
+""",
+        any_fresh_collector.url,
+    )
+    program.wait()
+    (only,) = any_fresh_collector.sessions()
+    there = any_fresh_collector.session(only["id"])
+    assert held.numbers(there, "child") == held.numbers(there, "parent") == list(range(20))
+    assert held.is_ended(there)

@@ -325,7 +325,7 @@ class Sender(object):
         busy = [lane.entry for lane in self._lanes.busy()]
         waiting = sum(entry.waiting for entry in busy)
         if self._backlog.grows(waiting, now):
-            largest = max(entry.sent for entry in busy)
+            largest = max(entry.events + entry.metrics for entry in busy)
             self._warn("backlog", complaint(waiting, largest, self._window, self.server))
 
 
