@@ -22,6 +22,7 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
     assert (made.verify, made.trust_env, made.stamp_late) == (True, True, True)
     assert made.max_bytes == 256 * 1024 * 1024
     assert made.window == 64
+    assert made.rotate_after is None
     assert made.durability == "process"
     assert made.end_on_signals == ()
     assert made.disabled is False
@@ -236,6 +237,19 @@ def test_the_repr_hides_the_api_key_and_proxy_credentials():
         {"window": 0},
         {"window": 65},
         {"window": True},
+        {"rotate_after": 0},
+        {"rotate_after": -1},
+        {"rotate_after": True},
+        {"rotate_after": 1.5},
+        {"rotate_after": 10**30},
+        {"rotate_after": ""},
+        {"rotate_after": "5000"},
+        {"rotate_after": "10 B"},
+        {"rotate_after": "0 MB"},
+        {"rotate_after": "-1 MB"},
+        {"rotate_after": "1e3 MB"},
+        {"rotate_after": "10 MB\n"},
+        {"rotate_after": ("10", "MB")},
         {"before_record": "redact"},
         {"end_on_signals": 15},
         {"end_on_signals": ("TERM",)},
@@ -287,8 +301,36 @@ def test_a_valid_option_is_kept_as_given(options):
         assert getattr(settings.resolve(**options), name) == value
 
 
+@pytest.mark.parametrize(
+    "given, records, size",
+    [
+        (1, 1, None),
+        (5000, 5000, None),
+        ("10 MB", None, 10**7),
+        (u"10 MB", None, 10**7),
+        ("1.5MB", None, 1500000),
+        ("64 kB", None, 64000),
+        ("64 KiB", None, 65536),
+        ("1 mib", None, 1024**2),
+        ("2 GB", None, 2 * 10**9),
+        ("1 GiB", None, 1024**3),
+    ],
+)
+def test_rotate_after_is_a_number_of_records_or_a_size_with_its_unit(given, records, size):
+    endless = float("inf")
+    made = settings.resolve(rotate_after=given).rotate_after
+    assert made == (records or endless, size or endless)
+
+
+def test_a_wrong_size_is_told_what_a_right_one_looks_like():
+    with pytest.raises(InvalidSettings, match="records such as 5000, or a size such as '10 MB'"):
+        settings.resolve(rotate_after="10 megabytes")
+
+
 @pytest.mark.parametrize("digits", [400, 5000])
-@pytest.mark.parametrize("option", ["timeout", "deadline", "connect_wait", "max_bytes", "window"])
+@pytest.mark.parametrize(
+    "option", ["timeout", "deadline", "connect_wait", "max_bytes", "window", "rotate_after"]
+)
 def test_a_number_that_nothing_can_count_to_is_refused_by_name(option, digits):
     """With 5,000 digits it cannot even be written (since Python 3.11)."""
     with pytest.raises(InvalidSettings, match=option):
@@ -428,6 +470,7 @@ def test_settings_are_equal_and_hashable_by_value():
         ("verify", False, True),
         ("max_bytes", 7, True),
         ("window", 7, True),
+        ("rotate_after", 7, True),
     ],
 )
 def test_sessions_share_a_pipeline_unless_a_shared_setting_differs(name, value, is_shared_setting):

@@ -43,6 +43,7 @@ def create_session(base_url=None, product=None, version=None, **options):
         state (bool).
     :param max_bytes: the size of all outboxes together (int, 256 MiB by default).
     :param window: how many records of a session are on the way at once (int, 1 to 64).
+    :param rotate_after: records (int) or bytes (str such as "10 MB") until the next session_id.
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
         every record, the library's own too (README.md lists kinds and fields).
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
@@ -110,7 +111,7 @@ class Session(object):
 
     @property
     def session_id(self):
-        """The server's id, or the local id until that is known (str)."""
+        """The server's id, or the local id until that is known (str); see `rotate_after`."""
         return self._membership.server_id or self._membership.local_id
 
     @property

@@ -7,6 +7,7 @@ import.
 
 from __future__ import absolute_import, division
 
+import collections
 import os
 import re
 import signal
@@ -44,6 +45,7 @@ _DEFAULTS = (
     ("fold_fields", True),
     ("max_bytes", 256 * 1024 * 1024),
     ("window", 64),
+    ("rotate_after", None),
     ("before_record", None),
     ("end_on_signals", ()),
     ("disabled", False),
@@ -65,6 +67,11 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CONTROL = re.compile(u"[\u0000-\u001f\u007f-\u009f]")
 _NOT_IN_A_URL = re.compile(u"[\\s\\\\\u0000-\u001f\u007f-\u009f]", re.UNICODE)
 _SAFE_IN_A_PATH = "/%:@!$&'()*+,;=~-._"
+_SIZE = re.compile(u"([0-9]{1,9}(?:[.][0-9]{1,9})?) *([kmg])(i?)b\\Z", re.IGNORECASE)
+_ENDLESS = float("inf")
+
+# records and bytes: numbers, of which one may be infinite.
+Amount = collections.namedtuple("Amount", "records bytes")
 
 
 class Settings(object):
@@ -305,6 +312,27 @@ def _window(name, value):
     return value
 
 
+def _amount(name, value):
+    """Return an Amount, None for None; given is a number of records, or a text with a unit."""
+    if value is None:
+        return None
+    if not isinstance(value, six.string_types):
+        return Amount(checks.size(name, value), _ENDLESS)
+    found = _SIZE.match(value)
+    size = 0
+    if found is not None:
+        number, unit, is_binary = found.groups()
+        size = int(
+            float(number) * (1024 if is_binary else 1000) ** ("kmg".index(unit.lower()) + 1)
+        )
+    if not size:
+        raise InvalidSettings(
+            "%s must be a number of records such as 5000, or a size such as '10 MB' (kB, MB, GB, "
+            "KiB, MiB, GiB), not %s" % (name, shown(value))
+        )
+    return Amount(_ENDLESS, size)
+
+
 def _signals(name, value):
     if not isinstance(value, (tuple, list)) or not all(
         isinstance(number, six.integer_types) and not isinstance(number, bool) for number in value
@@ -341,6 +369,7 @@ _CHECKS = {
     "fold_fields": checks.flag,
     "max_bytes": checks.size,
     "window": _window,
+    "rotate_after": _amount,
     "before_record": checks.optional_callable,
     "end_on_signals": _signals,
     "disabled": checks.flag,

@@ -88,7 +88,7 @@ def test_a_session_too_large_for_the_line_is_not_read(bench, fault, copies):
     assert bench.server.streamed <= 2 * BEGINNING
     assert bench.entry.possibly_twice == 2
     (warning,) = [text for topic, text in bench.warnings.said if topic.startswith("large")]
-    assert "open a new session" in warning
+    assert "rotate_after" in warning
 
 
 def test_what_one_session_shows_about_the_line_is_known_for_the_others(bench):

@@ -25,6 +25,7 @@ OWN_EVENTS = frozenset(
         "session_forked",
         "session_opened_offline",
         "session_reopened",
+        "session_rotated",
     ]
 )
 

@@ -32,19 +32,34 @@ def check_states(sessions, report):
     v1 shows each update in its history.  A classic server shows only the result: if it is right,
     all of a session's updates have arrived.
     """
+    left = _left(sessions)
     for session in sessions:
         if "state_history" in session:
-            _History(session, report).check()
+            _History(session, report, left).check()
     _check_classic([each for each in sessions if "state_history" not in each], report)
     for mark, call in report.calls.items():
         if call.kind == "state" and call.outcome == RETURNED and mark not in report.arrived:
             report.add("lost", "%r", call)
 
 
-class _History(object):
-    """The history of one v1 session, checked from the first state to the last."""
+def _left(sessions):
+    """Return {id of a session: the one that was left for it}."""
+    return dict(
+        (event["data"]["next_session_id"], session)
+        for session in sessions
+        for event in session.get("events") or ()
+        if event["name"] == "session_rotated"
+    )
 
-    def __init__(self, session, report):
+
+class _History(object):
+    """The history of one v1 session, checked from the first state to the last.
+
+    left: {id of a session: the one that was left for it}.
+    """
+
+    def __init__(self, session, report, left):
+        self._left = left.get(session["id"])
         self._session = session
         self._report = report
         self._entries = [
@@ -52,6 +67,10 @@ class _History(object):
             for each in session["state_history"] or ()
         ]
         shown = set(state.get("mark") for _, state in self._entries)
+        earlier = self._left
+        while earlier is not None:
+            shown.update(each["state"].get("mark") for each in earlier["state_history"] or ())
+            earlier = left.get(earlier["id"])
         self._not_shown = [
             call
             for mark, call in report.calls.items()
@@ -62,9 +81,11 @@ class _History(object):
 
     def check(self):
         before = self._opening()
-        for time, state in self._entries:
+        for place, (time, state) in enumerate(self._entries):
             mark = state.get("mark")
-            if mark is not None and mark in self._times:
+            if place == 0 and self._left and state == comparable(self._left["state"]):
+                self._times[mark] = time
+            elif mark is not None and mark in self._times:
                 self._check_repeated(mark, time, state, before)
             elif mark is not None:
                 self._check_first(mark, time, state, before)

@@ -44,6 +44,8 @@ class Entry(object):
     :ivar handed: the highest number that the outbox has returned; its record may be in flight.
     :ivar forgotten: whether the outbox has removed the session.
     :ivar refusal: the error with which the server refused to open the session, or None.
+    :ivar past: the entries of server sessions that it has left behind, if any may have records.
+    :ivar is_past: whether it is one of those, which nobody in this process uses.
     :ivar redact: what its records pass through, a Redaction or None.
     :ivar report: the fields of the next report of its losses as `redact` left them; None before it
         saw one.
@@ -56,6 +58,8 @@ class Entry(object):
         "handed",
         "forgotten",
         "refusal",
+        "past",
+        "is_past",
         "redact",
         "report",
     )
@@ -64,7 +68,8 @@ class Entry(object):
         self.arrivals = ()
         self.position = self.handed = 0
         self.ahead = frozenset()
-        self.forgotten = False
+        self.forgotten = self.is_past = False
+        self.past = ()
         self.refusal = self.redact = self.report = None
         self.hung = self.server_id = self.goodbye = None
         self.inherited = self.shared = self.restoring = 0
@@ -95,8 +100,9 @@ class Entry(object):
 
     @property
     def is_delivered(self):
-        """Whether nothing is left to send."""
-        return self.waiting <= 0 and not self.restoring
+        """Whether nothing is left to send, also to server sessions that it has left behind."""
+        is_sent = self.waiting <= 0 and not self.restoring
+        return is_sent and all(each.is_delivered for each in self.past)
 
     @property
     def is_over(self):

@@ -36,6 +36,7 @@ import time
 
 from .. import locks
 from .._compat import get_ident, monotonic
+from ..records.kinds import Record
 from ..stack import RecoverableOverflow, try_with_room
 from .memory import MEMORY_BYTES, ROW_OVERHEAD, SACRIFICED
 from .writer import WRITTEN_AT_ONCE, Writer
@@ -194,6 +195,17 @@ class Intake(object):
         arrival.is_plain = False
         arrival.changes = changes
         self.arrivals.append(arrival)
+
+    def first_records(self, entry, several):
+        """Return (kind, body) pairs as the first records of a session; within `run`.
+
+        They have times that are unique; the caller writes and counts them.
+        """
+        now, writer = int(self._wall() * 1000000), self._writer
+        return [
+            Record(entry.number, place + 1, kind, body, writer.unique(now), writer.digits)
+            for place, (kind, body) in enumerate(several)
+        ]
 
     def _bound(self, arrival):
         """Count the bytes of an arrival that joins others; keep the queue within its bounds."""

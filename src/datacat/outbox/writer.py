@@ -35,6 +35,7 @@ EARLIEST, LATEST = -62135596800 * 1000000, 253402214400 * 1000000
 class Writer(object):
     """Drains the queue of one outbox; the caller has its lock.
 
+    :ivar digits: of the records that are written now.
     :param arrivals: the queue, a deque of Arrivals.
     :param newly_waiting: a deque; (entry, capture time) is appended to it when a session that had
         nothing waiting gets a record, and (entry, None) when one says goodbye without a record.
@@ -59,8 +60,8 @@ class Writer(object):
         Two processes that share a session may capture records of one name in one microsecond; and
         so may one process, if its clock is set back.
         """
-        self._digits = _drawn()
-        self._codes = tables.codes(self._digits)
+        self.digits = _drawn()
+        self._codes = tables.codes(self.digits)
 
     def drain(self):
         """Write what is in the queue now, 500 arrivals at most."""
@@ -94,7 +95,7 @@ class Writer(object):
         """Do what `_write_some` does for a single arrival, in less time."""
         entry, captured = arrival.entry, arrival.captured
         if not self._youngest < captured < LATEST:
-            captured = arrival.captured = self._unique(captured)
+            captured = arrival.captured = self.unique(captured)
         self._youngest = captured
         # Set before the INSERT, so that an interrupted attempt is repeated under this number.
         arrival.number = number = entry.accepted + 1
@@ -124,8 +125,8 @@ class Writer(object):
         last = {}
         for arrival in some:
             entry = arrival.entry
-            arrival.captured = self._unique(arrival.captured)
-            arrival.digits = self._digits
+            arrival.captured = self.unique(arrival.captured)
+            arrival.digits = self.digits
             arrival.number = last[entry] = last.get(entry, entry.accepted) + 1
         try:
             self._check_room_unless(self._disk.insert_all(self._records(some)))
@@ -144,7 +145,7 @@ class Writer(object):
                 self._leave_without_record(arrival, {} if body is None else arrival.changes)
                 return 1
             arrival.body = body
-        arrival.captured = self._unique(arrival.captured)
+        arrival.captured = self.unique(arrival.captured)
         arrival.number = arrival.changes["accepted"] = arrival.entry.accepted + 1
         try:
             records = self._records([arrival])
@@ -223,7 +224,7 @@ class Writer(object):
         self._arrivals.popleft()
         self.queued_bytes -= arrival.weight
 
-    def _unique(self, captured):
+    def unique(self, captured):
         """Make a capture time unique: v1 servers identify a record by it."""
         youngest = self._youngest
         captured = min(max(captured, EARLIEST), LATEST)
@@ -247,7 +248,7 @@ class Writer(object):
                 each.kind,
                 each.body,
                 each.captured,
-                self._digits if each.digits is None else each.digits,
+                self.digits if each.digits is None else each.digits,
             )
             for each in some
         ]

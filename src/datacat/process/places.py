@@ -184,7 +184,8 @@ def stats(pipeline, entry, pending, left_behind):
     for name in ("sent", "dead", "dropped", "merged", "possibly_twice", "overtaken"):
         found[name] = getattr(entry, name)
     elsewhere = waiting_in(left_behind)
-    found["waiting"] = entry.waiting + pending + elsewhere
+    waiting = entry.waiting + sum(each.waiting for each in entry.past)
+    found["waiting"] = waiting + pending + elsewhere
     found["in_memory"] += pending
     if elsewhere:
         found["last_error"] = taken_over(elsewhere, sorted(left_behind))

@@ -6,6 +6,7 @@ server.
 
 from __future__ import absolute_import, division
 
+from ..outbox.handover import hand_over
 from ..records import build, kinds, redaction
 from ..wire import backoff, dialects
 from .decisions import RESTORING
@@ -222,6 +223,29 @@ class Acts(object):
         self._complain(
             lane, "the server lost session %s again; its records wait" % lane.entry.server_id
         )
+
+    def rotated(self, lane, server_id):
+        """The server opened the session's next one: go on there, and end the old one."""
+        entry = lane.entry
+        event = build.event("session_rotated", {"next_session_id": server_id})
+        body = redaction.own_event(entry.redact, event)
+        redaction.never_dropped(entry.redact, kinds.END, {})
+        last_words = [] if body is None else [(kinds.EVENT, body)]
+        if hand_over(lane.outbox, entry, server_id, last_words + [(kinds.END, b"{}")]):
+            self._warn.clear("rotation")
+            lane.start_anew()
+        else:
+            # Not again and again, each time with a session that stays empty.
+            lane.delivered = 0, 0
+
+    def rotate_later(self, lane, record, error):
+        """The session's next one could not be opened: go on with this one for as long again."""
+        self._warn(
+            "rotation",
+            "the server does not open the next session after rotate_after, so session %s goes on: "
+            "%s" % (lane.entry.local_id, error),
+        )
+        lane.delivered = 0, 0
 
     # Everything
 

@@ -89,8 +89,8 @@ def _server_is_slow(seconds, largest):
         return "the server takes %s s for each request: log less" % _short(seconds)
     # It stores a whole session at each write.
     return (
-        "the server takes %s s for each request to a session with %s records: log less, or open "
-        "a new session now and then" % (_short(seconds), format(largest, ","))
+        "the server takes %s s for each request to a session with %s records: log less, or keep "
+        "sessions smaller by rotate_after=" % (_short(seconds), format(largest, ","))
     )
 
 

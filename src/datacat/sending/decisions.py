@@ -43,6 +43,7 @@ HAND_ON = "hand_on"
 SHARE = "share"
 REOPEN = "reopen"
 REOPEN_LATER = "reopen_later"
+ROTATE_LATER = "rotate_later"
 # Everything
 EVERYTHING_WAITS = "everything_waits"
 
@@ -162,6 +163,19 @@ def after_failed_open(error, known):
         # Opens go first, so one that never works must not starve everything else.
         return _waiting_if_systematic(error) + (SESSION_WAITS,)
     return handed_on + (EVERYTHING_WAITS,)
+
+
+def after_failed_rotation(error):
+    """Return the acts that a failed attempt to open a session's next one leads to.
+
+    Unless the server could not be reached at all, the session goes on as it is: nothing waits for
+    a server that opens no more sessions, and each attempt may leave one behind.
+    """
+    meaning = verdicts.verdict(error)
+    if meaning == NOT_APPLIED:
+        return (EVERYTHING_WAITS,)
+    everything = (EVERYTHING_WAITS,) if meaning == BUSY else _waiting_if_systematic(error)
+    return everything + (ROTATE_LATER,)
 
 
 def after_failed_recognition(error, known):

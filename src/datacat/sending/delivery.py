@@ -18,7 +18,11 @@ Theory of operation.  `serve` does the first of these that applies:
    new session and when the id is cleared, and cleared when the state is delivered; if the process
    is killed in between, the state is sent again.
 5. The oldest records are in doubt: read the session back (see `doubt`).
-6. Otherwise send the oldest records together, if they may go so (see `windows`), or the oldest one
+6. The session has had as much as the application allows (see `rotation`): open its next one, and
+   go on there, at 4.  The id is stored together with an entry for the old one, which has its last
+   words (see `outbox.handover`).  If the process is killed before that, an empty session stays
+   behind on the server.
+7. Otherwise send the oldest records together, if they may go so (see `windows`), or the oldest one
    alone.  What was delivered is settled in one transaction, with the counts and the merged state
    that it changes.  If the process is killed between answer and settle, the next one finds the
    record at the head of an outbox that it takes over: in doubt.
@@ -41,6 +45,7 @@ from .acts import Acts, is_late
 from .doubt import Doubt
 from .looks import NOTHING_FOUND, Looks
 from .merged import merged_state
+from .rotation import Rotation
 from .width import Width
 from .windows import Windows, can_be_found
 
@@ -68,11 +73,13 @@ class Delivery(object):
         self._wall = wall
         self._acts = acts = Acts(server, warn, clock, wall, chance)
         self._looks = looks = Looks(server, warn, clock, learned)
+        self._rotation = rotation = Rotation(settings.rotate_after)
         self._windows = Windows(
             server,
             looks,
             Width(settings.window),
             heartbeats,
+            rotation,
             acts,
             self._request,
             self._judge,
@@ -132,6 +139,14 @@ class Delivery(object):
             error = _as_unknown_operation(error)
         self._judge(decisions.after_failed_open, lane, head, error)
 
+    def _rotate(self, lane):
+        answer, error = self._server.exchange(dialects.V1.open(lane.entry.opening))
+        if error is None:
+            self._acts.rotated(lane, answer["session_id"])
+            return
+        self._server.link.last_error = error
+        self._acts.carry_out(decisions.after_failed_rotation(error), lane, None, error)
+
     def _recognise(self, lane):
         error = self._looks.recognise_by(lane.entry)
         if error is not None:
@@ -163,6 +178,8 @@ class Delivery(object):
         elif head.kind == kinds.OPEN:
             # Its session has an id, so it was delivered, but a sick disk could not delete it.
             self._acts.settle(lane, head, None)
+        elif self._rotation.is_due(lane, head):
+            self._rotate(lane)
         elif not self._windows.send(lane):
             self._send(lane, head)
 

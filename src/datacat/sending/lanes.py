@@ -39,7 +39,7 @@ REOPEN_SECONDS = 600.0
 class Lane(Pausing):
     """One session's way out: how its oldest record has fared, and what is known of the session.
 
-    :ivar is_adopted: whether another process opened the session.
+    :ivar is_adopted: whether another process opened the session, or nobody uses it any more.
     :ivar ticket: that of its item in a heap of Lanes; None while it is idle.
     :ivar captured: when its oldest record was captured (microseconds since the epoch), None if
         that must be looked up.
@@ -53,7 +53,8 @@ class Lane(Pausing):
     :ivar is_unreadable: whether a read-back could not tell what arrived.
     :ivar seen: how large the session was when it was read: (bytes, records sent until then), or
         None.
-    :ivar delivered: (bytes, number) of the records that were delivered from this lane.
+    :ivar delivered: (bytes, number) of the records that were delivered from this lane to the
+        server's present session; it starts anew when that could not be left.
     :ivar refusals: how many refusals in a row had the same words.
     :ivar blames: how often the oldest record failed although its session can be read.
     """
@@ -88,7 +89,6 @@ class Lane(Pausing):
         self.merged = None
         self.reopened_at = None
         self.has_complaint = False
-        self.delivered = 0, 0
         self.start_anew()
         self._refused_with = None
         self.refusals = 0
@@ -153,6 +153,7 @@ class Lane(Pausing):
         """Forget what the server's session was like: there is another one."""
         self.is_unreadable = False
         self.seen = self.to_check = None
+        self.delivered = 0, 0
 
     def may_reopen(self, now):
         """Return whether the session may be opened again by now."""

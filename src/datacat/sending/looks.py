@@ -39,7 +39,7 @@ _BYTES_AROUND = 80
 _TOO_LARGE = (
     "session %s is too large to be read over this line in reasonable time (about %d kB at "
     "%d kB/s): of its records, those whose answer gets lost are sent again and counted "
-    "(possibly_twice); open a new session now and then"
+    "(possibly_twice); rotate_after= keeps sessions small"
 )
 
 

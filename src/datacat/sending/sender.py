@@ -170,21 +170,22 @@ class Sender(object):
             newly_waiting.popleft()
 
     def _add_lane(self, outbox, entry, captured):
-        is_adopted = outbox is not self._outboxes[0] or entry in self._inherited
-        return self._lanes.add(outbox, entry, captured, is_adopted)
+        is_own = outbox is self._outboxes[0] and entry not in self._inherited
+        return self._lanes.add(outbox, entry, captured, not is_own or entry.is_past)
 
     def _serve(self, lane):
         entry, own = lane.entry, self._outboxes[0]
         server_id = entry.server_id
         try:
             self._delivery.serve(lane)
-        except MemoryError:
-            # Not our bug: retry shortly.
+        except MemoryError:  # not our bug: retry shortly
             self._put_off(lane, SHORTAGE_SECONDS)
         except ESCAPED:
             _report_bug(self._warn)
             self._put_off(lane, FAULT_SECONDS)
         self._lanes.served(lane)
+        if lane.outbox.newly_waiting:  # in an adopted outbox nobody else looks soon
+            self._notice_records(lane.outbox)
         if lane.outbox is own and (entry.goodbye or entry.server_id != server_id):
             self._heartbeats.note(entry, self._clock())
         if lane.is_adopted and entry.is_over:
@@ -324,7 +325,7 @@ class Sender(object):
         busy = [lane.entry for lane in self._lanes.busy()]
         waiting = sum(entry.waiting for entry in busy)
         if self._backlog.grows(waiting, now):
-            largest = max(entry.sent for entry in busy)
+            largest = max(entry.events + entry.metrics for entry in busy)
             self._warn("backlog", complaint(waiting, largest, self._window, self.server))
 
 

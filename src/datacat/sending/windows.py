@@ -60,6 +60,7 @@ class Windows(object):
     :param looks: the Looks.
     :param width: a Width.
     :param heartbeats: the Heartbeats.
+    :param rotation: a Rotation: a window goes to one session on the server.
     :param acts: the Acts.
     :param make: a callable (record, entry) -> the Request that delivers it.
     :param judge: a callable (lane, record, error) that decides what a failed attempt leads to, and
@@ -69,9 +70,12 @@ class Windows(object):
     :param learned: what is known of the server, a Learned.
     """
 
-    def __init__(self, server, looks, width, heartbeats, acts, make, judge, warn, clock, learned):
+    def __init__(
+        self, server, looks, width, heartbeats, rotation, acts, make, judge, warn, clock, learned
+    ):
         self._width = width
         self._heartbeats = heartbeats
+        self._rotation = rotation
         self._server = server
         self._looks = looks
         self._acts = acts
@@ -132,24 +136,29 @@ class Windows(object):
     def _window(self, lane, now):
         """Return the _Window that goes now; it has no records if the head has to go alone."""
         entry = lane.entry
-        most = self._width.records(now)
+        records_left, bytes_left = self._rotation.left(lane)
+        most = min(self._width.records(now), records_left)
         fewest = 1 if self._heartbeats.are_due(now) else 2
         if most < 2 or entry.accepted - entry.gone < fewest or not self.may_go(lane):
             return _NO_WINDOW
         if lane.blames:
             # Alone, it is blamed for what it does itself.
             return _NO_WINDOW
-        records, requests = self._joining(lane.outbox.front(entry, most), entry)
+        records, requests = self._joining(lane.outbox.front(entry, most), entry, bytes_left)
         if not (self._width.is_checked or self._show_order(records)):
             del records[1:], requests[1:]
         return _Window(records, requests, self._riders(requests, now))
 
-    def _joining(self, front, entry):
-        """Return the first of some records that may go together, and their requests."""
+    def _joining(self, front, entry, bytes_left):
+        """Return the first of some records that may go together, and their requests.
+
+        :param bytes_left: how much of them the session on the server takes.
+        """
         records, requests, room = [], [], self._width.bytes
         for record in front:
-            if not _may_join(record):
+            if not _may_join(record) or bytes_left <= 0:
                 break
+            bytes_left -= len(record.body)
             request = self._make(record, entry)
             room -= _size([request])
             if room < 0:
