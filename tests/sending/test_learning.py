@@ -18,10 +18,12 @@ WEEK = 7 * 86400
 
 @contextlib.contextmanager
 def windows_of(bench):
-    """Give a list, to which the length of each window is added."""
+    """Give a list, to which the length of each window is added, without what reads a session."""
     windows, call_all = [], bench.server.call_all
     bench.server.call_all = lambda requests, **options: (
-        windows.append(len(requests)),
+        windows.append(
+            sum("/api/sessions/" not in each.path or each.method == "POST" for each in requests)
+        ),
         call_all(requests, **options),
     )[1]
     yield windows
@@ -251,6 +253,7 @@ def exchanges_of_a_short_run(bench):
 
 
 def log_and_end(bench, entry):
+    """Log what a short run does."""
     for number in range(5):
         bench.event(entry, "e%d" % number)
     bench.end(entry)
@@ -268,3 +271,60 @@ def test_a_short_run_takes_few_round_trips(make_bench, classic, first, later):
     successor = bench.again()
     successor.server.windows = True
     assert exchanges_of_a_short_run(successor) == later
+
+
+def short_run(bench):
+    """Let a new process open a session, log five events and end; return (its bench, its windows)."""
+    successor = bench.again()
+    successor.server.windows = True
+    entry = successor.session()
+    with windows_of(successor) as windows:
+        log_and_end(successor, entry)
+        successor.drain()
+    return successor, windows
+
+
+def test_short_runs_prove_the_order_together(bench):
+    """Each has one window only that shows it; the session is read behind that."""
+    for _ in range(3):
+        bench, windows = short_run(bench)
+        assert windows == [4, 2]
+    bench, windows = short_run(bench)
+    assert windows == [6]
+    assert not bench.warnings.about("order")
+
+
+def test_a_server_that_mixes_requests_up_is_found_out_by_its_first_window(v1):
+    v1.server.windows = True
+
+    def call_all(requests, **_):
+        answered = dict((id(each), v1.server.call(each)) for each in reversed(requests[:-1]))
+        return [answered[id(each)] for each in requests[:-1]] + [
+            v1.server.call(requests[-1])
+        ], None
+
+    v1.server.call_all = call_all
+    log(v1, MANY[:8])
+    v1.drain()
+    assert v1.warnings.about("order")
+    assert v1.server.names()[:4] == MANY[:4][::-1] and v1.server.names()[4:] == MANY[4:8]
+
+
+def test_a_reading_that_came_too_early_shows_nothing_and_later_ones_do(bench):
+    """Something on the way handled it beside the records."""
+    bench.server.windows = True
+    call_all, early = bench.server.call_all, []
+
+    def reads_first(requests, **options):
+        if requests[-1].method != "GET":
+            return call_all(requests, **options)
+        early.append(bench.server.call(requests[-1]))
+        responses, error = call_all(requests[:-1], **options)
+        return responses + [early[-1]], error
+
+    bench.server.call_all = reads_first
+    with windows_of(bench) as windows:
+        log(bench, MANY)
+        bench.drain()
+    assert len(early) == 3 and windows[:4] == [4, 4, 4, 8]
+    assert not bench.warnings.about("order")

@@ -45,6 +45,7 @@ from .acts import Acts, is_late
 from .doubt import Doubt
 from .looks import NOTHING_FOUND, Looks
 from .merged import merged_state
+from .order import Order
 from .rotation import Rotation
 from .width import Width
 from .windows import Windows, can_be_found
@@ -74,16 +75,16 @@ class Delivery(object):
         self._acts = acts = Acts(server, warn, clock, wall, chance)
         self._looks = looks = Looks(server, warn, clock, learned)
         self._rotation = rotation = Rotation(settings.rotate_after)
+        width = Width(settings.window)
         self._windows = Windows(
             server,
-            looks,
-            Width(settings.window),
+            width,
+            Order(server, looks, width, warn, clock, learned),
             heartbeats,
             rotation,
             acts,
             self._request,
             self._judge,
-            warn,
             clock,
             learned,
         )

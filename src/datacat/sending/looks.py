@@ -33,6 +33,8 @@ NOTHING_FOUND = Found(0, UNKNOWABLE)
 # A shorter answer comes in one piece, which tells nothing about the line.
 _MEASURED_FROM = 16 * 1024
 _FEW_RECORDS = 10
+# What is read behind records, in bytes.
+_SMALL = 8 * 1024
 # What a server adds to a record, about.
 _BYTES_AROUND = 80
 
@@ -136,6 +138,36 @@ class Looks(object):
         if reading.is_too_large and found.after == readback.ABSENT:
             return Found(found.arrived, TOO_LARGE)
         return found._replace(version=answers.version(reading.start))
+
+    def is_small(self, lane, records):
+        """Return whether a session is small enough to be read behind some more records of it.
+
+        As far as its records are known to be all that it has.
+        """
+        size, count = lane.delivered
+        is_known = count >= lane.entry.events + lane.entry.metrics and lane.reopened_at is None
+        size += sum(len(record.body) for record in records)
+        return is_known and size + (count + len(records)) * _BYTES_AROUND <= _SMALL
+
+    def shows_order(self, lane, records, before, response):
+        """Return whether a session as it was read has records in the order of their sending.
+
+        :param response: to the request that reads it.
+        :returns, and the other arguments: see `is_in_order`.
+        """
+        if self._is_uncountable(lane.entry, records):
+            return None
+        request = dialects.V1.read(lane.entry.server_id)
+        try:
+            answer = answers.answer(request, response)
+        except errors.DatacatError:
+            return None
+        if not self._server.is_v1:
+            return readback.classic_order(records, answer, before)
+        finder = readback_v1.V1WindowFinder(records)
+        finder.feed(response.body)
+        found = finder.result()
+        return found.in_order if found.arrived == len(records) else None
 
     def is_in_order(self, lane, records, before):
         """Return whether a server has records in the order in which they were sent.

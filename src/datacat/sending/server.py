@@ -72,29 +72,30 @@ class Server(object):
         except errors.DatacatError as error:
             return None, error
 
-    def exchange_all(self, requests, riders=()):
-        """Send requests back to back; return (what became of those answered, an error).
+    def exchange_all(self, requests, riders=(), reading=None):
+        """Send requests back to back; return what became of them.
 
         :param riders: entries of sessions whose heartbeats go behind the requests.
+        :param reading: a request that goes last and changes nothing, or None.
         :returns: (a list with None or the DatacatError of each request that was answered, then of
             each heartbeat, in order; the DatacatError of the first that was not, or None if those
-            after the list certainly had no effect).
+            after the list certainly had no effect; the Response to `reading` or None).
         """
         began = self._clock()
-        problems, error = self._exchange_all(requests + self._heartbeats(riders))
         count = len(requests)
+        requests = requests + self._heartbeats(riders)
+        last = [] if reading is None else [reading]
+        responses, error = self.transport.call_all(requests + last)
+        response = responses.pop() if len(responses) > len(requests) else None
+        problems = _problems(requests, responses)
         if problems and problems[:count][-1] is None:
-            self._note_pace(requests[: len(problems)], problems[count:], began)
+            self._note_pace(requests[: min(count, len(problems))], problems[count:], began)
             self.succeeded()
-        return problems, error
+        return problems, error, response
 
     def _note_pace(self, requests, beside, began):
         sizes = [len(request.body) for request in requests]
         self.pace.note(sizes, self._clock() - began, len(beside) * HEARTBEAT_BYTES)
-
-    def _exchange_all(self, requests):
-        responses, error = self.transport.call_all(requests)
-        return [_problem(*pair) for pair in zip(requests, responses)], error
 
     def failed(self, error):
         """Pause after a failure, and warn, once in an outage."""
@@ -192,10 +193,14 @@ class Server(object):
         return [self.dialect.heartbeat(entry.server_id) for entry in entries]
 
     def _beats(self, requests):
-        """Return what `_exchange_all` does; of one request if there is no connection for more."""
-        problems, error = self._exchange_all(requests) if len(requests) > 1 else ([], None)
-        if problems or error is not None:
-            return problems, error
+        """Return what became of some, at least one, as `exchange_all` does.
+
+        Of one only if there is no connection for more.
+        """
+        if len(requests) > 1:
+            responses, error = self.transport.call_all(requests)
+            if responses or error is not None:
+                return _problems(requests, responses), error
         _, problem = self._exchange(requests[0])
         if problem is not None and verdicts.would_meet_any_request(problem):
             return [], problem
@@ -268,6 +273,11 @@ class Server(object):
         """Note its generation, as one of its sessions shows it."""
         self.dialect = dialect
         self._learned.note(GENERATION, dialect.name)
+
+
+def _problems(requests, responses):
+    """Return what each response means to its request: the DatacatError, or None."""
+    return [_problem(*pair) for pair in zip(requests, responses)]
 
 
 def _problem(request, response):

@@ -14,8 +14,7 @@ Theory of operation
    after it that were delivered all the same have overtaken it, which is counted.
 4. A connection that breaks leaves those without an answer in doubt (see `doubt`).  What a server
    has applied of a window is always its beginning, because it takes one request after the other.
-5. Something on the way may handle the requests of one connection side by side, and still answer in
-   order.  So the first windows are compared with what the server has then, once.
+5. The first windows are compared with what the server has then (see `order`).
 6. Where no read-back could tell what arrived, records go one by one.  So does a record that was
    blamed: in a window it could become a dead letter for what a later one causes.
 7. Heartbeats that are due ride behind the records, of any session, as many as there is room for.
@@ -34,54 +33,46 @@ from . import decisions
 from .doubt import Doubt
 from .pace import HEAD_BYTES
 from .server import HEARTBEAT_BYTES
-from .width import WINDOWS_CHECKED
 
-# Names and values of what is learned about a server.
-ORDER, RATE = "order", "rate"
-KEPT, MIXED = "kept", "mixed"
+# The name of what is learned about a server: bytes a second.
+RATE = "rate"
 # A record over this goes alone; a state may be sent again, which costs more.
 RECORD_BYTES = 64 * 1024
 STATE_BYTES = 16 * 1024
 
-_NOT_IN_ORDER = (
-    "the server, or something in front of it, applies requests of one connection out of order: "
-    "from now on records are sent to it one by one, which is slower over a long distance"
-)
-
-# Records, their requests, and the entries of sessions whose heartbeats ride behind them.
-_Window = collections.namedtuple("_Window", "records requests riders")
-_NO_WINDOW = _Window([], [], [])
+# Records, their requests, the entries of sessions whose heartbeats ride behind them, and the
+# request that reads the session then, or None.
+_Window = collections.namedtuple("_Window", "records requests riders reading")
+_NO_WINDOW = _Window([], [], [], None)
 
 
 class Windows(object):
     """Sends the heads of sessions together; for one thread.
 
     :param server: the Server.
-    :param looks: the Looks.
     :param width: a Width.
+    :param order: the Order.
     :param heartbeats: the Heartbeats.
     :param rotation: a Rotation: a window goes to one session on the server.
     :param acts: the Acts.
     :param make: a callable (record, entry) -> the Request that delivers it.
     :param judge: a callable (lane, record, error) that decides what a failed attempt leads to, and
         carries that out.
-    :param warn: a callable (topic, message).
     :param clock: a callable that returns monotonic seconds.
     :param learned: what is known of the server, a Learned.
     """
 
     def __init__(
-        self, server, looks, width, heartbeats, rotation, acts, make, judge, warn, clock, learned
+        self, server, width, order, heartbeats, rotation, acts, make, judge, clock, learned
     ):
         self._width = width
         self._heartbeats = heartbeats
         self._rotation = rotation
         self._server = server
-        self._looks = looks
+        self._order = order
         self._acts = acts
         self._make = make
         self._judge = judge
-        self._warn = warn
         self._clock = clock
         self._learned = learned
         self._recall()
@@ -96,7 +87,7 @@ class Windows(object):
         if len(window.records) + len(window.riders) < 2:
             return False
         before = Listed(lane.entry.events, lane.entry.metrics)
-        problems, error = self._server.exchange_all(window.requests, window.riders)
+        problems, error, whole = self._server.exchange_all(*window[1:])
         if not problems and error is None:
             # There is no connection yet: a single request makes one.
             return False
@@ -108,7 +99,8 @@ class Windows(object):
         self._sort_out(lane, window.records, of_records, trouble)
         is_well = trouble is None and not any(of_records)
         if is_well and error is None and count > 1:
-            self._went_well(lane, window, len(problems), took, before)
+            self._went_well(lane, window, len(problems), took)
+            self._order.went_well(lane, window.records[: len(of_records)], before, whole)
         self._server.transport.rate = self._width.rate
         if self._width.rate is not None:
             self._learned.note_roughly(RATE, self._width.rate)
@@ -127,7 +119,7 @@ class Windows(object):
     def note_read_back(self, lane, found):
         """Note what a read-back shows about the server, or about reading a session."""
         if not found.in_order:
-            self._give_up_windows()
+            self._order.give_up()
         # Not readable as a whole, or written to by somebody else as well.
         lane.is_unreadable = found.after in (readback.UNKNOWABLE, readback.TOO_LARGE)
 
@@ -145,9 +137,10 @@ class Windows(object):
             # Alone, it is blamed for what it does itself.
             return _NO_WINDOW
         records, requests = self._joining(lane.outbox.front(entry, most), entry, bytes_left)
-        if not (self._width.is_checked or self._show_order(records)):
+        if not self._order.allows(records):
             del records[1:], requests[1:]
-        return _Window(records, requests, self._riders(requests, now))
+        riders = self._riders(requests, now)
+        return _Window(records, requests, riders, self._order.reading(lane, records))
 
     def _joining(self, front, entry, bytes_left):
         """Return the first of some records that may go together, and their requests.
@@ -207,17 +200,15 @@ class Windows(object):
             self._width.broke()
             self._leave_in_doubt(lane, records[len(problems) :], error)
 
-    def _went_well(self, lane, window, answered, took, before):
+    def _went_well(self, lane, window, answered, took):
         """Note that a window went without trouble.
 
         :param answered: how many of its requests were answered, heartbeats included.
         :param took: how many seconds that took.
-        :param before: how much the server listed before.
         """
         count = min(answered, len(window.records))
         size = _size(window.requests[:count]) + (answered - count) * HEARTBEAT_BYTES
         self._width.went_well(count, size, took)
-        self._check_order(lane, window.records[:count], before)
 
     def _is_buried(self, lane, record, problem):
         """Bury a record that the server itself refused for its content; return whether it did."""
@@ -260,59 +251,10 @@ class Windows(object):
         if lane.doubt is not None:
             lane.doubt.count = len(records)
 
-    # Whether the server keeps the order
-
-    def _show_order(self, records):
-        """Return whether a read-back tells in which order some records were applied.
-
-        Or whether that hardly matters: a server takes a record after the end as well.
-        """
-        if [record.kind for record in records[1:]] == [kinds.END]:
-            return True
-        listed = [readback.listed_under(each.kind) for each in records if self._is_listed(each)]
-        return len(set(listed)) < len(listed)
-
-    def _is_listed(self, record):
-        """Return whether a session shows where in the order a record was applied."""
-        if record.kind == kinds.STATE:
-            return self._server.dialect is dialects.V1
-        return record.kind in kinds.TIMED
-
-    def _check_order(self, lane, records, before):
-        """Once some windows of a session went well, compare them with what the server has."""
-        if self._width.is_checked or lane.entry.server_id is None:
-            return
-        if lane.to_check is None:
-            lane.to_check = before, [], []
-        before, checked, windows = lane.to_check
-        checked.extend(record for record in records if self._is_listed(record))
-        windows.append(len(records))
-        if len(windows) < WINDOWS_CHECKED:
-            return
-        lane.to_check = None
-        is_in_order = self._looks.is_in_order(lane, checked, before)
-        if is_in_order:
-            self._width.keeps_order()
-            self._learned.note(ORDER, KEPT)
-        elif is_in_order is False:
-            self._give_up_windows()
-        else:
-            self._width.refused(self._clock())
-
-    def _give_up_windows(self):
-        """The server applied a later record before an earlier one."""
-        self._width.turn_off()
-        self._learned.note(ORDER, MIXED)
-        self._warn("order", _NOT_IN_ORDER)
-
     # What is known of the server from earlier runs
 
     def _recall(self):
-        order, rate = self._learned.word(ORDER), self._learned.number(RATE)
-        if order == KEPT:
-            self._width.keeps_order()
-        elif order == MIXED:
-            self._width.turn_off()
+        rate = self._learned.number(RATE)
         if rate is not None and rate > 0:
             self._width.expect(rate)
 
