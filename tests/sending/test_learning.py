@@ -274,7 +274,7 @@ def test_a_short_run_takes_few_round_trips(make_bench, classic, first, later):
 
 
 def short_run(bench):
-    """Let a new process open a session, log five events and end; return (its bench, its windows)."""
+    """Let a new process log five events in a session; return (its bench, its windows)."""
     successor = bench.again()
     successor.server.windows = True
     entry = successor.session()

@@ -65,7 +65,7 @@ def test_windows_are_narrow_until_the_order_is_checked_and_double_then(wide):
     found = widths(wide)
     assert found[:6] == [4, 4, 4, 8, 16, 32] and max(found) == 64
     assert wide.server.names() == MANY
-    # Behind each of the first three, in the same exchange; a classic server's first shows what it is.
+    # Behind each of the first three; a classic server's first one shows what it is.
     assert len(wide.reads()) == (4 if wide.server.classic else 3)
     log(wide, MANY)
     assert max(widths(wide)) == 64
