@@ -25,6 +25,7 @@ from datacat.sending.decisions import (
     READ_BACK_LATER,
     REOPEN,
     REOPEN_LATER,
+    ROTATE_LATER,
     SEND_AGAIN,
     SEND_IN_DOUBT,
     SESSION_WAITS,
@@ -313,3 +314,22 @@ def test_everything_else_is_read_back_first(kind):
 
 def test_a_whole_state_that_is_restored_is_simply_repeated():
     assert decisions.is_repeated(kinds.Record(1, decisions.RESTORING, kinds.STATE, b"{}", 0))
+
+
+@pytest.mark.parametrize(
+    "error, acts_then",
+    [
+        (NOT_SENT, (EVERYTHING_WAITS,)),
+        (BUSY, (EVERYTHING_WAITS, ROTATE_LATER)),
+        (TIMEOUT, (EVERYTHING_WAITS, ROTATE_LATER)),
+        (PORTAL, (EVERYTHING_WAITS, ROTATE_LATER)),
+        (CUT_SHORT, (ROTATE_LATER,)),
+        (FAULT, (ROTATE_LATER,)),
+        (GONE, (ROTATE_LATER,)),
+        (OWN_400, (ROTATE_LATER,)),
+        (PLAIN_403, (ROTATE_LATER,)),
+        (UNKNOWN, (ROTATE_LATER,)),
+    ],
+)
+def test_a_rotation_that_fails_holds_nothing_up_unless_the_server_is_away(error, acts_then):
+    assert decisions.after_failed_rotation(error) == acts_then

@@ -300,6 +300,15 @@ def test_a_disk_that_refuses_keeps_the_session_as_it_is(three):
     assert three.entry.server_id == "server-1" and three.outbox.entries() == [three.entry]
 
 
+def test_nothing_is_opened_while_the_disk_refuses(three, monkeypatch):
+    three.warnings.expected.add("disk")
+    monkeypatch.setattr(three.outbox.upkeep, "after_settling", lambda: None)
+    three.outbox.disk.refused(StoreRefused("disk full"))
+    log(three, SEVEN)
+    drain(three)
+    assert own(three) == [SEVEN]
+
+
 # When a session must stay as it is
 
 
@@ -375,6 +384,31 @@ def test_what_a_dead_process_left_is_divided_too_and_the_crash_told_to_the_newes
     assert all(each["ended_at"] and each["state"]["a"] == 1 for each in there)
     assert [ROTATED in each for each in names] == [True, True, False]
     assert ["crash" in " ".join(each) for each in names] == [False, False, True]
+
+
+def test_the_last_words_of_an_adopted_outbox_do_not_wait_for_the_next_look_around(make_bench):
+    heir = prepared(make_bench(adopts=True, rotate_after=3))
+    dead = make_bench(server=heir.server, world=heir.world)
+    dead.entry = dead.session()
+    log(dead, SEVEN[:4])
+    old = dead.entry.server_id
+    dead.die()
+    while ROTATED not in heir.server.names(old):
+        assert heir.world.now < 1100 and len(heir.server.sessions) < 4
+        heir.world.pass_(min(heir.step() or 0, 1))
+        if len(heir.server.sessions) == 3:
+            heir.rotated_at = getattr(heir, "rotated_at", heir.world.now)
+    assert heir.world.now - heir.rotated_at < 5
+
+
+def test_one_that_nobody_has_said_the_end_of_is_not_divided_by_another_process(three):
+    """A forked child may go on with it, under the id that it knows."""
+    three.server.fault = refuse
+    log(three, SEVEN)
+    heir = three.again(rotate_after=3)
+    heir.server.fault = None
+    heir.drain()
+    assert own(heir) == [SEVEN]
 
 
 def test_one_that_was_closed_and_not_ended_is_not_divided_by_another_process(three):

@@ -168,14 +168,14 @@ def after_failed_open(error, known):
 def after_failed_rotation(error):
     """Return the acts that a failed attempt to open a session's next one leads to.
 
-    Unless the server could not be reached at all, the session goes on as it is: nothing waits for
-    a server that opens no more sessions, and each attempt may leave one behind.
+    Unless the server could not be reached at all, the session goes on as it is for a while: no
+    record waits for a server that opens no more sessions, and each attempt may leave one behind.
     """
     meaning = verdicts.verdict(error)
     if meaning == NOT_APPLIED:
         return (EVERYTHING_WAITS,)
-    everything = (EVERYTHING_WAITS,) if meaning == BUSY else _waiting_if_systematic(error)
-    return everything + (ROTATE_LATER,)
+    is_away = meaning == AMBIGUOUS and verdicts.is_systematic(error)
+    return (EVERYTHING_WAITS, ROTATE_LATER) if is_away or meaning == BUSY else (ROTATE_LATER,)
 
 
 def after_failed_recognition(error, known):
