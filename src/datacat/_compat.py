@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from timeit import default_timer
 
 try:
     import resource
@@ -27,7 +28,7 @@ if hasattr(time, "clock_gettime"):
 elif six.PY3:
     monotonic = time.monotonic
 else:
-    from monotonic import monotonic  # noqa: F401
+    from monotonic import monotonic
 
 get_ident = _thread.get_ident
 
@@ -56,6 +57,10 @@ ESCAPED = (Exception, SystemExit, KeyboardInterrupt)
 
 _CLOCK_BOOTTIME = 7
 _imported = []
+
+
+# For timing something that takes a moment. On 2.7, `monotonic` takes longer than that itself.
+timer = monotonic if six.PY3 else default_timer
 
 
 def _make_boot_clock():

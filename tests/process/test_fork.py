@@ -184,6 +184,33 @@ os._exit(0)
     assert held.is_ended(the_one(fresh_collector))
 
 
+DAEMON = u"""
+session = datacat.create_session(connect_wait=PATIENCE)
+session.log_event("first")
+assert session.flush(PATIENCE)
+if os.fork():
+    os._exit(0)
+%s
+if os.fork():
+    os._exit(0)
+session.log_event("in the daemon")
+session.end(PATIENCE)
+os.write(1, b"ended")
+"""
+
+
+@pytest.mark.parametrize("between", ["", "session.log_event('in between')"], ids=["", "logs"])
+def test_a_session_that_a_daemon_ended_did_not_crash(between, any_fresh_collector, run_program):
+    """The processes that forked it have exited without a goodbye, as those of daemons do."""
+    program = run_program(UNHURRIED + DAEMON % between, any_fresh_collector.url)
+    wait_until(lambda: "ended" in program.output)
+    there = the_one(any_fresh_collector)
+    assert held.is_ended(there) and "in the daemon" in held.names(there)
+    run_program(SUCCESSOR, any_fresh_collector.url)
+    wait_until(lambda: with_event(any_fresh_collector, "successor"))
+    assert the_one(any_fresh_collector) == there
+
+
 @pytest.mark.parametrize("count", [30])
 def test_children_forked_while_threads_log_never_hang(count, fresh_collector, run_program):
     program = run_program(

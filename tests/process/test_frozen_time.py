@@ -60,3 +60,22 @@ def test_what_is_logged_while_time_is_frozen_arrives_with_that_time(
         app.wait()
         there = collector.session(app.output.split()[0])
     assert held.event(there, "frozen")["timestamp"].startswith("2020-02-02T02:02:0")
+
+
+TICKS = u"""
+import logging, sys
+import datacat
+from freezegun import freeze_time
+session = datacat.create_session(connect_wait=0)
+logging.basicConfig(stream=sys.stdout)
+with freeze_time("2020-02-02 02:02:02", auto_tick_seconds=15):
+    for _ in range(3):
+        session.log_event("ticking")
+"""
+
+
+def test_a_frozen_clock_that_ticks_at_each_call_makes_no_disk_slow(spool, tmp_path):
+    env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": "http://127.0.0.1:9"}
+    with Application(TICKS, tmp_path, env=env) as app:
+        app.wait()
+        assert "is slow" not in app.output

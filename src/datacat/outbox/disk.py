@@ -32,10 +32,10 @@ recovery (see `healing`), SQL, locks, numbers, and who may have which file.
 from __future__ import absolute_import, division
 
 import os
-from timeit import default_timer as clock
 
 from .. import errors
 from .._compat import monotonic
+from .._compat import timer as clock
 from . import bounds
 from .memory import MemoryQueue
 from .refusals import NumberTaken, StoreDamaged, StoreDetached, StoreRefused

@@ -16,6 +16,9 @@ _NAME = re.compile(
     # Until 0.2 there was none, and the scope was one of the host name, too.
     r"(\.(?P<machine>[0-9a-f]{12}))?\.outbox"
 )
+# How the name of the mark of a session's end ends.
+ENDED = ".ended"
+_END_NAME = re.compile(r"^[0-9a-f]{12}\.[0-9A-Za-z-]+%s$" % re.escape(ENDED))
 # The last part: while it is being written.
 _LEARNED_NAME = re.compile(r"^[0-9a-f]{12}\.\w+%s(-[0-9]+)?$" % re.escape(LEARNED))
 
@@ -95,6 +98,22 @@ def learned_of(path):
 def is_learned(name):
     """Return whether a file has what is learned about a server, by its name without the folder."""
     return _LEARNED_NAME.match(name) is not None
+
+
+def end_of(path, local_id):
+    """Return the mark of the end of a session that its outbox does not know of.
+
+    :param path: of an outbox of the same scope; None is returned for one in memory.
+    """
+    scope = scope_of(path)
+    if scope is None:
+        return None
+    return os.path.join(os.path.dirname(path), "%s.%s%s" % (scope, local_id, ENDED))
+
+
+def is_end(name):
+    """Return whether a file is the mark of a session's end, by its name without the folder."""
+    return _END_NAME.match(name) is not None
 
 
 def _part(path, name):

@@ -238,7 +238,8 @@ def _move_aside(store):
         if store.is_closed:
             store.open_as_it_is()
         raise SpoolUnusable(
-            "cannot rename the damaged outbox %s: %s; until that works, records wait in memory; "
+            "cannot rename the damaged outbox %s: %s; until that works, nothing in it is sent, "
+            "and its process, if it runs, keeps new records in memory; "
             "close the program that uses the file, such as a virus scanner" % (path, error)
         )
     try:

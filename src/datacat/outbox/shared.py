@@ -1,9 +1,12 @@
-"""The mark that a forked child leaves beside its parent's outbox, which it must not open.
+"""The marks that a forked child leaves beside its parent's outbox, which it must not open.
 
 A classic server keeps no identity of a record, so arrival is inferred by counting.  If a child
 writes into its parent's sessions as well, counting proves nothing.
 
-Belongs here: making and finding the mark.  Does not: what it leads to.
+If a child ends its parent's session, as a daemon does, and the parent exits without a goodbye,
+the parent's outbox would tell of a crash.
+
+Belongs here: making and finding the marks.  Does not: what they lead to.
 """
 
 from __future__ import absolute_import, division
@@ -11,12 +14,13 @@ from __future__ import absolute_import, division
 import os
 import time
 
-from .names import outbox_of
+from .names import end_of, is_end, outbox_of
 from .no_store import IN_MEMORY
 
 SHARED = "-shared"
 _FILE_MODE = 0o600
 _STALE_SECONDS = 24 * 3600
+END_KEPT_SECONDS = 30 * 86400
 
 
 def mark_shared(path):
@@ -24,10 +28,39 @@ def mark_shared(path):
 
     :returns: whether it is there; not if the outbox has no file, or the disk is full.
     """
-    if path == IN_MEMORY:
-        return False
+    return path != IN_MEMORY and _make(path + SHARED)
+
+
+def mark_ended(path, local_id):
+    """Leave the mark that a session has ended, whoever opened it.
+
+    :param path: of an outbox in the same folder, of the same scope.
+    """
+    mark = end_of(path, local_id)
+    if mark is not None:
+        _make(mark)
+
+
+def is_marked_ended(path, local_id):
+    """Return whether a session has ended, although its entry in an outbox does not say so."""
+    mark = end_of(path, local_id)
+    return mark is not None and os.path.exists(mark)
+
+
+def prune_ends(folder, now):
+    """Remove the marks of ends after 30 days, at `now` (seconds since the epoch)."""
     try:
-        os.close(os.open(path + SHARED, os.O_CREAT | os.O_WRONLY, _FILE_MODE))
+        paths = [os.path.join(folder, name) for name in os.listdir(folder) if is_end(name)]
+        for path in paths:
+            if now - os.stat(path).st_mtime > END_KEPT_SECONDS:
+                os.remove(path)
+    except OSError:
+        pass
+
+
+def _make(path):
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, _FILE_MODE))
     except OSError:
         return False
     return True

@@ -39,7 +39,7 @@ from .folder import (
 from .names import parent_of
 from .ownership import OWNER, has_owner
 from .refusals import SpoolUnusable, StoreDamaged, StoreHeld, StoreTooNew
-from .shared import SHARED, remove_stale_marks
+from .shared import SHARED, prune_ends, remove_stale_marks
 from .store import Store, remove_files
 
 _MAKING_SECONDS = 10.0
@@ -136,6 +136,7 @@ class Spool(object):
         remove_stale_marks(self.folder, _LEFTOVERS)
         quarantine.prune(self.folder, self._scope.key, time.time())
         learned.prune(self.folder, time.time())
+        prune_ends(self.folder, time.time())
 
     def report_what_is_left_alone(self):
         """Warn, once, of outboxes that nobody here sends."""

@@ -9,10 +9,10 @@ from __future__ import absolute_import, division
 import errno
 import functools
 import os
-from timeit import default_timer as clock
 
 from .. import errors
 from .._compat import CAN_UNLINK_OPEN_FILES
+from .._compat import timer as clock
 from . import preparing, salvage, tables
 from .connection import Connection
 from .ownership import OWNER

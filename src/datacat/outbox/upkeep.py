@@ -9,10 +9,10 @@ from __future__ import absolute_import, division
 
 import errno
 import os
-from timeit import default_timer as clock
 
 from .. import errors
 from .._compat import monotonic
+from .._compat import timer as clock
 from ..descriptors import opened
 from . import bounds, folder, healing
 from .disk import HEALTHY

@@ -36,6 +36,7 @@ from os import getpid
 from .. import notices, scope
 from .._compat import monotonic
 from ..outbox.entry import Entry
+from ..outbox.shared import mark_ended
 from ..records import build, kinds, redaction
 from ..stack import RecoverableOverflow, try_with_room
 from . import places, registry, shutdown
@@ -341,6 +342,8 @@ class Membership(object):
     def end(self):
         """Record the end of the session, once."""
         self._say_goodbye(places.ENDED, kinds.END, b"{}")
+        if self.place.entry.inherited:
+            mark_ended(self.place.pipeline.outbox.path, self.local_id)
 
     def show_end(self):
         """Have `before_record` see the end, which is about to be recorded."""

@@ -10,6 +10,7 @@ import os
 
 from .. import _compat
 from ..outbox.names import identity_of
+from ..outbox.shared import is_marked_ended
 from ..records import build, kinds, redaction
 
 _CRASH = "session_crashed_detected"
@@ -99,7 +100,8 @@ class Leftovers(object):
 def report_crashes(outbox, entries, notes, is_told_by_server):
     """Record the crash of every session among `entries` that did not say goodbye.
 
-    A session that the dead process had inherited itself may live on elsewhere; it is only left.
+    A session that the dead process had inherited itself may live on elsewhere, and one that was
+    inherited from it may have ended elsewhere: it is only left.
 
     :param notes: the dead process's notes of itself.
     :param is_told_by_server: whether the server itself writes an event when it is told of a crash
@@ -108,7 +110,7 @@ def report_crashes(outbox, entries, notes, is_told_by_server):
     for entry in entries:
         if entry.goodbye or not outbox.has(entry):
             continue
-        if entry.inherited:
+        if entry.inherited or is_marked_ended(outbox.path, entry.local_id):
             outbox.say_goodbye(entry, LEFT)
             continue
         facts = crash_facts(entry, notes, _compat.boot_identity())
