@@ -38,8 +38,8 @@ from .._compat import monotonic
 from ..outbox.entry import Entry
 from ..records import build, kinds, redaction
 from ..stack import RecoverableOverflow, try_with_room
+from ..wire import importing
 from . import places, registry, shutdown
-from .engine import import_transport
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
 from .watchdog import Watchdog, interval
@@ -75,7 +75,7 @@ class Membership(object):
     """
 
     def __init__(self, settings):
-        import_transport()
+        importing.import_unless_it_can_wait()
         self.settings = settings
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings.before_record, self.warn)
