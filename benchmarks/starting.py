@@ -1,9 +1,10 @@
-"""What an application waits for at its start: the import, and a session without a server."""
+"""What a start costs: the import, a session without a server, and a whole run without one."""
 
 from __future__ import absolute_import, division
 
 import compileall
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -105,7 +106,50 @@ def _seconds_to_create(url, **options):
         return default_timer() - start
 
 
-MEASURES = (import_rows, away_rows)
+_RUN = """
+import datacat
+session = datacat.create_session(%r, product="away", version="1", spool_dir=%r)
+for number in range(5):
+    session.log_event("step", {"number": number})
+"""
+
+
+def offline_rows(scale):
+    """Return the row of a short run without a server, beside that of the import alone."""
+    with subjects.folder() as path:
+        environment = _with_compiled_datacat(path)
+        ours, imports = [], []
+        for number in range(5 if scale.is_small else 31):
+            spool = os.path.join(path, "spool-%d" % number)
+            imports.append([_cpu("import datacat", environment)])
+            ours.append([_cpu(_RUN % (subjects.unused_url(), spool), environment)])
+    return [
+        Row(
+            "a run of 5 events, connection refused: CPU",
+            median([one for one, in ours]) * 1e3,
+            "ms",
+            "a run that imports datacat",
+            median([one for one, in imports]) * 1e3,
+            ratio_of(ours, imports),
+            1.3,
+        )
+    ]
+
+
+def _cpu(program, environment):
+    """Return the user and system CPU seconds of a program in a fresh process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE
+    )
+    _, complaints = child.communicate()
+    if child.returncode:
+        raise RuntimeError("a measured run failed: %r" % complaints)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+MEASURES = (import_rows, away_rows, offline_rows)
 
 if __name__ == "__main__":
     main(MEASURES)

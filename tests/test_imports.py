@@ -44,8 +44,8 @@ DIRECTION = (
 )
 # What only one module or package of datacat may import.
 RESERVED = {
-    "requests": ("wire.transport", "wire.connections"),
-    "urllib3": ("wire.transport", "wire.pools", "wire.sockets"),
+    "requests": ("wire.exchanges", "wire.connections"),
+    "urllib3": ("wire.exchanges", "wire.pools", "wire.sockets"),
     "sqlite3": ("outbox.connection",),
     "idna": ("settings",),
     "platformdirs": ("outbox.folder", "collector"),
@@ -180,7 +180,7 @@ def test_no_imports_are_circular(imports):
 def test_the_sources_were_really_read(imports):
     """Guards the two tests above, which find nothing wrong if nothing was read."""
     assert "datacat.records.kinds" in imports["datacat.wire.dialects"]
-    assert "requests" in imports["datacat.wire.transport"]
+    assert "requests" in imports["datacat.wire.exchanges"]
     assert "sqlite3" in imports["datacat.outbox.connection"]
     assert {"datacat", "datacat.cli", "datacat.cli.demo", "datacat.collector"} <= set(imports)
 

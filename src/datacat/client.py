@@ -54,8 +54,10 @@ class DatacatClient(object):
         self._warn = Notices()
         self._redact = redaction.make(self.settings.before_record, self._warn)
         # Imported late, so that `import datacat` does not import requests.
+        from datacat.wire import importing
         from datacat.wire.transport import Transport
 
+        importing.exchanges()
         self._transport = Transport(self.settings)
         self._dialect = None
 

@@ -12,7 +12,7 @@ import zlib
 import six
 
 from datacat import errors
-from datacat.wire.transport import Response
+from datacat.wire.calls import Response
 from tools.merged_state import merge
 
 PLAIN = "text/plain; charset=utf-8"

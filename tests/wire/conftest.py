@@ -6,7 +6,7 @@ import pytest
 import six
 
 from datacat import settings
-from datacat.wire import sockets, transport
+from datacat.wire import calls, transport
 
 # Seconds. Bounds that end by the clock are so long that no machine is too slow for the real waits.
 TICK = 4.0
@@ -56,5 +56,5 @@ class Clock(object):
 def clock(monkeypatch):
     """The clock of deadlines; real waits still last as long as the clock says is left."""
     made = Clock()
-    monkeypatch.setattr(sockets, "monotonic", made)
+    monkeypatch.setattr(calls, "monotonic", made)
     return made

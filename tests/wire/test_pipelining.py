@@ -13,7 +13,7 @@ from tools.scripted_server import ScriptedServer, answer, answering, reset
 from tools.waiting import PATIENCE
 
 from datacat.errors import OutcomeUnknown
-from datacat.wire import pipelining, sockets
+from datacat.wire import calls, pipelining, sockets
 from datacat.wire.dialects import Request
 
 HEALTH = Request("GET", "/health", None, True)
@@ -245,7 +245,7 @@ def test_a_window_that_could_not_be_sent_whole_may_have_arrived_all_the_same(
 
         def break_off(self, data):
             sendall(self, data)
-            sockets._in_thread.call.broken = True
+            calls.in_thread.call.broken = True
             raise EnvironmentError(errno.EPIPE, "Broken pipe")
 
         monkeypatch.setattr(sockets.BoundedSocket, "sendall", break_off)
@@ -353,7 +353,7 @@ def test_a_parser_that_gives_up_is_released_in_silence(capfd):
     """Python prints what its finalizer raises; pytest warns of it."""
     ours, theirs = socket.socketpair()
     theirs.close()
-    with sockets.Call(PATIENCE):
+    with calls.Call(PATIENCE):
         answers = pipelining.Answers(sockets.BoundedSocket(ours), 1000)
         pytest.raises(http_client.HTTPException, answers.read, "POST")
         answers.close()

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from datacat.wire.sockets import BoundedSocket, Call
+from datacat.wire.calls import Call
+from datacat.wire.sockets import BoundedSocket
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="numbers that anybody can close")
 

@@ -16,7 +16,7 @@ from tools.scripted_server import ScriptedServer, answer, answering, reset
 from tools.waiting import PATIENCE
 
 from datacat.errors import CutShort, NotSent, OutcomeUnknown, TlsFailure, UnexpectedAnswer
-from datacat.wire import answers, pools, sockets
+from datacat.wire import answers, calls, pools, sockets
 from datacat.wire.dialects import Request
 
 EVENT = Request("POST", "/api/sessions/1/events", b'{"name":"e","data":{}}', False)
@@ -206,7 +206,7 @@ def test_a_closed_connection_is_kept_until_its_answer_is_read_and_no_longer():
     ours, theirs = socket.socketpair()
     theirs.settimeout(PATIENCE)
     bounded = sockets.BoundedSocket(ours)
-    with sockets.Call(5):
+    with calls.Call(5):
         reader = bounded.makefile("rb")
         bounded.close()
         theirs.sendall(b"words")

@@ -11,7 +11,7 @@ from tools.scripted_server import ScriptedServer, answer, answering
 from tools.waiting import PATIENCE
 
 from datacat.errors import OutcomeUnknown
-from datacat.wire import sockets, transport
+from datacat.wire import calls, sockets, transport
 from datacat.wire.dialects import Request
 
 EVENT = Request("POST", "/api/sessions/1/events", b'{"name":"e","data":{}}', False)
@@ -159,7 +159,7 @@ def test_a_wait_lasts_no_longer_than_the_rest_of_the_call(clock):
     ours.settimeout(5)
     bounded = sockets.BoundedSocket(ours)
     theirs.sendall(b"ab")
-    with sockets.Call(7):
+    with calls.Call(7):
         bounded.recv_into(bytearray(1))
         assert ours.gettimeout() == 5
         clock.now += 4

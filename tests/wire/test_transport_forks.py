@@ -49,7 +49,7 @@ def test_a_forked_child_never_waits_for_a_lock_of_its_parents_session(connect, m
     managers = []
     bound = pools.bound
     monkeypatch.setattr(
-        pools, "bound", lambda made, noting: managers.append(made) or bound(made, noting)
+        pools, "bound", lambda made, *rest: managers.append(made) or bound(made, *rest)
     )
     held, over = threading.Event(), threading.Event()
 

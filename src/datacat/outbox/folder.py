@@ -10,8 +10,6 @@ import errno
 import os
 import stat
 
-import platformdirs
-
 from . import names
 from .refusals import SpoolUnusable
 
@@ -22,6 +20,9 @@ _READ_AT_ONCE = 1024 * 1024
 
 def default_folder():
     """Return the default folder, in the user's state folder; None if the user has no home."""
+    # Imported late: it takes a quarter of what a run without a server imports.
+    import platformdirs
+
     try:
         folder = platformdirs.user_state_dir("datacat", appauthor=False)
     except RuntimeError:

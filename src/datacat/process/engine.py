@@ -17,7 +17,8 @@ from ..outbox.names import learned_of
 from ..records import kinds
 from ..sending import adoption
 from ..sending.sender import Sender
-from ..wire import dialects
+from ..wire import dialects, importing
+from ..wire.transport import Transport
 from .keeper import Keeper
 from .loop import Loop, shortest
 from .places import ENDED
@@ -29,20 +30,6 @@ NEW_SESSION_SECONDS = 1.0
 # For how long it is remembered that calls waited in vain.
 VAIN_SECONDS = 10.0
 _GLANCE_SECONDS = 0.25
-
-_imported = []
-
-
-def import_transport():
-    """Import the transport, and requests with it; harmless when repeated.
-
-    Late, to keep `import datacat` fast; and kept, because nothing can be imported while the
-    interpreter shuts down.
-    """
-    if not _imported:
-        from ..wire.transport import Transport
-
-        _imported.append(Transport)
 
 
 class Progress(object):
@@ -94,6 +81,11 @@ class Attempts(object):
         self._began = None
         self._answers = 0
         self._vain_since = self._vain_until = None
+
+    @property
+    def current(self):
+        """When the step under way began, None between two steps."""
+        return self._began
 
     def begin(self, now):
         """Note that the sender takes a step."""
@@ -151,7 +143,7 @@ class Engine(object):
         # Read before they are replaced: a crash is reported with the previous owner's notes.
         notes = outbox.notes()
         outbox.note(**adoption.describe_owner())
-        self._transport = _imported[0](settings)
+        self._transport = Transport(settings)
         self.sender = Sender(
             settings,
             self._transport,
@@ -230,12 +222,22 @@ class Engine(object):
         if not self._attempts.left(wait, seconds, wait.began):
             return
         if failures is not None:
-            fresh = min(seconds, FRESH_ATTEMPT_SECONDS)
-            self._wait(wait, fresh, lambda: link.failures != failures or is_done())
+            self._await_fresh(wait, seconds, lambda: link.failures != failures or is_done())
         for _ in range(2):  # once more if that attempt is over by then
             self._wait(wait, seconds, lambda: is_done() or link.online is False)
         if not is_done():
             self._attempts.give_up(wait, monotonic())
+
+    def _await_fresh(self, wait, seconds, is_over):
+        """Wait for a fresh attempt, which takes longer if it is the first to reach the server."""
+        is_first = not importing.is_done()
+        self._wait(wait, min(seconds, FRESH_ATTEMPT_SECONDS), is_over)
+        if is_first and importing.has_begun():
+            attempt = self._attempts.current
+            self._wait(wait, seconds, lambda: is_over() or self._attempts.current != attempt)
+            # If that step only asked for the server's health, the next one shows more.
+            taken = monotonic() - wait.since
+            self._wait(wait, min(seconds, taken + FRESH_ATTEMPT_SECONDS), is_over)
 
     def _wait(self, wait, seconds, is_over):
         left = self._attempts.left(wait, seconds, monotonic())

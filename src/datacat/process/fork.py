@@ -11,9 +11,11 @@ Theory of operation
 2. That takes FREEZE_SECONDS at most. If a lock is not free by then, the fork goes ahead, and the
    child and all its descendants keep their records in memory only, because sqlite's mutexes may be
    locked for ever there. The parent is not affected.
-3. Python ignores exceptions in hooks, such as a KeyboardInterrupt, and calls the next hook. So the
+3. Before all that, it waits for requests to be imported, IMPORT_SECONDS at most: the child would
+   inherit half of it, and with it locks of Python's (see `wire.importing`).
+4. Python ignores exceptions in hooks, such as a KeyboardInterrupt, and calls the next hook. So the
    hooks are registered twice, and the second call completes what the first left undone.
-4. Python before 3.7 has no hooks, and forks in C code call none. The child notices that none was
+5. Python before 3.7 has no hooks, and forks in C code call none. The child notices that none was
    called, and tries sqlite in a thread first (see claiming).
 """
 
@@ -24,9 +26,11 @@ import threading
 
 from .. import _compat, locks
 from .._compat import monotonic
+from ..wire import importing
 from . import registry
 
 FREEZE_SECONDS = 0.25
+IMPORT_SECONDS = 5.0
 
 
 class _Freeze(threading.local):
@@ -37,6 +41,7 @@ class _Freeze(threading.local):
         self.until = None
         self.locks = []
         self.is_complete = False
+        self.splits_import = False
 
 
 class _Child(object):
@@ -66,26 +71,35 @@ def lose_sqlite():
 
 def _before():
     if _freeze.until is None:
+        _freeze.splits_import = not _is_import_over()
         _freeze.until = monotonic() + FREEZE_SECONDS
     _freeze.is_complete = _take_all()
 
 
+def _is_import_over():
+    return importing.is_done() or _take(importing.lock(), IMPORT_SECONDS)
+
+
 def _take_all():
-    if not _take(registry.lock()):
+    if not _take_in_time(registry.lock()):
         return False
     for pipeline in registry.pipelines():
         for lock in pipeline.locks_over_sqlite():
-            if not _take(lock):
+            if not _take_in_time(lock):
                 return False
     return True
 
 
-def _take(lock):
+def _take_in_time(lock):
+    return _take(lock, _freeze.until - monotonic())
+
+
+def _take(lock, seconds):
     if locks.is_owned(lock):
         return True
     # Listed first: a signal handler may raise as soon as the lock is taken.
     _freeze.locks.append(lock)
-    return locks.acquire_within(lock, _freeze.until - monotonic())
+    return locks.acquire_within(lock, seconds)
 
 
 def _after_in_parent():
@@ -101,6 +115,8 @@ def _after_in_parent():
 def _after_in_child():
     if not _freeze.is_complete:
         lose_sqlite()
+    if _freeze.splits_import:
+        importing.cut_off()
     _Child.guarded = os.getpid()
     # Not released: the child uses none of its parent's pipelines.
     del _freeze.locks[:]

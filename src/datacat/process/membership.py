@@ -36,11 +36,10 @@ from os import getpid
 from .. import notices, scope
 from .._compat import monotonic
 from ..outbox.entry import Entry
-from ..outbox.shared import mark_ended
 from ..records import build, kinds, redaction
 from ..stack import RecoverableOverflow, try_with_room
+from ..wire import importing
 from . import places, registry, shutdown
-from .engine import import_transport
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
 from .watchdog import Watchdog, interval
@@ -68,7 +67,6 @@ class Membership(object):
     """A session in this process; thread-safe, and safe in signal handlers and finalizers.
 
     :param settings: the session's Settings.
-    :ivar place: its Place.
     :ivar redact: its `before_record` as a callable (kind, fields), None without one.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog.
@@ -76,7 +74,7 @@ class Membership(object):
     """
 
     def __init__(self, settings):
-        import_transport()
+        importing.import_unless_it_can_wait()
         self.settings = settings
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings.before_record, self.warn)
@@ -342,8 +340,7 @@ class Membership(object):
     def end(self):
         """Record the end of the session, once."""
         self._say_goodbye(places.ENDED, kinds.END, b"{}")
-        if self.place.entry.inherited:
-            mark_ended(self.place.pipeline.outbox.path, self.local_id)
+        places.mark_end(self.place, self.local_id)
 
     def show_end(self):
         """Have `before_record` see the end, which is about to be recorded."""

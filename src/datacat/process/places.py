@@ -10,7 +10,7 @@ import collections
 import os
 
 from ..outbox.salvage import UNKNOWN_STATE
-from ..outbox.shared import mark_shared
+from ..outbox.shared import mark_ended, mark_shared
 from ..records import build, kinds, redaction
 
 ENDED = "ended"
@@ -134,6 +134,12 @@ def move_session(outbox, local_id, place):
     )
     outbox.update(entry, UNKNOWN_STATE)
     return entry
+
+
+def mark_end(place, local_id):
+    """Tell whoever finds the outbox of the session's first process that the session has ended."""
+    if place.entry.inherited:
+        mark_ended(place.pipeline.outbox.path, local_id)
 
 
 def report_losses(pipeline):

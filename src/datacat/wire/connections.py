@@ -14,7 +14,6 @@ from requests.adapters import HTTPAdapter
 from six.moves.urllib import parse
 
 from . import pipelining, pools, sockets
-from .own_address import Route
 
 _MOST_CONNECTIONS = 32
 # Set before connecting. The system takes in about twice as much of an answer that nobody reads.
@@ -28,17 +27,22 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Connections(object):
-    """One process's `requests.Session`, and what every request is sent with."""
+    """One process's `requests.Session`, and what every request is sent with.
 
-    def __init__(self, settings, retries):
+    :param settings: a `settings.Settings`.
+    :param retries: how often a call that cannot connect is retried at once.
+    :param route: a Route that notes what addresses are found.
+    :param knock: the Knock at the server, or None.
+    """
+
+    def __init__(self, settings, retries, route, knock=None):
         self.settings = settings
+        self._knock = knock
         self.retries = retries
         self._session = requests.Session()
         self._session.trust_env = settings.trust_env
-        self._adapter = _Adapter(pool_maxsize=_MOST_CONNECTIONS)
-        self._short_adapter = _Adapter(
-            pool_maxsize=_MOST_CONNECTIONS, socket_options=_SMALL_BUFFER
-        )
+        self._adapter = _Adapter(route, knock)
+        self._short_adapter = _Adapter(route, socket_options=_SMALL_BUFFER)
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)
         self._headers = _headers(settings)
@@ -51,9 +55,8 @@ class Connections(object):
     def close(self):
         self._session.close()
         self._short_adapter.close()
-
-    def own_addresses(self):
-        return self._adapter.route.own_addresses()
+        if self._knock is not None:
+            self._knock.close()
 
     def read_environment(self):
         """Look up proxies and CA bundles in the environment: they may have changed."""
@@ -154,9 +157,11 @@ class _Adapter(HTTPAdapter):
 
     _pool = None
 
-    def __init__(self, socket_options=(), **options):
+    def __init__(self, route, knock=None, socket_options=()):
+        self._route = route
+        self._knock = knock
         self._socket_options = sockets.OPTIONS + list(socket_options)
-        super(_Adapter, self).__init__(**options)
+        super(_Adapter, self).__init__(pool_maxsize=_MOST_CONNECTIONS)
 
     def get_connection(self, url, proxies=None):
         """Return the connection pool; requests before 2.32 calls this."""
@@ -234,13 +239,12 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *arguments, **options):
         options["socket_options"] = self._socket_options
         HTTPAdapter.init_poolmanager(self, *arguments, **options)
-        self.route = Route()
-        pools.bound(self.poolmanager, self.route.note)
+        pools.bound(self.poolmanager, self._route.note, self._knock)
 
     def proxy_manager_for(self, proxy, **options):
         options["socket_options"] = self._socket_options
         manager = HTTPAdapter.proxy_manager_for(self, proxy, **options)
-        return pools.bound(manager, self.route.note)
+        return pools.bound(manager, self._route.note)
 
 
 def _headers(settings):

@@ -169,6 +169,15 @@ def _writable(descriptors, seconds):
     return set(writable + failed)
 
 
+def has_news(dialed):
+    """Return whether a socket can be read: something came, or the other side closed it."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(dialed.fileno(), select.POLLIN)
+        return bool(_uninterrupted(poll.poll, 0))
+    return bool((_uninterrupted(select.select, [dialed.fileno()], [], [], 0) or [[]])[0])
+
+
 def _uninterrupted(wait, *arguments):
     try:
         return wait(*arguments)

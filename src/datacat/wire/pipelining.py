@@ -40,7 +40,7 @@ def send(sock, call, requests):
     """Send requests back to back; an error shows when the answers are read.
 
     :param sock: a connected `sockets.BoundedSocket`.
-    :param call: the current `sockets.Call`.
+    :param call: the current `calls.Call`.
     :param requests: a list of bytes.
     """
     call.touched = call.handed_over = True

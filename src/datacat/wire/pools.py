@@ -76,14 +76,14 @@ class _FreshPool(object):
         return super(_FreshPool, self)._put_conn(conn)
 
 
-def _bounded(pool, note_found):
+def _bounded(pool, note_found, knock):
     """Return a bounded subclass of a pool's class; the class itself if it is one."""
     if issubclass(pool, _FreshPool):
         return pool
     # Other pools (SOCKS) connect in their own way.
     is_urllib3s_own = pool in (HTTPConnectionPool, HTTPSConnectionPool)
     mixin = DialingConnection if is_urllib3s_own else BoundedConnection
-    noting = {"note_found": staticmethod(note_found)}
+    noting = {"note_found": staticmethod(note_found), "knock": knock}
     connection = type("BoundedConnection", (mixin, pool.ConnectionCls), noting)
     return type("Bounded" + pool.__name__, (_FreshPool, pool), {"ConnectionCls": connection})
 
@@ -127,15 +127,16 @@ def give_back(connection):
     home._put_conn(connection)
 
 
-def bound(pool_manager, note_found):
+def bound(pool_manager, note_found, knock=None):
     """Make a urllib3 PoolManager (or ProxyManager) keep these bounds, and return it.
 
     Its calls must be made within `with Call(deadline)`. Harmless when repeated.
 
     :param note_found: a callable that gets what getaddrinfo returned for a name.
+    :param knock: a Knock at the only server that it is for, or None.
     """
     pool_manager.pool_classes_by_scheme = dict(
-        (scheme, _bounded(pool, note_found))
+        (scheme, _bounded(pool, note_found, knock))
         for scheme, pool in pool_manager.pool_classes_by_scheme.items()
     )
     return pool_manager

@@ -30,80 +30,17 @@ from __future__ import absolute_import, division
 import errno
 import io
 import socket
-import threading
 
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from .._compat import monotonic
 from ..descriptors import Descriptors
 from . import dialing
+from .calls import in_thread
 from .parsing import FinalResponse
 
 OPTIONS = list(HTTPConnection.default_socket_options)
-_in_thread = threading.local()
-
-
-class Call(object):
-    """The bounds of one wire call, and how far it got. Use it in one thread, by `with`.
-
-    :param deadline: seconds from now for the whole call.
-    :ivar touched: whether a connection of ours got the request; until then nothing was sent.
-    :ivar handed_over: whether the request is out and the answer awaited.
-    :ivar broken: whether the system refused a part of the request.
-    :ivar problem: the error with which connecting failed, or None.
-    :ivar is_ending: whether the last wait was bounded by the deadline, not by the timeout.
-    :ivar pace: bytes that buy it another second as they arrive; None: its deadline is fixed.
-    """
-
-    __slots__ = (
-        "deadline",
-        "touched",
-        "handed_over",
-        "broken",
-        "problem",
-        "is_ending",
-        "pace",
-        "_until",
-        "_outer",
-    )
-
-    def __init__(self, deadline):
-        self.deadline = deadline
-        self._until = monotonic() + deadline
-        self.touched = False
-        self.handed_over = False
-        self.broken = False
-        self.problem = None
-        self.is_ending = False
-        self.pace = None
-
-    def __enter__(self):
-        # A finalizer may make a call in the middle of its thread's current one.
-        self._outer = getattr(_in_thread, "call", None)
-        _in_thread.call = self
-        return self
-
-    def __exit__(self, *_):
-        _in_thread.call = self._outer
-        self._outer = None
-
-    def at_most(self, seconds):
-        """Return `seconds` (None: no limit), or what is left of the call if that is less.
-
-        :raises socket.timeout: if nothing is left.
-        """
-        left = self._until - monotonic()
-        self.is_ending = seconds is None or left < seconds
-        if left <= 0:
-            raise socket.timeout("the total deadline of %g s has passed" % self.deadline)
-        return left if self.is_ending else seconds
-
-    def arrived(self, count):
-        """Note that so many bytes of the answer arrived."""
-        if self.pace is not None:
-            self._until += count / self.pace
 
 
 class BoundedSocket(object):
@@ -136,14 +73,14 @@ class BoundedSocket(object):
 
         :raises socket.timeout: if nothing is left of the call.
         """
-        return _in_thread.call.at_most(self._silence)
+        return in_thread.call.at_most(self._silence)
 
     def _bound_the_next_wait(self):
         if not self._descriptors.are_ours():
             raise EnvironmentError(
                 errno.EBADF, "another part of this program closed the connection"
             )
-        allowed = _in_thread.call.at_most(self._silence)
+        allowed = in_thread.call.at_most(self._silence)
         if allowed != self._applied:
             self._plain.settimeout(allowed)
             self._applied = allowed
@@ -160,7 +97,7 @@ class BoundedSocket(object):
                 self._bound_the_next_wait()
                 rest = rest[self._send(rest) :]
         except Exception:
-            _in_thread.call.broken = True
+            in_thread.call.broken = True
             raise
 
     def _send(self, data):
@@ -178,7 +115,7 @@ class BoundedSocket(object):
         """
         self._bound_the_next_wait()
         count = self._plain.recv_into(*arguments)
-        _in_thread.call.arrived(count)
+        in_thread.call.arrived(count)
         return count
 
     def makefile(self, mode="rb", buffering=None):
@@ -232,7 +169,7 @@ class BoundedConnection(object):
     response_class = FinalResponse
 
     def request(self, method, url, body=None, *arguments, **options):
-        _in_thread.call.touched = True
+        in_thread.call.touched = True
         self._head = b""
         self._body_follows = bool(body)
         return super(BoundedConnection, self).request(method, url, body, *arguments, **options)
@@ -246,7 +183,7 @@ class BoundedConnection(object):
         super(BoundedConnection, self).send(whole)
 
     def connect(self):
-        _in_thread.call.touched = True
+        in_thread.call.touched = True
         self.carried = 0
         result = super(BoundedConnection, self).connect()
         if not isinstance(self.sock, BoundedSocket):
@@ -256,7 +193,7 @@ class BoundedConnection(object):
         return result
 
     def getresponse(self, *arguments, **options):
-        _in_thread.call.handed_over = True
+        in_thread.call.handed_over = True
         self.carried += 1
         return super(BoundedConnection, self).getresponse(*arguments, **options)
 
@@ -266,9 +203,11 @@ class DialingConnection(BoundedConnection):
 
     # Called with what getaddrinfo returned.
     note_found = None
+    # A Knock, whose connection is the first one; or None.
+    knock = None
 
     def _new_conn(self):
-        call = _in_thread.call
+        call = in_thread.call
         try:
             return BoundedSocket(self._dial(call))
         except socket.timeout as problem:
@@ -281,6 +220,9 @@ class DialingConnection(BoundedConnection):
     def _dial(self, call):
         call.at_most(self.timeout)
         call.problem = None
+        dialed = self.knock and self.knock.take(self.socket_options, self.timeout)
+        if dialed is not None:
+            return dialed
         host = self._dns_host.strip("[]")
         found = socket.getaddrinfo(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
         self.note_found(found)
