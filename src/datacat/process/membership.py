@@ -36,7 +36,7 @@ from os import getpid
 from .. import notices, scope
 from .._compat import monotonic
 from ..outbox.entry import Entry
-from ..records import build, kinds, redaction
+from ..records import build, kinds, redaction, sightings
 from ..stack import RecoverableOverflow, try_with_room
 from . import places, registry, shutdown
 from .engine import import_transport
@@ -69,6 +69,7 @@ class Membership(object):
     :param settings: the session's Settings.
     :ivar place: its Place.
     :ivar redact: its `before_record` as a callable (kind, fields), None without one.
+    :ivar sightings: the exceptions that it has told.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog.
     :ivar abandoned_at: when (monotonic) the application dropped its Session, or None.
@@ -79,13 +80,12 @@ class Membership(object):
         self.settings = settings
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings.before_record, self.warn)
-        self.watchdog = None
+        self.sightings = sightings.Sightings(self.local_id)
+        self.watchdog = self.abandoned_at = self._session = None
         self.is_watched = False
-        self.abandoned_at = None
         self._shared_settings = settings.shared()
         # Now, because it needs imports, which fail while the interpreter shuts down.
         self._scope = scope.of(settings)
-        self._session = None
         self._pending = collections.deque()
         # {path: how many records wait in that file, which is another process's}
         self._left_behind = {}
@@ -329,7 +329,7 @@ class Membership(object):
         return not self._has_pending and self.place.entry.is_delivered
 
     def stats(self):
-        """Return what `Session.stats` does."""
+        """Return what `Session.stats` does, but for `seen_again`."""
         if self.place.is_foreign:
             self.join()
         # A goodbye may come without a record.
