@@ -133,8 +133,7 @@ session.install_exception_hooks()
 class Late(object):
     def __del__(self):
         raise KeyError("late")
-late = Late()
-datacat.late = Late()
+late, datacat.late, sys.late = Late(), Late(), Late()
 session.log_event("last")
 """,
         fresh_collector.url,
