@@ -38,10 +38,13 @@ DIRECTION = (
     ("client", "records wire"),
     ("session", "records process client"),
     (FACE, "session client"),
+    ("integrations", FACE),
     ("collector", ""),
     ("cli", FACE + " outbox collector"),
     ("__main__", "cli"),
 )
+# These do without the modules of BASE.
+WITHOUT_BASE = ("collector", "integrations")
 # What only one module or package of datacat may import.
 RESERVED = {
     "requests": ("wire.exchanges", "wire.connections"),
@@ -64,7 +67,7 @@ def allowed():
     for number, unit in enumerate(BASE):
         table[unit] = set(BASE[: number + 1])
     for unit, named in DIRECTION:
-        base = () if unit == "collector" else BASE
+        base = () if unit in WITHOUT_BASE else BASE
         table[unit] = set(named.split()).union(base, [unit])
     return table
 
@@ -204,6 +207,8 @@ def test_the_sources_were_really_read(imports):
         ),
         ("datacat.collector.app", "from datacat.errors import DatacatError"),
         ("datacat.collector.app", "from ..settings import resolve"),
+        ("datacat.integrations.logging", "from ..records import kinds"),
+        ("datacat.integrations.logging", "from datacat import notices"),
         ("datacat.cli.demo", "from ..sending.sender import Sender"),
         ("datacat.newcomer", "import json"),
     ],

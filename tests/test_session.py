@@ -216,11 +216,14 @@ def test_log_exception_never_raises(collector, open_session, caplog):
 def test_an_exception_may_be_passed_first(collector, open_session):
     """As `logging` and other libraries take it; a dict stays the extra data."""
     session = open_session(collector.url)
-    error = ValueError("passed")
-    session.log_exception(error)
-    session.log_exception(error, {"a": 1})
-    session.log_exception((ValueError, error, None))
-    session.log_exception({"a": 1}, error)
+
+    def error():
+        return ValueError("passed")
+
+    session.log_exception(error())
+    session.log_exception(error(), {"a": 1})
+    session.log_exception((ValueError, error(), None))
+    session.log_exception({"a": 1}, error())
     told = [event["data"] for event in session.get_details()["events"]]
     assert [data["message"] for data in told] == ["passed"] * 4
     assert [data.get("a") for data in told] == [None, 1, None, 1]

@@ -7,11 +7,12 @@ from __future__ import absolute_import, division
 
 import sys
 
-from . import checks, errors, notices, settings
+from . import checks, errors, settings
 from . import client as client_module
-from ._compat import StackExhausted, monotonic
-from .records import build, exceptions, kinds
-from .stack import OVERFLOWS_STICK, FatalOverflow, RecoverableOverflow, call_with_room, with_room
+from ._compat import monotonic
+from .process import recording
+from .records import build, kinds
+from .stack import FatalOverflow, call_with_room
 
 
 def create_session(base_url=None, product=None, version=None, **options):
@@ -134,18 +135,26 @@ class Session(object):
 
     # Logging
 
-    def log_event(self, name, data=None, category=None, group=None, labels=None, message=None):
+    def log_event(
+        self, name, data=None, category=None, group=None, labels=None, message=None, source=None
+    ):
         """Log an event.
 
         :param name: a non-empty string.
         :param data: a dict, or None; values that JSON lacks are converted (see the README).
         :param category, group, message: strings or None.
-        :param labels: a list, tuple or set of strings, or None.  Classic servers get these four in
-            `data` (see `fold_fields` in the README).
+        :param labels: a list, tuple or set of strings, or None.
+        :param source: where it was logged: (file, line, function), or None.  Classic servers get
+            these five in `data` (see `fold_fields` in the README).
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
-        self._log(kinds.EVENT, build.event, (name, data, category, group, labels, message))
+        recording.record(
+            self._membership,
+            kinds.EVENT,
+            build.event,
+            (name, data, category, group, labels, message, source),
+        )
 
     def log_metric(self, name, value, tags=None, type=None, unit=None, count=None, metadata=None):
         """Log a metric.
@@ -161,41 +170,35 @@ class Session(object):
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
-        self._log(kinds.METRIC, build.metric, (name, value, tags, type, unit, count, metadata))
+        recording.record(
+            self._membership,
+            kinds.METRIC,
+            build.metric,
+            (name, value, tags, type, unit, count, metadata),
+        )
 
-    def log_exception(self, extra_data=None, exc_info=None):
+    def log_exception(
+        self, extra_data=None, exc_info=None, category=None, group=None, message=None
+    ):
         """Log an exception with its traceback, by default the one being handled; never raises.
 
         But for RecursionError on Python 3.6 to 3.9, where nothing can be called any more.
 
-        Also as `log_exception(error)` and `log_exception(error, extra_data)`.
+        Also as `log_exception(error)` and `log_exception(error, extra_data)`.  If the session has
+        told it before, it is counted, and what the call brings is an event `exception_seen_again`.
 
         :param extra_data: a dict to merge into the event's data, or None.
         :param exc_info: an exception, or a tuple as from `sys.exc_info()`.
+        :param category, group, message: the event's (strings), or None.
         """
+        given, more = (extra_data, exc_info, sys.exc_info()), (category, group, message)
         try:
-            call_with_room(self._log_exception, extra_data, exc_info, sys.exc_info())
+            call_with_room(recording.tell, self._membership, [], given, more)
         except FatalOverflow:
             raise
         except Exception:
             # There is neither stack nor a thread: nothing can be recorded from here.
             pass
-
-    def _log_exception(self, extra_data, exc_info, handled):
-        try:
-            exc_info, extra_data = exceptions.sort_out(extra_data, exc_info, handled)
-            if not exceptions.is_told(exc_info):
-                self._membership.warn(*exceptions.NOTHING_TO_TELL)
-            self._log(
-                kinds.EXCEPTION,
-                exceptions.exception,
-                (exc_info, extra_data),
-                exceptions.encode_cut,
-            )
-        except StackExhausted:
-            raise
-        except Exception:
-            notices.report("bug in datacat, please report it (an exception was not logged)")
 
     def update_state(self, state):
         """Merge a dict into the session's state: dicts key by key, everything else replaces.
@@ -203,27 +206,22 @@ class Session(object):
         :param state: a dict.
         :raises InvalidArgument: if it is not a dict, or has over 1 MiB encoded.
         """
-        self._log(kinds.STATE, build.state, (state,))
+        recording.record(self._membership, kinds.STATE, build.state, (state,))
 
-    def _log(self, kind, make, arguments, encode=build.encode, is_first=True):
-        membership = self._membership
-        try:
-            fields = make(*arguments)
-            if membership.redact is not None:
-                fields = membership.redact(kind, fields)
-                if fields is None:
-                    return
-            membership.append(kind, encode(fields))
-        except MemoryError:
-            membership.give_up(kind)
-        except RecoverableOverflow:
-            # Nothing is kept yet: `append` does not raise this once something is.
-            if not is_first:
-                raise
-            call_with_room(self._log, kind, make, arguments, encode, False)
+    def install_exception_hooks(self, sys=True, threads=True, unraisable=True):
+        """Log exceptions that nothing handles, from now on, with `handled: False` in their data.
 
-    if OVERFLOWS_STICK:
-        _log = with_room(_log)
+        What was hooked before is still called.  SystemExit and KeyboardInterrupt are left alone.
+        Call this in one thread at a time.
+
+        :param sys: whether to log those that end the program (bool).
+        :param threads: those that end a thread; before Python 3.8 one that is started later.
+        :param unraisable: those that Python ignores, as in `__del__`; nothing before Python 3.8.
+        :returns: an object whose `uninstall()` undoes this; also a context manager that does.
+        """
+        from .process import hooks
+
+        return hooks.install(self, self._membership, sys, threads, unraisable)
 
     # Heartbeats
 
@@ -320,11 +318,12 @@ class Session(object):
         possibly_twice: its records sent again though they may have arrived (int).
         overtaken: its records that the server took after a later one, because it refused them
             when they were sent together (int).
+        seen_again: how often this process saw an exception that it had told before (int).
         last_error: the latest trouble with server, disk or threads (str or None).
         online: whether the server is there (bool), None while that is unknown.
         dialect: "classic", "v1", or None while that is unknown.
         """
-        return self._membership.stats()
+        return dict(self._membership.stats(), seen_again=self._membership.sightings.again)
 
     def end(self, timeout=5):
         """End the session, and wait until all is delivered, as `flush` does.
@@ -378,6 +377,12 @@ class DisabledSession(Session):
     start_heartbeat_monitor = heartbeat = stop_heartbeat_monitor = _nothing
     pause_heartbeat_monitoring = resume_heartbeat_monitoring = end = close = _nothing
 
+    def install_exception_hooks(self, sys=True, threads=True, unraisable=True):
+        """Install nothing, and return an object as that of an enabled session."""
+        from .process import hooks
+
+        return hooks.install(self, None, sys=False, threads=False, unraisable=False)
+
     def flush(self, timeout=5):
         """Return True: nothing waits."""
         return True
@@ -388,6 +393,6 @@ class DisabledSession(Session):
 
     def stats(self):
         """Return the keys of an enabled session's stats, with initial values."""
-        counts = "waiting in_memory sent dead dropped merged possibly_twice overtaken"
+        counts = "waiting in_memory sent dead dropped merged possibly_twice overtaken seen_again"
         unknown = ("oldest_age", "last_error", "online", "dialect")
         return dict(dict.fromkeys(counts.split(), 0), **dict.fromkeys(unknown))

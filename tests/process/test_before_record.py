@@ -13,6 +13,7 @@ from tools import held
 from tools.waiting import PATIENCE, wait_until
 
 from datacat._compat import monotonic
+from datacat.process import recording
 from datacat.process.keeper import Keeper
 from datacat.records import kinds
 
@@ -100,7 +101,7 @@ def test_before_record_may_take_a_lock_under_which_the_application_uses_the_libr
         for _ in range(300):
             with lock:
                 session._membership.give_up(kinds.EVENT)
-                session._membership.append(kinds.EVENT, b'{"name":"under the lock"}')
+                recording.keep(session._membership, kinds.EVENT, b'{"name":"under the lock"}')
                 session.stats()
         done.set()
 

@@ -36,7 +36,7 @@ from os import getpid
 from .. import notices, scope
 from .._compat import monotonic
 from ..outbox.entry import Entry
-from ..records import build, kinds, redaction
+from ..records import build, kinds, redaction, sightings
 from ..stack import RecoverableOverflow, try_with_room
 from ..wire import importing
 from . import places, registry, shutdown
@@ -68,6 +68,7 @@ class Membership(object):
 
     :param settings: the session's Settings.
     :ivar redact: its `before_record` as a callable (kind, fields), None without one.
+    :ivar sightings: the exceptions that it has told.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog.
     :ivar abandoned_at: when (monotonic) the application dropped its Session, or None.
@@ -78,13 +79,12 @@ class Membership(object):
         self.settings = settings
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings.before_record, self.warn)
-        self.watchdog = None
+        self.sightings = sightings.Sightings(self.local_id)
+        self.watchdog = self.abandoned_at = self._session = None
         self.is_watched = False
-        self.abandoned_at = None
         self._shared_settings = settings.shared()
         # Now, because it needs imports, which fail while the interpreter shuts down.
         self._scope = scope.of(settings)
-        self._session = None
         self._pending = collections.deque()
         # {path: how many records wait in that file, which is another process's}
         self._left_behind = {}
@@ -103,20 +103,11 @@ class Membership(object):
 
     # Keeping records
 
-    def append(self, kind, body):
-        """Keep a record, and wake the sender if it sleeps; raises nothing once it is kept."""
-        # Read once: another thread may replace the place at any time.
-        here = self.place
-        if here.process != getpid() or not here.append(here.entry, kind, body):
-            self._keep_in_next_place(None, kind, body)
-        elif here.sleepers:
-            here.sleepers.wake()
-
     def give_up(self, kind):
         """Count a record as dropped, for lack of memory; the server is told later."""
         here = self.place
         if here.process != getpid() or not here.pipeline.outbox.give_up(here.entry, kind):
-            self._keep_in_next_place(None, kind, None)
+            self.keep_in_next_place(None, kind, None)
         else:
             here.sleepers.wake()
 
@@ -135,7 +126,11 @@ class Membership(object):
         predecessor = inherited or self.place.pipeline
         return Pipeline(self._shared_settings, self._scope, predecessor, self.redact)
 
-    def _keep_in_next_place(self, word, kind, body):
+    def keep_in_next_place(self, word, kind, body):
+        """Keep a record, a goodbye (`word`), or both, where the session goes on.
+
+        :raises MemoryError: if it was not kept.
+        """
         pending = places.Pending(getpid(), word, kind, body, [])
         self._pending.append(pending)
         try:
@@ -328,7 +323,7 @@ class Membership(object):
         return not self._has_pending and self.place.entry.is_delivered
 
     def stats(self):
-        """Return what `Session.stats` does."""
+        """Return what `Session.stats` does, but for `seen_again`."""
         if self.place.is_foreign:
             self.join()
         # A goodbye may come without a record.
@@ -352,7 +347,7 @@ class Membership(object):
             places.report_losses(self._pipeline_here)
             if kind is not None:
                 self.show_end()
-            self._keep_in_next_place(word, kind, body)
+            self.keep_in_next_place(word, kind, body)
 
     def close(self, seconds):
         """Flush and release the session without ending it; the last one closes the pipeline."""

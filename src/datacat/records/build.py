@@ -27,22 +27,16 @@ _BARE_NUMBERS = frozenset((float,) + six.integer_types)
 _kind_of = type
 
 _OF_EVENTS = ("name", "data", "category", "group", "labels", "message")
-_OF_EXCEPTIONS = (
-    "exception_type",
-    "exception_msg",
-    "stacktrace",
-    "source_file",
-    "source_line",
-    "source_function",
-)
+_SOURCE = ("source_file", "source_line", "source_function")
+_OF_EXCEPTIONS = ("exception_type", "exception_msg", "stacktrace")
 _FIELDS = {
-    kinds.EVENT: _OF_EVENTS,
-    kinds.EXCEPTION: _OF_EVENTS + _OF_EXCEPTIONS,
+    kinds.EVENT: _OF_EVENTS + _SOURCE,
+    kinds.EXCEPTION: _OF_EVENTS + _SOURCE + _OF_EXCEPTIONS,
     kinds.METRIC: ("name", "value", "tags", "type", "unit", "count", "metadata"),
 }
 
 
-def event(name, data=None, category=None, group=None, labels=None, message=None):
+def event(name, data=None, category=None, group=None, labels=None, message=None, source=None):
     """Return the fields of an event.
 
     :param name: a non-empty string.
@@ -51,6 +45,7 @@ def event(name, data=None, category=None, group=None, labels=None, message=None)
     :param group: what it belongs to (string or None).
     :param labels: a list, tuple or set of strings, or None.
     :param message: a line of text for humans (string or None).
+    :param source: where it was logged: (file, line, function), or None.
     :returns: a dict; `data` is not copied.
     :raises InvalidArgument: if an argument has another type.
     """
@@ -69,6 +64,8 @@ def event(name, data=None, category=None, group=None, labels=None, message=None)
         fields["labels"] = _strings("labels", labels)
     if message is not None:
         fields["message"] = _text("message", message)
+    if source is not None:
+        fields.update(_source(source))
     return fields
 
 
@@ -95,7 +92,7 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     if unit is not None:
         fields["unit"] = _text("unit", unit)
     if count is not None:
-        fields["count"] = _count(count)
+        fields["count"] = _count("count", count)
     if metadata is not None:
         fields["metadata"] = _dict("metadata", "a dict or None", metadata)
     return fields
@@ -124,15 +121,15 @@ def checked(kind, fields):
     given = dict((name, value) for name, value in given.items() if value is not None)
     if kind == kinds.METRIC:
         return metric(given.pop("name", None), given.pop("value", None), **given)
-    extras = dict((name, given.pop(name)) for name in _OF_EXCEPTIONS if name in given)
-    for name, value in extras.items():
-        if name == "stacktrace":
-            extras[name] = _strings(name, value)
-        elif name == "source_line":
-            extras[name] = _count(value)
-        else:
-            extras[name] = _text(name, value)
+    extras = [name for name in _SOURCE + _OF_EXCEPTIONS if name in given]
+    extras = dict((name, _extra(name, given.pop(name))) for name in extras)
     return dict(event(given.pop("name", None), **given), **extras)
+
+
+def _extra(name, value):
+    if name == "stacktrace":
+        return _strings(name, value)
+    return _count(name, value) if name == "source_line" else _text(name, value)
 
 
 def opening(product, version, hostname=None, machine_id=None):
@@ -203,13 +200,21 @@ def _text(argument, given):
     return given
 
 
+def _source(given):
+    if not is_a(given, (tuple, list)) or len(given) != len(_SOURCE):
+        raise _invalid("source", "a tuple of file, line and function, or None", given)
+    return dict(
+        (name, _extra(name, value)) for name, value in zip(_SOURCE, given) if value is not None
+    )
+
+
 def _pairs(given):
     """Return a dict's items as tags, "key:value"."""
     pairs = jsonable.snapshot(given)
-    return sorted(u"%s:%s" % (_word(key), _word(value)) for key, value in pairs)
+    return sorted(u"%s:%s" % (text_or_str(key), text_or_str(value)) for key, value in pairs)
 
 
-def _word(value):
+def text_or_str(value):
     """Return a string, or anything else as `str` has it, as text."""
     return jsonable.text_of(lambda it: it if is_a(it, _TEXT) else six.text_type(it), value)
 
@@ -254,14 +259,14 @@ def _finite(argument, given):
     return number
 
 
-def _count(given):
+def _count(argument, given):
     try:
         count = int(given) if isinstance(given, numbers.Integral) else None
     except jsonable.RAISED_BY_VALUES as error:
         raise_if_exhausted(error)
         count = None
     if count is None or abs(count) > _LARGEST_COUNT:
-        raise _invalid("count", "an integer of at most 64 bits", given)
+        raise _invalid(argument, "an integer of at most 64 bits", given)
     return count
 
 

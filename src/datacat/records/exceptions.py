@@ -13,13 +13,13 @@ import six
 
 from ..stack import raise_if_exhausted
 from . import cutting, jsonable, tracebacks
-from .build import MAX_BYTES, is_a
+from .build import MAX_BYTES, is_a, text_or_str
 
 _TEXT = six.string_types
 _CLASSES = six.class_types
 # A dict keeps a sixteenth as many keys: enough for an exception's own fields.
 _SHORTEST_CUT = 256
-_EXCEPTION_KEYS = (u"type", u"message", u"traceback", u"causes")
+_EXCEPTION_KEYS = (u"type", u"message", u"traceback", u"causes", u"exception_id")
 _NO_EXCEPTION = u"no exception was being handled"
 # The topic and text of a warning.
 NOTHING_TO_TELL = (
@@ -51,7 +51,9 @@ def _is_exception(given):
     return issubclass(type(given), BaseException) or (is_triple and given != (None, None, None))
 
 
-def exception(exc_info=None, extra_data=None):
+def exception(
+    exc_info=None, extra_data=None, reference=None, category=None, group=None, message=None
+):
     """Return the fields of the event that records an exception.  Never raises.
 
     What cannot be told of it is replaced by the reason, part by part.
@@ -60,17 +62,38 @@ def exception(exc_info=None, extra_data=None):
         exception being handled.
     :param extra_data: a dict merged into `data`.  A key that the exception's own data uses becomes
         "extra_<key>".
+    :param reference: what other events name it by (text or None).
+    :param category, group, message: to record instead of those of every exception, or None.
     :returns: a dict.
     """
     if not issubclass(type(exc_info), (tuple, BaseException)):
         exc_info = sys.exc_info()
-    kind, error, trace = _triple(exc_info)
+    kind, error, trace = triple(exc_info)
     if kind is None and error is None:
         fields = _exception_event(u"NoneType", _NO_EXCEPTION, u"NoneType: None\n", [])
     else:
         fields = _exception_fields(kind, error, trace)
+    if reference is not None:
+        fields["data"]["exception_id"] = reference
+    for name, given in (("category", category), ("group", group), ("message", message)):
+        if given is not None:
+            fields[name] = _part(text_or_str, given)
     _part(_add_extra, fields["data"], extra_data)
     return fields
+
+
+def seen_again(exc_info, extra_data, reference, category=None, group=None, message=None):
+    """Return the fields of the event that adds to an exception told before.  Never raises.
+
+    The parameters are those of `exception`.
+    """
+    fields = exception(exc_info, extra_data, reference, category, group, message)
+    for name in ("exception_type", "exception_msg", "stacktrace"):
+        del fields[name]
+    # Those that the application brings are called "extra_<key>".
+    for name in ("traceback", "causes"):
+        fields["data"].pop(name, None)
+    return dict(fields, name="exception_seen_again")
 
 
 def _part(tell, *arguments):
@@ -101,7 +124,8 @@ def encode_cut(fields, limit=MAX_BYTES):
     return jsonable.encode(cutting.cut(_without_extra(whole), _SHORTEST_CUT), jsonable.UNLIMITED)
 
 
-def _triple(exc_info):
+def triple(exc_info):
+    """Return (class, exception, traceback) of an exception or of a tuple of these."""
     if issubclass(type(exc_info), BaseException):
         return type(exc_info), exc_info, tracebacks.attribute_of(exc_info, "__traceback__")
     kind, error, trace = exc_info if len(exc_info) == 3 else (None, None, None)

@@ -11,8 +11,16 @@ import six
 
 from ..records import kinds
 
-_OF_EVENTS = (u"message", u"category", u"group", u"labels")
-# An exception's data has its type and message, and its category is always the same.
+_OF_EVENTS = (
+    u"message",
+    u"category",
+    u"group",
+    u"labels",
+    u"source_file",
+    u"source_line",
+    u"source_function",
+)
+# An exception's data has its type, its message and, in the traceback, its place.
 _OF_EXCEPTIONS = (u"group", u"labels")
 _OF_METRICS = (u"type", u"unit", u"count", u"metadata")
 
@@ -30,8 +38,17 @@ def folded(kind, fields):
     """
     if kind == kinds.METRIC:
         return _fold(fields, _OF_METRICS, u"tags", _with_tags)
-    names = _OF_EXCEPTIONS if kind == kinds.EXCEPTION else _OF_EVENTS
+    names = _OF_EVENTS
+    if kind == kinds.EXCEPTION:
+        names = _OF_EXCEPTIONS + _unlike_every_exception(fields)
     return _fold(fields, names, u"data", _with_data)
+
+
+def _unlike_every_exception(fields):
+    """Return which of an exception's category and message the application chose."""
+    told = [fields.get(name) for name in (u"exception_type", u"exception_msg")]
+    usual = {u"category": u"error", u"message": u": ".join(text for text in told if text)}
+    return tuple(name for name in sorted(usual) if fields.get(name, usual[name]) != usual[name])
 
 
 def _fold(fields, names, into, add):
