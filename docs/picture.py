@@ -13,7 +13,18 @@ SOURCES = DOCS.parent / "src" / "datacat"
 PAGE = DOCS / "architecture.md"
 BEGIN, END = "<!-- begin: docs/picture.py -->\n", "<!-- end: docs/picture.py -->\n"
 # A record's way from the application to the server, which is also the way of the imports.
-PACKAGES = ("cli", "session", "client", "process", "sending", "outbox", "wire", "records")
+PACKAGES = (
+    "testing",
+    "cli",
+    "session",
+    "recording",
+    "client",
+    "process",
+    "sending",
+    "outbox",
+    "wire",
+    "records",
+)
 BASE = (
     "scope",
     "settings",

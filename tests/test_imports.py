@@ -38,7 +38,9 @@ DIRECTION = (
     ("client", "records wire"),
     ("session", "records process client"),
     (FACE, "session client"),
+    ("recording", "records outbox wire process"),
     ("collector", ""),
+    ("testing", FACE + " recording collector"),
     ("cli", FACE + " outbox collector"),
     ("__main__", "cli"),
 )
@@ -55,6 +57,7 @@ RESERVED = {
     "waitress": ("collector",),
     "tqdm": ("cli",),
     "psutil": ("cli",),
+    "pytest": (),
 }
 
 
@@ -205,6 +208,9 @@ def test_the_sources_were_really_read(imports):
         ("datacat.collector.app", "from datacat.errors import DatacatError"),
         ("datacat.collector.app", "from ..settings import resolve"),
         ("datacat.cli.demo", "from ..sending.sender import Sender"),
+        ("datacat.testing.session", "from datacat.records import build"),
+        ("datacat.testing.network", "import pytest"),
+        ("datacat.session", "from .recording import Recording"),
         ("datacat.newcomer", "import json"),
     ],
 )
