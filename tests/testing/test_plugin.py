@@ -212,3 +212,23 @@ def test_the_server_ends_with_the_process_that_started_it(run_tests, tmp_path):
     assert run_tests(LEAVING).code == 7
     port = int((tmp_path / "url").read_text().rsplit(":")[-1])
     wait_until(lambda: not is_listening(port))
+
+
+def test_a_program_that_has_imported_datacat_is_not_warned_by_pytest(tmp_path):
+    """pytest rewrites all packages of a distribution with a plugin, and warns if it cannot."""
+    installed = tmp_path / "datacat_client-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(u"Name: datacat-client\nVersion: 1\n")
+    (installed / "RECORD").write_text(u"datacat/__init__.py,,\n")
+    (installed / "entry_points.txt").write_text(u"[pytest11]\npytest_datacat=pytest_datacat\n")
+    (tmp_path / "test_application.py").write_text(u"def test_it(datacat_session):\n    pass\n")
+    path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    child_env = environment({"PYTHONPATH": path})
+    child_env.pop("PYTEST_DISABLE_PLUGIN_AUTOLOAD", None)
+    code = "import datacat, pytest; pytest.main(['-p', 'no:cacheprovider', 'test_application.py'])"
+    child = ChildProcess([sys.executable, "-c", code], child_env, cwd=str(tmp_path))
+    try:
+        child.wait(PATIENCE)
+        assert "1 passed" in child.output and "rewritten" not in child.output
+    finally:
+        child.close()

@@ -1,4 +1,4 @@
-"""Libraries for tests that stand in for urllib3's classes, as vcrpy does, and lack some of them."""
+"""Libraries for tests that stand in for classes of urllib3, as vcrpy does, and lack some of it."""
 
 from __future__ import absolute_import, division
 
