@@ -196,6 +196,7 @@ def test_before_record_sees_and_changes_every_record(make, kind):
         session.log_metric("m", 1)
         session.update_state({"a": 1})
         session.log_exception(ValueError("v"))
+        session.end()
     there = session.get_details(60)
     assert seen == ["open", "event", "metric", "state", "exception", "end"]
     assert [event["data"].get("secret") for event in there["events"]] == ["hidden", None]

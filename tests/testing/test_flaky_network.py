@@ -53,6 +53,14 @@ def test_the_server_gets_the_requests_whose_answers_are_lost(network, session, c
     assert held.numbers(collector.session(session.session_id)) == [0, 1, 2]
 
 
+def test_the_client_gets_nothing_of_an_answer_that_is_lost(network):
+    network.lose_answers()
+    client = connected(network)
+    client.sendall(A_REQUEST)
+    assert client.recv(1000) == b"" and network.lost == 1
+    client.close()
+
+
 def test_the_server_gets_half_of_a_request_that_is_cut():
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
