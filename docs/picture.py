@@ -14,9 +14,11 @@ PAGE = DOCS / "architecture.md"
 BEGIN, END = "<!-- begin: docs/picture.py -->\n", "<!-- end: docs/picture.py -->\n"
 # A record's way from the application to the server, which is also the way of the imports.
 PACKAGES = (
+    "testing",
     "cli",
     "integrations",
     "session",
+    "recorded",
     "client",
     "process",
     "sending",

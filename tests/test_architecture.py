@@ -18,6 +18,8 @@ DOCS = os.path.join(ROOT, "docs")
 SCRIPT = os.path.join(DOCS, "picture.py")
 # A file, with or without its folder and a test in it; or a test by itself.
 NAMED = re.compile(r"((?:\w+/)*test_\w+\.py)(?:::(test_\w+))?|\b(test_\w+)")
+# Examples for the tests of applications.
+EXAMPLE = re.compile(r"^```python\n.*?^```$", re.MULTILINE | re.DOTALL)
 DEFINED = re.compile(r"^ *def (test_\w+)", re.MULTILINE)
 
 
@@ -50,7 +52,7 @@ def defined_tests():
 def missing(text, by_file):
     """Return what a text names as test files and tests, and there is not."""
     lacking = []
-    for match in NAMED.finditer(text):
+    for match in NAMED.finditer(EXAMPLE.sub(u"", text)):
         path, name, alone = match.groups()
         candidates = [
             names for key, names in by_file.items() if path is None or key.endswith("/" + path)

@@ -39,7 +39,9 @@ DIRECTION = (
     ("session", "records process client"),
     (FACE, "session client"),
     ("integrations", FACE),
+    ("recorded", "records outbox wire process"),
     ("collector", ""),
+    ("testing", FACE + " recorded collector"),
     ("cli", FACE + " outbox collector"),
     ("__main__", "cli"),
 )
@@ -58,6 +60,7 @@ RESERVED = {
     "waitress": ("collector",),
     "tqdm": ("cli",),
     "psutil": ("cli",),
+    "pytest": (),
 }
 
 
@@ -210,6 +213,9 @@ def test_the_sources_were_really_read(imports):
         ("datacat.integrations.logging", "from ..records import kinds"),
         ("datacat.integrations.logging", "from datacat import notices"),
         ("datacat.cli.demo", "from ..sending.sender import Sender"),
+        ("datacat.testing.session", "from datacat.records import build"),
+        ("datacat.testing.network", "import pytest"),
+        ("datacat.session", "from .recorded import Recording"),
         ("datacat.newcomer", "import json"),
     ],
 )

@@ -1,6 +1,9 @@
 """A client for the datacat REST API.
 
 Belongs here: the public names, and nothing else.
+
+PYTEST_DONT_REWRITE: there is nothing to rewrite, and pytest would warn each program that imports
+datacat before it starts pytest.
 """
 
 from __future__ import absolute_import

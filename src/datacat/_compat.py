@@ -30,6 +30,13 @@ elif six.PY3:
 else:
     from monotonic import monotonic
 
+
+def wall_clock():
+    """Return seconds since the epoch, also as a library has frozen them for tests."""
+    # Looked up at each call: it may be frozen after a session was opened.
+    return time.time()
+
+
 get_ident = _thread.get_ident
 
 SUPPORTS_FORK_HOOKS = hasattr(os, "register_at_fork")

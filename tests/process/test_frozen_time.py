@@ -7,7 +7,7 @@ from tools import held
 from tools.application import Application
 from tools.waiting import PATIENCE
 
-# Frozen before the import, or only afterwards.
+# Frozen before the import, or only afterwards; a session loads the rest of the library.
 FROZEN = {
     "before the import": u"""
 import sys
@@ -20,6 +20,14 @@ import datacat
 import sys
 from freezegun import freeze_time
 import datacat
+freezer = freeze_time("2020-02-02 02:02:02")
+freezer.start()
+""",
+    "after a session": u"""
+import sys
+from freezegun import freeze_time
+import datacat
+datacat.create_session(connect_wait=0).close(timeout=0)
 freezer = freeze_time("2020-02-02 02:02:02")
 freezer.start()
 """,
@@ -58,7 +66,7 @@ def test_what_is_logged_while_time_is_frozen_arrives_with_that_time(
     env = {"DATACAT_SPOOL_DIR": str(spool), "DATACAT_URL": collector.url}
     with Application(FROZEN[when] + DELIVERS, tmp_path, env=env) as app:
         app.wait()
-        there = collector.session(app.output.split()[0])
+        there = collector.session(app.output.split()[-1])
     assert held.event(there, "frozen")["timestamp"].startswith("2020-02-02T02:02:0")
 
 

@@ -11,12 +11,11 @@ from __future__ import absolute_import, division
 
 import json
 import os
-import time
 
 import six
 
 from .. import checks
-from .._compat import replace_file
+from .._compat import replace_file, wall_clock
 from ..descriptors import opened
 from .names import is_learned
 
@@ -33,7 +32,7 @@ class Learned(object):
     :param wall: a callable that returns seconds since the epoch.
     """
 
-    def __init__(self, path, wall=time.time):
+    def __init__(self, path, wall=wall_clock):
         self._path = path
         self._wall = wall
         # {name: [value, when it was learned]}

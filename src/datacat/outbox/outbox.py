@@ -11,9 +11,9 @@ and the Upkeep (what keeps the file healthy).
 from __future__ import absolute_import, division
 
 import os
-import time
 
 from .. import errors
+from .._compat import wall_clock
 from .disk import Disk
 from .entry import Entry
 from .heads import Heads
@@ -45,7 +45,7 @@ class Outbox(object):
     :param wall: a callable that returns seconds since the epoch.
     """
 
-    def __init__(self, store, max_bytes, warn, wall=time.time):
+    def __init__(self, store, max_bytes, warn, wall=wall_clock):
         self.last_lived = _last_written(store.path)
         self._wall = wall
         self._sessions = sessions = Sessions()

@@ -7,10 +7,9 @@ is (`lanes`), what is sent (`delivery`), SQL, sleeping, threads.
 from __future__ import absolute_import, division
 
 import random
-import time
 import traceback
 
-from .._compat import ESCAPED, monotonic
+from .._compat import ESCAPED, monotonic, wall_clock
 from ..outbox.learned import Learned
 from ..outbox.names import identity_of
 from ..outbox.outbox import Outbox
@@ -57,7 +56,7 @@ class Sender(object):
         predecessor=None,
         redact=None,
         learned=None,
-        wall=time.time,
+        wall=wall_clock,
         chance=random.random,
         clock=monotonic,
     ):
