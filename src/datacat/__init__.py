@@ -3,9 +3,8 @@
 Belongs here: the public names, and nothing else.
 """
 
-from __future__ import absolute_import
-
 from ._version import __version__
+from .annotations import Stats
 from .client import DatacatClient
 from .errors import (
     CutShort,
@@ -48,8 +47,14 @@ __all__ = [
     "ServerFault",
     "Session",
     "SessionNotFound",
+    "Stats",
     "TlsFailure",
     "UnexpectedAnswer",
     "__version__",
     "create_session",
 ]
+
+
+def __dir__():
+    # For completion, since Python 3.7; without it, older ones list the submodules as well.
+    return list(__all__)
