@@ -55,6 +55,8 @@ def sessions() -> list[Session]:
 
 
 def log(session: Session) -> None:
+    assert_type(create_session(), Session)
+    assert_type(session.client, DatacatClient)
     assert_type(session.session_id, str)
     assert_type(session.local_id, str)
     session.update_state({"window": {"open": ["w1"], "active": None}})
