@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 
 import nox
 
@@ -36,8 +37,11 @@ CI = ["ci"]
 # In percent, of the client's lines and branches; child processes are not measured.
 COVERAGE_FLOOR = 93.0
 
+# pyright comes with its own node: both need the package registry alone.
+TYPE_CHECKERS = ["mypy==2.4.1", "pyright[nodejs]==1.1.414"]
+
 FAST = ["tests/records", "tests/outbox", "tests/wire", "tests/sending"] + [
-    "tests/test_%s.py" % name for name in ("client", "errors", "imports", "settings")
+    "tests/test_%s.py" % name for name in ("client", "errors", "imports", "settings", "stubs")
 ]
 OF_THE_CLIENT = FAST + ["tests/process", "tests/test_session.py"]
 
@@ -130,10 +134,25 @@ def install_wheel(session, python, extra=""):
     with source_copy() as source:
         command = ["python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", source]
         session.run(*command, source)
-        (wheel,) = glob.glob(os.path.join(source, "datacat_client-*-py2.py3-none-any.whl"))
-        # The version is the same as yesterday's.
-        install(session, python, "--force-reinstall", "--no-deps", wheel)
-        install(session, python, wheel + extra)
+        install_built(session, python, source, extra)
+
+
+def install_built(session, python, folder, extra=""):
+    (wheel,) = glob.glob(os.path.join(folder, "datacat_client-*-py2.py3-none-any.whl"))
+    require_stubs(session, wheel)
+    # The version is the same as yesterday's.
+    install(session, python, "--force-reinstall", "--no-deps", wheel)
+    install(session, python, wheel + extra)
+
+
+def require_stubs(session, wheel):
+    """Fail unless a wheel has every stub, and the mark that makes type checkers read them."""
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    names = glob.glob("**/*.pyi", root_dir="src", recursive=True) + ["datacat/py.typed"]
+    missing = sorted(set(name.replace(os.sep, "/") for name in names) - packed)
+    if missing:
+        session.error("the wheel lacks %s: see package_data in setup.cfg" % ", ".join(missing))
 
 
 def readme_command(start):
@@ -191,6 +210,17 @@ def packages(session, version, python):
         session.run(python, *remove, external=True)
     install_wheel(session, python)
     session.run(os.path.join(os.path.dirname(python), "datacat"), "--version", external=True)
+
+
+@nox.session(tags=CI)
+def types(session):
+    """The stubs, by mypy and pyright, in a wheel that is made of the source distribution."""
+    session.install("build", *TYPE_CHECKERS)
+    with source_copy() as source:
+        session.run("python", "-m", "build", "--outdir", source, source, silent=True)
+        install_built(session, "python", source)
+    session.run("python", "tests/annotated/check.py")
+    session.run("python", "tests/annotated/sample.py", env={"DATACAT_DISABLED": "1"}, silent=True)
 
 
 @nox.session(tags=CI)

@@ -38,7 +38,7 @@ BASE = (
     "_compat",
     "_version",
 )
-APART = ("collector",)
+APART = ("annotations", "collector")
 FACE = ("__init__", "__main__")
 
 

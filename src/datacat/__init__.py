@@ -6,9 +6,8 @@ PYTEST_DONT_REWRITE: there is nothing to rewrite, and pytest would warn each pro
 datacat before it starts pytest.
 """
 
-from __future__ import absolute_import
-
 from ._version import __version__
+from .annotations import Stats
 from .client import DatacatClient
 from .errors import (
     CutShort,
@@ -51,8 +50,14 @@ __all__ = [
     "ServerFault",
     "Session",
     "SessionNotFound",
+    "Stats",
     "TlsFailure",
     "UnexpectedAnswer",
     "__version__",
     "create_session",
 ]
+
+
+def __dir__():
+    # For completion, since Python 3.7; without it, older ones list the submodules as well.
+    return list(__all__)
