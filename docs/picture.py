@@ -23,6 +23,7 @@ BASE = (
     "checks",
     "errors",
     "stack",
+    "finalizers",
     "_compat",
     "_version",
 )

@@ -9,7 +9,8 @@ import sys
 
 from . import checks, errors, notices, settings
 from . import client as client_module
-from ._compat import StackExhausted, monotonic
+from ._compat import StackExhausted, is_finalizing, monotonic
+from .finalizers import silent_at_shutdown
 from .records import build, exceptions, kinds
 from .stack import OVERFLOWS_STICK, FatalOverflow, RecoverableOverflow, call_with_room, with_room
 
@@ -80,12 +81,19 @@ def _open(resolved):
     raise error
 
 
+@silent_at_shutdown(
+    "start_heartbeat_monitor heartbeat pause_heartbeat_monitoring resume_heartbeat_monitoring "
+    "stop_heartbeat_monitor flush stats end close"
+)
 class Session(object):
     """A session of an application, made by `create_session`.  Every method is thread-safe.
 
     Log calls write the record to disk and return None; it is sent in the background.  They raise
     InvalidArgument for what cannot be recorded, never for trouble with the disk or the network.
     """
+
+    # A finalizer may log when the globals of this module are gone.
+    _is_finalizing = staticmethod(is_finalizing)
 
     def __init__(self, membership):
         self._membership = membership
@@ -101,7 +109,7 @@ class Session(object):
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is not None and isinstance(error, Exception):
+        if issubclass(type(error), Exception):
             self.log_exception(exc_info=(kind, error, trace))
         if self._membership.is_inherited:
             # In a forked child: only the parent ends it, unless the child calls end().
@@ -145,7 +153,11 @@ class Session(object):
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
-        self._log(kinds.EVENT, build.event, (name, data, category, group, labels, message))
+        try:
+            self._log(kinds.EVENT, build.event, (name, data, category, group, labels, message))
+        except Exception:
+            if not self._is_finalizing():
+                raise
 
     def log_metric(self, name, value, tags=None, type=None, unit=None, count=None, metadata=None):
         """Log a metric.
@@ -161,7 +173,11 @@ class Session(object):
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
-        self._log(kinds.METRIC, build.metric, (name, value, tags, type, unit, count, metadata))
+        try:
+            self._log(kinds.METRIC, build.metric, (name, value, tags, type, unit, count, metadata))
+        except Exception:
+            if not self._is_finalizing():
+                raise
 
     def log_exception(self, extra_data=None, exc_info=None):
         """Log an exception with its traceback, by default the one being handled; never raises.
@@ -175,23 +191,19 @@ class Session(object):
         """
         try:
             call_with_room(self._log_exception, extra_data, exc_info, sys.exc_info())
-        except FatalOverflow:
-            raise
-        except Exception:
-            # There is neither stack nor a thread: nothing can be recorded from here.
-            pass
+        except Exception as error:
+            # There is neither stack nor a thread, or not even this module's globals any more:
+            # nothing can be recorded from here.
+            if FatalOverflow and isinstance(error, FatalOverflow):
+                raise
 
     def _log_exception(self, extra_data, exc_info, handled):
         try:
             exc_info, extra_data = exceptions.sort_out(extra_data, exc_info, handled)
+            make, arguments = exceptions.exception, (exc_info, extra_data)
+            self._log(kinds.EXCEPTION, make, arguments, exceptions.encode_cut)
             if not exceptions.is_told(exc_info):
                 self._membership.warn(*exceptions.NOTHING_TO_TELL)
-            self._log(
-                kinds.EXCEPTION,
-                exceptions.exception,
-                (exc_info, extra_data),
-                exceptions.encode_cut,
-            )
         except StackExhausted:
             raise
         except Exception:
@@ -203,7 +215,11 @@ class Session(object):
         :param state: a dict.
         :raises InvalidArgument: if it is not a dict, or has over 1 MiB encoded.
         """
-        self._log(kinds.STATE, build.state, (state,))
+        try:
+            self._log(kinds.STATE, build.state, (state,))
+        except Exception:
+            if not self._is_finalizing():
+                raise
 
     def _log(self, kind, make, arguments, encode=build.encode, is_first=True):
         membership = self._membership
@@ -286,17 +302,7 @@ class Session(object):
         seconds = checks.timeout(timeout)
         until = monotonic() + seconds
         if not self.flush(seconds):
-            stats = self.stats()
-            raise errors.NotDelivered(
-                "%d records of session %s were not delivered within %g s%s; they are kept and "
-                "will be sent"
-                % (
-                    stats["waiting"],
-                    self.session_id,
-                    seconds,
-                    ": " + stats["last_error"] if stats["last_error"] else "",
-                )
-            )
+            raise errors.not_delivered(self.stats(), self.session_id, seconds)
         return self.client.get_session(self.session_id, timeout=max(0.1, until - monotonic()))
 
     def flush(self, timeout=5):
