@@ -35,6 +35,7 @@ BASE = (
     "checks",
     "errors",
     "stack",
+    "finalizers",
     "_compat",
     "_version",
 )

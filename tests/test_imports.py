@@ -19,6 +19,7 @@ FACE = "__init__"
 BASE = (
     "_version",
     "_compat",
+    "finalizers",
     "stack",
     "errors",
     "checks",

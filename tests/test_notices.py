@@ -3,6 +3,8 @@
 from __future__ import absolute_import, division
 
 import logging
+import os
+import signal
 import sys
 import threading
 
@@ -128,8 +130,7 @@ def test_a_handler_that_interrupts_is_not_silenced(notices):
         log.LOGGER.removeHandler(handler)
 
 
-def test_a_handler_that_exits_ends_no_thread_of_ours(notices):
-    """In the main thread it may be a signal handler of the application's that ends the program."""
+def test_a_handler_that_exits_ends_no_thread_and_no_call_of_ours(notices):
     handler, survived = Broken(), []
     handler.filter = lambda record: True
 
@@ -150,11 +151,54 @@ def test_a_handler_that_exits_ends_no_thread_of_ours(notices):
         thread = threading.Thread(target=warn)
         thread.start()
         thread.join()
-        with pytest.raises(SystemExit):
-            log.warn("in the main thread")
+        warn()
     finally:
         log.LOGGER.removeHandler(handler)
-    assert survived
+    assert survived == [True, True]
+
+
+def leave_by_signal(number, frame):
+    raise SystemExit(number)
+
+
+class Leaver(object):
+    def __call__(self, number, frame):
+        raise SystemExit(number)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="signals are POSIX's")
+@pytest.mark.parametrize("leave", [leave_by_signal, Leaver(), Leaver().__call__])
+def test_a_signal_during_a_warning_may_end_the_program(leave):
+    handler = Broken()
+    handler.filter = lambda record: True
+    handler.emit = lambda record: os.kill(os.getpid(), signal.SIGALRM)
+    before = signal.signal(signal.SIGALRM, leave)
+    log.LOGGER.addHandler(handler)
+    try:
+        with pytest.raises(SystemExit):
+            log.warn("of something")
+    finally:
+        log.LOGGER.removeHandler(handler)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_what_log_exception_warns_of_is_recorded_whatever_the_handler_does(
+    collector, open_session
+):
+    session, handler = open_session(collector.url), Broken()
+    handler.filter = lambda record: True
+
+    def interrupt(record):
+        raise KeyboardInterrupt()
+
+    handler.emit = interrupt
+    log.LOGGER.addHandler(handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            session.log_exception()
+    finally:
+        log.LOGGER.removeHandler(handler)
+    assert held.names(session.get_details(PATIENCE)) == ["exception"]
 
 
 def broken_factory():

@@ -181,3 +181,16 @@ def with_advice(refusal):
         status=refusal.status,
         words=refusal.words,
     )
+
+
+def not_delivered(stats, session_id, seconds):
+    """Return the error of a session that waited in vain.
+
+    :param stats: what its `stats()` returned then.
+    :param seconds: how long it waited (number).
+    """
+    trouble = ": " + stats["last_error"] if stats["last_error"] else ""
+    return NotDelivered(
+        "%d records of session %s were not delivered within %g s%s; they are kept and will be sent"
+        % (stats["waiting"], session_id, seconds, trouble)
+    )

@@ -8,6 +8,8 @@ from __future__ import absolute_import, division
 
 import contextlib
 import logging
+import signal
+import sys
 import threading
 
 from ._compat import ESCAPED, is_main_thread, monotonic
@@ -41,10 +43,24 @@ def _log(level, message, exc_info=False):
         LOGGER.log(level, "%s", message, exc_info=exc_info)
     except Exception:
         pass
-    except ESCAPED:
+    except ESCAPED as error:
         # In the main thread, a signal handler may want to end the program just now.
-        if is_main_thread():
+        if is_main_thread() and (not isinstance(error, SystemExit) or _may_be_from_signal()):
             raise
+
+
+def _may_be_from_signal():
+    """Return whether a signal handler may have raised the exception being handled."""
+    handlers = [signal.getsignal(number) for number in range(1, signal.NSIG)]
+    own = [each for each in handlers if callable(each) and each is not signal.default_int_handler]
+    codes = [getattr(each, "__code__", None) for each in own]
+    trace = sys.exc_info()[2]
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    # Of a handler that is no function, its frame cannot be known.
+    return None in codes
 
 
 def be_quiet_here():

@@ -9,7 +9,8 @@ import sys
 
 from . import checks, errors, settings
 from . import client as client_module
-from ._compat import monotonic
+from ._compat import is_finalizing, monotonic
+from .finalizers import silent_at_shutdown
 from .process import recording
 from .records import build, kinds
 from .stack import FatalOverflow, call_with_room
@@ -81,12 +82,19 @@ def _open(resolved):
     raise error
 
 
+@silent_at_shutdown(
+    "start_heartbeat_monitor heartbeat pause_heartbeat_monitoring resume_heartbeat_monitoring "
+    "stop_heartbeat_monitor flush stats end close"
+)
 class Session(object):
     """A session of an application, made by `create_session`.  Every method is thread-safe.
 
     Log calls write the record to disk and return None; it is sent in the background.  They raise
     InvalidArgument for what cannot be recorded, never for trouble with the disk or the network.
     """
+
+    # A finalizer may log when the globals of this module are gone.
+    _is_finalizing = staticmethod(is_finalizing)
 
     def __init__(self, membership):
         self._membership = membership
@@ -102,7 +110,7 @@ class Session(object):
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is not None and isinstance(error, Exception):
+        if issubclass(type(error), Exception):
             self.log_exception(exc_info=(kind, error, trace))
         if self._membership.is_inherited:
             # In a forked child: only the parent ends it, unless the child calls end().
@@ -149,12 +157,12 @@ class Session(object):
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
-        recording.record(
-            self._membership,
-            kinds.EVENT,
-            build.event,
-            (name, data, category, group, labels, message, source),
-        )
+        given = name, data, category, group, labels, message, source
+        try:
+            recording.record(self._membership, kinds.EVENT, build.event, given)
+        except Exception:
+            if not self._is_finalizing():
+                raise
 
     def log_metric(self, name, value, tags=None, type=None, unit=None, count=None, metadata=None):
         """Log a metric.
@@ -170,12 +178,12 @@ class Session(object):
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
-        recording.record(
-            self._membership,
-            kinds.METRIC,
-            build.metric,
-            (name, value, tags, type, unit, count, metadata),
-        )
+        given = name, value, tags, type, unit, count, metadata
+        try:
+            recording.record(self._membership, kinds.METRIC, build.metric, given)
+        except Exception:
+            if not self._is_finalizing():
+                raise
 
     def log_exception(
         self, extra_data=None, exc_info=None, category=None, group=None, message=None
@@ -191,14 +199,14 @@ class Session(object):
         :param exc_info: an exception, or a tuple as from `sys.exc_info()`.
         :param category, group, message: the event's (strings), or None.
         """
-        given, more = (extra_data, exc_info, sys.exc_info()), (category, group, message)
         try:
+            given, more = (extra_data, exc_info, sys.exc_info()), (category, group, message)
             call_with_room(recording.tell, self._membership, [], given, more)
-        except FatalOverflow:
-            raise
-        except Exception:
-            # There is neither stack nor a thread: nothing can be recorded from here.
-            pass
+        except Exception as error:
+            # There is neither stack nor a thread, or not even this module's globals any more:
+            # nothing can be recorded from here.
+            if FatalOverflow and isinstance(error, FatalOverflow):
+                raise
 
     def update_state(self, state):
         """Merge a dict into the session's state: dicts key by key, everything else replaces.
@@ -206,7 +214,11 @@ class Session(object):
         :param state: a dict.
         :raises InvalidArgument: if it is not a dict, or has over 1 MiB encoded.
         """
-        recording.record(self._membership, kinds.STATE, build.state, (state,))
+        try:
+            recording.record(self._membership, kinds.STATE, build.state, (state,))
+        except Exception:
+            if not self._is_finalizing():
+                raise
 
     def install_exception_hooks(self, sys=True, threads=True, unraisable=True):
         """Log exceptions that nothing handles, from now on, with `handled: False` in their data.
@@ -284,17 +296,7 @@ class Session(object):
         seconds = checks.timeout(timeout)
         until = monotonic() + seconds
         if not self.flush(seconds):
-            stats = self.stats()
-            raise errors.NotDelivered(
-                "%d records of session %s were not delivered within %g s%s; they are kept and "
-                "will be sent"
-                % (
-                    stats["waiting"],
-                    self.session_id,
-                    seconds,
-                    ": " + stats["last_error"] if stats["last_error"] else "",
-                )
-            )
+            raise errors.not_delivered(self.stats(), self.session_id, seconds)
         return self.client.get_session(self.session_id, timeout=max(0.1, until - monotonic()))
 
     def flush(self, timeout=5):

@@ -169,6 +169,49 @@ def test_a_hook_that_holds_the_session_until_the_very_end_prints_nothing(
         assert app.output == u""
 
 
+FINALIZED = OPENS + u"""
+import threading
+
+class Hook(object):
+    def __init__(self, session):
+        self.session = session
+
+    def __call__(self, *arguments):
+        pass
+
+    def __del__(self):
+        session = self.session
+        session.log_event("released")
+        session.log_metric("released", 1, tags=["a"])
+        session.update_state({"released": True})
+        session.log_exception(ValueError("released"))
+        for call in (session.heartbeat, session.stats, session.flush, session.end, session.close):
+            call()
+
+session.start_heartbeat_monitor(60)
+%s.%s = Hook(session)
+del session
+"""
+
+
+@pytest.mark.parametrize(
+    "owner, name",
+    [
+        ("sys", "excepthook"),
+        ("threading", "excepthook"),
+        ("sys", "unraisablehook"),
+        ("os", "hook"),
+        ("datacat", "hook"),
+    ],
+)
+def test_what_a_finalizer_calls_when_no_globals_are_left_prints_nothing(
+    owner, name, collector, run_program
+):
+    program = run_program(FINALIZED % (owner, name), collector.url)
+    program.wait()
+    assert program.output == u""
+
+
 def test_what_an_early_atexit_handler_logs_last_is_delivered_by_the_next_run(
     fresh_collector, run_program
 ):

@@ -420,6 +420,68 @@ def test_an_exception_whose_class_has_no_name_is_an_object(meta):
     assert fields["exception_msg"] == "bad"
 
 
+class BadLoader(object):
+    def get_source(self, name):
+        raise RuntimeError("no source")
+
+
+@pytest.mark.parametrize("frames", [3, 300])
+def test_frames_whose_source_cannot_be_read_are_told_without_it(frames):
+    scope = {"__name__": "odd", "__loader__": BadLoader()}
+    source = "def one(n):\n    two(n - 1)\ndef two(n):\n    1 // n\n    one(n - 1)\n"
+    six.exec_(compile(source, "<odd>.py", "exec"), scope)
+    fields = exceptions.exception(caught(scope["two"], 2 * (frames // 2)), {"a": 1})
+    told = fields["data"]["traceback"]
+    assert '  File "<odd>.py", line 4, in two\n' in told and "could not" not in told
+    assert told.endswith("ZeroDivisionError: " + fields["exception_msg"] + "\n")
+    assert fields["data"]["a"] == 1 and len(fields["stacktrace"]) in (4, 101)
+
+
+def test_what_only_resembles_a_traceback_is_told_as_far_as_it_goes():
+    class Resembling(object):
+        tb_frame = caught(int, "x")[2].tb_frame
+        tb_lineno = 7
+
+        @property
+        def tb_next(self):
+            raise RuntimeError("no more")
+
+    for trace in (Resembling(), object(), 5):
+        fields = exceptions.exception((ValueError, ValueError("bad"), trace), {"a": 1})
+        assert fields["data"]["a"] == 1
+        assert fields["data"]["traceback"].endswith("ValueError: bad\n")
+
+
+class Incomparable(type):
+    """A metaclass whose classes raise when they are compared."""
+
+    def __eq__(cls, other):
+        raise ZeroDivisionError("not to be compared")
+
+    __ne__ = __eq__
+    __hash__ = type.__hash__
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda triple: (None, None, triple),
+        lambda triple: (triple, {"a": 1}, (None, None, None)),
+        lambda triple: (triple[1], {"a": 1}, (None, None, None)),
+        lambda triple: ({"a": 1}, triple, (None, None, None)),
+    ],
+    ids=["handled", "a triple", "an exception", "a triple, second"],
+)
+def test_an_exception_whose_class_cannot_be_compared_is_told(call):
+    triple = caught(deep, 2, Incomparable("Odd", (ValueError,), {})("bad"))
+    arguments = call(triple)
+    told, extra = exceptions.sort_out(*arguments)
+    assert exceptions.is_told(told)
+    fields = exceptions.exception(told, {"a": 1} if extra is None else extra)
+    assert fields["data"]["type"] == "Odd" and fields["data"]["a"] == 1
+    assert fields["data"]["traceback"].endswith("Odd: bad\n")
+
+
 class Closed(Exception):
     """Raises whenever an attribute is read."""
 

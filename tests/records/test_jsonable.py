@@ -100,7 +100,7 @@ CONVERSIONS = [
     (nested(100000, 1), "[" * 64 + '"<deeper than 64 levels>"' + "]" * 64),
     ([nested(1, u"{[\"{[\\")] * 200, "[" + ",".join(['["{[\\"{[\\\\"]'] * 200) + "]"),
     ({u"k": Flaky(5, {u"a": 1})}, '{"k":{"a":1}}'),
-    (Flaky(10**6, {u"a": 1}), '{"<changed while it was read>":null}'),
+    (Flaky(10**6, {u"a": 1}), '{"a":1}'),
 ]
 
 KEYS = [

@@ -70,7 +70,7 @@ class FixedZone(datetime.tzinfo):
 
 
 class Flaky(dict):
-    """A dict that another thread keeps changing for its first `failures` reads."""
+    """A dict whose own `items` fails `failures` times."""
 
     def __init__(self, failures, *arguments):
         dict.__init__(self, *arguments)

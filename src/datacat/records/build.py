@@ -14,11 +14,13 @@ import six
 
 from ..errors import InvalidArgument
 from ..stack import raise_if_exhausted
-from . import jsonable, kinds
+from . import jsonable, kinds, reading
 from .jsonable import MAX_BYTES, encode  # noqa: F401  (a record is built, then encoded)
 
 _TEXT = six.string_types
 _TEXTS = frozenset((str, six.text_type))
+_SETS = (set, frozenset)
+_LISTS = (list, tuple) + _SETS
 _LARGEST_COUNT = 2**63 - 1
 _LARGEST_FLOAT = sys.float_info.max
 _BARE_NUMBERS = frozenset((float,) + six.integer_types)
@@ -49,7 +51,9 @@ def event(name, data=None, category=None, group=None, labels=None, message=None,
     :returns: a dict; `data` is not copied.
     :raises InvalidArgument: if an argument has another type.
     """
-    if type(name) not in _TEXTS and not is_a(name, _TEXT) or not name:
+    if type(name) not in _TEXTS:
+        name = _bare("name", name)
+    if not name:
         raise _invalid("name", "a non-empty string", name)
     if data is None:
         data = {}
@@ -82,7 +86,9 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     :returns: a dict; `metadata` is not copied.
     :raises InvalidArgument: if an argument has another type, or `value` is NaN or infinite.
     """
-    if _kind_of(name) not in _TEXTS and not is_a(name, _TEXT) or not name:
+    if _kind_of(name) not in _TEXTS:
+        name = _bare("name", name)
+    if not name:
         raise _invalid("name", "a non-empty string", name)
     fields = {"name": name, "value": _finite("value", value)}
     if tags is not None:
@@ -117,7 +123,7 @@ def checked(kind, fields):
     """
     if kind not in _FIELDS:
         return fields
-    given = dict((name, fields.get(name)) for name in _FIELDS[kind])
+    given = dict((name, dict.get(fields, name)) for name in _FIELDS[kind])
     given = dict((name, value) for name, value in given.items() if value is not None)
     if kind == kinds.METRIC:
         return metric(given.pop("name", None), given.pop("value", None), **given)
@@ -194,6 +200,14 @@ def _dict(argument, wanted, given):
     raise _invalid(argument, wanted, given)
 
 
+def _bare(argument, given):
+    """Return a text of any class, or what claims to be one, as a text without odd methods."""
+    if is_a(given, _TEXT):
+        bare = reading.exact(given)
+        return bare if type(bare) in _TEXTS else jsonable.text_of(six.text_type, given)
+    raise _invalid(argument, "a non-empty string", given)
+
+
 def _text(argument, given):
     if not is_a(given, _TEXT):
         raise _invalid(argument, "a string or None", given)
@@ -210,7 +224,7 @@ def _source(given):
 
 def _pairs(given):
     """Return a dict's items as tags, "key:value"."""
-    pairs = jsonable.snapshot(given)
+    pairs = reading.snapshot(given)
     return sorted(u"%s:%s" % (text_or_str(key), text_or_str(value)) for key, value in pairs)
 
 
@@ -221,15 +235,18 @@ def text_or_str(value):
 
 def _strings(argument, given):
     try:
-        if not isinstance(given, (list, tuple, set, frozenset)):
-            if argument == "tags" and isinstance(given, dict):
-                return _pairs(given)
+        if type(given) is list:
+            strings = list(given)
+        elif isinstance(given, _LISTS):
+            strings = reading.elements(given)
+        elif argument == "tags" and isinstance(given, dict):
+            return _pairs(given)
+        else:
             raise _invalid(argument, "a list of strings or None", given)
-        strings = list(given)
         for string in strings:
             if not isinstance(string, _TEXT):
                 raise _invalid(argument, "strings only", string)
-        return strings if isinstance(given, (list, tuple)) else sorted(strings)
+        return sorted(strings) if isinstance(given, _SETS) else strings
     except InvalidArgument:
         raise
     except jsonable.RAISED_BY_VALUES as error:

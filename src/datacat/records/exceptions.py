@@ -12,11 +12,13 @@ import sys
 import six
 
 from ..stack import raise_if_exhausted
-from . import cutting, jsonable, tracebacks
+from . import cutting, jsonable, reading, tracebacks
 from .build import MAX_BYTES, is_a, text_or_str
 
 _TEXT = six.string_types
 _CLASSES = six.class_types
+# Types of keys whose methods cannot raise.
+_EXACT = frozenset((type(None), bool, float, str, six.text_type) + six.integer_types)
 # A dict keeps a sixteenth as many keys: enough for an exception's own fields.
 _SHORTEST_CUT = 256
 _EXCEPTION_KEYS = (u"type", u"message", u"traceback", u"causes", u"exception_id")
@@ -43,12 +45,15 @@ def sort_out(first, second, handled):
 
 def is_told(exc_info):
     """Return whether there is an exception at all in what `sort_out` returned."""
-    return exc_info is not None and exc_info != (None, None, None)
+    return _is_exception(exc_info)
 
 
 def _is_exception(given):
-    is_triple = issubclass(type(given), tuple) and len(given) == 3
-    return issubclass(type(given), BaseException) or (is_triple and given != (None, None, None))
+    if issubclass(type(given), BaseException):
+        return True
+    # Not compared: the class of an exception may have a metaclass that raises then.
+    parts = reading.elements(given) if issubclass(type(given), tuple) else ()
+    return len(parts) == 3 and any(part is not None for part in parts)
 
 
 def exception(
@@ -127,9 +132,10 @@ def encode_cut(fields, limit=MAX_BYTES):
 def triple(exc_info):
     """Return (class, exception, traceback) of an exception or of a tuple of these."""
     if issubclass(type(exc_info), BaseException):
-        return type(exc_info), exc_info, tracebacks.attribute_of(exc_info, "__traceback__")
-    kind, error, trace = exc_info if len(exc_info) == 3 else (None, None, None)
-    return kind, error, trace if hasattr(trace, "tb_next") else None
+        return type(exc_info), exc_info, tracebacks.trace_of(exc_info)
+    parts = reading.elements(exc_info)
+    kind, error, trace = parts if len(parts) == 3 else (None, None, None)
+    return kind, error, tracebacks.checked_trace(trace)
 
 
 def _exception_fields(kind, error, trace):
@@ -199,7 +205,9 @@ def _add_extra(data, extra_data):
         return
     if not is_a(extra_data, dict):
         extra_data = {"extra_data": extra_data}
-    for key, value in jsonable.snapshot(extra_data):
+    for key, value in reading.snapshot(extra_data):
+        if type(key) not in _EXACT:
+            key = jsonable.key_of(key)
         while isinstance(key, _TEXT) and key in data:
             key = "extra_" + key
         data[key] = value

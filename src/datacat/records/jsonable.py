@@ -3,8 +3,8 @@
 Belongs here: the rules for converting and cutting values, and the limit on a record's size.  Does
 not: what an event, a metric or a state is; raising for odd values.
 
-Values go to the C encoder first.  Only if it refuses one, or its output looks suspicious, is
-everything converted value by value and encoded again.
+Values of Python's own types go to the C encoder.  Only if there are others, if it refuses one, or
+if its output looks suspicious, is everything converted value by value and then encoded.
 """
 
 from __future__ import absolute_import, division
@@ -12,6 +12,7 @@ from __future__ import absolute_import, division
 import datetime
 import decimal
 import json
+import marshal
 import re
 import sys
 import uuid
@@ -21,6 +22,8 @@ import six
 from .. import _compat
 from ..errors import InvalidArgument
 from ..stack import raise_if_exhausted
+from . import reading
+from .reading import RAISED_BY_VALUES
 
 MAX_BYTES = 1024 * 1024
 UNLIMITED = sys.maxsize
@@ -28,15 +31,9 @@ DEEPEST = 64
 TOO_DEEP = u"<deeper than %d levels>" % DEEPEST
 CYCLE = u"<cycle>"
 TOO_MANY_DIGITS = u"<integer of over 4300 digits>"
-UNREADABLE = u"<changed while it was read>"
-
-# What a value's own methods may raise while it is converted; sys.exit() is no wish to exit there.
-# Out of memory or stack is no fault of the value (see `raise_if_exhausted`).
-RAISED_BY_VALUES = (Exception, SystemExit)
 
 _SHORTEST_HUGE_INTEGER = 309
 _FIRST_WITH_TOO_MANY_DIGITS = 10**4300
-_SNAPSHOT_ATTEMPTS = 10
 _FOREIGN_STEPS = 8
 _CONTAINERS = (dict, list, tuple)
 _PLAIN_TYPES = frozenset((type(None), bool, float, six.text_type, str) + six.integer_types)
@@ -71,9 +68,11 @@ def encode(fields, limit=MAX_BYTES):
     :raises InvalidArgument: if the JSON is larger than `limit`.
     """
     try:
-        text = _encode(fields)
-        is_nested = text.count("{") + text.count("[") > DEEPEST
-        if (is_nested or len(text) >= _SHORTEST_HUGE_INTEGER) and _is_suspicious(text):
+        _refuse_subclasses(fields)
+        text = "".join(_c_encoder(fields, 0))
+        if (
+            len(text) >= _SHORTEST_HUGE_INTEGER or text.count("{") + text.count("[") > DEEPEST
+        ) and _is_suspicious(text):
             text = _encoder.encode(plain(fields))
     except RAISED_BY_VALUES as error:
         # Otherwise open containers would look like cycles next time.
@@ -96,6 +95,11 @@ def plain(value):
     Keeps lone surrogates, which `encode` replaces in the encoded text.
     """
     return _plain(value, 0, set())
+
+
+def key_of(value):
+    """Return a key as the text that `plain` makes of it."""
+    return _plain_key(value, 0, set())
 
 
 def decode(data):
@@ -121,10 +125,8 @@ def text_of(convert, value):
 
 
 def _named(fields):
-    name = fields.get("name")
-    if not isinstance(name, six.string_types):
-        return ""
-    return " (name %s)" % text_of(repr, name[:80])
+    name = reading.exact(dict.get(fields, "name"))
+    return " (name %r)" % name[:80] if type(name) in _PLAIN_TEXTS else ""
 
 
 def message_of(error):
@@ -155,16 +157,6 @@ def name_of(kind):
     return name if isinstance(name, six.text_type) else decode(name)
 
 
-def snapshot(mapping):
-    """Return the items of a dict as a list of pairs, even while other threads change it."""
-    for _ in range(_SNAPSHOT_ATTEMPTS):
-        try:
-            return list(mapping.items())
-        except RAISED_BY_VALUES as error:
-            raise_if_exhausted(error)
-    return [(UNREADABLE, None)]
-
-
 def _is_suspicious(text):
     """Return whether a JSON text may be nested too deeply, or have integers beyond floats."""
     if _is_deeper(text, DEEPEST + 1):
@@ -193,8 +185,10 @@ def _plain(value, depth, above):
         kind = type(value)
         if issubclass(kind, _CONTAINERS):
             return _plain_container(value, depth, above)
-        if value is None or issubclass(kind, (bool, six.text_type)):
+        if value is None or kind is bool:
             return value
+        if issubclass(kind, six.text_type):
+            return reading.exact(value)
         if issubclass(kind, six.integer_types):
             return _plain_integer(value)
         if issubclass(kind, float):
@@ -217,20 +211,11 @@ def _plain_container(value, depth, above):
         if issubclass(type(value), dict):
             return dict(
                 (_plain_key(key, depth, above), _element(element, depth + 1, above))
-                for key, element in snapshot(value)
+                for key, element in reading.snapshot(value)
             )
-        return [_element(element, depth + 1, above) for element in _elements(value)]
+        return [_element(element, depth + 1, above) for element in reading.elements(value)]
     finally:
         above.discard(id(value))
-
-
-def _elements(sequence):
-    """Return the elements of a list or tuple, a list."""
-    try:
-        return list(sequence)
-    except RAISED_BY_VALUES as error:
-        raise_if_exhausted(error)
-        return [_unprintable(sequence)]
 
 
 def _element(value, depth, above):
@@ -308,7 +293,7 @@ def _from_proxy(value):
 
 
 def _from_set(value):
-    return sorted((plain(element) for element in list(value)), key=_encoder.encode)
+    return sorted((plain(element) for element in reading.elements(value)), key=_encoder.encode)
 
 
 def _from_numpy(value):
@@ -338,19 +323,15 @@ _CONVERSIONS = (
     (BaseException, describe),
 )
 
-_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_foreign)
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _inside = {}
-
-
-def _encode_at_once(value):
-    return "".join(_c_encoder(value, 0))
 
 
 try:
     # `JSONEncoder.encode` makes one for every value, which takes a third of its time.
     _c_encoder = json.encoder.c_make_encoder(
         _inside,
-        _foreign,
+        plain,
         json.encoder.encode_basestring_ascii,
         None,
         ":",
@@ -361,7 +342,8 @@ try:
     )
 except (AttributeError, TypeError):
     # PyPy has none, and a future Python may change its arguments.
-    _encode_at_once = _encoder.encode
+    def _c_encoder(value, _):
+        return _encoder.encode(plain(value))
 
 
 class _OddInteger(int):
@@ -390,10 +372,16 @@ def _is_plain(value):
     return True
 
 
-def _encode_if_plain(value):
-    return _encode_at_once(value if _is_plain(value) else plain(value))
+def _refuse_unless_plain(value):
+    if not _is_plain(value):
+        raise ValueError
 
 
-# Python 2's encoder writes a subclass of int with its __str__, which need not give a number;
-# capitalises keys that are bools; and decodes surrogates encoded as UTF-8 (bytes ED A0..BF).
-_encode = _encode_at_once if _encode_at_once(_OddInteger(1)) == "1" else _encode_if_plain
+# The encoder asks a subclass of dict or list for its elements, which may tell something else.
+# `marshal` is strict: it raises ValueError for any subclass, in a tenth of the encoder's time.
+_refuse_subclasses = marshal.dumps
+if "".join(_c_encoder(_OddInteger(1), 0)) != "1":
+    # Python 2's encoder also writes a subclass of int with its __str__, which need not give a
+    # number; capitalises keys that are bools; and decodes surrogates encoded as UTF-8 (bytes ED
+    # A0..BF).
+    _refuse_subclasses = _refuse_unless_plain
