@@ -70,7 +70,8 @@ def test_a_gateway_that_handles_requests_side_by_side_is_found_out(
         numbers = held.numbers(any_own_collector.session(session.session_id))
         assert sorted(numbers) == list(range(MANY))
         assert numbers[12:] == list(range(12, MANY)) and numbers[:12] != list(range(12))
-        assert max(gateway.together) <= 4
+        # Four records, and the request behind them that reads the session.
+        assert max(gateway.together) <= 5
     assert caplog.text.count("out of order") == 1
 
 

@@ -79,7 +79,11 @@ class FlakyNetwork(object):
 
     def restore(self):
         """End the darkness: connections are closed, and what was on its way in them is lost."""
-        self._is_dark = False
+        with self._lock:
+            # Before the light is on: otherwise one of them could pass something on.
+            for connection in self._connections:
+                connection.end()
+            self._is_dark = False
         self._close_connections()
 
     def close(self):
@@ -157,9 +161,13 @@ class _Connection(object):
         self._closed = threading.Event()
         self._thread = _start(self._run)
 
+    def end(self):
+        """Let it pass nothing on any more."""
+        self._closed.set()
+
     def close(self):
         """End it, from any thread."""
-        self._closed.set()
+        self.end()
         _shut_down(self._client)
         _shut_down(self._server)
 
