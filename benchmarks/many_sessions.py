@@ -115,7 +115,7 @@ class YesServer(object):
     """Stands in for a Transport: accepts every record at once, as a classic server."""
 
     def call(self, request, on_chunk=None, **_):
-        from datacat.wire.transport import Response
+        from datacat.wire.calls import Response
 
         if request.path == "/health":
             return Response(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
