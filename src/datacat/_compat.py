@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 import time
-from timeit import default_timer
 
 try:
     import resource
@@ -62,10 +61,6 @@ ESCAPED = (Exception, SystemExit, KeyboardInterrupt)
 
 _CLOCK_BOOTTIME = 7
 _imported = []
-
-
-# For timing something that takes a moment. On 2.7, `monotonic` takes longer than that itself.
-timer = monotonic if six.PY3 else default_timer
 
 
 def _make_boot_clock():

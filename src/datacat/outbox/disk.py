@@ -35,7 +35,7 @@ import os
 
 from .. import errors
 from .._compat import monotonic
-from .._compat import timer as clock
+from .._compat import monotonic as clock
 from . import bounds
 from .memory import MemoryQueue
 from .refusals import NumberTaken, StoreDamaged, StoreDetached, StoreRefused

@@ -12,7 +12,7 @@ import os
 
 from .. import errors
 from .._compat import CAN_UNLINK_OPEN_FILES
-from .._compat import timer as clock
+from .._compat import monotonic as clock
 from . import preparing, salvage, tables
 from .connection import Connection
 from .ownership import OWNER

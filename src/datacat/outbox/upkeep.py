@@ -12,7 +12,7 @@ import os
 
 from .. import errors
 from .._compat import monotonic
-from .._compat import timer as clock
+from .._compat import monotonic as clock
 from ..descriptors import opened
 from . import bounds, folder, healing
 from .disk import HEALTHY
