@@ -28,7 +28,7 @@ if hasattr(time, "clock_gettime"):
 elif six.PY3:
     monotonic = time.monotonic
 else:
-    from monotonic import monotonic
+    from monotonic import monotonic  # noqa: F401
 
 # Returns seconds since the epoch.  Looked up at each call: a library for tests may freeze time
 # after a session was opened.  In C, because each record is stamped by it.
