@@ -176,6 +176,14 @@ def test_a_folder_of_ones_own_gets_its_mode_back(place, given):
     assert mode(place.folder) == 0o700
 
 
+def test_an_outbox_that_a_forked_child_has_marked_is_not_continued(place):
+    """The mark would hold for new sessions as well, in which nobody else writes."""
+    path = place.leave(b"1")
+    mark_shared(path)
+    assert place.keep(place.spool.claim()).path != path
+    assert path in place.spool.candidates(())
+
+
 @pytest.mark.parametrize("given", [0o000, 0o300, 0o333])
 def test_a_folder_that_cannot_be_listed_nor_changed_is_unusable(place, given, monkeypatch):
     def refuse(path, mode):

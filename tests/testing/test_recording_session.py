@@ -184,7 +184,7 @@ def test_a_warning_is_given_once(session, caplog):
 
 
 USE_AND_TELL = u"""
-import os, socket, sys, threading
+import os, socket, sys, threading, uuid
 import six
 touched = []
 socket.socket.connect = None

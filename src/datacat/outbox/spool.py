@@ -39,7 +39,7 @@ from .folder import (
 from .names import parent_of
 from .ownership import OWNER, has_owner
 from .refusals import SpoolUnusable, StoreDamaged, StoreHeld, StoreTooNew
-from .shared import SHARED, prune_ends, remove_stale_marks
+from .shared import SHARED, is_marked_shared, prune_ends, remove_stale_marks
 from .store import Store, remove_files
 
 _MAKING_SECONDS = 10.0
@@ -75,8 +75,10 @@ class Spool(object):
         """Return the store of a free outbox of this scope, or else of a new one."""
         prepare(self.folder)
         for path in self._paths():
-            # One with an old name is drained instead: who looks for it must know the host name.
-            store = self.open_if_free(path) if names.machine_of(path) else None
+            # Drained instead: one with an old name, for who looks for it must know the host name;
+            # and a marked one, because the mark would hold for new sessions, too.
+            is_drained = names.machine_of(path) is None or is_marked_shared(path)
+            store = None if is_drained else self.open_if_free(path)
             if store is not None:
                 return store
         return self.create()
