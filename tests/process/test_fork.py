@@ -199,7 +199,9 @@ os.write(1, b"ended")
 """
 
 
-@pytest.mark.parametrize("between", ["", "session.log_event('in between')"], ids=["", "logs"])
+@pytest.mark.parametrize(
+    "between", ["", "session.log_event('in between')\n" + FLUSHES], ids=["", "logs"]
+)
 def test_a_session_that_a_daemon_ended_did_not_crash(between, any_fresh_collector, run_program):
     """The processes that forked it have exited without a goodbye, as those of daemons do."""
     program = run_program(UNHURRIED + DAEMON % between, any_fresh_collector.url)
