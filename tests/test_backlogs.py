@@ -8,7 +8,7 @@ from tools.gateway import Gateway
 from tools.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.usefixtures("timed_disks")
-MANY = 150
+MANY = 90
 
 
 @pytest.fixture

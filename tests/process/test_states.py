@@ -409,15 +409,15 @@ def test_last_words_of_an_ended_session_are_sent_though_a_close_was_interrupted_
     for number in itertools.count():
         session = open_session(collector.url, product="last words")
         session.flush()
-        # Each 13th line: a close alone takes a moment, and the record after it another.
-        with interrupted_at(13 * number) as struck:
+        # Each 23rd line: a close alone takes a moment, and the record after it another.
+        with interrupted_at(23 * number) as struck:
             session.close()
         ended.log_event("step", {"number": number})
         wait_until(lambda: ended.stats()["waiting"] == 0, 20)
         session.close()
         if not struck:
             break
-    assert number > 10, "the lines were not counted"
+    assert number > 5, "the lines were not counted"
     assert held.numbers(ended.get_details()) == list(range(number + 1))
 
 

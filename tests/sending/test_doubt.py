@@ -186,12 +186,26 @@ def test_a_marked_session_is_not_judged_by_counting(classic):
 
 
 def test_after_a_kill_the_next_run_still_knows_that_a_child_wrote(classic):
+    """It may outlive its parent, whose outbox has another owner by then."""
     log(classic)
-    a_child_writes(classic, "one")
     successor = classic.again()
+    assert successor.outbox.path == classic.outbox.path
+    a_child_writes(successor, "one")
     successor.drain()
     assert successor.server.names() == ["one"] + NAMES
     assert successor.outbox.find(classic.entry.local_id).possibly_twice == 1
+    successor.die()
+
+
+def test_what_waits_in_a_marked_outbox_is_adopted_and_not_judged_by_counting(classic):
+    log(classic)
+    a_child_writes(classic, "one")
+    successor = classic.again(adopts=True)
+    assert successor.outbox.path != classic.outbox.path
+    successor.session()
+    successor.run(20)
+    told = successor.server.names(classic.entry.server_id)
+    assert [name for name in told if name in NAMES] == ["one"] + NAMES
     successor.die()
 
 
