@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division
 
+import contextlib
 import logging
 import os
 import signal
@@ -113,29 +114,34 @@ def test_a_session_works_though_the_log_is_broken(broken_log, collector, open_se
     assert held.names(session.get_details(PATIENCE)) == ["e", "e", "e"]
 
 
-def test_a_handler_that_interrupts_is_not_silenced(notices):
-    """Ctrl-C is not a bug of the handler during which it comes."""
+@contextlib.contextmanager
+def logging_by(emit):
+    """Have a handler's `emit` called with each record of the library's log."""
     handler = Broken()
-    handler.filter = lambda record: True
-
-    def interrupt(record):
-        raise KeyboardInterrupt()
-
-    handler.emit = interrupt
+    handler.filter, handler.emit = lambda record: True, emit
     log.LOGGER.addHandler(handler)
     try:
-        with pytest.raises(KeyboardInterrupt):
-            notices("disk", "full")
+        yield
     finally:
         log.LOGGER.removeHandler(handler)
 
 
-def test_a_handler_that_exits_ends_no_thread_and_no_call_of_ours(notices):
-    handler, survived = Broken(), []
-    handler.filter = lambda record: True
+def interrupt(record):
+    raise KeyboardInterrupt()
 
-    def leave(record):
-        raise SystemExit(1)
+
+def leave(record):
+    raise SystemExit(1)
+
+
+def test_a_handler_that_interrupts_is_not_silenced(notices):
+    """Ctrl-C is not a bug of the handler during which it comes."""
+    with logging_by(interrupt), pytest.raises(KeyboardInterrupt):
+        notices("disk", "full")
+
+
+def test_a_handler_that_exits_ends_no_thread_and_no_call_of_ours(notices):
+    survived = []
 
     def warn():
         notices("disk", "full")
@@ -145,15 +151,11 @@ def test_a_handler_that_exits_ends_no_thread_and_no_call_of_ours(notices):
             log.report("a bug")
         survived.append(True)
 
-    handler.emit = leave
-    log.LOGGER.addHandler(handler)
-    try:
+    with logging_by(leave):
         thread = threading.Thread(target=warn)
         thread.start()
         thread.join()
         warn()
-    finally:
-        log.LOGGER.removeHandler(handler)
     assert survived == [True, True]
 
 
@@ -167,37 +169,23 @@ class Leaver(object):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="signals are POSIX's")
-@pytest.mark.parametrize("leave", [leave_by_signal, Leaver(), Leaver().__call__])
-def test_a_signal_during_a_warning_may_end_the_program(leave):
-    handler = Broken()
-    handler.filter = lambda record: True
-    handler.emit = lambda record: os.kill(os.getpid(), signal.SIGALRM)
-    before = signal.signal(signal.SIGALRM, leave)
-    log.LOGGER.addHandler(handler)
+@pytest.mark.parametrize("by_signal", [leave_by_signal, Leaver(), Leaver().__call__])
+def test_a_signal_during_a_warning_may_end_the_program(by_signal):
+    before = signal.signal(signal.SIGALRM, by_signal)
     try:
-        with pytest.raises(SystemExit):
-            log.warn("of something")
+        with logging_by(lambda record: os.kill(os.getpid(), signal.SIGALRM)):
+            with pytest.raises(SystemExit):
+                log.warn("of something")
     finally:
-        log.LOGGER.removeHandler(handler)
         signal.signal(signal.SIGALRM, before)
 
 
 def test_what_log_exception_warns_of_is_recorded_whatever_the_handler_does(
     collector, open_session
 ):
-    session, handler = open_session(collector.url), Broken()
-    handler.filter = lambda record: True
-
-    def interrupt(record):
-        raise KeyboardInterrupt()
-
-    handler.emit = interrupt
-    log.LOGGER.addHandler(handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            session.log_exception()
-    finally:
-        log.LOGGER.removeHandler(handler)
+    session = open_session(collector.url)
+    with logging_by(interrupt), pytest.raises(KeyboardInterrupt):
+        session.log_exception()
     assert held.names(session.get_details(PATIENCE)) == ["exception"]
 
 

@@ -59,7 +59,7 @@ def _may_be_from_signal():
         if trace.tb_frame.f_code in codes:
             return True
         trace = trace.tb_next
-    # Of a handler that is no function, its frame cannot be known.
+    # The frame of a handler that is not a function cannot be recognised.
     return None in codes
 
 

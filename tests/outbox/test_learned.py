@@ -8,7 +8,8 @@ import stat
 import pytest
 
 from datacat.outbox import names
-from datacat.outbox.learned import BELIEVED_SECONDS, Learned, prune
+from datacat.outbox.folder import remove_older
+from datacat.outbox.learned import BELIEVED_SECONDS, Learned
 
 
 class Wall(object):
@@ -125,8 +126,9 @@ def test_it_lies_beside_the_outboxes_and_is_none():
 def test_a_file_that_nobody_believes_any_more_is_removed(path, wall):
     Learned(path, wall).note("order", "kept")
     written = os.stat(path).st_mtime
-    prune(os.path.dirname(path), written + BELIEVED_SECONDS - 1)
+    folder = os.path.dirname(path)
+    remove_older(folder, names.is_learned, BELIEVED_SECONDS, written + BELIEVED_SECONDS - 1)
     assert os.path.exists(path)
-    prune(os.path.dirname(path), written + BELIEVED_SECONDS + 1)
+    remove_older(folder, names.is_learned, BELIEVED_SECONDS, written + BELIEVED_SECONDS + 1)
     assert not os.path.exists(path)
-    prune(os.path.join(path, "missing"), written)
+    remove_older(os.path.join(path, "missing"), names.is_learned, BELIEVED_SECONDS, written)

@@ -8,6 +8,7 @@ import re
 import stat
 import sys
 import textwrap
+import time
 
 import pytest
 from tools.outboxes import CAP, NAME, WHERE, Warnings, sql
@@ -15,11 +16,17 @@ from tools.privileges import bound_by_permissions
 from tools.process import ChildProcess, environment
 from tools.waiting import PATIENCE
 
-from datacat.outbox import bounds, folder, ownership, spool
+from datacat.outbox import bounds, folder, names, ownership, spool
 from datacat.outbox.names import identity_of, learned_of, parent_of
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.refusals import SpoolUnusable, StoreHeld, StoreTooNew
-from datacat.outbox.shared import SHARED, is_marked_shared, mark_shared
+from datacat.outbox.shared import (
+    SHARED,
+    is_marked_ended,
+    is_marked_shared,
+    mark_ended,
+    mark_shared,
+)
 from datacat.outbox.spool import Spool
 from datacat.outbox.store import Store
 from datacat.records import kinds
@@ -532,6 +539,16 @@ def test_a_mark_beside_an_outbox_that_is_gone_is_removed_after_a_day(place):
         os.utime(store.path + SHARED, (1, 1))
     place.spool.candidates([kept.path])
     assert [is_marked_shared(store.path) for store in (gone, fresh, kept)] == [False, True, True]
+
+
+@pytest.mark.parametrize("days, is_kept", [(29, True), (31, False)])
+def test_the_mark_of_a_sessions_end_is_kept_for_30_days(place, days, is_kept):
+    store = place.keep(place.spool.create())
+    mark_ended(store.path, "local-1")
+    written = time.time() - days * 86400
+    os.utime(names.end_of(store.path, "local-1"), (written, written))
+    place.spool.tidy()
+    assert is_marked_ended(store.path, "local-1") == is_kept
 
 
 def left_with_a_reserve(place):

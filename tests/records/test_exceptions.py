@@ -11,6 +11,7 @@ import traceback
 
 import pytest
 import six
+from tools.calls import calls_of
 from tools.odd_values import METACLASSES_WITHOUT_A_NAME, Flaky, Silent, nested
 
 from datacat.records import build, exceptions
@@ -281,16 +282,6 @@ def test_a_long_traceback_is_walked_once(deeper):
     """Telling 3,000 frames takes as many steps as 3,000 reads of `tb_next`, and no more calls."""
     few, many = (caught(deep, frames, ValueError("bad")) for frames in (500, 3000))
     assert calls_of(exceptions.exception, many) <= calls_of(exceptions.exception, few) + 100
-
-
-def calls_of(function, *arguments):
-    calls = []
-    sys.setprofile(lambda frame, event, _: calls.append(event))
-    try:
-        function(*arguments)
-    finally:
-        sys.setprofile(None)
-    return calls.count("call")
 
 
 @pytest.mark.skipif(six.PY2, reason="Python 2 keeps no causes")

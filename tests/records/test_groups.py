@@ -7,6 +7,7 @@ import traceback
 
 import pytest
 import six
+from tools.calls import calls_of
 
 from datacat.records import exceptions, tracebacks
 
@@ -177,16 +178,6 @@ def test_of_20000_members_the_first_are_told_and_the_others_counted(formatted):
 def test_telling_20000_members_with_causes_takes_no_more_calls_than_200():
     few, many = (group("many", [raised(chained(3)) for _ in range(n)]) for n in (200, 20000))
     assert calls_of(exceptions.exception, many) <= calls_of(exceptions.exception, few) + 100
-
-
-def calls_of(function, *arguments):
-    calls = []
-    sys.setprofile(lambda frame, event, _: calls.append(event))
-    try:
-        function(*arguments)
-    finally:
-        sys.setprofile(None)
-    return calls.count("call")
 
 
 def test_no_tree_of_groups_tells_more_than_fits(formatted):

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from tools.memory_server import lose_answer, refuse, say
-from tools.sending import Bench, log
+from tools.sending import CLEAN, Bench, counts, log
 
 from datacat import errors
 from datacat.outbox.names import learned_of
@@ -118,13 +118,15 @@ def test_values_of_a_wrong_kind_are_not_believed(bench, value):
     successor = bench.again()
     when = successor.world.wall()
     with open(learned_of(successor.outbox.path), "wb") as stream:
-        names = ["order", "rate", "generation", "busy until"]
+        names = ["order", "windows in order", "rate", "reading rate", "generation", "busy until"]
         found = dict((name, [value, when]) for name in names)
         stream.write(json.dumps(found).encode("ascii"))
     successor.employ()
     successor.entry = successor.session()
     log(successor, MANY)
     successor.drain(60)
+    assert successor.server.names(successor.entry.server_id) == MANY
+    assert counts(successor.entry) == CLEAN
 
 
 # The first open

@@ -71,8 +71,7 @@ def disks_timed_by_the_test():
 
     How long a write takes is what a TroubledStore's `delay` says; else no time passes.
     """
-    clocks = [(module, "clock") for module in (disk, store, upkeep)]
-    clocks += [(module, "monotonic") for module in (disk, intake, upkeep)]
+    clocks = [(module, "monotonic") for module in (disk, intake, store, upkeep)]
     before = [getattr(*place) for place in clocks]
     for module, name in clocks:
         setattr(module, name, DISK_CLOCK)

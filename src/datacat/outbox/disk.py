@@ -35,7 +35,6 @@ import os
 
 from .. import errors
 from .._compat import monotonic
-from .._compat import monotonic as clock
 from . import bounds
 from .memory import MemoryQueue
 from .refusals import NumberTaken, StoreDamaged, StoreDetached, StoreRefused
@@ -169,7 +168,7 @@ class Disk(object):
         :raises NumberTaken: if its session has a record of that number.
         """
         if self.state is HEALTHY:
-            began = clock()
+            began = monotonic()
             try:
                 if began > self._check_at:
                     self._check_at = began + CHECK_SECONDS
@@ -182,7 +181,7 @@ class Disk(object):
                 self.refused(error)
             else:
                 self.changed += 1
-                if clock() - began > SLOW_SECONDS:
+                if monotonic() - began > SLOW_SECONDS:
                     self._was_slow()
                 return True
         self.memory.put(record_of(row))
@@ -196,7 +195,7 @@ class Disk(object):
         :raises NumberTaken: if a number is taken, unless `replacing`.
         """
         if self.state is HEALTHY:
-            began = clock()
+            began = monotonic()
             try:
                 self.store.insert_all(several, replacing, changing)
             except NumberTaken:
@@ -222,7 +221,7 @@ class Disk(object):
         is_more = state is not None or burying is not None
         if is_more:
             self.unwritten.add(entry.number, state, burying)
-        began = clock()
+        began = monotonic()
         while self.state in _WRITABLE:
             try:
                 self.store.save(entry, state, burying, changes)
@@ -333,7 +332,7 @@ class Disk(object):
     # Slow
 
     def _time(self, began):
-        if clock() - began > SLOW_SECONDS:
+        if monotonic() - began > SLOW_SECONDS:
             self._was_slow()
 
     def _was_slow(self):

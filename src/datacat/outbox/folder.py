@@ -184,3 +184,19 @@ def remove(path):
         os.remove(path)
     except OSError:
         pass
+
+
+def remove_older(folder, is_one, seconds, now):
+    """Remove files that were last written longer ago than that; harmless if it cannot be done.
+
+    :param is_one: a callable (name) that tells whether a file is one of them.
+    :param seconds: how old they may be.
+    :param now: seconds since the epoch.
+    """
+    try:
+        for name in filter(is_one, os.listdir(folder)):
+            path = os.path.join(folder, name)
+            if now - os.stat(path).st_mtime > seconds:
+                remove(path)
+    except OSError:
+        pass

@@ -17,7 +17,7 @@ import six
 from .. import checks
 from .._compat import replace_file, wall_clock
 from ..descriptors import opened
-from .names import is_learned
+from .folder import remove
 
 BELIEVED_SECONDS = 7 * 86400.0
 # A number that varies is noted no more often than this.
@@ -99,32 +99,10 @@ class Learned(object):
     def _write(self):
         new = "%s-%d" % (self._path, os.getpid())
         try:
-            _remove(new)
+            remove(new)
             with opened(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
                 os.write(descriptor, json.dumps(self._known).encode("ascii"))
             replace_file(new, self._path)
         except EnvironmentError:
-            _remove(new)
+            remove(new)
         self._signature = self._signature_now()
-
-
-def prune(folder, now):
-    """Remove the files of servers that nothing was learned about for as long as that is believed.
-
-    :param now: seconds since the epoch.
-    """
-    try:
-        found = [name for name in os.listdir(folder) if is_learned(name)]
-        paths = [os.path.join(folder, name) for name in found]
-        for path in paths:
-            if now - os.stat(path).st_mtime > BELIEVED_SECONDS:
-                os.remove(path)
-    except EnvironmentError:
-        pass
-
-
-def _remove(path):
-    try:
-        os.remove(path)
-    except EnvironmentError:
-        pass

@@ -14,7 +14,7 @@ from __future__ import absolute_import, division
 import os
 import time
 
-from .names import end_of, is_end, outbox_of
+from .names import end_of, outbox_of
 from .no_store import IN_MEMORY
 
 SHARED = "-shared"
@@ -45,17 +45,6 @@ def is_marked_ended(path, local_id):
     """Return whether a session has ended, although its entry in an outbox does not say so."""
     mark = end_of(path, local_id)
     return mark is not None and os.path.exists(mark)
-
-
-def prune_ends(folder, now):
-    """Remove the marks of ends after 30 days, at `now` (seconds since the epoch)."""
-    try:
-        paths = [os.path.join(folder, name) for name in os.listdir(folder) if is_end(name)]
-        for path in paths:
-            if now - os.stat(path).st_mtime > END_KEPT_SECONDS:
-                os.remove(path)
-    except OSError:
-        pass
 
 
 def _make(path):

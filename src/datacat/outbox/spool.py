@@ -35,11 +35,12 @@ from .folder import (
     inode_of_own,
     prepare,
     read_through,
+    remove_older,
 )
 from .names import parent_of
 from .ownership import OWNER, has_owner
 from .refusals import SpoolUnusable, StoreDamaged, StoreHeld, StoreTooNew
-from .shared import SHARED, is_marked_shared, prune_ends, remove_stale_marks
+from .shared import END_KEPT_SECONDS, SHARED, is_marked_shared, remove_stale_marks
 from .store import Store, remove_files
 
 _MAKING_SECONDS = 10.0
@@ -75,8 +76,8 @@ class Spool(object):
         """Return the store of a free outbox of this scope, or else of a new one."""
         prepare(self.folder)
         for path in self._paths():
-            # Drained instead: one with an old name, for who looks for it must know the host name;
-            # and a marked one, because the mark would hold for new sessions, too.
+            # Not continued, but drained: an outbox with an old name, which only this host's name
+            # finds; and a marked one, whose mark would hold for new sessions, too.
             is_drained = names.machine_of(path) is None or is_marked_shared(path)
             store = None if is_drained else self.open_if_free(path)
             if store is not None:
@@ -137,8 +138,8 @@ class Spool(object):
     def _remove_what_is_too_old(self):
         remove_stale_marks(self.folder, _LEFTOVERS)
         quarantine.prune(self.folder, self._scope.key, time.time())
-        learned.prune(self.folder, time.time())
-        prune_ends(self.folder, time.time())
+        remove_older(self.folder, names.is_learned, learned.BELIEVED_SECONDS, time.time())
+        remove_older(self.folder, names.is_end, END_KEPT_SECONDS, time.time())
 
     def report_what_is_left_alone(self):
         """Warn, once, of outboxes that nobody here sends."""

@@ -11,8 +11,7 @@ import functools
 import os
 
 from .. import errors
-from .._compat import CAN_UNLINK_OPEN_FILES
-from .._compat import monotonic as clock
+from .._compat import CAN_UNLINK_OPEN_FILES, monotonic
 from . import preparing, salvage, tables
 from .connection import Connection
 from .ownership import OWNER
@@ -45,7 +44,7 @@ class Store(object):
         self._open(as_it_is)
 
     def _open(self, as_it_is):
-        began = clock()
+        began = monotonic()
         self._connection = connection = Connection(self.path)
         # Inserts one record, given as a row of the records table, and commits it.  Raises
         # NumberTaken if its session has a record of that number.
@@ -63,7 +62,7 @@ class Store(object):
         except errors.DatacatError:
             self.close()
             raise
-        self.opening_seconds = clock() - began
+        self.opening_seconds = monotonic() - began
 
     def open_as_it_is(self):
         """Open it again after `close`, without checking it, to salvage it."""

@@ -12,7 +12,6 @@ import os
 
 from .. import errors
 from .._compat import monotonic
-from .._compat import monotonic as clock
 from ..descriptors import opened
 from . import bounds, folder, healing
 from .disk import HEALTHY
@@ -118,9 +117,9 @@ class Upkeep(object):
         if not self._disk.has_file:
             self._disk.synced = self._disk.changed
             return
-        began = clock()
+        began = monotonic()
         log_bytes = self._sync_log()
-        self._sync_seconds = clock() - began
+        self._sync_seconds = monotonic() - began
         if self._is_log_full(log_bytes):
             self._checkpoint(log_bytes)
 

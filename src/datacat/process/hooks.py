@@ -197,6 +197,6 @@ def _run(hook, reference, own, exc_info=sys.exc_info):
             type(thread).run(thread)
         else:
             own()
-    except:
+    except:  # Python 2 can raise what is no BaseException
         hook.tell(exc_info(), thread=thread.name)
         raise

@@ -152,8 +152,9 @@ class Looks(object):
     def shows_order(self, lane, records, before, response):
         """Return whether a session as it was read has records in the order of their sending.
 
+        Arguments and return value are those of `is_in_order`, but for this one:
+
         :param response: to the request that reads it.
-        :returns, and the other arguments: see `is_in_order`.
         """
         if self._is_uncountable(lane.entry, records):
             return None

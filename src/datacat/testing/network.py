@@ -80,7 +80,7 @@ class FlakyNetwork(object):
     def restore(self):
         """End the darkness: connections are closed, and what was on its way in them is lost."""
         with self._lock:
-            # Before the light is on: otherwise one of them could pass something on.
+            # First, so that none of them passes anything on once the darkness is over.
             for connection in self._connections:
                 connection.end()
             self._is_dark = False
