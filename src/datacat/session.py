@@ -1,19 +1,16 @@
 """The public face: `create_session` and `Session`.
 
-Belongs here: the calls, their checks and their promises.  Does not: how a record is kept or sent.
+Belongs here: a session's life, heartbeats and stats.  Does not: the calls that log (see
+`recorder`), and how a record is kept or sent.
 """
 
 from __future__ import absolute_import, division
 
-import sys
-
 from . import checks, errors, settings
 from . import client as client_module
-from ._compat import is_finalizing, monotonic
+from ._compat import monotonic
 from .finalizers import silent_at_shutdown
-from .process import recording
-from .records import build, kinds
-from .stack import FatalOverflow, call_with_room
+from .recorder import Recorder
 
 
 def create_session(base_url=None, product=None, version=None, **options):
@@ -86,15 +83,11 @@ def _open(resolved):
     "start_heartbeat_monitor heartbeat pause_heartbeat_monitoring resume_heartbeat_monitoring "
     "stop_heartbeat_monitor flush stats end close"
 )
-class Session(object):
+class Session(Recorder):
     """A session of an application, made by `create_session`.  Every method is thread-safe.
 
-    Log calls write the record to disk and return None; it is sent in the background.  They raise
-    InvalidArgument for what cannot be recorded, never for trouble with the disk or the network.
+    The calls that log are those of `Recorder`.
     """
-
-    # A finalizer may log when the globals of this module are gone.
-    _is_finalizing = staticmethod(is_finalizing)
 
     def __init__(self, membership):
         self._membership = membership
@@ -140,100 +133,6 @@ class Session(object):
             client.before_write = self._membership.note_other_writer
             self._client = client
         return self._client
-
-    # Logging
-
-    def log_event(
-        self, name, data=None, category=None, group=None, labels=None, message=None, source=None
-    ):
-        """Log an event.
-
-        :param name: a non-empty string.
-        :param data: a dict, or None; values that JSON lacks are converted (see the README).
-        :param category, group, message: strings or None.
-        :param labels: a list, tuple or set of strings, or None.
-        :param source: where it was logged: (file, line, function), or None.  Classic servers get
-            these five in `data` (see `fold_fields` in the README).
-        :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
-            encoded.
-        """
-        given = name, data, category, group, labels, message, source
-        try:
-            recording.record(self._membership, kinds.EVENT, build.event, given)
-        except Exception:
-            if not self._is_finalizing():
-                raise
-
-    def log_metric(self, name, value, tags=None, type=None, unit=None, count=None, metadata=None):
-        """Log a metric.
-
-        :param name: a non-empty string.
-        :param value: a finite number.
-        :param tags: a list, tuple or set of strings, a dict ({"a": "b"} means ["a:b"]), or None.
-        :param type: "gauge", "counter", "histogram" or "timer" (str or None).
-        :param unit: the unit of `value` (str or None).
-        :param count: how many observations `value` sums up (int or None).
-        :param metadata: a dict, or None.  Classic servers get this and the three before as tags
-            (see `fold_fields` in the README).
-        :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
-            encoded.
-        """
-        given = name, value, tags, type, unit, count, metadata
-        try:
-            recording.record(self._membership, kinds.METRIC, build.metric, given)
-        except Exception:
-            if not self._is_finalizing():
-                raise
-
-    def log_exception(
-        self, extra_data=None, exc_info=None, category=None, group=None, message=None
-    ):
-        """Log an exception with its traceback, by default the one being handled; never raises.
-
-        But for RecursionError on Python 3.6 to 3.9, where nothing can be called any more.
-
-        Also as `log_exception(error)` and `log_exception(error, extra_data)`.  If the session has
-        told it before, it is counted, and what the call brings is an event `exception_seen_again`.
-
-        :param extra_data: a dict to merge into the event's data, or None.
-        :param exc_info: an exception, or a tuple as from `sys.exc_info()`.
-        :param category, group, message: the event's (strings), or None.
-        """
-        try:
-            given, more = (extra_data, exc_info, sys.exc_info()), (category, group, message)
-            call_with_room(recording.tell, self._membership, [], given, more)
-        except Exception as error:
-            # There is neither stack nor a thread, or not even this module's globals any more:
-            # nothing can be recorded from here.
-            if FatalOverflow and isinstance(error, FatalOverflow):
-                raise
-
-    def update_state(self, state):
-        """Merge a dict into the session's state: dicts key by key, everything else replaces.
-
-        :param state: a dict.
-        :raises InvalidArgument: if it is not a dict, or has over 1 MiB encoded.
-        """
-        try:
-            recording.record(self._membership, kinds.STATE, build.state, (state,))
-        except Exception:
-            if not self._is_finalizing():
-                raise
-
-    def install_exception_hooks(self, sys=True, threads=True, unraisable=True):
-        """Log exceptions that nothing handles, from now on, with `handled: False` in their data.
-
-        What was hooked before is still called.  SystemExit and KeyboardInterrupt are left alone.
-        Call this in one thread at a time.
-
-        :param sys: whether to log those that end the program (bool).
-        :param threads: those that end a thread; before Python 3.8 one that is started later.
-        :param unraisable: those that Python ignores, as in `__del__`; nothing before Python 3.8.
-        :returns: an object whose `uninstall()` undoes this; also a context manager that does.
-        """
-        from .process import hooks
-
-        return hooks.install(self, self._membership, sys, threads, unraisable)
 
     # Heartbeats
 
