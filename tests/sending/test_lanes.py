@@ -329,9 +329,8 @@ def test_a_suspected_head_that_is_simply_repeated_is_in_no_doubt(lane, kind):
     assert lane.doubt_about(Head(1, 100, kind)) is None
 
 
-@pytest.mark.parametrize("columns", [{"server_id": None}, {"restoring": 1}])
-def test_the_head_of_a_session_that_is_still_to_be_opened_is_in_no_doubt(outbox, columns):
-    lane = Lane(outbox, Entry(**columns), False)
+def test_the_head_of_a_session_that_is_still_to_be_opened_is_in_no_doubt(outbox):
+    lane = Lane(outbox, Entry(server_id=None), False)
     lane.suspect_head()
     assert lane.doubt_about(Head(1, 100, kinds.EVENT)) is None
 

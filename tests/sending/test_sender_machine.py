@@ -31,6 +31,8 @@ from datacat.outbox.shared import mark_shared
 from datacat.records import build, kinds
 
 HTML = "text/html"
+# What a session may begin with.
+FIRST = {"first": 0}
 POISON = "poison"
 PANIC = "panic"
 LIBRARY = frozenset(
@@ -161,9 +163,13 @@ class Sending(RuleBasedStateMachine):
         return self.marks
 
     @precondition(lambda self: len(self.living) < 3)
-    @rule()
-    def session(self):
-        self.living.append(self.bench.session(opened=False))
+    @rule(has_state=strategies.booleans())
+    def session(self, has_state=False):
+        entry = self.bench.session(opened=False, restoring=int(has_state))
+        if has_state:
+            self.bench.outbox.update(entry, build.encode(FIRST))
+            self.states[entry.local_id] = dict(FIRST)
+        self.living.append(entry)
 
     @rule(
         number=which,

@@ -274,7 +274,8 @@ class Acts(object):
         self._server.asked = False
 
     def _restored(self, lane, state):
-        self._move_on(lane)
+        lane.try_at_once()
+        self._stop_complaining(lane)
         lane.outbox.update(lane.entry, keep(lane, state), restoring=0)
 
     def _tell_true_time(self, lane, record):

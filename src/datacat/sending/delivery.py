@@ -14,7 +14,8 @@ Theory of operation.  `serve` does the first of these that applies:
    shows it.
 4. The session was opened again after the server lost it, or is new and its application gave it a
    product, a version or a host name, which classic servers do not keep: send its state as
-   delivered, before any record.  A new session's has these three.  `restoring` is stored with a
+   delivered, before its records.  A new session's has these three, and goes behind its first
+   records, in the same exchange, if they may go together.  `restoring` is stored with a
    new session and when the id is cleared, and cleared when the state is delivered; if the process
    is killed in between, the state is sent again.
 5. The oldest records are in doubt: read the session back (see `doubt`).
@@ -48,7 +49,7 @@ from .merged import merged_state
 from .order import Order
 from .rotation import Rotation
 from .width import Width
-from .windows import Windows, can_be_found
+from .windows import STATE_BYTES, Windows, can_be_found
 
 DISK_SECONDS = 1.0
 
@@ -165,10 +166,17 @@ class Delivery(object):
             build.encode(state),
             int(self._wall() * 1e6),
         )
-        if state:
-            self._send(lane, record)
-        else:
+        if not state:
             self._acts.settle(lane, record, None)
+        elif not (self._may_ride(lane, record) and self._windows.send(lane, record)):
+            self._send(lane, record)
+
+    def _may_ride(self, lane, record):
+        """Return whether the state of a new session may go in the same exchange as records."""
+        entry = lane.entry
+        is_new = entry.gone <= 1 and entry.waiting > 0
+        is_small = len(record.body) <= STATE_BYTES and self._server.dialect is dialects.CLASSIC
+        return is_new and is_small and not (lane.doubt or lane.is_head_in_doubt)
 
     def _deliver(self, lane):
         head = self._head(lane)

@@ -110,6 +110,11 @@ class Lane(Pausing):
         entry = self.entry
         return entry.waiting > 0 or bool(entry.restoring and entry.server_id)
 
+    def try_at_once(self):
+        """Forget that an attempt failed; what is known of the oldest record stays."""
+        self.due = 0.0
+        self.failures = 0
+
     def deliver(self):
         """Note that the oldest record was delivered."""
         self.move_on()
@@ -121,7 +126,7 @@ class Lane(Pausing):
         """Have the oldest record read back before it is sent: it may have been sent before."""
         entry = self.entry
         self.doubt = None
-        self.is_head_in_doubt = entry.server_id is not None and not entry.restoring
+        self.is_head_in_doubt = entry.server_id is not None
 
     def doubt_about(self, head):
         """Return the Doubt about the oldest record, or None.
