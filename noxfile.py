@@ -140,6 +140,7 @@ def install_wheel(session, python, extra=""):
 def install_built(session, python, folder, extra=""):
     (wheel,) = glob.glob(os.path.join(folder, "datacat_client-*-py2.py3-none-any.whl"))
     require_stubs(session, wheel)
+    require_page(session, wheel)
     # The version is the same as yesterday's.
     install(session, python, "--force-reinstall", "--no-deps", wheel)
     install(session, python, wheel + extra)
@@ -153,6 +154,18 @@ def require_stubs(session, wheel):
     missing = sorted(set(name.replace(os.sep, "/") for name in names) - packed)
     if missing:
         session.error("the wheel lacks %s: see package_data in setup.cfg" % ", ".join(missing))
+
+
+def require_page(session, wheel):
+    """Fail unless the page for PyPI is README.md, and no link on it needs a file beside it."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        page = archive.read(name).decode("utf-8")
+    links = re.findall(r"\]\(((?!https?:|#)[^)]+)\)", page)
+    if links or "# datacat" not in page:
+        session.error(
+            "the page for PyPI is not README.md, or has links that lead nowhere: %s" % links
+        )
 
 
 def readme_command(start):
