@@ -17,6 +17,8 @@ from tools import farewells
 from tools.process import HERE, ChildProcess, environment
 from tools.waiting import PATIENCE
 
+APPLICATIONS = os.path.join(HERE, "applications")
+
 GLANCE = 0.002  # seconds between looks at the accepted file while waiting for a moment to kill
 
 
@@ -46,7 +48,7 @@ class Application(object):
 
     def _program(self, source):
         if u"\n" not in source:
-            return os.path.join(HERE, "applications", source)
+            return os.path.join(APPLICATIONS, source)
         path = os.path.join(self._folder, "application-%08x.py" % random.getrandbits(32))
         with io.open(path, "w", encoding="utf-8") as stream:
             stream.write(u"# -*- coding: utf-8 -*-\n" + source)
