@@ -18,6 +18,7 @@ from tools.waiting import PATIENCE
 from datacat import DatacatClient
 from datacat import notices as log
 from datacat.notices import Notices
+from datacat.wire.importing import exchanges
 
 
 @pytest.fixture
@@ -243,7 +244,21 @@ def test_an_applications_broken_log_of_requests_fails_none_of_ours(
         http.get(collector.url + "/health")
 
 
+def test_delivering_needs_no_lock_of_loggings(collector, open_session):
+    """A child may find it locked for ever: Python before 3.7 forks while another thread has it."""
+    first = open_session(collector.url)
+    first.log_event("e")
+    assert first.flush(PATIENCE)
+    first.close(PATIENCE)
+    with logging._lock:
+        # Its threads start now.
+        second = open_session(collector.url)
+        second.log_event("e")
+        assert second.flush(PATIENCE)
+
+
 def test_only_the_thread_that_works_for_the_library_is_quiet():
+    exchanges()
     logger, heard = logging.getLogger("urllib3.connectionpool"), {}
 
     def listen():

@@ -63,6 +63,18 @@ def _may_be_from_signal():
     return None in codes
 
 
+def prepare_to_be_quiet():
+    """Let urllib3's loggers be silenced in some threads; to be called while requests is imported.
+
+    Only then: `getLogger` takes a lock.  Python before 3.7 leaves that locked in a child that is
+    forked meanwhile, but forks at no time when a thread imports (2.7), or imports in the thread
+    that forks (3.6, see `wire.importing`).
+    """
+    for name in _URLLIB3_LOGGERS:
+        logger = logging.getLogger(name)
+        logger.isEnabledFor = _HeardElsewhere(logger.isEnabledFor)
+
+
 def be_quiet_here():
     """Silence urllib3's loggers in this thread, which is one of the library's own.
 
@@ -70,10 +82,6 @@ def be_quiet_here():
     another request, and so on.  And a broken filter would make each request fail.
     """
     _here.is_quiet = True
-    for name in _URLLIB3_LOGGERS:
-        logger = logging.getLogger(name)
-        if not isinstance(logger.isEnabledFor, _HeardElsewhere):
-            logger.isEnabledFor = _HeardElsewhere(logger.isEnabledFor)
 
 
 @contextlib.contextmanager

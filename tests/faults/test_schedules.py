@@ -26,9 +26,8 @@ from datacat._compat import monotonic
 BOTH_GENERATIONS = True
 SEED = os.environ.get("DATACAT_TEST_SEED") or "%x" % random.getrandbits(32)
 PROCESSES = 3
-# What labels begin with: sessions into which forked children log as well, others of a process that
-# forks, and those of a process that does not.
-SHARED, BESIDE, ALONE = "shared by", "beside", "alone in"
+# What the labels of sessions begin with into which forked children log as well.
+SHARED = "shared by"
 ANY_NUMBER = 10**9
 
 # Logs, forks, opens and ends sessions at random until it is told to be calm.  Its children log to
@@ -204,9 +203,8 @@ def test_whatever_happens_in_whatever_order_all_arrives(own_server, fire, spool,
     check_order_by_writer(own_server.sessions())
     for kind in ("out_of_order", "split"):
         check_only_in((SHARED,), report.deviations[kind])
-    # A child marks its parent's outbox.  From then on classic servers leave it unknown what
-    # arrived of the sessions in it, and that is counted.
-    check_only_in((SHARED, BESIDE) if own_server.classic else (), report.deviations["twice"])
+    # Of a session that a child writes into, classic servers leave it unknown what arrived.
+    check_only_in((SHARED,) if own_server.classic else (), report.deviations["twice"])
     check_calls([crowd.accepted], SICK_DISK)
 
 

@@ -6,9 +6,10 @@ import os
 
 import pytest
 from tools.call_times import SICK_DISK
-from tools.faults import LoseAnswer, is_write, one_in
-from tools.host import events_of
+from tools.faults import LoseAnswer, every, is_write, one_in
+from tools.host import application, await_word, events_of, said, tell
 from tools.invariants import OWN_EVENTS
+from tools.waiting import wait_until
 
 BOTH_GENERATIONS = True
 ASIDE = "aside"
@@ -78,3 +79,52 @@ def check_what_was_counted(trial, struck):
     assert not any(losses.values()), losses
     assert counted <= struck if trial.server.classic else counted == 0
     return counted
+
+
+# Its child logs for the first time when it is told to.
+LEAVES_AN_ORPHAN = u"""
+session = open_session(connect_wait=120)
+session.log_event("first")
+assert session.flush(120)
+if os.fork():
+    os._exit(0)
+wait_for("orphan")
+session.log_event("from the orphan")
+say("orphan", flushed=session.flush(120))
+os._exit(0)
+"""
+
+CONTINUES_ITS_OUTBOX = u"""
+from datacat.process import registry
+session = open_session(connect_wait=120)
+say("continued", outbox=os.path.basename(registry.pipelines()[0].outbox.path))
+wait_for("next")
+for number in range(8):
+    session.log_event("own", {"number": number})
+    while not session.flush(120):
+        pass  # it gives up when an answer is lost
+say("sent", **session.stats())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_an_orphan_makes_no_copies_in_sessions_that_it_does_not_share(
+    server, proxy, spool, tmp_path
+):
+    """It logs for the first time when another run has continued its dead parent's outbox."""
+    env = {"DATACAT_SPOOL_DIR": str(spool)}
+    with application(LEAVES_AN_ORPHAN, tmp_path, proxy.url, env=env) as parent:
+        wait_until(lambda: parent.returncode is not None)
+        (left,) = [name for name in os.listdir(str(spool)) if name.endswith(".outbox")]
+        with application(CONTINUES_ITS_OUTBOX, tmp_path, proxy.url, env=env) as successor:
+            assert await_word(successor, "continued") == {"outbox": left}
+            tell(tmp_path, "orphan")
+            wait_until(lambda: said(parent, "orphan"))
+            by_turns = every(2)
+            proxy.rule(LoseAnswer(), lambda seen: b'"own"' in seen.body and by_turns(seen))
+            tell(tmp_path, "next")
+            sent = await_word(successor, "sent")
+            successor.wait()
+    assert proxy.struck["lose_answer"] == 4
+    assert sent["possibly_twice"] == 0
+    assert [data["number"] for data in events_of(server.sessions(), "own")] == list(range(8))

@@ -127,12 +127,14 @@ def test_many_waiting_sessions_share_a_bounded_number_of_records_in_memory(box, 
 
 def test_a_forked_childs_mark_is_seen_and_follows_the_file(box, tmp_path):
     spool = Spool(str(tmp_path), WHERE, False, box.warnings)
-    assert not box.outbox.is_marked_shared
-    mark_shared(box.outbox.path)
-    assert box.outbox.is_marked_shared
+    box.outbox.update(box.entry, server_id=u"s1")
+    assert not box.outbox.is_marked_shared(box.entry)
+    mark_shared(box.outbox.path, box.entry.server_id)
+    assert box.outbox.is_marked_shared(box.entry)
     os.remove(box.path)
     box.outbox.upkeep.rescue(spool.replacement)
-    assert box.outbox.path != box.path and is_marked_shared(box.outbox.path)
+    assert box.outbox.path != box.path and box.outbox.is_marked_shared(box.entry)
+    assert is_marked_shared(box.outbox.path, box.entry.server_id)
     box.drain()
     box.outbox.say_goodbye(box.entry, "ended")
     box.outbox.close()

@@ -183,14 +183,6 @@ def test_a_folder_of_ones_own_gets_its_mode_back(place, given):
     assert mode(place.folder) == 0o700
 
 
-def test_an_outbox_that_a_forked_child_has_marked_is_not_continued(place):
-    """The mark would hold for new sessions as well, in which nobody else writes."""
-    path = place.leave(b"1")
-    mark_shared(path)
-    assert place.keep(place.spool.claim()).path != path
-    assert path in place.spool.candidates(())
-
-
 @pytest.mark.parametrize("given", [0o000, 0o300, 0o333])
 def test_a_folder_that_cannot_be_listed_nor_changed_is_unusable(place, given, monkeypatch):
     def refuse(path, mode):
@@ -534,11 +526,12 @@ def test_a_mark_beside_an_outbox_that_is_gone_is_removed_after_a_day(place):
     for store in (gone, fresh, kept):
         if store is not kept:
             store.delete()
-        mark_shared(store.path)
+        mark_shared(store.path, "s1")
     for store in (gone, kept):
         os.utime(store.path + SHARED, (1, 1))
     place.spool.candidates([kept.path])
-    assert [is_marked_shared(store.path) for store in (gone, fresh, kept)] == [False, True, True]
+    are_marked = [is_marked_shared(store.path, "s1") for store in (gone, fresh, kept)]
+    assert are_marked == [False, True, True]
 
 
 @pytest.mark.parametrize("days, is_kept", [(29, True), (31, False)])

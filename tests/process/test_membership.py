@@ -253,26 +253,33 @@ def test_a_child_marks_its_parents_outbox_before_it_keeps_anything_and_only_then
 from datacat.process import registry
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.shared import is_marked_shared
-path = registry.pipelines()[0].outbox.path
+path, server_id = registry.pipelines()[0].outbox.path, session.session_id
+other = datacat.create_session(connect_wait=PATIENCE)
+other.log_event("beside")
+assert other.flush(PATIENCE)
 
 def silent():
     os._exit(0)
 
 def logging():
-    assert not is_marked_shared(path)
+    assert not is_marked_shared(path, server_id)
     session.log_event("in child")
-    assert is_marked_shared(path)
+    assert is_marked_shared(path, server_id)
+    assert not is_marked_shared(path, other.session_id)
     os._exit(0)
 
 in_child(silent)
-assert not is_marked_shared(path)
+assert not is_marked_shared(path, server_id)
 assert in_child(logging) == 0
+print("id %s" % server_id)
+sys.stdout.flush()
 os.kill(os.getpid(), signal.SIGKILL)
 """,
         fresh_collector.url,
     )
     program.wait(expect=-signal.SIGKILL)
-    assert [is_marked_shared(path) for path in files_in(spool)].count(True) == 1
+    server_id = program.output.split("id ")[1].split()[0]
+    assert [is_marked_shared(path, server_id) for path in files_in(spool)].count(True) == 1
 
 
 @FORKS

@@ -313,7 +313,7 @@ def test_nothing_is_opened_while_the_disk_refuses(three, monkeypatch):
 
 
 def test_a_session_that_a_forked_child_writes_into_too_is_not_left(three):
-    mark_shared(three.outbox.path)
+    mark_shared(three.outbox.path, three.entry.server_id)
     log(three, SEVEN)
     drain(three)
     assert own(three) == [SEVEN]

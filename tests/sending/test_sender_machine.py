@@ -276,7 +276,7 @@ class Sending(RuleBasedStateMachine):
         stored = self.bench.server.sessions.get(entry.server_id)
         head = self.bench.outbox.head(entry)
         if stored is not None and head is not None and head.kind == kinds.EVENT:
-            mark_shared(self.bench.outbox.path)
+            mark_shared(self.bench.outbox.path, entry.server_id)
             fields = json.loads(head.body.decode("ascii"))
             fields["timestamp"] = "@"
             stored["events"].append(fields)

@@ -194,7 +194,7 @@ def test_a_window_that_cannot_be_looked_up_is_counted_whole(classic):
     widened(classic)
     log(classic, MANY[:8])
     lose_answers(classic)
-    assert shared.mark_shared(classic.outbox.path)
+    assert shared.mark_shared(classic.outbox.path, classic.entry.server_id)
     classic.drain()
     assert classic.entry.possibly_twice == 8
     assert len(classic.server.names()) == 400 + 16

@@ -150,10 +150,12 @@ class Disk(object):
         """Whether there is a file at all."""
         return self._inode is not None
 
-    @property
-    def is_marked_shared(self):
-        """Whether a forked child left its mark beside a file that this disk has or had."""
-        return any(is_marked_shared(path) for path in self._paths)
+    def is_marked_shared(self, server_id):
+        """Return whether a forked child has marked a session beside a file that this has or had.
+
+        :param server_id: the session's.
+        """
+        return any(is_marked_shared(path, server_id) for path in self._paths)
 
     @property
     def unsynced(self):

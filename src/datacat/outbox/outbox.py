@@ -94,10 +94,9 @@ class Outbox(object):
         """The error with which the disk refuses now, or None."""
         return self.disk.refusal
 
-    @property
-    def is_marked_shared(self):
-        """Whether a forked child writes into its sessions too (see `shared.mark_shared`)."""
-        return self.disk.is_marked_shared
+    def is_marked_shared(self, entry):
+        """Return whether a forked child writes into a session too (see `shared.mark_shared`)."""
+        return self.disk.is_marked_shared(entry.server_id)
 
     @property
     def unsynced(self):

@@ -35,7 +35,7 @@ from . import quarantine
 from .bounds import RESERVE
 from .folder import remove
 from .refusals import SpoolUnusable
-from .shared import is_marked_shared, mark_shared
+from .shared import copy_marks
 from .store import Store, remove_files
 
 REPLACEMENT = "-replacement"
@@ -88,8 +88,7 @@ def _replace(store, create, salvage):
     fresh = create(announce=functools.partial(_note, path))
     try:
         refill(fresh, salvaged)
-        if is_marked_shared(path):
-            mark_shared(fresh.path)
+        copy_marks(path, fresh.path)
         kept = _move_aside(store)
     except errors.DatacatError:
         fresh.delete()

@@ -1,7 +1,9 @@
 """The marks that a forked child leaves beside its parent's outbox, which it must not open.
 
 A classic server keeps no identity of a record, so arrival is inferred by counting.  If a child
-writes into its parent's sessions as well, counting proves nothing.
+writes into its parent's session as well, counting proves nothing.  The mark has the server's id of
+each such session, one a line: when a child makes it, another process may have continued the
+outbox, with sessions that the child does not know.
 
 If a child ends its parent's session, as a daemon does, and the parent exits without a goodbye,
 the parent's outbox would tell of a crash.
@@ -11,6 +13,8 @@ Belongs here: making and finding the marks.  Does not: what they lead to.
 
 from __future__ import absolute_import, division
 
+import io
+import json
 import os
 import time
 
@@ -23,12 +27,13 @@ _STALE_SECONDS = 24 * 3600
 END_KEPT_SECONDS = 30 * 86400
 
 
-def mark_shared(path):
-    """Leave the mark beside an outbox: another process writes into its sessions too.
+def mark_shared(path, server_id):
+    """Leave the mark beside an outbox: another process writes into one of its sessions too.
 
     :returns: whether it is there; not if the outbox has no file, or the disk is full.
     """
-    return path != IN_MEMORY and _make(path + SHARED)
+    # It begins with a line break, because the one before may be torn.
+    return path != IN_MEMORY and _append(path + SHARED, b"\n" + _line(server_id) + b"\n")
 
 
 def mark_ended(path, local_id):
@@ -38,7 +43,7 @@ def mark_ended(path, local_id):
     """
     mark = end_of(path, local_id)
     if mark is not None:
-        _make(mark)
+        _append(mark, b"")
 
 
 def is_marked_ended(path, local_id):
@@ -47,17 +52,49 @@ def is_marked_ended(path, local_id):
     return mark is not None and os.path.exists(mark)
 
 
-def _make(path):
+def is_marked_shared(path, server_id):
+    """Return whether the mark beside an outbox names a session.
+
+    Also if it names none, as those of datacat 0.2, or cannot be read.
+    """
+    if path == IN_MEMORY or not os.path.exists(path + SHARED):
+        return False
+    content = _content(path + SHARED)
+    return not content or _line(server_id) in content.split(b"\n")
+
+
+def copy_marks(path, other):
+    """Leave the mark beside an outbox that is also beside another, harmless if there is none.
+
+    :param other: the path of the one without.
+    """
+    if path != IN_MEMORY and os.path.exists(path + SHARED):
+        _append(other + SHARED, _content(path + SHARED))
+
+
+def _line(server_id):
+    return json.dumps(server_id).encode("ascii")
+
+
+def _content(path):
+    """Return what is in a mark, nothing if it cannot be read."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, _FILE_MODE))
+        with io.open(path, "rb") as stream:
+            return stream.read()
+    except EnvironmentError:
+        return b""
+
+
+def _append(path, content):
+    """Append to a file, and make it if there is none; return whether that worked."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, _FILE_MODE)
+        try:
+            return os.write(descriptor, content) == len(content)
+        finally:
+            os.close(descriptor)
     except OSError:
         return False
-    return True
-
-
-def is_marked_shared(path):
-    """Return whether there is a mark beside an outbox."""
-    return path != IN_MEMORY and os.path.exists(path + SHARED)
 
 
 def remove_stale_marks(folder, endings=(SHARED,)):

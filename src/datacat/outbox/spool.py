@@ -40,7 +40,7 @@ from .folder import (
 from .names import parent_of
 from .ownership import OWNER, has_owner
 from .refusals import SpoolUnusable, StoreDamaged, StoreHeld, StoreTooNew
-from .shared import END_KEPT_SECONDS, SHARED, is_marked_shared, remove_stale_marks
+from .shared import END_KEPT_SECONDS, SHARED, remove_stale_marks
 from .store import Store, remove_files
 
 _MAKING_SECONDS = 10.0
@@ -76,9 +76,8 @@ class Spool(object):
         """Return the store of a free outbox of this scope, or else of a new one."""
         prepare(self.folder)
         for path in self._paths():
-            # Not continued, but drained: an outbox with an old name, which only this host's name
-            # finds; and a marked one, whose mark would hold for new sessions, too.
-            is_drained = names.machine_of(path) is None or is_marked_shared(path)
+            # One with an old name, which only this host's name finds, is drained, not continued.
+            is_drained = names.machine_of(path) is None
             store = None if is_drained else self.open_if_free(path)
             if store is not None:
                 return store

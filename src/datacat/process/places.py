@@ -110,7 +110,7 @@ def can_move(place):
     """
     if place.entry.server_id is None:
         return False
-    if not place.is_foreign or mark_shared(place.pipeline.outbox.path):
+    if not place.is_foreign or mark_shared(place.pipeline.outbox.path, place.entry.server_id):
         return True
     return place.pipeline.engine.tells_records_apart
 

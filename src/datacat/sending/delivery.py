@@ -219,7 +219,8 @@ class Delivery(object):
         self._server.succeeded()
         # Checked after the answer: another process makes its mark before it writes, so whatever
         # the answer contains of it, the mark is there by now.
-        is_marked = self._server.dialect is dialects.CLASSIC and lane.outbox.is_marked_shared
+        is_classic = self._server.dialect is dialects.CLASSIC
+        is_marked = is_classic and lane.outbox.is_marked_shared(lane.entry)
         if is_marked:
             found = NOTHING_FOUND
         self._windows.note_read_back(lane, found)

@@ -58,7 +58,7 @@ def _may_be_left(lane):
     state is not known, which the next one would lack.
     """
     entry, outbox = lane.entry, lane.outbox
-    if entry.inherited or outbox.is_marked_shared or outbox.refusal is not None:
+    if entry.inherited or outbox.is_marked_shared(entry) or outbox.refusal is not None:
         return False
     if entry.goodbye:
         # What is logged after the end is not worth a session that nobody ends.

@@ -122,7 +122,7 @@ class Windows(object):
     def may_go(self, lane):
         """Return whether a read-back could tell what arrived of several records of a session."""
         if self._server.dialect is dialects.CLASSIC:
-            if lane.entry.shared or lane.outbox.is_marked_shared:
+            if lane.entry.shared or lane.outbox.is_marked_shared(lane.entry):
                 return False
         return not lane.is_unreadable
 

@@ -18,10 +18,13 @@ import urllib3
 from six.moves import http_client
 
 from ..errors import CutShort, DatacatError, NotSent, OutcomeUnknown, TlsFailure
+from ..notices import prepare_to_be_quiet
 from . import causes, parsing, pipelining
 from .calls import LONGEST_ANSWER, Response
 from .connections import SCHEME, Connections  # noqa: F401
 from .knocking import UNREACHABLE
+
+prepare_to_be_quiet()
 
 # Of an answer that is taken in pieces: often its beginning is enough.
 _FIRST_PIECE = 4 * 1024
