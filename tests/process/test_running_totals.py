@@ -155,6 +155,25 @@ def test_the_last_record_is_the_sum_of_what_many_threads_count_while_others_writ
     assert sum(bucket["count"] for bucket in last["buckets"]) == 1200 and means
 
 
+def test_a_total_that_another_thread_has_overtaken_is_not_written():
+    others = []
+
+    def count_and_write():
+        session.log_counter("c")
+        session.flush()
+
+    def before_record(kind, fields):
+        if kind == "metric" and not others:
+            others.append(threading.Thread(target=count_and_write))
+            others[0].start()
+            others[0].join()
+        return fields
+
+    session = RecordingSession(before_record=before_record)
+    session.log_counter("c")
+    assert session.flush() and recorded(session) == [2]
+
+
 def at_its_nth_step(call, number, work):
     """Run a call, and `work()` at one of its steps; return whether it has as many."""
     left = [number]
@@ -207,12 +226,13 @@ def test_a_call_that_is_broken_off_anywhere_counts_once_or_not_at_all(session, c
     sums = [0]
 
     def between():
-        for _ in range(running_totals.LONG_QUEUE):
+        # One more, and they are added up.
+        for _ in range(running_totals.LONG_QUEUE - 1):
             session.log_counter("c")
 
         def check():
             assert session.flush(), "it is locked, or believes that it is writing"
-            mine = recorded(session)[-1] - sums[0] - running_totals.LONG_QUEUE
+            mine = recorded(session)[-1] - sums[0] - (running_totals.LONG_QUEUE - 1)
             assert mine in ((0, 1) if call == "log_counter" else (0,))
             sums[0] = recorded(session)[-1]
 
@@ -331,6 +351,16 @@ def test_totals_go_on_after_end_and_close(fresh_collector, open_session):
     session.log_counter("c")
     assert session.flush(PATIENCE)
     assert totals_of(fresh_collector.session(session.session_id)) == [1, 2, 3, 4]
+
+
+def test_what_is_unwritten_keeps_the_threads_running(collector, open_session):
+    """Of a session that has ended, while another one that shares them is closed."""
+    one, other = [open_session(collector.url, aggregate_seconds=1000) for _ in range(2)]
+    pipeline = one._membership.place.pipeline
+    one.end(PATIENCE)
+    one.log_counter("c")
+    other.close(PATIENCE)
+    assert pipeline.state == "running"
 
 
 def test_a_dropped_sessions_totals_are_written_at_once(fresh_collector, open_session):
