@@ -23,6 +23,7 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
     assert made.max_bytes == 256 * 1024 * 1024
     assert made.window == 64
     assert made.rotate_after is None
+    assert made.aggregate_seconds == 5.0
     assert made.durability == "process"
     assert made.end_on_signals == ()
     assert made.disabled is False
@@ -222,6 +223,7 @@ def test_the_repr_hides_the_api_key_and_proxy_credentials():
         {"timeout": True},
         {"deadline": 0},
         {"connect_wait": -0.1},
+        {"aggregate_seconds": 0},
         {"durability": "none"},
         {"verify": 1},
         {"verify": ""},
@@ -329,7 +331,11 @@ def test_a_wrong_size_is_told_what_a_right_one_looks_like():
 
 @pytest.mark.parametrize("digits", [400, 5000])
 @pytest.mark.parametrize(
-    "option", ["timeout", "deadline", "connect_wait", "max_bytes", "window", "rotate_after"]
+    "option",
+    (
+        ["timeout", "deadline", "connect_wait", "max_bytes", "window", "rotate_after"]
+        + ["aggregate_seconds"]
+    ),
 )
 def test_a_number_that_nothing_can_count_to_is_refused_by_name(option, digits):
     """With 5,000 digits it cannot even be written (since Python 3.11)."""
@@ -459,6 +465,7 @@ def test_settings_are_equal_and_hashable_by_value():
         ("hostname", "here", False),
         ("machine_id", "m", False),
         ("connect_wait", 7.0, False),
+        ("aggregate_seconds", 7.0, False),
         ("before_record", len, False),
         ("end_on_signals", (15,), False),
         ("base_url", "http://dogs", True),

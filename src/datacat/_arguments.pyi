@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from os import PathLike
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from typing_extensions import TypeAlias
 
@@ -13,6 +13,11 @@ BeforeRecord: TypeAlias = Callable[[str, Fields], Fields | None]
 # What the calls check for: a Mapping that is no dict is refused, and so is one string for several.
 Dict: TypeAlias = dict[Any, Any]
 Strings: TypeAlias = list[str] | tuple[str, ...] | set[str] | frozenset[str]
+Bounds: TypeAlias = list[float] | list[int] | tuple[float, ...]
+TimeUnit: TypeAlias = Literal[
+    "seconds", "s", "milliseconds", "ms", "microseconds", "us", "nanoseconds", "ns"
+]
+Timed = TypeVar("Timed", bound=Callable[..., Any])
 Source: TypeAlias = tuple[str | None, int | None, str | None]
 Raised: TypeAlias = (
     BaseException

@@ -14,6 +14,7 @@ from . import notices, settings
 from ._compat import monotonic
 from .outbox.entry import Entry
 from .process import places
+from .process.running_totals import RunningTotals
 from .process.watchdog import Watchdog, interval
 from .records import build, kinds, redaction, sightings
 from .wire.readback import merge_state
@@ -42,6 +43,7 @@ class Recording(object):
         self.warn = notices.Notices()
         self.redact = redaction.make(self.settings.before_record, self.warn)
         self.sightings = sightings.Sightings(self.local_id)
+        self.totals = RunningTotals(self.settings.aggregate_seconds)
         self._watchdog = None
         self._entry = Entry(number=0, local_id=self.local_id, opening=b"{}", opened=0)
         self._open()
@@ -88,15 +90,20 @@ class Recording(object):
         """Return the Watchdog, None if there is none."""
         return self._watchdog
 
+    def attend(self):
+        """Do nothing: there is no keeper."""
+
     def flush(self, seconds):
-        """Return True: nothing waits."""
-        return True
+        """Write the running totals; return True: nothing waits."""
+        return self.totals.write(self)
 
     def close(self, seconds):
-        """Do nothing: nothing is in use."""
+        """Write the running totals; nothing else is in use."""
+        self.totals.write(self)
 
     def end(self):
         """Record the end of the session, once."""
+        self.totals.write(self)
         if not self.is_ended:
             self.is_ended = True
             redaction.never_dropped(self.redact, kinds.END, {})

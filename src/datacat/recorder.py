@@ -1,28 +1,25 @@
 """What an application says through its session: the calls that record something.
 
-Belongs here: these calls, their checks and their promises.  Does not: the session's life (see
-`session`), and how a record is kept or sent.
+Belongs here: these calls, their checks and their promises.  Does not: metrics that add up (see
+`meters`), the session's life (see `session`), and how a record is kept or sent.
 """
 
 from __future__ import absolute_import, division
 
 import sys
 
-from ._compat import is_finalizing
+from .meters import Meters
 from .process import recording
 from .records import build, kinds
 from .stack import FatalOverflow, call_with_room
 
 
-class Recorder(object):
+class Recorder(Meters):
     """The log calls of a `Session`, which sets `_membership`.  Every method is thread-safe.
 
     They write the record to disk and return None; it is sent in the background.  They raise
     InvalidArgument for what cannot be recorded, never for trouble with the disk or the network.
     """
-
-    # A finalizer may log when the globals of this module are gone.
-    _is_finalizing = staticmethod(is_finalizing)
 
     def log_event(
         self, name, data=None, category=None, group=None, labels=None, message=None, source=None

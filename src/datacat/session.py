@@ -11,6 +11,7 @@ from . import client as client_module
 from ._compat import monotonic
 from .finalizers import silent_at_shutdown
 from .recorder import Recorder
+from .timers import NoTimer
 
 
 def create_session(base_url=None, product=None, version=None, **options):
@@ -23,8 +24,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param product: the application's name (str), by default DATACAT_PRODUCT or the main program's.
     :param version: its version (str), by default DATACAT_VERSION or "unknown".
     :param api_key: sent as `Authorization: Bearer` (str), by default DATACAT_API_KEY.
-    :param hostname, machine_id: sent only if given (str); classic servers get the host name in the
-        state.
+    :param hostname, machine_id: sent only if given (str); a classic server gets hostname as state.
     :param machine: tells this machine from others that share its outboxes' file system (str), by
         default DATACAT_MACHINE or the system's machine id.
     :param spool_dir: the folder of the outboxes (path), by default DATACAT_SPOOL_DIR or a folder
@@ -43,6 +43,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param max_bytes: the size of all outboxes together (int, 256 MiB by default).
     :param window: how many records of a session are on the way at once (int, 1 to 64).
     :param rotate_after: records (int) or bytes (str such as "10 MB") until the next session_id.
+    :param aggregate_seconds: how long a running total may stay unwritten (float, 5 by default).
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
         every record, the library's own too (README.md lists kinds and fields).
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
@@ -275,6 +276,7 @@ class DisabledSession(Session):
         return None
 
     log_event = log_metric = log_exception = update_state = _nothing
+    log_gauge = log_counter = log_histogram = log_timer = _nothing
     start_heartbeat_monitor = heartbeat = stop_heartbeat_monitor = _nothing
     pause_heartbeat_monitoring = resume_heartbeat_monitoring = end = close = _nothing
 
@@ -283,6 +285,10 @@ class DisabledSession(Session):
         from .process import hooks
 
         return hooks.install(self, None, sys=False, threads=False, unraisable=False)
+
+    def timer(self, *_, **__):
+        """Return an object that is used as a timer, and measures nothing."""
+        return NoTimer()
 
     def flush(self, timeout=5):
         """Return True: nothing waits."""

@@ -3,7 +3,17 @@ from typing import Any, Literal, Protocol, overload, type_check_only
 
 from typing_extensions import Never, Self
 
-from ._arguments import BeforeRecord, Dict, Path, Raised, Source, Strings
+from ._arguments import (
+    BeforeRecord,
+    Bounds,
+    Dict,
+    Path,
+    Raised,
+    Source,
+    Strings,
+    Timed,
+    TimeUnit,
+)
 from .annotations import Stats
 from .client import DatacatClient
 
@@ -32,6 +42,7 @@ def create_session(
     max_bytes: int | None = 268435456,
     window: int | None = 64,
     rotate_after: int | str | None = None,
+    aggregate_seconds: float | None = 5.0,
     before_record: BeforeRecord | None = None,
     end_on_signals: tuple[int, ...] | list[int] | None = (),
     disabled: bool | None = None,
@@ -48,6 +59,20 @@ class ExceptionHooks(Protocol):
         __error: BaseException | None,
         __trace: TracebackType | None,
     ) -> None: ...
+
+@type_check_only
+class Timer(Protocol):
+    """What `Session.timer` returns: a context manager, and a decorator."""
+
+    count: int
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        __kind: type[BaseException] | None,
+        __error: BaseException | None,
+        __trace: TracebackType | None,
+    ) -> None: ...
+    def __call__(self, __function: Timed) -> Timed: ...
 
 class Session:
     def __init__(self, membership: Never) -> None:
@@ -86,6 +111,40 @@ class Session:
         count: int | None = None,
         metadata: Dict | None = None,
     ) -> None: ...
+    def log_gauge(
+        self,
+        name: str,
+        value: float,
+        tags: Strings | Dict | None = None,
+        unit: str | None = None,
+    ) -> None: ...
+    def log_counter(
+        self, name: str, delta: float = 1, tags: Strings | Dict | None = None
+    ) -> None: ...
+    def log_histogram(
+        self,
+        name: str,
+        value: float,
+        unit: str | None = None,
+        tags: Strings | Dict | None = None,
+        buckets: Bounds | None = None,
+        metadata: Dict | None = None,
+    ) -> None: ...
+    def log_timer(
+        self,
+        name: str,
+        duration: float,
+        count: int | None = None,
+        tags: Strings | Dict | None = None,
+        unit: str = "seconds",
+    ) -> None: ...
+    def timer(
+        self,
+        name: str,
+        count: int | None = None,
+        tags: Strings | Dict | None = None,
+        unit: TimeUnit = "seconds",
+    ) -> Timer: ...
     @overload
     def log_exception(
         self,

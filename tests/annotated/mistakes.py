@@ -31,6 +31,10 @@ def calls(session: Session) -> None:
     session.log_metric("m", "1")  # arg-type reportArgumentType
     session.log_metric("m")  # call-arg reportCallIssue
     session.log_metric("m", 1, count=2.5)  # arg-type reportArgumentType
+    session.log_counter("c", tags="a:b")  # arg-type reportArgumentType
+    session.log_histogram("h", 1, buckets=3)  # arg-type reportArgumentType
+    session.timer("t", unit="weeks")  # arg-type reportArgumentType
+    session.timer("t").count = "many"  # assignment reportAttributeAccessIssue
     session.log_exception("text")  # call-overload reportCallIssue,reportArgumentType
     session.update_state("running")  # arg-type reportArgumentType
     session.flush(timeout="5")  # arg-type reportArgumentType

@@ -45,6 +45,7 @@ def sessions() -> list[Session]:
             trust_env=False,
             stamp_late=False,
             fold_fields=False,
+            aggregate_seconds=0.5,
             max_bytes=2**20,
             before_record=before_record,
             end_on_signals=[signal.SIGTERM, signal.SIGINT],
@@ -74,6 +75,29 @@ def log(session: Session) -> None:
     session.pause_heartbeat_monitoring()
     session.resume_heartbeat_monitoring()
     session.stop_heartbeat_monitor()
+
+
+def measure(session: Session) -> None:
+    session.log_gauge("memory", 1.5, {"app": "editor"}, unit="MB")
+    session.log_counter("clicks")
+    session.log_counter("bytes", 2.5, ["to:disk"])
+    session.log_histogram("frame", 0.016, "seconds", buckets=[1 / 60, 1 / 30, float("inf")])
+    session.log_histogram("size", 3, tags=("a",), buckets=(1, 2), metadata={"a": 1})
+    session.log_timer("load", 1.5, count=3)
+    with session.timer("save", unit="ms") as timer:
+        timer.count += 1
+        assert_type(timer.count, int)
+
+    @session.timer("double")
+    def double(number: int) -> int:
+        return 2 * number
+
+    @session.timer("fetch", count=1, tags=["a"])
+    async def fetch(number: int) -> str:
+        return str(number)
+
+    assert_type(double(3), int)
+    fetch(3).close()
 
 
 def log_exceptions(session: Session) -> None:
@@ -148,6 +172,7 @@ def direct(client: DatacatClient) -> str | None:
 def main() -> None:
     for session in sessions():
         log(session)
+        measure(session)
         log_exceptions(session)
         finish(session)
         direct(session.client)

@@ -18,6 +18,7 @@ from datacat.outbox.outbox import Outbox
 from datacat.outbox.refusals import SpoolUnusable
 from datacat.outbox.spool import Spool
 from datacat.process.keeper import SYNC_SECONDS, Keeper
+from datacat.process.running_totals import RunningTotals
 from datacat.process.watchdog import Watchdog
 from datacat.records import build, kinds
 
@@ -32,6 +33,7 @@ class Watched(object):
         self.entry = entry
         self.watchdog = dog
         self.redact = None
+        self.totals = RunningTotals(5.0)
 
 
 class Kept(object):

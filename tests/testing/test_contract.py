@@ -78,6 +78,10 @@ def test_its_calls_return_what_the_seed_says(make, kind):
         nothing = [
             session.log_event("e", {"x": 1}, "c", "g", ["l"], "m"),
             session.log_metric("m", 1, ["t"], "gauge", "s", 2, {"k": 1}),
+            session.log_gauge("g", 1, ["t"], "s"),
+            session.log_counter("c", 2, ["t"]),
+            session.log_histogram("h", 1, "s", ["t"], [1, 2], {"k": 1}),
+            session.log_timer("t", 1, 2, ["t"], "s"),
             session.log_exception(extra_data={"x": 1}),
             session.update_state({"a": 1}),
             session.start_heartbeat_monitor(timeout=60),
@@ -92,6 +96,15 @@ def test_its_calls_return_what_the_seed_says(make, kind):
         assert session.flush(timeout=60) is True
 
 
+@each_kind()
+def test_its_timers_are_contexts_and_decorators(make, kind):
+    session = make(kind)
+    with session.timer("t", tags=["t"], unit="ms") as timer:
+        timer.count += 2
+    assert timer.count == 2
+    assert session.timer("t", 3)(len)("four") == 4
+
+
 MISTAKES = {
     "no name": lambda session: session.log_event(""),
     "a number as name": lambda session: session.log_event(3),
@@ -103,6 +116,15 @@ MISTAKES = {
     "nan": lambda session: session.log_metric("m", float("nan")),
     "a text as tags": lambda session: session.log_metric("m", 1, tags="app:x"),
     "a count": lambda session: session.log_metric("m", 1, count=1.5),
+    "a gauge": lambda session: session.log_gauge("g", None),
+    "a negative delta": lambda session: session.log_counter("c", -1),
+    "a counter's tags": lambda session: session.log_counter("c", 1, "app:x"),
+    "too much to add up": lambda session: session.log_counter("c" * (1 << 20)),
+    "a text in a histogram": lambda session: session.log_histogram("h", "1"),
+    "no buckets": lambda session: session.log_histogram("h", 1, buckets=[]),
+    "a bool as duration": lambda session: session.log_timer("t", True),
+    "a timer's unit": lambda session: session.timer("t", unit="weeks"),
+    "a timer's count": lambda session: setattr(session.timer("t"), "count", 1.5),
     "a state": lambda session: session.update_state("s"),
     "a monitor": lambda session: session.start_heartbeat_monitor(timeout=0),
     "an interval": lambda session: session.start_heartbeat_monitor(1, check_interval=2),
@@ -146,6 +168,11 @@ def log_all_sorts(session):
     session.log_event("plain")
     session.log_event("odd", odd, "warning", "g", ["l"], u"m\xe4")
     session.log_metric("m", decimal.Decimal("0.5"), {"b": 1, "a": 2}, "timer", "s", 3, odd)
+    session.log_gauge("g", 1, {"a": 1}, "MB")
+    session.log_timer("t", 0.5, 2)
+    for value in (1, decimal.Decimal("0.5")):
+        session.log_counter(u"m\xe4", value, set("ba"))
+        session.log_histogram("h", value, "s", buckets=[0.75], metadata={"odd": odd})
     try:
         raise KeyError(u"k\xe4y")
     except KeyError:
@@ -177,7 +204,7 @@ def test_it_keeps_what_a_server_gets(make, kind):
         assert there["events"][2]["data"].pop("exception_id")
     assert given(ours["events"]) == given(theirs["events"])
     assert given(ours["metrics"]) == given(theirs["metrics"])
-    assert len(ours["events"]) == 3 and len(ours["metrics"]) == 1
+    assert len(ours["events"]) == 3 and len(ours["metrics"]) == 5
     for name in ("product", "version"):
         theirs["state"].pop(name), ours["state"].pop(name, None)
     assert ours["state"] == theirs["state"]
@@ -196,11 +223,12 @@ def test_before_record_sees_and_changes_every_record(make, kind):
     with make(kind, before_record=before_record) as session:
         session.log_event("e", {"secret": "sesame"})
         session.log_metric("m", 1)
+        session.log_counter("c")
         session.update_state({"a": 1})
         session.log_exception(ValueError("v"))
         session.end()
     there = session.get_details(60)
-    assert seen == ["open", "event", "metric", "state", "exception", "end"]
+    assert seen == ["open", "event", "metric", "state", "exception", "metric", "end"]
     assert [event["data"].get("secret") for event in there["events"]] == ["hidden", None]
     assert not there["metrics"] and there["state"]["a"] == 1
 

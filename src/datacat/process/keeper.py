@@ -1,4 +1,4 @@
-"""What must not wait for the network: heartbeat checks, the sync, healing, reports of losses.
+"""What must not wait for the network: heartbeats, totals, the sync, healing, losses.
 
 Once, it also tidies the folder: a machine may be offline for months.
 
@@ -43,7 +43,7 @@ class Keeper(object):
 
     def step(self, now):
         """Do what is due; return how many seconds to wait, None if nothing will be due."""
-        waits = self._check_heartbeats(now)
+        waits = self._check_heartbeats(now) + self._write_totals(now)
         self._keep_safe(now)
         if self.is_alert:
             waits.append(0.0 if self._looked is None else self._looked + SYNC_SECONDS - now)
@@ -63,6 +63,11 @@ class Keeper(object):
                 self.busy = 0.0
             waits.append(dog.next_check(now))
         return waits
+
+    def _write_totals(self, now):
+        """Write the running totals that are due; return how long to wait for each session's."""
+        waits = [member.totals.step(member, now) for member in list(self._members.values())]
+        return [seconds for seconds in waits if seconds is not None]
 
     def _record(self, member, fact):
         is_hang = isinstance(fact, watchdog.Hang)

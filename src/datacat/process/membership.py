@@ -42,6 +42,7 @@ from ..wire import importing
 from . import places, registry, shutdown
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
+from .running_totals import RunningTotals
 from .watchdog import Watchdog, interval
 
 _warn_of_openings = notices.Notices()
@@ -69,6 +70,7 @@ class Membership(object):
     :param settings: the session's Settings.
     :ivar redact: its `before_record` as a callable (kind, fields), None without one.
     :ivar sightings: the exceptions that it has told.
+    :ivar totals: its RunningTotals.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog.
     :ivar abandoned_at: when (monotonic) the application dropped its Session, or None.
@@ -80,6 +82,7 @@ class Membership(object):
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings.before_record, self.warn)
         self.sightings = sightings.Sightings(self.local_id)
+        self.totals = RunningTotals(settings.aggregate_seconds)
         self.watchdog = self.abandoned_at = self._session = None
         self.is_watched = False
         self._shared_settings = settings.shared()
@@ -154,7 +157,7 @@ class Membership(object):
             entry = self._entry_in(pipeline, before)
             # First: with a goodbye that is pending, losses are reported.
             entry.redact = self.redact
-            is_kept = self._keep_pending(pipeline.outbox, entry)
+            is_kept = places.keep_all(self._pending, pipeline.outbox, entry)
         if before.is_foreign:
             self._left_behind = {}
         if before.is_foreign and self.watchdog is not None:
@@ -189,16 +192,6 @@ class Membership(object):
         news = None if is_new else places.forked_event(self.local_id, self.redact)
         return places.open_session(outbox, old.opening, self.local_id, self._first_state, news)
 
-    def _keep_pending(self, outbox, entry):
-        """Keep what is pending; return False if the outbox has forgotten the session."""
-        pending = self._pending
-        while pending:
-            # Removed last: keeping it again after an interruption keeps it once (`append_once`).
-            if pending[0].process == getpid() and not pending[0].keep(outbox, entry):
-                return False
-            pending.popleft()
-        return True
-
     # Who uses it
 
     def belong_to(self, session):
@@ -223,7 +216,8 @@ class Membership(object):
         """Whether its pipeline must stay open for it."""
         here = self.place
         is_done = bool(here.entry.goodbye) and here.entry.waiting <= 0
-        return self.is_watched or bool(self._pending) or not (here.process is None or is_done)
+        is_busy = self.is_watched or bool(self._pending) or self.totals.are_unwritten
+        return is_busy or not (here.process is None or is_done)
 
     @property
     def server_id(self):
@@ -260,10 +254,13 @@ class Membership(object):
         # A session that has ended cannot hang any more.
         if self.place.entry.goodbye != places.ENDED:
             self.is_watched = True
-            self._join_for_keeper()
+            self.attend()
 
-    def _join_for_keeper(self):
-        self.join()
+    def attend(self):
+        """Have its pipeline's keeper look at this session now."""
+        here = self.place
+        if here.process != getpid() or here.pipeline.state is not RUNNING:
+            self.join()
         if self.place.pipeline is not None:
             self.place.pipeline.wake_keeper()
 
@@ -276,7 +273,7 @@ class Membership(object):
         """Make sure that a keeper checks the Watchdog, and return it; None if there is none."""
         here = self.place
         if self.is_watched and (here.process != getpid() or here.pipeline.state is not RUNNING):
-            self._join_for_keeper()
+            self.attend()
         return self.watchdog
 
     # Waiting and stats
@@ -300,14 +297,16 @@ class Membership(object):
 
         Tries the server at once, whatever the backoff, and gives up when a fresh attempt fails.
         """
+        is_written = self.totals.write(self)
         if self.place.is_foreign and not self._has_pending:
-            return True
+            return is_written
         if not self._is_delivered():
             if self._has_pending or self.place.process != getpid() or self._is_closed:
                 self.join()
             if self._pipeline_here is not None:
                 self._pipeline_here.flush(self._is_delivered, seconds)
-        return self._is_delivered() and not places.waiting_in(self._left_behind)
+        is_sent = self._is_delivered() and not places.waiting_in(self._left_behind)
+        return is_sent and is_written
 
     @property
     def _has_pending(self):
@@ -343,6 +342,7 @@ class Membership(object):
 
     def _say_goodbye(self, word, kind=None, body=None):
         self.is_watched = False
+        self.totals.write(self)
         if not places.is_said(word, self.place.entry):
             places.report_losses(self._pipeline_here)
             if kind is not None:

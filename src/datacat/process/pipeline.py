@@ -53,7 +53,7 @@ from .. import locks
 from .._compat import ESCAPED, monotonic
 from ..notices import Notices
 from ..outbox.outbox import Outbox
-from . import claiming, registry, shutdown
+from . import claiming, registry, running_totals, shutdown
 from .engine import Engine
 from .gate import LONGEST_WAIT_FOR_LOCK, Errand, Gate
 from .loop import Sleepers, shortest
@@ -238,7 +238,8 @@ class Pipeline(object):
         """Forget sessions that are over and no longer referenced by the application."""
         waits = []
         for member in list(self.members.values()):
-            if member.abandoned_at is None or not member.place.entry.is_over:
+            is_over = member.place.entry.is_over and not member.totals.are_unwritten
+            if member.abandoned_at is None or not is_over:
                 continue
             left = member.abandoned_at + LAST_USE_SECONDS - now
             if left > 0:
@@ -353,6 +354,7 @@ class Pipeline(object):
         """At exit: end the sessions that this process opened, leave those it inherited."""
         if self.engine is not None:
             members = list(self.members.values())
+            running_totals.write_all(members, until)
             _show_ends(self.outbox, members)
             own = set(member.place.entry for member in members)
             self._locked(lambda: self.engine.say_goodbyes(own), until - monotonic())

@@ -81,6 +81,19 @@ class Pending(collections.namedtuple("Pending", "process word kind body kept")):
         return outbox.append_once(entry, self.kind, self.body, self.kept)
 
 
+def keep_all(pending, outbox, entry):
+    """Keep what is pending in a session; return False if the outbox has forgotten the session.
+
+    :param pending: a deque of Pending.
+    """
+    while pending:
+        # Removed last: keeping it again after an interruption keeps it once (`append_once`).
+        if pending[0].process == os.getpid() and not pending[0].keep(outbox, entry):
+            return False
+        pending.popleft()
+    return True
+
+
 def is_said(word, entry):
     """Return whether a session has said this goodbye, or a stronger one."""
     return entry.goodbye == ENDED or bool(entry.goodbye and word == CLOSED)

@@ -54,7 +54,7 @@ def event(name, data=None, category=None, group=None, labels=None, message=None,
     if type(name) not in _TEXTS:
         name = _bare("name", name)
     if not name:
-        raise _invalid("name", "a non-empty string", name)
+        raise invalid("name", "a non-empty string", name)
     if data is None:
         data = {}
     elif type(data) is not dict:
@@ -89,8 +89,8 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     if _kind_of(name) not in _TEXTS:
         name = _bare("name", name)
     if not name:
-        raise _invalid("name", "a non-empty string", name)
-    fields = {"name": name, "value": _finite("value", value)}
+        raise invalid("name", "a non-empty string", name)
+    fields = {"name": name, "value": finite("value", value)}
     if tags is not None:
         fields["tags"] = _strings("tags", tags)
     if type is not None:
@@ -98,7 +98,7 @@ def metric(name, value, tags=None, type=None, unit=None, count=None, metadata=No
     if unit is not None:
         fields["unit"] = _text("unit", unit)
     if count is not None:
-        fields["count"] = _count("count", count)
+        fields["count"] = whole("count", count)
     if metadata is not None:
         fields["metadata"] = _dict("metadata", "a dict or None", metadata)
     return fields
@@ -135,7 +135,7 @@ def checked(kind, fields):
 def _extra(name, value):
     if name == "stacktrace":
         return _strings(name, value)
-    return _count(name, value) if name == "source_line" else _text(name, value)
+    return whole(name, value) if name == "source_line" else _text(name, value)
 
 
 def opening(product, version, hostname=None, machine_id=None):
@@ -151,7 +151,7 @@ def opening(product, version, hostname=None, machine_id=None):
     fields = {}
     for argument, given in (("product", product), ("version", version)):
         if not is_a(given, _TEXT) or not given:
-            raise _invalid(argument, "a non-empty string", given)
+            raise invalid(argument, "a non-empty string", given)
         fields[argument] = given
     if hostname is not None:
         fields["hostname"] = _text("hostname", hostname)
@@ -175,7 +175,7 @@ def crash(reason):
     :raises InvalidArgument: if it is not one.
     """
     if not is_a(reason, _TEXT):
-        raise _invalid("reason", "a string", reason)
+        raise invalid("reason", "a string", reason)
     return {"reason": reason}
 
 
@@ -197,7 +197,7 @@ def _dict(argument, wanted, given):
             return dict(given.items())
     except jsonable.RAISED_BY_VALUES as error:
         raise_if_exhausted(error)
-    raise _invalid(argument, wanted, given)
+    raise invalid(argument, wanted, given)
 
 
 def _bare(argument, given):
@@ -205,18 +205,18 @@ def _bare(argument, given):
     if is_a(given, _TEXT):
         bare = reading.exact(given)
         return bare if type(bare) in _TEXTS else jsonable.text_of(six.text_type, given)
-    raise _invalid(argument, "a non-empty string", given)
+    raise invalid(argument, "a non-empty string", given)
 
 
 def _text(argument, given):
     if not is_a(given, _TEXT):
-        raise _invalid(argument, "a string or None", given)
+        raise invalid(argument, "a string or None", given)
     return given
 
 
 def _source(given):
     if not is_a(given, (tuple, list)) or len(given) != len(_SOURCE):
-        raise _invalid("source", "a tuple of file, line and function, or None", given)
+        raise invalid("source", "a tuple of file, line and function, or None", given)
     return dict(
         (name, _extra(name, value)) for name, value in zip(_SOURCE, given) if value is not None
     )
@@ -242,20 +242,24 @@ def _strings(argument, given):
         elif argument == "tags" and isinstance(given, dict):
             return _pairs(given)
         else:
-            raise _invalid(argument, "a list of strings or None", given)
+            raise invalid(argument, "a list of strings or None", given)
         for string in strings:
             if not isinstance(string, _TEXT):
-                raise _invalid(argument, "strings only", string)
+                raise invalid(argument, "strings only", string)
         return sorted(strings) if isinstance(given, _SETS) else strings
     except InvalidArgument:
         raise
     except jsonable.RAISED_BY_VALUES as error:
         # A proxy whose object is gone raises as soon as it is asked for its class.
         raise_if_exhausted(error)
-        raise _invalid(argument, "a list of strings or None", given)
+        raise invalid(argument, "a list of strings or None", given)
 
 
-def _finite(argument, given):
+def finite(argument, given):
+    """Return an argument if it is a finite real number; Decimal and the like become floats.
+
+    :raises InvalidArgument: if it is not one.
+    """
     if type(given) in _BARE_NUMBERS and -_LARGEST_FLOAT <= given <= _LARGEST_FLOAT:
         return given
     try:
@@ -272,22 +276,27 @@ def _finite(argument, given):
         raise_if_exhausted(error)
         finite = False
     if not finite:
-        raise _invalid(argument, "a finite number", given)
+        raise invalid(argument, "a finite number", given)
     return number
 
 
-def _count(argument, given):
+def whole(argument, given):
+    """Return an argument as an int.
+
+    :raises InvalidArgument: if it is not an integer, or has over 64 bits.
+    """
     try:
         count = int(given) if isinstance(given, numbers.Integral) else None
     except jsonable.RAISED_BY_VALUES as error:
         raise_if_exhausted(error)
         count = None
     if count is None or abs(count) > _LARGEST_COUNT:
-        raise _invalid(argument, "an integer of at most 64 bits", given)
+        raise invalid(argument, "an integer of at most 64 bits", given)
     return count
 
 
-def _invalid(argument, wanted, given):
+def invalid(argument, wanted, given):
+    """Return the InvalidArgument that says what an argument must be, and what it is."""
     shown = jsonable.text_of(repr, given)
     shown = shown if len(shown) <= 80 else shown[:77] + u"..."
     return InvalidArgument(

@@ -33,7 +33,10 @@ class RecordingSession(Session):
 
     @property
     def metrics(self):
-        """The metrics, in the order of the calls (list of dict)."""
+        """The metrics, in the order of the calls (list of dict).
+
+        What counters and histograms add up to is recorded when a test looks, and at flush and end.
+        """
         return self._fields_of("metric")
 
     @property
@@ -47,6 +50,8 @@ class RecordingSession(Session):
         return self._membership.state()
 
     def _fields_of(self, *kinds):
+        # What counters and histograms add up to so far.
+        self.flush()
         return [fields for kind, fields in list(self._membership.records) if kind in kinds]
 
     def assert_logged(*session_and_name, **data):
