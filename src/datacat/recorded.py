@@ -40,7 +40,7 @@ class Recording(object):
         self.records = []
         self.is_ended = False
         self.warn = notices.Notices()
-        self.redact = redaction.make(self.settings.before_record, self.warn)
+        self.redact = redaction.make(self.settings, self.warn)
         self.sightings = sightings.Sightings(self.local_id)
         self._watchdog = None
         self._entry = Entry(number=0, local_id=self.local_id, opening=b"{}", opened=0)

@@ -39,8 +39,8 @@ class Losses(object):
 
     def prepare(self, entry):
         """Have `before_record` see the next report of a session; called without the lock."""
-        if entry.redact is not None and entry.unreported:
-            told = entry.redact(kinds.EVENT, build.dropped(entry.unreported))
+        if _is_shown(entry) and entry.unreported:
+            told = entry.redact.fields(kinds.EVENT, build.dropped(entry.unreported))
             # Plain, because the lock is held when it is read: odd values may raise, or wait.
             entry.report = jsonable.plain(told) or _NOTHING
 
@@ -51,8 +51,13 @@ class Losses(object):
         """
         self._warn.clear("dropped")
         for entry in entries:
-            if entry.unreported and (entry.redact is None or entry.report is not None):
+            if entry.unreported and (entry.report is not None or not _is_shown(entry)):
                 intake.add(entry, kinds.REPORT, _report_of, unreported=0)
+
+
+def _is_shown(entry):
+    """Return whether `before_record` sees a session's reports."""
+    return entry.redact is not None and entry.redact.before_record is not None
 
 
 def _report_of(entry):
@@ -62,7 +67,7 @@ def _report_of(entry):
     """
     count, fields = entry.unreported, entry.report
     entry.report = None
-    if entry.redact is None:
+    if not _is_shown(entry):
         fields = build.dropped(count)
     if not count or fields is None:
         return None
