@@ -35,6 +35,7 @@ class DatacatClient:
         window: int | None = 64,
         rotate_after: int | str | None = None,
         before_record: BeforeRecord | None = None,
+        redact: bool | Strings | None = True,
         end_on_signals: tuple[int, ...] | list[int] | None = (),
         disabled: bool | None = None,
     ) -> None: ...

@@ -33,6 +33,7 @@ def create_session(
     window: int | None = 64,
     rotate_after: int | str | None = None,
     before_record: BeforeRecord | None = None,
+    redact: bool | Strings | None = True,
     end_on_signals: tuple[int, ...] | list[int] | None = (),
     disabled: bool | None = None,
 ) -> Session: ...

@@ -6,7 +6,7 @@ The caller has the outbox's lock.
 
 from __future__ import absolute_import, division
 
-from ..records import build, exceptions, jsonable, kinds
+from ..records import build, exceptions, kinds
 
 # Stands for a report that `before_record` drops.
 _NOTHING = {}
@@ -40,9 +40,10 @@ class Losses(object):
     def prepare(self, entry):
         """Have `before_record` see the next report of a session; called without the lock."""
         if _is_shown(entry) and entry.unreported:
-            told = entry.redact.fields(kinds.EVENT, build.dropped(entry.unreported))
+            redact = entry.redact
+            told = redact.before_record(kinds.EVENT, build.dropped(entry.unreported))
             # Plain, because the lock is held when it is read: odd values may raise, or wait.
-            entry.report = jsonable.plain(told) or _NOTHING
+            entry.report = redact.without_secrets(kinds.EVENT, told) if told else _NOTHING
 
     def report(self, intake, entries):
         """Queue events that report sessions' losses since their last reports, if any.
