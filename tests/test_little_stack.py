@@ -76,18 +76,18 @@ def log_value(session, level, value):
     return level
 
 
-def test_what_before_record_hides_stays_hidden_near_the_recursion_limit(collector, open_session):
+def test_what_is_to_be_hidden_stays_hidden_near_the_recursion_limit(collector, open_session):
     def hide(kind, fields):
         if kind == "event":
-            fields["data"]["secret"] = "hidden"
+            fields["data"]["word"] = "hidden"
         return fields
 
     session = open_session(collector.url, before_record=hide)
     levels = made_at_each_depth(
-        lambda n: session.log_event("e", {"level": n, "secret": "word"}), 100
+        lambda n: session.log_event("e", {"level": n, "word": "sesame", "secret": "sesame"}), 100
     )
     told = [event["data"] for event in session.get_details(PATIENCE)["events"]]
-    assert told == [{"level": level, "secret": "hidden"} for level in levels]
+    assert told == [{"level": level, "word": "hidden", "secret": "[redacted]"} for level in levels]
 
 
 def test_what_a_call_refuses_is_refused_near_the_recursion_limit(collector, open_session):

@@ -27,6 +27,7 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
     assert made.durability == "process"
     assert made.end_on_signals == ()
     assert made.disabled is False
+    assert made.redact is True
     for name in (
         "api_key",
         "hostname",
@@ -253,6 +254,11 @@ def test_the_repr_hides_the_api_key_and_proxy_credentials():
         {"rotate_after": "10 MB\n"},
         {"rotate_after": ("10", "MB")},
         {"before_record": "redact"},
+        {"redact": "pin"},
+        {"redact": 1},
+        {"redact": ("pin", 7)},
+        {"redact": ("pin", "")},
+        {"redact": ("_2",)},
         {"end_on_signals": 15},
         {"end_on_signals": ("TERM",)},
         {"end_on_signals": (15, 999)},
@@ -290,6 +296,8 @@ def test_an_invalid_option_is_refused_by_name(options):
         {"stamp_late": False},
         {"max_bytes": 4096},
         {"before_record": len},
+        {"redact": False},
+        {"redact": (u"iban", u"pin")},
         {"end_on_signals": (15, 2)},
         {"disabled": True},
         {"hostname": u"h\xf6st"},
@@ -467,6 +475,7 @@ def test_settings_are_equal_and_hashable_by_value():
         ("connect_wait", 7.0, False),
         ("aggregate_seconds", 7.0, False),
         ("before_record", len, False),
+        ("redact", ("pin",), False),
         ("end_on_signals", (15,), False),
         ("base_url", "http://dogs", True),
         ("product", "till", True),

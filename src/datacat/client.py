@@ -52,7 +52,7 @@ class DatacatClient(object):
         self.settings = base_url if ready else settings_module.resolve(base_url, **options)
         self.before_write = None
         self._warn = Notices()
-        self._redact = redaction.make(self.settings.before_record, self._warn)
+        self._redact = redaction.make(self.settings, self._warn)
         # Imported late, so that `import datacat` does not import requests.
         from datacat.wire import importing
         from datacat.wire.transport import Transport
@@ -185,21 +185,26 @@ class DatacatClient(object):
         return self._write(session_id, kinds.END, {})
 
     def _write(self, session_id, kind, fields):
-        if kind == kinds.END:
-            fields = redaction.never_dropped(self._redact, kind, fields)
-        elif self._redact is not None:
-            fields = self._redact(kind, fields)
-            if fields is None:
-                return None
-        encode = exceptions.encode_cut if kind == kinds.EXCEPTION else build.encode
+        body = self._body(kind, fields)
+        if body is None:
+            return None
         captured = int(time.time() * _MICROSECONDS)
         digits = uuid.uuid4().int % 1000
-        record = kinds.Record(None, None, kind, encode(fields), captured, digits)
+        record = kinds.Record(None, None, kind, body, captured, digits)
         dialect = self._dialect_for(session_id)
         request = dialect.send(record, session_id, fold=self.settings.fold_fields)
         if self.before_write is not None:
             self.before_write(session_id)
         return self._exchange(request)
+
+    def _body(self, kind, fields):
+        """Return a record's body (bytes), or None if `before_record` drops it."""
+        if kind == kinds.END:
+            return build.encode(redaction.never_dropped(self._redact, kind, fields))
+        encode = exceptions.encode_cut if kind == kinds.EXCEPTION else build.encode
+        if self._redact is None:
+            return encode(fields)
+        return self._redact.body(kind, fields, encode)
 
     def _dialect_for(self, session_id):
         """Return the server's dialect, recognised by `/health` or else by a session's fields."""

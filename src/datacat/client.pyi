@@ -36,6 +36,7 @@ class DatacatClient:
         rotate_after: int | str | None = None,
         aggregate_seconds: float | None = 5.0,
         before_record: BeforeRecord | None = None,
+        redact: bool | Strings | None = True,
         end_on_signals: tuple[int, ...] | list[int] | None = (),
         disabled: bool | None = None,
     ) -> None: ...

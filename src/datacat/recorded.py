@@ -41,7 +41,7 @@ class Recording(object):
         self.records = []
         self.is_ended = False
         self.warn = notices.Notices()
-        self.redact = redaction.make(self.settings.before_record, self.warn)
+        self.redact = redaction.make(self.settings, self.warn)
         self.sightings = sightings.Sightings(self.local_id)
         self.totals = RunningTotals(self.settings.aggregate_seconds)
         self._watchdog = None

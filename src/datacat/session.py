@@ -46,6 +46,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param aggregate_seconds: how long a running total may stay unwritten (float, 5 by default).
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
         every record, the library's own too (README.md lists kinds and fields).
+    :param redact: whether to hide secrets (bool), or more words that their keys end with (tuple).
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
     :param disabled: accept everything and do nothing (bool), by default DATACAT_DISABLED.
     :returns: a `Session`.
@@ -57,11 +58,12 @@ def create_session(base_url=None, product=None, version=None, **options):
     for name, value in (("product", product), ("version", version)):
         if value is not None:
             options[name] = value
-    resolved = settings.resolve(base_url, **options)
-    return DisabledSession(resolved) if resolved.disabled else _open(resolved)
+    return _open(settings.resolve(base_url, **options))
 
 
 def _open(resolved):
+    if resolved.disabled:
+        return DisabledSession(resolved)
     # Imported late, to keep `import datacat` fast.
     from .process import signals
     from .process.membership import LONGEST_WAIT_FOR_LOCK, Membership

@@ -47,6 +47,7 @@ _DEFAULTS = (
     ("rotate_after", None),
     ("aggregate_seconds", 5.0),
     ("before_record", None),
+    ("redact", True),
     ("end_on_signals", ()),
     ("disabled", False),
 )
@@ -54,7 +55,8 @@ _FIELDS = tuple(name for name, _ in _DEFAULTS)
 # What concerns a single session, not how its records are kept and sent.
 _OF_ONE_SESSION = tuple(
     (
-        "version hostname machine_id connect_wait aggregate_seconds before_record end_on_signals"
+        "version hostname machine_id connect_wait aggregate_seconds before_record redact"
+        " end_on_signals"
     ).split()
 )
 _ENVIRONMENT = (
@@ -282,6 +284,21 @@ def _amount(name, value):
     return Amount(_ENDLESS, size)
 
 
+def _redact(name, value):
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, (tuple, list, set, frozenset)):
+        raise InvalidSettings(
+            "redact must be True, False, or a tuple of more words such as ('pin',), not %s"
+            % shown(value)
+        )
+    words = [checks.text("a word in redact", word) for word in value]
+    for word in words:
+        if not any(character.isalpha() for character in word):
+            raise InvalidSettings("redact has %s, a word without a letter" % shown(word))
+    return tuple(sorted(words)) or True
+
+
 def _signals(name, value):
     if not isinstance(value, (tuple, list)) or not all(
         isinstance(number, six.integer_types) and not isinstance(number, bool) for number in value
@@ -321,6 +338,7 @@ _CHECKS = {
     "rotate_after": _amount,
     "aggregate_seconds": checks.seconds,
     "before_record": checks.optional_callable,
+    "redact": _redact,
     "end_on_signals": _signals,
     "disabled": checks.flag,
 }

@@ -48,10 +48,13 @@ def sessions() -> list[Session]:
             aggregate_seconds=0.5,
             max_bytes=2**20,
             before_record=before_record,
+            redact=("pin", "iban"),
             end_on_signals=[signal.SIGTERM, signal.SIGINT],
         ),
         create_session(spool_dir="outboxes", verify=False, cert="both.pem", end_on_signals=(15,)),
-        create_session(before_record=lambda kind, fields: fields if kind == "event" else None),
+        create_session(
+            redact=False, before_record=lambda kind, fields: fields if kind == "event" else None
+        ),
     ]
 
 

@@ -21,6 +21,7 @@ from tools.outboxes import (
     queue_some,
 )
 from tools.process import ChildProcess, environment
+from tools.redacting import shown_to
 from tools.waiting import PATIENCE
 
 from datacat.outbox import bounds, upkeep
@@ -366,7 +367,7 @@ def test_before_record_sees_a_report_of_losses_and_the_count_stays_right(box):
         lose(box, 2)  # it may log, and lose, itself
         return dict(fields, message="redacted")
 
-    box.entry.redact = redact
+    box.entry.redact = shown_to(redact)
     lose(box, 1)
     box.outbox.report_drops()
     assert seen == [("event", "datacat_records_dropped", {"count": 1})]
@@ -380,7 +381,7 @@ def test_a_report_interrupted_anywhere_invents_no_loss(quick_folder, is_dropped)
     """Ctrl-C that the application outlives, by turns at each step of its writing."""
     box = Box(quick_folder)
     losses, intake = box.outbox._losses, box.outbox.intake
-    box.entry.redact = lambda kind, fields: None if is_dropped else fields
+    box.entry.redact = shown_to(lambda kind, fields: None if is_dropped else fields)
 
     def queue_twice():
         # When the second is written, there is nothing left to report.
@@ -411,7 +412,7 @@ def test_a_report_interrupted_anywhere_invents_no_loss(quick_folder, is_dropped)
 
 def test_a_report_that_before_record_drops_is_made_no_more(box, tmp_path):
     seen = []
-    box.entry.redact = lambda kind, fields: seen.append(kind)
+    box.entry.redact = shown_to(lambda kind, fields: seen.append(kind))
     lose(box, 1)
     box.outbox.report_drops()
     box.outbox.report_drops()
@@ -424,18 +425,21 @@ def test_a_report_that_before_record_drops_is_made_no_more(box, tmp_path):
 @pytest.mark.parametrize("data", [LyingDict(), None, {"count": LyingDict()}, [1]])
 def test_odd_values_in_a_report_harm_nothing(box, data):
     """What raised while a report is written would be in front of all other records for ever."""
-    box.entry.redact = lambda kind, fields: dict(fields, data=data)
+    box.entry.redact = shown_to(lambda kind, fields: dict(fields, data=data))
     lose(box, 1)
     box.outbox.report_drops()
     box.append(b'{"name":"next"}')
-    report, last = box.bodies()
-    assert json.loads(report.decode("ascii"))["name"] == "datacat_records_dropped"
-    assert last == b'{"name":"next"}' and not box.outbox.has_unreported
+    # Without a report, if a server would refuse it.
+    told = [json.loads(body.decode("ascii"))["name"] for body in box.bodies()]
+    assert told in (["datacat_records_dropped", "next"], ["next"])
+    assert not box.outbox.has_unreported
 
 
 def test_before_record_sees_each_report_anew(box):
     seen = []
-    box.entry.redact = lambda kind, fields: seen.append(fields["data"]["count"]) or fields
+    box.entry.redact = shown_to(
+        lambda kind, fields: seen.append(fields["data"]["count"]) or fields
+    )
     for count in (1, 2):
         lose(box, count)
         box.outbox.report_drops()
@@ -447,7 +451,7 @@ def test_before_record_sees_each_report_anew(box):
 
 
 def test_a_loss_between_two_reports_that_are_queued_waits_for_the_next_one(box):
-    box.entry.redact = lambda kind, fields: fields
+    box.entry.redact = shown_to(lambda kind, fields: fields)
     lose(box, 1)
 
     def two_threads_report():
@@ -463,7 +467,7 @@ def test_a_loss_between_two_reports_that_are_queued_waits_for_the_next_one(box):
 
 def test_a_report_that_before_record_has_not_seen_waits_for_it_at_a_goodbye(box):
     """A goodbye is said with the lock, for which a call of the application may wait."""
-    box.entry.redact = lambda kind, fields: fields
+    box.entry.redact = shown_to(lambda kind, fields: fields)
     lose(box, 1)
     box.outbox.say_goodbye(box.entry, "ended", kinds.END, b"{}")
     assert box.bodies() == [b"{}"] and not box.outbox.is_over

@@ -8,7 +8,7 @@ import json
 import pytest
 import six
 
-from datacat.records import build, exceptions, jsonable, reading, redaction
+from datacat.records import before_record, build, exceptions, jsonable, reading
 
 
 class AttrDict(dict):
@@ -211,12 +211,12 @@ def test_what_only_claims_to_be_a_dict_is_read_by_its_own_methods():
 def test_before_record_may_get_and_return_a_dict_with_methods_of_its_own(given, expected):
     seen = []
 
-    def before_record(kind, fields):
+    def function(kind, fields):
         seen.append(fields)
         return AttrDict(fields, data=given)
 
-    redact = redaction.make(before_record, lambda *_: pytest.fail("dropped"))
-    changed = redact("event", build.event("e", given))
+    shown = before_record.BeforeRecord(function, lambda *_: pytest.fail("dropped"))
+    changed = shown("event", build.event("e", given))
     assert seen[0]["data"] == expected and type(seen[0]["data"]) is dict
     assert told(changed)["data"] == expected
 

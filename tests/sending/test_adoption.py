@@ -12,6 +12,7 @@ import threading
 import pytest
 from tools.memory_server import lose_answer, text
 from tools.outboxes import WHERE
+from tools.redacting import shown_to
 from tools.robbery import Robbery
 from tools.sending import Bench
 
@@ -529,7 +530,7 @@ def test_before_record_sees_what_is_told_of_dead_processes_sessions(process):
         seen.append(kind)
         return None if kind == "event" else {"reason": "hidden"}
 
-    inherited.redact = redact
+    inherited.redact = shown_to(redact)
     inherited.employ(inherited.outbox.entries())
     other.die()
     inherited.session()
@@ -562,7 +563,7 @@ def test_before_record_is_called_for_a_crash_without_a_lock_that_a_fork_waits_fo
         thread.join()
         return fields
 
-    alive.redact = redact
+    alive.redact = shown_to(redact)
     alive.employ()
     alive.session()
     alive.drain()

@@ -17,6 +17,9 @@ from tools.sending import (
     name_of,
 )
 
+from datacat.records.redaction import Redaction
+from datacat.records.secrets import Secrets
+
 # -- poison
 
 
@@ -39,6 +42,15 @@ def test_a_record_that_a_server_refuses_becomes_a_dead_letter_and_the_next_goes_
     assert json.loads(letter.record.body.decode("ascii"))["name"] == "two"
     assert letter.status in (400, 413, 422) and letter.words
     assert len(bench.warnings.about("dead")) == 1
+
+
+def test_what_a_server_repeats_of_a_record_is_kept_without_secrets(bench):
+    bench.entry.redact = Redaction(None, Secrets())
+    bench.server.poison = {"two": say(422, "bad field: password=hunter2\n")}
+    log(bench)
+    bench.drain()
+    (letter,) = bench.outbox.dead_letters()
+    assert "password=[redacted]" in letter.words and "hunter2" not in letter.words
 
 
 def test_after_two_refusals_in_the_same_words_nothing_is_buried_while_reads_fail_too(bench):

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 from tools.memory_server import cut_short, lose_answer, never_answer, refuse, say
+from tools.redacting import shown_to
 from tools.sending import CLEAN, counts, is_open, is_write, log, prepared
 
 from datacat.outbox.refusals import StoreRefused
@@ -209,7 +210,7 @@ def test_before_record_sees_the_event_and_may_drop_it(make_bench):
         seen.append((kind, fields.get("name")))
         return None if kind == kinds.EVENT else fields
 
-    bench.entry.redact = redact
+    bench.entry.redact = shown_to(redact)
     log(bench, SEVEN[:4])
     drain(bench)
     assert seen == [(kinds.EVENT, ROTATED), (kinds.END, None)]

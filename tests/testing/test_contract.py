@@ -217,11 +217,11 @@ def test_before_record_sees_and_changes_every_record(make, kind):
     def before_record(kind, fields):
         seen.append(kind)
         if kind == "event":
-            fields["data"]["secret"] = "hidden"
+            fields["data"]["word"] = "hidden"
         return None if kind == "metric" else fields
 
     with make(kind, before_record=before_record) as session:
-        session.log_event("e", {"secret": "sesame"})
+        session.log_event("e", {"word": "sesame"})
         session.log_metric("m", 1)
         session.log_counter("c")
         session.update_state({"a": 1})
@@ -229,7 +229,7 @@ def test_before_record_sees_and_changes_every_record(make, kind):
         session.end()
     there = session.get_details(60)
     assert seen == ["open", "event", "metric", "state", "exception", "metric", "end"]
-    assert [event["data"].get("secret") for event in there["events"]] == ["hidden", None]
+    assert [event["data"].get("word") for event in there["events"]] == ["hidden", None]
     assert not there["metrics"] and there["state"]["a"] == 1
 
 

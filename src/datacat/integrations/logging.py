@@ -29,7 +29,7 @@ import six
 import datacat
 
 _OWN_THREADS = "datacat-"
-_CALLS_BEFORE_RECORD = "datacat.records.redaction"
+_CALLS_BEFORE_RECORD = "datacat.records.before_record"
 _MOST_DEFERRED = 100
 _LONGEST_TEXT = 100000
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | frozenset(

@@ -6,7 +6,7 @@ The caller has the outbox's lock.
 
 from __future__ import absolute_import, division
 
-from ..records import build, exceptions, jsonable, kinds
+from ..records import build, exceptions, kinds
 
 # Stands for a report that `before_record` drops.
 _NOTHING = {}
@@ -39,10 +39,11 @@ class Losses(object):
 
     def prepare(self, entry):
         """Have `before_record` see the next report of a session; called without the lock."""
-        if entry.redact is not None and entry.unreported:
-            told = entry.redact(kinds.EVENT, build.dropped(entry.unreported))
+        if _is_shown(entry) and entry.unreported:
+            redact = entry.redact
+            told = redact.before_record(kinds.EVENT, build.dropped(entry.unreported))
             # Plain, because the lock is held when it is read: odd values may raise, or wait.
-            entry.report = jsonable.plain(told) or _NOTHING
+            entry.report = redact.without_secrets(kinds.EVENT, told) if told else _NOTHING
 
     def report(self, intake, entries):
         """Queue events that report sessions' losses since their last reports, if any.
@@ -51,8 +52,13 @@ class Losses(object):
         """
         self._warn.clear("dropped")
         for entry in entries:
-            if entry.unreported and (entry.redact is None or entry.report is not None):
+            if entry.unreported and (entry.report is not None or not _is_shown(entry)):
                 intake.add(entry, kinds.REPORT, _report_of, unreported=0)
+
+
+def _is_shown(entry):
+    """Return whether `before_record` sees a session's reports."""
+    return entry.redact is not None and entry.redact.before_record is not None
 
 
 def _report_of(entry):
@@ -62,7 +68,7 @@ def _report_of(entry):
     """
     count, fields = entry.unreported, entry.report
     entry.report = None
-    if entry.redact is None:
+    if not _is_shown(entry):
         fields = build.dropped(count)
     if not count or fields is None:
         return None

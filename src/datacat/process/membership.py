@@ -53,7 +53,7 @@ def _opening(settings):
         settings.product, settings.version, settings.hostname, settings.machine_id
     )
     # There is no pipeline yet that warns once.
-    redact = redaction.make(settings.before_record, _warn_of_openings)
+    redact = redaction.make(settings, _warn_of_openings)
     return redaction.never_dropped(redact, kinds.OPEN, fields)
 
 
@@ -68,7 +68,7 @@ class Membership(object):
     """A session in this process; thread-safe, and safe in signal handlers and finalizers.
 
     :param settings: the session's Settings.
-    :ivar redact: its `before_record` as a callable (kind, fields), None without one.
+    :ivar redact: its Redaction, or None.
     :ivar sightings: the exceptions that it has told.
     :ivar totals: its RunningTotals.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
@@ -80,7 +80,7 @@ class Membership(object):
         importing.import_unless_it_can_wait()
         self.settings = settings
         self.local_id = "local-" + uuid.uuid4().hex
-        self.redact = redaction.make(settings.before_record, self.warn)
+        self.redact = redaction.make(settings, self.warn)
         self.sightings = sightings.Sightings(self.local_id)
         self.totals = RunningTotals(settings.aggregate_seconds)
         self.watchdog = self.abandoned_at = self._session = None

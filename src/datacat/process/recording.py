@@ -33,12 +33,10 @@ def record(membership, kind, make, arguments, encode=build.encode, is_first=True
     :raises InvalidArgument: if it cannot be recorded.
     """
     try:
-        fields = make(*arguments)
-        if membership.redact is not None:
-            fields = membership.redact(kind, fields)
-            if fields is None:
-                return
-        keep(membership, kind, encode(fields))
+        fields, redact = make(*arguments), membership.redact
+        body = encode(fields) if redact is None else redact.body(kind, fields, encode)
+        if body is not None:
+            keep(membership, kind, body)
     except MemoryError:
         membership.give_up(kind)
     except RecoverableOverflow:

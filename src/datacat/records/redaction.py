@@ -1,34 +1,32 @@
-"""The application's `before_record`, which may change or drop a record.
+"""What a session's records pass before they are kept: its `before_record`, then `redact`.
 
-It sees every record, the library's own too.  It may take locks of its own, and log: it is not
-called while a lock is held for which a call of the application's may wait, or a fork; but for the
-first call in a forked child, for which other calls may wait 200 ms.
-
-Belongs here: calling it and checking its result.  Does not: redaction rules of our own.
+Belongs here: which of the two applies to which record.  Does not: calling the application's
+function (see `before_record`), and what a secret is (see `secrets`).
 """
 
 from __future__ import absolute_import, division
 
-import six
+import json
 
-from .._compat import is_main_thread
-from ..stack import raise_if_exhausted
 from . import build, exceptions, jsonable, kinds
-
-# What an open, an end and a crash may say, and what stays if `before_record` drops them.
-_FIELDS = {
-    kinds.OPEN: (("product", "version", "hostname", "machine_id"), ("product", "version")),
-    kinds.CRASH: (("reason",), ("reason",)),
-    kinds.END: ((), ()),
-}
-_AFTER_FAULT = dict.fromkeys(_FIELDS, "says only what the server needs")
-# Characters of one field, so that no record of these kinds is too large to be sent.
-_LONGEST = 4096
+from .before_record import BeforeRecord
 
 
-def make(before_record, warn):
-    """Return a Redaction, or None if there is no `before_record`."""
-    return None if before_record is None else Redaction(before_record, warn)
+def make(settings, warn):
+    """Return the Redaction for a session with these settings, or None if nothing is redacted.
+
+    :param warn: a callable (topic, message).
+    """
+    shown, more = settings.before_record, settings.redact
+    if shown is None and more is False:
+        return None
+    # Imported late: its patterns take 4 ms, which `import datacat` does without.
+    from .secrets import Secrets
+
+    return Redaction(
+        None if shown is None else BeforeRecord(shown, warn),
+        None if more is False else Secrets(() if more is True else more),
+    )
 
 
 def own_event(redact, fields):
@@ -36,9 +34,9 @@ def own_event(redact, fields):
 
     :param redact: a Redaction, or None.
     """
-    if redact is not None:
-        fields = redact(kinds.EVENT, fields)
-    return None if fields is None else exceptions.encode_cut(fields)
+    if redact is None:
+        return exceptions.encode_cut(fields)
+    return redact.body(kinds.EVENT, fields, exceptions.encode_cut)
 
 
 def never_dropped(redact, kind, fields):
@@ -49,68 +47,53 @@ def never_dropped(redact, kind, fields):
     """
     if redact is None:
         return fields
-    known, needed = _FIELDS[kind]
-    kept = dict((name, fields[name]) for name in needed)
-    told = jsonable.plain(redact(kind, fields))
-    for name in known if isinstance(told, dict) else ():
-        if isinstance(told.get(name), six.text_type) and told[name]:
-            kept[name] = told[name][:_LONGEST]
-    return kept
+    if redact.before_record is not None:
+        fields = redact.before_record.never_dropped(kind, fields)
+    return redact.without_secrets(kind, fields)
+
+
+def without_secrets(redact, words):
+    """Return a text that a server said, which may repeat what it got, without secrets.
+
+    :param redact: a Redaction, or None.
+    :param words: a text, or None.
+    """
+    if redact is None or not words:
+        return words
+    return redact.without_secrets(kinds.EVENT, {"message": words})["message"]
 
 
 class Redaction(object):
-    """Passes the fields of records through a session's `before_record`.
+    """Redacts the records of a session.
 
-    :param before_record: a callable (kind, fields) -> fields, or None to drop the record.
-    :param warn: a callable (topic, message).
+    :param before_record: its BeforeRecord, or None.
+    :param secrets: Secrets, or None if secrets stay.
+    :ivar before_record: as given.
     """
 
-    def __init__(self, before_record, warn):
-        self._before_record = before_record
-        self._warn = warn
+    def __init__(self, before_record, secrets=None):
+        self.before_record = before_record
+        self._secrets = secrets
 
-    def __call__(self, kind, fields):
-        """Return the fields to record, or None if the record is dropped.
+    def body(self, kind, fields, encode=build.encode):
+        """Return a record's body (bytes), or None if it is dropped.
 
-        A record whose `before_record` fails is dropped.  Raises only what says that memory or
-        stack ran out and, in the main thread, what a signal handler may raise to end the process.
+        :param encode: a callable (fields) -> bytes, which may cut them or refuse them.
+        :raises InvalidArgument: as `encode` does.
         """
-        try:
-            # Plain values of its own: it may change them at any depth, and what is recorded later
-            # as the repr of an object is a text here already.
-            changed = self._before_record(kind, jsonable.plain(fields))
-        except (Exception, SystemExit) as error:
-            raise_if_exhausted(error)
-            # In any other thread it is the function's own sys.exit().  In a thread of the library
-            # it would cost a record of the library's.
-            if isinstance(error, SystemExit) and is_main_thread():
-                raise
-            return self._drop(kind, u"raised " + jsonable.describe(error))
-        if changed is None:
-            return None
-        try:
-            if issubclass(type(changed), dict):
-                return build.checked(kind, changed)
-        except jsonable.RAISED_BY_VALUES as error:
-            raise_if_exhausted(error)
-        # Without the value, which may be what should be hidden.
-        return self._drop(
-            kind, "returned a %s that is not the fields of one" % jsonable.name_of(type(changed))
-        )
+        if self.before_record is not None:
+            fields = self.before_record(kind, fields)
+            if fields is None:
+                return None
+        if self._secrets is None:
+            return encode(fields)
+        # Whole: what is cut may have lost the key of a secret.
+        body = jsonable.encode(fields, jsonable.UNLIMITED)
+        if self._secrets.may_be_in(body):
+            return encode(self._secrets.hidden(kind, json.loads(body.decode("ascii"))))
+        return body if len(body) <= jsonable.MAX_BYTES else encode(fields)
 
-    def _drop(self, kind, what):
-        """Warn that a record is dropped, because it may contain what should be hidden."""
-        name = _name_of(self._before_record)
-        self._warn(
-            ("before_record", name),
-            "before_record (%s) %s; the %s %s, because it may contain what should be hidden: "
-            "fix the function" % (name, what, kind, _AFTER_FAULT.get(kind, "is dropped")),
-        )
-
-
-def _name_of(function):
-    """Return a text that is the same for all functions made by the same line of code."""
-    code = getattr(function, "__code__", None)
-    if code is not None:
-        return "%s, line %d of %s" % (code.co_name, code.co_firstlineno, code.co_filename)
-    return getattr(function, "__name__", None) or jsonable.name_of(type(function))
+    def without_secrets(self, kind, fields):
+        """Return fields that `before_record` has seen without secrets, as plain values."""
+        fields = jsonable.plain(fields)
+        return fields if self._secrets is None else self._secrets.hidden(kind, fields)

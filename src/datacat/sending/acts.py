@@ -124,7 +124,9 @@ class Acts(object):
             "cannot deliver a record (%s %d of session %s); it is kept as a dead letter: %s"
             % (record.kind, record.number, lane.entry.local_id, error),
         )
-        lane.outbox.bury(lane.entry, record, error.status, error.words or error.message)
+        # What a server says of a record may repeat it, as it was before secrets were hidden.
+        words = redaction.without_secrets(lane.entry.redact, error.words or error.message)
+        lane.outbox.bury(lane.entry, record, error.status, words)
 
     def blame(self, lane, record, error):
         """The record failed although its session can be read: count that."""

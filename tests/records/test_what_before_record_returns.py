@@ -8,8 +8,10 @@ import threading
 
 import pytest
 from tools.odd_values import Silent
+from tools.redacting import shown_to
 
 from datacat.records import build, exceptions, kinds
+from datacat.records.before_record import BeforeRecord
 from datacat.records.redaction import Redaction, never_dropped, own_event
 
 
@@ -26,9 +28,9 @@ def warnings():
 
 
 @pytest.fixture
-def redaction(warnings):
-    """Makes a Redaction of a function: redaction(function)."""
-    return lambda function: Redaction(function, lambda topic, message: warnings.append(message))
+def shown(warnings):
+    """Makes a BeforeRecord of a function: shown(function)."""
+    return lambda function: BeforeRecord(function, lambda topic, message: warnings.append(message))
 
 
 def remove_passwords(value):
@@ -42,7 +44,7 @@ def remove_passwords(value):
             remove_passwords(each)
 
 
-def test_it_may_change_values_at_any_depth_and_the_applications_stay(redaction):
+def test_it_may_change_values_at_any_depth_and_the_applications_stay(shown):
     live = {"password": "hunter2", "servers": [{"password": "hunter2", "names": ["a", "hunter2"]}]}
     before = json.dumps(live, sort_keys=True)
 
@@ -50,14 +52,14 @@ def test_it_may_change_values_at_any_depth_and_the_applications_stay(redaction):
         remove_passwords(fields)
         return fields
 
-    told = redaction(redact)("state", live)
+    told = shown(redact)("state", live)
     assert told == {"servers": [{"names": ["a"]}]}
     assert json.dumps(live, sort_keys=True) == before
 
 
-def test_it_sees_texts_where_objects_would_become_texts_later(redaction):
+def test_it_sees_texts_where_objects_would_become_texts_later(shown):
     seen = []
-    told = redaction(lambda kind, fields: seen.append(fields) or fields)(
+    told = shown(lambda kind, fields: seen.append(fields) or fields)(
         "event", build.event("e", {"config": Config(), "set": {1}, "key": {Config(): 1}})
     )
     assert seen == [told]
@@ -68,9 +70,9 @@ def test_it_sees_texts_where_objects_would_become_texts_later(redaction):
     }
 
 
-def test_what_it_returns_may_hold_any_values(redaction):
+def test_what_it_returns_may_hold_any_values(shown):
     odd = {"name": "e", "data": {"odd": Silent()}}
-    told = redaction(lambda kind, fields: dict(fields, **odd))("event", {})
+    told = shown(lambda kind, fields: dict(fields, **odd))("event", {})
     assert json.loads(build.encode(told).decode("ascii"))["data"] == {
         "odd": "<unprintable Silent>"
     }
@@ -99,19 +101,15 @@ def fail(kind, fields):
 
 
 @pytest.mark.parametrize("function", [fail, lambda kind, fields: LyingDict()])
-def test_a_record_is_dropped_with_a_warning_if_it_fails_in_whatever_way(
-    redaction, warnings, function
-):
-    assert redaction(function)("event", {"name": "e"}) is None
+def test_a_record_is_dropped_with_a_warning_if_it_fails_in_whatever_way(shown, warnings, function):
+    assert shown(function)("event", {"name": "e"}) is None
     assert len(warnings) == 1 and "is dropped, because" in warnings[0]
 
 
-def test_an_exit_in_another_thread_than_the_main_one_is_a_failure_like_any_other(
-    redaction, warnings
-):
+def test_an_exit_in_another_thread_than_the_main_one_is_a_failure_like_any_other(shown, warnings):
     """In the main thread a signal handler may have meant it."""
     told = []
-    redact = redaction(lambda kind, fields: sys.exit(3))
+    redact = shown(lambda kind, fields: sys.exit(3))
     thread = threading.Thread(target=lambda: told.append(redact("event", {"name": "e"})))
     thread.start()
     thread.join()
@@ -139,8 +137,8 @@ OPENING = {"product": "p", "version": "1", "hostname": "alice-laptop", "machine_
         ({"product": u"q" * 2**21, "version": "1"}, {"product": "q" * 4096, "version": "1"}),
     ],
 )
-def test_an_open_is_never_dropped_and_says_no_more_than_it_may(redaction, returned, expected):
-    redact = redaction(lambda kind, fields: returned)
+def test_an_open_is_never_dropped_and_says_no_more_than_it_may(shown, returned, expected):
+    redact = Redaction(shown(lambda kind, fields: returned))
     assert never_dropped(redact, kinds.OPEN, OPENING) == expected
     assert never_dropped(None, kinds.OPEN, OPENING) == OPENING
 
@@ -152,7 +150,7 @@ def test_an_end_and_a_crash_are_seen_but_never_dropped():
         seen.append((kind, fields))
         raise ValueError("x")
 
-    redact = Redaction(broken, lambda topic, words: warnings.append(words))
+    redact = Redaction(BeforeRecord(broken, lambda topic, words: warnings.append(words)))
     assert never_dropped(redact, kinds.CRASH, {"reason": "r"}) == {"reason": "r"}
     assert never_dropped(redact, kinds.END, {}) == {}
     assert seen == [(kinds.CRASH, {"reason": "r"}), (kinds.END, {})]
@@ -161,13 +159,13 @@ def test_an_end_and_a_crash_are_seen_but_never_dropped():
 
 def test_an_event_of_the_librarys_own_passes_through_it():
     fields = {"name": "session_reopened", "data": {"lost_session_id": "1"}}
-    redact = Redaction(lambda kind, fields: dict(fields, data={"kind": kind}), None)
+    redact = shown_to(lambda kind, fields: dict(fields, data={"kind": kind}))
     body = own_event(redact, fields)
     assert json.loads(body.decode("ascii")) == {
         "name": "session_reopened",
         "data": {"kind": "event"},
     }
-    assert own_event(Redaction(lambda *_: None, None), fields) is None
+    assert own_event(shown_to(lambda *_: None), fields) is None
     assert json.loads(own_event(None, fields).decode("ascii")) == fields
 
 
@@ -202,14 +200,14 @@ METRIC = {"name": "m", "value": 1}
     ],
 )
 def test_a_record_of_a_shape_that_no_server_takes_is_dropped_and_its_values_are_not_shown(
-    redaction, warnings, kind, returned
+    shown, warnings, kind, returned
 ):
     """In the outbox it would hold up its session, or become a dead letter."""
-    assert redaction(lambda *_: returned)(kind, dict(EVENT, value=1)) is None
+    assert shown(lambda *_: returned)(kind, dict(EVENT, value=1)) is None
     assert len(warnings) == 1 and "is dropped" in warnings[0] and "secret" not in warnings[0]
 
 
-def test_what_no_record_of_its_kind_has_is_left_out(redaction, warnings):
+def test_what_no_record_of_its_kind_has_is_left_out(shown, warnings):
     """A time of its own would replace ours, by which a record is found again."""
     odd = {"timestamp": "2020-01-01T00:00:00Z", "Name": "other", "state": {}}
     for kind, fields in (
@@ -217,7 +215,7 @@ def test_what_no_record_of_its_kind_has_is_left_out(redaction, warnings):
         (kinds.METRIC, dict(METRIC, tags=["t"], type="timer", unit="s", count=1, metadata={})),
         (kinds.EXCEPTION, exceptions.exception(ValueError("x"))),
     ):
-        assert redaction(lambda _, given: dict(given, **odd))(kind, fields) == fields
+        assert shown(lambda _, given: dict(given, **odd))(kind, fields) == fields
     state = dict(odd, data=1)
-    assert redaction(lambda _, given: given)(kinds.STATE, state) == state
+    assert shown(lambda _, given: given)(kinds.STATE, state) == state
     assert warnings == []
