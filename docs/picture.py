@@ -30,6 +30,7 @@ PACKAGES = (
 BASE = (
     "scope",
     "settings",
+    "limits",
     "notices",
     "locks",
     "descriptors",

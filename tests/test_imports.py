@@ -27,6 +27,7 @@ BASE = (
     "descriptors",
     "locks",
     "notices",
+    "limits",
     "settings",
     "scope",
 )

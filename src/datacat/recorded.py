@@ -13,7 +13,7 @@ import uuid
 from . import notices, settings
 from ._compat import monotonic
 from .outbox.entry import Entry
-from .process import places
+from .process import holding, places, recording
 from .process.watchdog import Watchdog, interval
 from .records import build, kinds, redaction, sightings
 from .wire.readback import merge_state
@@ -41,6 +41,7 @@ class Recording(object):
         self.is_ended = False
         self.warn = notices.Notices()
         self.redact = redaction.make(self.settings.before_record, self.warn)
+        self.holding, self.screen = holding.make(self)
         self.sightings = sightings.Sightings(self.local_id)
         self._watchdog = None
         self._entry = Entry(number=0, local_id=self.local_id, opening=b"{}", opened=0)
@@ -89,14 +90,20 @@ class Recording(object):
         return self._watchdog
 
     def flush(self, seconds):
-        """Return True: nothing waits."""
+        """Record what was held back; return True: nothing waits."""
+        recording.tell_held_back(self)
         return True
 
     def close(self, seconds):
-        """Do nothing: nothing is in use."""
+        """Record what was held back; nothing is in use."""
+        recording.tell_held_back(self)
+
+    def need_keeper(self):
+        """Do nothing: what is held back is recorded at a flush, a close or the end."""
 
     def end(self):
         """Record the end of the session, once."""
+        recording.tell_held_back(self)
         if not self.is_ended:
             self.is_ended = True
             redaction.never_dropped(self.redact, kinds.END, {})

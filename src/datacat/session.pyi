@@ -3,7 +3,7 @@ from typing import Any, Literal, Protocol, overload, type_check_only
 
 from typing_extensions import Never, Self
 
-from ._arguments import BeforeRecord, Dict, Path, Raised, Source, Strings
+from ._arguments import BeforeRecord, Dict, Path, PerMinute, Raised, Shares, Source, Strings
 from .annotations import Stats
 from .client import DatacatClient
 
@@ -33,6 +33,8 @@ def create_session(
     window: int | None = 64,
     rotate_after: int | str | None = None,
     before_record: BeforeRecord | None = None,
+    max_per_minute: PerMinute | None = None,
+    sample: Shares | None = None,
     end_on_signals: tuple[int, ...] | list[int] | None = (),
     disabled: bool | None = None,
 ) -> Session: ...

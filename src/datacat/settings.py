@@ -15,7 +15,7 @@ import sys
 
 import six
 
-from . import checks, urls
+from . import checks, limits, urls
 from .checks import shown
 from .errors import InvalidSettings
 
@@ -46,13 +46,16 @@ _DEFAULTS = (
     ("window", 64),
     ("rotate_after", None),
     ("before_record", None),
+    ("max_per_minute", None),
+    ("sample", None),
     ("end_on_signals", ()),
     ("disabled", False),
 )
 _FIELDS = tuple(name for name, _ in _DEFAULTS)
 # What concerns a single session, not how its records are kept and sent.
 _OF_ONE_SESSION = tuple(
-    "version hostname machine_id connect_wait before_record end_on_signals".split()
+    "version hostname machine_id connect_wait before_record max_per_minute sample"
+    " end_on_signals".split()
 )
 _ENVIRONMENT = (
     ("base_url", "DATACAT_URL"),
@@ -73,8 +76,8 @@ Amount = collections.namedtuple("Amount", "records bytes")
 class Settings(object):
     """The options of one client or session. Made by `resolve`, immutable, thread-safe.
 
-    Equal and hashable by value; `repr` shows neither the API key nor proxy credentials. `proxies`
-    is a tuple of sorted pairs.
+    Equal and hashable by value; `repr` shows neither the API key nor proxy credentials. `proxies`,
+    `max_per_minute` and `sample` are tuples of sorted pairs.
     """
 
     __slots__ = _FIELDS + ("_is_product_given",)
@@ -317,6 +320,8 @@ _CHECKS = {
     "window": _window,
     "rotate_after": _amount,
     "before_record": checks.optional_callable,
+    "max_per_minute": limits.max_per_minute,
+    "sample": limits.sample,
     "end_on_signals": _signals,
     "disabled": checks.flag,
 }

@@ -50,6 +50,9 @@ def sessions() -> list[Session]:
             end_on_signals=[signal.SIGTERM, signal.SIGINT],
         ),
         create_session(spool_dir="outboxes", verify=False, cert="both.pem", end_on_signals=(15,)),
+        create_session(max_per_minute=100, sample={"mouse_moved": 0.01}),
+        create_session(max_per_minute={"exception": None, "event": 600}, sample={"debug": 0}),
+        create_session(max_per_minute={"exception": 10}),
         create_session(before_record=lambda kind, fields: fields if kind == "event" else None),
     ]
 
@@ -107,6 +110,7 @@ def tell(stats: Stats) -> str:
     assert_type(stats["online"], "bool | None")
     assert_type(stats["dialect"], 'Literal["classic", "v1"] | None')
     total = stats["sent"] + stats["dead"] + stats["dropped"] + stats["merged"]
+    total += stats["held_back"]
     return "%d of %d" % (total, total + stats["waiting"])
 
 

@@ -39,7 +39,7 @@ from ..outbox.entry import Entry
 from ..records import build, kinds, redaction, sightings
 from ..stack import RecoverableOverflow, try_with_room
 from ..wire import importing
-from . import places, registry, shutdown
+from . import holding, places, recording, registry, shutdown
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
 from .watchdog import Watchdog, interval
@@ -68,6 +68,7 @@ class Membership(object):
 
     :param settings: the session's Settings.
     :ivar redact: its `before_record` as a callable (kind, fields), None without one.
+    :ivar holding, screen: what it holds back, and what its records pass through (see `holding`).
     :ivar sightings: the exceptions that it has told.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog.
@@ -79,6 +80,7 @@ class Membership(object):
         self.settings = settings
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings.before_record, self.warn)
+        self.holding, self.screen = holding.make(self)
         self.sightings = sightings.Sightings(self.local_id)
         self.watchdog = self.abandoned_at = self._session = None
         self.is_watched = False
@@ -222,8 +224,8 @@ class Membership(object):
     def needs_pipeline(self):
         """Whether its pipeline must stay open for it."""
         here = self.place
-        is_done = bool(here.entry.goodbye) and here.entry.waiting <= 0
-        return self.is_watched or bool(self._pending) or not (here.process is None or is_done)
+        is_done = here.process is None or bool(here.entry.goodbye and here.entry.waiting <= 0)
+        return not is_done or self.is_watched or bool(self._pending) or self.holding.has_untold
 
     @property
     def server_id(self):
@@ -260,9 +262,10 @@ class Membership(object):
         # A session that has ended cannot hang any more.
         if self.place.entry.goodbye != places.ENDED:
             self.is_watched = True
-            self._join_for_keeper()
+            self.need_keeper()
 
-    def _join_for_keeper(self):
+    def need_keeper(self):
+        """Have a keeper look at the watchdog, and at what is held back."""
         self.join()
         if self.place.pipeline is not None:
             self.place.pipeline.wake_keeper()
@@ -276,7 +279,7 @@ class Membership(object):
         """Make sure that a keeper checks the Watchdog, and return it; None if there is none."""
         here = self.place
         if self.is_watched and (here.process != getpid() or here.pipeline.state is not RUNNING):
-            self._join_for_keeper()
+            self.need_keeper()
         return self.watchdog
 
     # Waiting and stats
@@ -300,6 +303,7 @@ class Membership(object):
 
         Tries the server at once, whatever the backoff, and gives up when a fresh attempt fails.
         """
+        recording.tell_held_back(self)
         if self.place.is_foreign and not self._has_pending:
             return True
         if not self._is_delivered():
@@ -323,7 +327,7 @@ class Membership(object):
         return not self._has_pending and self.place.entry.is_delivered
 
     def stats(self):
-        """Return what `Session.stats` does, but for `seen_again`."""
+        """Return what `Session.stats` does, but for `seen_again` and `held_back`."""
         if self.place.is_foreign:
             self.join()
         # A goodbye may come without a record.
@@ -343,6 +347,7 @@ class Membership(object):
 
     def _say_goodbye(self, word, kind=None, body=None):
         self.is_watched = False
+        recording.tell_held_back(self)
         if not places.is_said(word, self.place.entry):
             places.report_losses(self._pipeline_here)
             if kind is not None:
