@@ -228,9 +228,12 @@ def await_events(collector, session, name, count):
 
 
 def test_the_keeper_tells_when_a_minute_is_over(collector, open_session, monkeypatch):
-    session = open_session(collector.url, sample={"moved": 0})
+    session = open_session(collector.url, product="kept", sample={"moved": 0})
+    (pipeline,) = pipelines_of(product="kept")
     monkeypatch.setattr(flood, "MINUTE", 0.05)
     for times in (1, 2):
+        # Both threads sleep, and nothing else will wake the keeper.
+        wait_until(lambda: len(pipeline.sleepers) == 2)
         session.log_event("moved")
         await_events(collector, session, TOLD, times)
     assert session.stats()["held_back"] == 2
@@ -238,11 +241,31 @@ def test_the_keeper_tells_when_a_minute_is_over(collector, open_session, monkeyp
 
 @pytest.mark.parametrize("way", ["end", "close"])
 def test_what_is_untold_is_told_before_the_session_goes(way, collector, open_one):
-    session = open_one(sample={"moved": 0})
+    shown = []
+
+    def before_record(kind, fields):
+        shown.append(fields.get("name", kind))
+        return fields
+
+    session = open_one(sample={"moved": 0}, before_record=before_record)
     session.log_event("moved")
     getattr(session, way)(PATIENCE)
     there = collector.session(session.session_id)
     assert held.names(there) == [TOLD] and held.is_ended(there) == (way == "end")
+    assert shown == ["open", TOLD] + ["end"] * (way == "end")
+
+
+def test_a_pipeline_stays_open_for_what_is_untold(collector, open_session):
+    ended, other = [
+        open_session(collector.url, product="untold", sample={"moved": 0}) for _ in range(2)
+    ]
+    ended.end(PATIENCE)
+    ended.log_event("moved")
+    other.close(PATIENCE)
+    assert pipelines_of(product="untold")
+    ended.close(PATIENCE)
+    assert held.names(collector.session(ended.session_id)) == [TOLD]
+    wait_until(lambda: not pipelines_of(product="untold"))
 
 
 def test_what_a_session_held_back_that_nobody_refers_to_any_more_is_told_at_once(collector, spool):
@@ -289,17 +312,17 @@ def test_a_forked_child_counts_and_tells_its_own(fresh_collector, run_program):
         IN_CHILD.replace(u"connect_wait=PATIENCE", u'connect_wait=PATIENCE, sample={"moved": 0}')
         + u"""
 def move(times):
-    assert session.stats()["held_back"] == 0
     for _ in range(times):
         session.log_event("moved")
-    assert session.stats()["held_back"] == times
 
 def exit():
     move(2)
     sys.exit(5)
 
 def flush():
+    assert session.stats()["held_back"] == 0
     move(3)
+    assert session.stats()["held_back"] == 3
     assert session.flush(PATIENCE)
     os._exit(5)
 
