@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from typing_extensions import TypeAlias
 
 Path: TypeAlias = str | PathLike[str]
 Fields: TypeAlias = dict[str, Any]
 BeforeRecord: TypeAlias = Callable[[str, Fields], Fields | None]
-# By kind, or a number for all kinds.
-Kinds: TypeAlias = Literal["event", "exception", "metric"]
-PerMinute: TypeAlias = int | dict[Kinds, int | None] | dict[Kinds, int] | dict[Kinds, None]
+# A number for all kinds, or by kind.
+PerMinute: TypeAlias = int | dict[str, int] | dict[str, int | None]
+# By name.
 Shares: TypeAlias = dict[str, float] | dict[str, int]
 # What the calls check for: a Mapping that is no dict is refused, and so is one string for several.
 Dict: TypeAlias = dict[Any, Any]
