@@ -32,6 +32,7 @@ PACKAGES = (
 BASE = (
     "scope",
     "settings",
+    "limits",
     "notices",
     "locks",
     "descriptors",

@@ -28,6 +28,7 @@ BASE = (
     "descriptors",
     "locks",
     "notices",
+    "limits",
     "settings",
     "scope",
 )

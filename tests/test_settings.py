@@ -24,6 +24,8 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
     assert made.window == 64
     assert made.rotate_after is None
     assert made.aggregate_seconds == 5.0
+    assert dict(made.max_per_minute) == {"exception": 60, "event": None, "metric": None}
+    assert made.sample == ()
     assert made.durability == "process"
     assert made.end_on_signals == ()
     assert made.disabled is False
@@ -259,6 +261,22 @@ def test_the_repr_hides_the_api_key_and_proxy_credentials():
         {"redact": ("pin", 7)},
         {"redact": ("pin", "")},
         {"redact": ("_2",)},
+        {"max_per_minute": 0},
+        {"max_per_minute": 1.5},
+        {"max_per_minute": True},
+        {"max_per_minute": "60"},
+        {"max_per_minute": {"exception": 0}},
+        {"max_per_minute": {"exception": "60"}},
+        {"max_per_minute": {"state": 60}},
+        {"max_per_minute": {3: 60}},
+        {"sample": 0.5},
+        {"sample": {"moved": 1.5}},
+        {"sample": {"moved": -0.1}},
+        {"sample": {"moved": float("nan")}},
+        {"sample": {"moved": True}},
+        {"sample": {"moved": "half"}},
+        {"sample": {"": 0.5}},
+        {"sample": {3: 0.5}},
         {"end_on_signals": 15},
         {"end_on_signals": ("TERM",)},
         {"end_on_signals": (15, 999)},
@@ -332,6 +350,26 @@ def test_rotate_after_is_a_number_of_records_or_a_size_with_its_unit(given, reco
     assert made == (records or endless, size or endless)
 
 
+@pytest.mark.parametrize(
+    "given, exception, event, metric",
+    [
+        (5, 5, 5, 5),
+        ({}, 60, None, None),
+        ({"event": 600}, 60, 600, None),
+        ({u"exception": None, "metric": 1}, None, None, 1),
+    ],
+)
+def test_max_per_minute_is_for_all_kinds_or_by_kind(given, exception, event, metric):
+    made = settings.resolve(max_per_minute=given).max_per_minute
+    assert dict(made) == {"exception": exception, "event": event, "metric": metric}
+
+
+def test_sample_is_a_share_by_name():
+    made = settings.resolve(sample={"moved": 0.01, "b": 1, "a": 0})
+    assert made.sample == (("a", 0.0), ("b", 1.0), ("moved", 0.01))
+    assert hash(made) == hash(settings.resolve(sample={"moved": 0.01, "b": 1, "a": 0}))
+
+
 def test_a_wrong_size_is_told_what_a_right_one_looks_like():
     with pytest.raises(InvalidSettings, match="records such as 5000, or a size such as '10 MB'"):
         settings.resolve(rotate_after="10 megabytes")
@@ -342,7 +380,7 @@ def test_a_wrong_size_is_told_what_a_right_one_looks_like():
     "option",
     (
         ["timeout", "deadline", "connect_wait", "max_bytes", "window", "rotate_after"]
-        + ["aggregate_seconds"]
+        + ["aggregate_seconds", "max_per_minute"]
     ),
 )
 def test_a_number_that_nothing_can_count_to_is_refused_by_name(option, digits):
@@ -476,6 +514,8 @@ def test_settings_are_equal_and_hashable_by_value():
         ("aggregate_seconds", 7.0, False),
         ("before_record", len, False),
         ("redact", ("pin",), False),
+        ("max_per_minute", 7, False),
+        ("sample", {"moved": 0.5}, False),
         ("end_on_signals", (15,), False),
         ("base_url", "http://dogs", True),
         ("product", "till", True),

@@ -10,6 +10,10 @@ from typing_extensions import TypeAlias
 Path: TypeAlias = str | PathLike[str]
 Fields: TypeAlias = dict[str, Any]
 BeforeRecord: TypeAlias = Callable[[str, Fields], Fields | None]
+# A number for all kinds, or by kind.
+PerMinute: TypeAlias = int | dict[str, int] | dict[str, int | None]
+# By name.
+Shares: TypeAlias = dict[str, float] | dict[str, int]
 # What the calls check for: a Mapping that is no dict is refused, and so is one string for several.
 Dict: TypeAlias = dict[Any, Any]
 Strings: TypeAlias = list[str] | tuple[str, ...] | set[str] | frozenset[str]

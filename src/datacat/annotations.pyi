@@ -24,6 +24,8 @@ class Stats(TypedDict):
     when they were sent together."""
     seen_again: int
     """How often this process saw an exception in the session that had been told before."""
+    held_back: int
+    """The session's records that this process held back, by `max_per_minute` or `sample`."""
     last_error: str | None
     """The latest trouble with the server, the disk or the threads; None if there is none."""
     online: bool | None

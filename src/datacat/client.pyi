@@ -3,7 +3,7 @@ from typing import Any, Literal, overload
 
 from typing_extensions import Self
 
-from ._arguments import BeforeRecord, Dict, Path, Raised, Strings
+from ._arguments import BeforeRecord, Dict, Path, PerMinute, Raised, Shares, Strings
 from .settings import Settings
 
 class DatacatClient:
@@ -37,6 +37,8 @@ class DatacatClient:
         aggregate_seconds: float | None = 5.0,
         before_record: BeforeRecord | None = None,
         redact: bool | Strings | None = True,
+        max_per_minute: PerMinute | None = None,
+        sample: Shares | None = None,
         end_on_signals: tuple[int, ...] | list[int] | None = (),
         disabled: bool | None = None,
     ) -> None: ...

@@ -13,7 +13,7 @@ import uuid
 from . import notices, settings
 from ._compat import monotonic
 from .outbox.entry import Entry
-from .process import places
+from .process import holding, places, recording
 from .process.running_totals import RunningTotals
 from .process.watchdog import Watchdog, interval
 from .records import build, kinds, redaction, sightings
@@ -42,6 +42,7 @@ class Recording(object):
         self.is_ended = False
         self.warn = notices.Notices()
         self.redact = redaction.make(self.settings, self.warn)
+        self.holding, self.screen = holding.make(self)
         self.sightings = sightings.Sightings(self.local_id)
         self.totals = RunningTotals(self.settings.aggregate_seconds)
         self._watchdog = None
@@ -94,16 +95,17 @@ class Recording(object):
         """Do nothing: there is no keeper."""
 
     def flush(self, seconds):
-        """Write the running totals; return True: nothing waits."""
+        """Record running totals and what was held back; return True: nothing waits."""
+        recording.tell_held_back(self)
         return self.totals.write(self)
 
     def close(self, seconds):
-        """Write the running totals; nothing else is in use."""
-        self.totals.write(self)
+        """Record running totals and what was held back; nothing else is in use."""
+        self.flush(seconds)
 
     def end(self):
         """Record the end of the session, once."""
-        self.totals.write(self)
+        self.flush(0)
         if not self.is_ended:
             self.is_ended = True
             redaction.never_dropped(self.redact, kinds.END, {})

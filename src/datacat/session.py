@@ -47,6 +47,8 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
         every record, the library's own too (README.md lists kinds and fields).
     :param redact: whether to hide secrets (bool), or more words that their keys end with (tuple).
+    :param max_per_minute: how many records alike are kept in a minute (int, or dict by kind).
+    :param sample: which share of events and metrics is kept, 0 to 1 (dict of float by name).
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
     :param disabled: accept everything and do nothing (bool), by default DATACAT_DISABLED.
     :returns: a `Session`.
@@ -55,10 +57,8 @@ def create_session(base_url=None, product=None, version=None, **options):
     :raises NotAuthorized, RequestRefused: if a datacat server refuses the session, in its own
         words, within `connect_wait`; nothing is kept then.
     """
-    for name, value in (("product", product), ("version", version)):
-        if value is not None:
-            options[name] = value
-    return _open(settings.resolve(base_url, **options))
+    resolved = settings.resolve(base_url, product=product, version=version, **options)
+    return DisabledSession(resolved) if resolved.disabled else _open(resolved)
 
 
 def _open(resolved):
@@ -223,11 +223,14 @@ class Session(Recorder):
         overtaken: its records that the server took after a later one, because it refused them
             when they were sent together (int).
         seen_again: how often this process saw an exception that it had told before (int).
+        held_back: records that this process held back (int), see `max_per_minute` and `sample`.
         last_error: the latest trouble with server, disk or threads (str or None).
         online: whether the server is there (bool), None while that is unknown.
         dialect: "classic", "v1", or None while that is unknown.
         """
-        return dict(self._membership.stats(), seen_again=self._membership.sightings.again)
+        member = self._membership
+        own = {"seen_again": member.sightings.again, "held_back": member.holding.held_back}
+        return dict(member.stats(), **own)
 
     def end(self, timeout=5):
         """End the session, and wait until all is delivered, as `flush` does.
@@ -302,6 +305,7 @@ class DisabledSession(Session):
 
     def stats(self):
         """Return the keys of an enabled session's stats, with initial values."""
-        counts = "waiting in_memory sent dead dropped merged possibly_twice overtaken seen_again"
+        counts = "waiting in_memory sent dead dropped merged possibly_twice overtaken".split()
+        counts += ["seen_again", "held_back"]
         unknown = ("oldest_age", "last_error", "online", "dialect")
-        return dict(dict.fromkeys(counts.split(), 0), **dict.fromkeys(unknown))
+        return dict(dict.fromkeys(counts, 0), **dict.fromkeys(unknown))

@@ -8,7 +8,9 @@ from ._arguments import (
     Bounds,
     Dict,
     Path,
+    PerMinute,
     Raised,
+    Shares,
     Source,
     Strings,
     Timed,
@@ -45,6 +47,8 @@ def create_session(
     aggregate_seconds: float | None = 5.0,
     before_record: BeforeRecord | None = None,
     redact: bool | Strings | None = True,
+    max_per_minute: PerMinute | None = None,
+    sample: Shares | None = None,
     end_on_signals: tuple[int, ...] | list[int] | None = (),
     disabled: bool | None = None,
 ) -> Session: ...

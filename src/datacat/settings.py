@@ -15,7 +15,7 @@ import sys
 
 import six
 
-from . import checks, urls
+from . import checks, limits, urls
 from .checks import shown
 from .errors import InvalidSettings
 
@@ -48,6 +48,8 @@ _DEFAULTS = (
     ("aggregate_seconds", 5.0),
     ("before_record", None),
     ("redact", True),
+    ("max_per_minute", None),
+    ("sample", None),
     ("end_on_signals", ()),
     ("disabled", False),
 )
@@ -56,7 +58,7 @@ _FIELDS = tuple(name for name, _ in _DEFAULTS)
 _OF_ONE_SESSION = tuple(
     (
         "version hostname machine_id connect_wait aggregate_seconds before_record redact"
-        " end_on_signals"
+        " max_per_minute sample end_on_signals"
     ).split()
 )
 _ENVIRONMENT = (
@@ -78,8 +80,8 @@ Amount = collections.namedtuple("Amount", "records bytes")
 class Settings(object):
     """The options of one client or session. Made by `resolve`, immutable, thread-safe.
 
-    Equal and hashable by value; `repr` shows neither the API key nor proxy credentials. `proxies`
-    is a tuple of sorted pairs.
+    Equal and hashable by value; `repr` shows neither the API key nor proxy credentials. `proxies`,
+    `max_per_minute` and `sample` are tuples of sorted pairs.
     """
 
     __slots__ = _FIELDS + ("_is_product_given",)
@@ -339,6 +341,8 @@ _CHECKS = {
     "aggregate_seconds": checks.seconds,
     "before_record": checks.optional_callable,
     "redact": _redact,
+    "max_per_minute": limits.max_per_minute,
+    "sample": limits.sample,
     "end_on_signals": _signals,
     "disabled": checks.flag,
 }

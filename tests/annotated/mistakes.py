@@ -13,6 +13,8 @@ def options() -> None:
     create_session(connect_wait="2")  # arg-type reportArgumentType
     create_session(durability="disk")  # arg-type reportArgumentType
     create_session(proxies="http://proxy")  # arg-type reportArgumentType
+    create_session(max_per_minute="60")  # arg-type reportArgumentType
+    create_session(sample=0.5)  # arg-type reportArgumentType
     create_session(end_on_signals=15)  # arg-type reportArgumentType
     create_session("http://localhost", "editor", "1", "key")  # call-arg reportCallIssue
     DatacatClient(time_out=5)  # call-arg reportCallIssue

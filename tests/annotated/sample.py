@@ -55,6 +55,9 @@ def sessions() -> list[Session]:
         create_session(
             redact=False, before_record=lambda kind, fields: fields if kind == "event" else None
         ),
+        create_session(max_per_minute=100, sample={"mouse_moved": 0.01}),
+        create_session(max_per_minute={"exception": None, "event": 600}, sample={"debug": 0}),
+        create_session(max_per_minute={"exception": 10}),
     ]
 
 
@@ -134,6 +137,7 @@ def tell(stats: Stats) -> str:
     assert_type(stats["online"], "bool | None")
     assert_type(stats["dialect"], 'Literal["classic", "v1"] | None')
     total = stats["sent"] + stats["dead"] + stats["dropped"] + stats["merged"]
+    total += stats["held_back"]
     return "%d of %d" % (total, total + stats["waiting"])
 
 

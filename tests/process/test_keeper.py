@@ -11,29 +11,39 @@ import pytest
 from tools.outboxes import WHERE, Box, Warnings
 from tools.privileges import bound_by_permissions
 
+from datacat import settings
 from datacat._compat import monotonic
 from datacat.outbox import bounds, quarantine
 from datacat.outbox.no_store import NoStore
 from datacat.outbox.outbox import Outbox
 from datacat.outbox.refusals import SpoolUnusable
 from datacat.outbox.spool import Spool
+from datacat.process.holding import Holding
 from datacat.process.keeper import SYNC_SECONDS, Keeper
 from datacat.process.running_totals import RunningTotals
 from datacat.process.watchdog import Watchdog
-from datacat.records import build, kinds
+from datacat.records import build, flood, kinds
 
 
 class Watched(object):
     """What the keeper needs of a Membership."""
 
     is_watched = True
+    abandoned_at = None
 
-    def __init__(self, entry, dog):
+    def __init__(self, box, dog):
         self.place = self
-        self.entry = entry
+        self.entry = box.entry
+        self.append = box.outbox.append
         self.watchdog = dog
         self.redact = None
         self.totals = RunningTotals(5.0)
+        self.holding = Holding(settings.resolve(sample={"moved": 0}))
+        self.process = os.getpid()
+        self.sleepers = None
+
+    def hold_back(self):
+        self.holding.holds_back(flood.key_of(kinds.EVENT, {"name": "moved"}))
 
 
 class Kept(object):
@@ -61,7 +71,7 @@ class Kept(object):
 
     def watch(self, dog):
         """Have the keeper check a watchdog for the box's session; return its membership."""
-        self.members["local-1"] = Watched(self.box.entry, dog)
+        self.members["local-1"] = Watched(self.box, dog)
         return self.members["local-1"]
 
     def step(self, seconds=0.0):
@@ -206,6 +216,21 @@ def test_a_hang_and_its_end_are_recorded_and_the_hang_noted_for_the_next_run(kep
         "application_appears_hung",
         "application_recovered",
     ]
+
+
+def test_what_is_held_back_is_told_after_a_minute_and_nothing_wakes_it_before_or_after(kept):
+    member = kept.watch(None)
+    kept.step()
+    assert kept.step(500) is None
+    member.hold_back()
+    kept.now = monotonic()
+    left = kept.step()
+    assert 0 < left <= 60 and kept.step(left / 2) == pytest.approx(left / 2)
+    assert kept.events() == []
+    kept.step(left / 2 + 0.1)
+    assert [event["name"] for event in kept.events()] == ["datacat_records_held_back"]
+    kept.step(5)
+    assert kept.step(500) is None
 
 
 def test_a_session_no_longer_watched_cannot_hang(kept):

@@ -5,19 +5,22 @@ from __future__ import absolute_import, division
 import json
 import os
 
+from datacat import settings
 from datacat.process import recording
+from datacat.process.holding import Holding
 from datacat.records.sightings import Sightings
 
 
 class Member(object):
     """What a call needs of a session's Membership; it keeps the bodies of records."""
 
-    redact = entry = sleepers = None
+    redact = screen = entry = sleepers = None
 
     def __init__(self):
         self.place = self
         self.process = os.getpid()
         self.sightings = Sightings("local-1")
+        self.holding = Holding(settings.resolve())
         self.bodies = []
 
     def append(self, entry, kind, body):

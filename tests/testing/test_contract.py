@@ -234,6 +234,32 @@ def test_before_record_sees_and_changes_every_record(make, kind):
 
 
 @each_kind(keeps=True)
+def test_what_is_too_much_is_held_back_counted_and_told(make, kind):
+    session = make(kind, max_per_minute={"event": 2}, sample={"moved": 0})
+    for number in range(70):
+        session.log_exception(ValueError(number))
+        session.log_metric("m", number)
+    for _ in range(5):
+        session.log_event("e")
+        session.log_event("moved")
+    names = [event["name"] for event in session.get_details(60)["events"]]
+    assert names == ["exception"] * 60 + ["e"] * 2 + ["datacat_records_held_back"]
+    assert session.stats()["held_back"] == 10 + 3 + 5
+    assert len(session.get_details(60)["metrics"]) == 70
+    session.log_event("moved")
+    session.end(timeout=60)
+    told = [event["data"]["count"] for event in session.get_details(60)["events"][-2:]]
+    assert told == [18, 1]
+
+
+@each_kind()
+def test_it_counts_what_is_held_back(make, kind):
+    session = make(kind, max_per_minute=1, sample={"moved": 0})
+    session.log_event("moved")
+    assert session.stats()["held_back"] == (kind != "DisabledSession")
+
+
+@each_kind(keeps=True)
 def test_leaving_the_block_logs_an_exception_and_ends_it_once(make, kind):
     session = make(kind)
     with pytest.raises(KeyError):

@@ -38,7 +38,7 @@ if "DIES_WITH_PARENT" in os.environ:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to outlive strace
 logging.basicConfig(format="LOGGED %(levelname)s %(name)s %(message)s")
 from tools import call_times, farewells
-from tools.recorder import Recorder
+from tools.recorder import EVERY_EXCEPTION, Recorder
 import datacat
 call_times.be_patient()
 farewells.watch(datacat.Session)
@@ -56,6 +56,7 @@ def wait_for(word, patience=600):
         time.sleep(0.01)
 
 def open_session(**options):
+    options = dict({"max_per_minute": EVERY_EXCEPTION}, **options)
     return datacat.create_session(URL, product="host-faults", version="1", **options)
 
 def recorder_of(session, writer="w", **options):

@@ -19,6 +19,7 @@ OWN_EVENTS = frozenset(
         "application_appears_hung",
         "application_recovered",
         "datacat_records_dropped",
+        "datacat_records_held_back",
         "session_crash_report",
         "session_crashed_detected",
         "session_ended_offline",

@@ -17,6 +17,8 @@ from datacat._compat import monotonic
 from tools.call_times import Asking
 
 MARK = "mark"
+# An option for sessions that record many exceptions: those of a Recorder are all alike.
+EVERY_EXCEPTION = {"exception": None}
 
 
 class Recorder(object):

@@ -10,7 +10,7 @@ from __future__ import absolute_import, division
 from .. import _compat
 from ..outbox.no_store import IN_MEMORY
 from ..records import build, kinds, redaction
-from . import watchdog
+from . import recording, watchdog
 
 # A power cut may cost one second; leave time to wake and sync.
 SYNC_SECONDS = 0.75
@@ -43,7 +43,7 @@ class Keeper(object):
 
     def step(self, now):
         """Do what is due; return how many seconds to wait, None if nothing will be due."""
-        waits = self._check_heartbeats(now) + self._write_totals(now)
+        waits = self._check_heartbeats(now) + self._write_totals(now) + self._tell_held_back(now)
         self._keep_safe(now)
         if self.is_alert:
             waits.append(0.0 if self._looked is None else self._looked + SYNC_SECONDS - now)
@@ -78,6 +78,19 @@ class Keeper(object):
             self._outbox.append(entry, kinds.EVENT, body)
             self._nudge()
         self._outbox.update(entry, hung=int(is_hang))
+
+    def _tell_held_back(self, now):
+        """Tell what each session held back, once a minute is over; return how long to wait."""
+        waits = []
+        for member in list(self._members.values()):
+            left = member.holding.seconds_left(now)
+            if left is None:
+                continue
+            if left > 0 and member.abandoned_at is None:
+                waits.append(left)
+            else:
+                recording.tell_held_back(member)
+        return waits
 
     def _keep_safe(self, now):
         outbox = self._outbox

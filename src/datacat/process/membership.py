@@ -39,7 +39,7 @@ from ..outbox.entry import Entry
 from ..records import build, kinds, redaction, sightings
 from ..stack import RecoverableOverflow, try_with_room
 from ..wire import importing
-from . import places, registry, shutdown
+from . import holding, places, recording, registry, shutdown
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
 from .running_totals import RunningTotals
@@ -69,6 +69,7 @@ class Membership(object):
 
     :param settings: the session's Settings.
     :ivar redact: its Redaction, or None.
+    :ivar holding, screen: what it holds back, and what its records pass through (see `holding`).
     :ivar sightings: the exceptions that it has told.
     :ivar totals: its RunningTotals.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
@@ -81,6 +82,7 @@ class Membership(object):
         self.settings = settings
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings, self.warn)
+        self.holding, self.screen = holding.make(self)
         self.sightings = sightings.Sightings(self.local_id)
         self.totals = RunningTotals(settings.aggregate_seconds)
         self.watchdog = self.abandoned_at = self._session = None
@@ -215,9 +217,9 @@ class Membership(object):
     def needs_pipeline(self):
         """Whether its pipeline must stay open for it."""
         here = self.place
-        is_done = bool(here.entry.goodbye) and here.entry.waiting <= 0
-        is_busy = self.is_watched or bool(self._pending) or self.totals.are_unwritten
-        return is_busy or not (here.process is None or is_done)
+        is_done = here.process is None or bool(here.entry.goodbye and here.entry.waiting <= 0)
+        is_untold = self.totals.are_unwritten or self.holding.has_untold
+        return not is_done or self.is_watched or bool(self._pending) or is_untold
 
     @property
     def server_id(self):
@@ -298,6 +300,7 @@ class Membership(object):
         Tries the server at once, whatever the backoff, and gives up when a fresh attempt fails.
         """
         is_written = self.totals.write(self)
+        recording.tell_held_back(self)
         if self.place.is_foreign and not self._has_pending:
             return is_written
         if not self._is_delivered():
@@ -322,7 +325,7 @@ class Membership(object):
         return not self._has_pending and self.place.entry.is_delivered
 
     def stats(self):
-        """Return what `Session.stats` does, but for `seen_again`."""
+        """Return what `Session.stats` does, but for `seen_again` and `held_back`."""
         if self.place.is_foreign:
             self.join()
         # A goodbye may come without a record.
@@ -343,6 +346,7 @@ class Membership(object):
     def _say_goodbye(self, word, kind=None, body=None):
         self.is_watched = False
         self.totals.write(self)
+        recording.tell_held_back(self)
         if not places.is_said(word, self.place.entry):
             places.report_losses(self._pipeline_here)
             if kind is not None:

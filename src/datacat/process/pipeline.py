@@ -53,7 +53,7 @@ from .. import locks
 from .._compat import ESCAPED, monotonic
 from ..notices import Notices
 from ..outbox.outbox import Outbox
-from . import claiming, registry, running_totals, shutdown
+from . import claiming, recording, registry, running_totals, shutdown
 from .engine import Engine
 from .gate import LONGEST_WAIT_FOR_LOCK, Errand, Gate
 from .loop import Sleepers, shortest
@@ -374,9 +374,13 @@ class Pipeline(object):
 
 
 def _show_ends(outbox, members):
-    """Have `before_record` see, at exit, what is about to be recorded with the lock."""
+    """Have `before_record` see, at exit, what is about to be recorded with the lock.
+
+    Before that, tell what sessions have held back.
+    """
     ending = [each for each in members if not (each.is_inherited or each.place.entry.goodbye)]
-    for show in [outbox.report_drops] + [member.show_end for member in ending]:
+    steps = [functools.partial(recording.tell_held_back, member) for member in members]
+    for show in steps + [outbox.report_drops] + [member.show_end for member in ending]:
         try:
             show()
         except ESCAPED:

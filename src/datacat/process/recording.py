@@ -1,7 +1,7 @@
 """A call's record, on its way from the arguments to the outbox.
 
 Belongs here: what log calls have in common, and that an exception is told once.  Does not: what is
-recorded, and how it is kept.
+recorded or held back, and how it is kept.
 """
 
 from __future__ import absolute_import, division
@@ -12,6 +12,7 @@ from .. import notices
 from .._compat import StackExhausted
 from ..records import build, exceptions, kinds
 from ..stack import OVERFLOWS_STICK, RecoverableOverflow, call_with_room, with_room
+from . import holding
 
 # What an exception's event says besides the exception: the usual category, group and message.
 NO_MORE = (None, None, None)
@@ -33,8 +34,8 @@ def record(membership, kind, make, arguments, encode=build.encode, is_first=True
     :raises InvalidArgument: if it cannot be recorded.
     """
     try:
-        fields, redact = make(*arguments), membership.redact
-        body = encode(fields) if redact is None else redact.body(kind, fields, encode)
+        fields, screen = make(*arguments), membership.screen
+        body = encode(fields) if screen is None else screen(kind, fields, encode)
         if body is not None:
             keep(membership, kind, body)
     except MemoryError:
@@ -51,7 +52,7 @@ if OVERFLOWS_STICK:
 
 
 def tell(membership, sighting, given, more=NO_MORE, is_explicit=True):
-    """Record an exception; or count it, if the session has told it before.
+    """Record an exception; or count it, if the session has told it before or holds it back.
 
     :param sighting: an empty list.  What is found out is kept in it, because a call that runs out
         of stack is made again, and sees nothing new then.
@@ -64,13 +65,13 @@ def tell(membership, sighting, given, more=NO_MORE, is_explicit=True):
         if not sighting:
             sighting.extend(membership.sightings.look(*exceptions.triple(exc_info)[1:]))
         reference, is_new = sighting
-        arguments = (exc_info, extra_data, reference) + more
-        if is_new:
-            how = kinds.EXCEPTION, exceptions.exception, arguments, exceptions.encode_cut
-            record(membership, *how)
-        elif is_explicit and _brings_something(extra_data, more):
-            how = kinds.EVENT, exceptions.seen_again, arguments, exceptions.encode_cut
-            record(membership, *how)
+        kind, make = kinds.EXCEPTION, exceptions.exception
+        if not is_new:
+            kind, make = kinds.EVENT, exceptions.seen_again
+        is_wanted = is_new or (is_explicit and _brings_something(extra_data, more))
+        if is_wanted and not holding.holds_back_exception(membership, exc_info):
+            arguments = (exc_info, extra_data, reference) + more
+            record(membership, kind, make, arguments, exceptions.encode_cut)
         if not exceptions.is_told(exc_info):
             # Last: a handler of the application's may raise SystemExit.
             membership.warn(*exceptions.NOTHING_TO_TELL)
@@ -78,6 +79,16 @@ def tell(membership, sighting, given, more=NO_MORE, is_explicit=True):
         raise
     except Exception:
         notices.report("bug in datacat, please report it (an exception was not logged)")
+
+
+def tell_held_back(membership):
+    """Record what the session has held back and not told yet, if anything."""
+    try:
+        body = membership.holding.take(membership.redact)
+        if body is not None:
+            keep(membership, kinds.EVENT, body)
+    except MemoryError:
+        membership.give_up(kinds.EVENT)
 
 
 def _brings_something(extra_data, more):

@@ -242,13 +242,9 @@ class _Totals(object):
 
     def _body(self, member, key, total):
         """Return the record of a total (bytes), None if it is dropped."""
-        fields = totals.fields(key, total, self._tag)
-        if member.redact is not None:
-            fields = member.redact(kinds.METRIC, fields)
-        if fields is None:
-            return None
+        fields, redact = totals.fields(key, total, self._tag), member.redact
         try:
-            return build.encode(fields)
+            return build.encode(fields) if redact is None else redact.body(kinds.METRIC, fields)
         except InvalidArgument as error:
             # It was small enough before `before_record` changed it.
             member.give_up(kinds.METRIC)

@@ -101,6 +101,18 @@ def seen_again(exc_info, extra_data, reference, category=None, group=None, messa
     return dict(fields, name="exception_seen_again")
 
 
+def name_and_place(exc_info):
+    """Return an exception's class by name, and (file, line, function) where it was raised.
+
+    In a fraction of the time that `exception` takes.  The place is None if there is no traceback.
+
+    :param exc_info: as for `exception`.
+    """
+    kind, error, trace = triple(exc_info)
+    last = tracebacks.Trace(trace, 1).last
+    return _name(kind, error), None if last is None else _place(last)
+
+
 def _part(tell, *arguments):
     """Return `tell(...)`, or why that was impossible, as text."""
     try:
@@ -173,10 +185,13 @@ def _exception_event(name, message, trace, frames):
 def _add_source(fields, trace):
     if trace is None:
         return
+    for name, value in zip(("source_file", "source_line", "source_function"), _place(trace)):
+        fields[name] = value
+
+
+def _place(trace):
     code = trace.tb_frame.f_code
-    fields["source_file"] = _decoded(code.co_filename)
-    fields["source_line"] = trace.tb_lineno
-    fields["source_function"] = _decoded(code.co_name)
+    return _decoded(code.co_filename), trace.tb_lineno, _decoded(code.co_name)
 
 
 def _causes(error):

@@ -5,7 +5,7 @@ Belongs here: what a test can ask.  Does not: checking and converting, which the
 
 from __future__ import absolute_import, division
 
-from datacat import Session, checks
+from datacat import Session
 from datacat.recorded import Recording
 from datacat.testing import differences
 
@@ -84,7 +84,7 @@ class RecordingSession(Session):
         :param timeout: checked, and not used.
         :raises InvalidArgument: if `timeout` is not a number of 0 or more.
         """
-        checks.timeout(timeout)
+        self.flush(timeout)
         return {
             "id": self.session_id,
             "active": not self._membership.is_ended,

@@ -10,7 +10,7 @@ import sys
 import time
 
 import datacat
-from tools.recorder import Recorder
+from tools.recorder import EVERY_EXCEPTION, Recorder
 
 EXTRAS = [{}, {"category": "warning", "labels": ["a", u"\u00e4"]}, {"message": "m", "group": "g"}]
 
@@ -32,7 +32,8 @@ def log_one(recorder, number, chance):
 
 def main(accepted, url, writer, records, sessions="1", seconds_between="0"):
     opened = [
-        datacat.create_session(url, product="mixed", version="1") for _ in range(int(sessions))
+        datacat.create_session(url, product="mixed", version="1", max_per_minute=EVERY_EXCEPTION)
+        for _ in range(int(sessions))
     ]
     recorders = [
         Recorder(session, accepted, "%s-%d" % (writer, index))

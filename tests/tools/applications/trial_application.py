@@ -25,7 +25,7 @@ from datacat._compat import monotonic
 from tools import call_times
 from tools.applications.mixed_records import log_one
 from tools.losses import losses
-from tools.recorder import Recorder
+from tools.recorder import EVERY_EXCEPTION, Recorder
 
 GLANCE = 0.02  # seconds
 MOST_RECORDS = 50000  # of an endless run that nobody stops
@@ -65,6 +65,7 @@ def part(sessions, farewell, patience):
 
 def open_session(url, options):
     began = monotonic()
+    options = dict({"max_per_minute": EVERY_EXCEPTION}, **options)
     session = datacat.create_session(url, product="trial", version="1", **options)
     say("OPENED", monotonic() - began)
     return session

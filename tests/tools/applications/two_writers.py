@@ -15,7 +15,7 @@ import time
 import datacat
 from tools.applications import trial_application
 from tools.applications.mixed_records import log_one
-from tools.recorder import Recorder
+from tools.recorder import EVERY_EXCEPTION, Recorder
 
 
 def log_as_child(session, accepted, settings):
@@ -41,7 +41,9 @@ def log_beside(session, number):
 def main(accepted, url, writer, text):
     settings = json.loads(text)
     second = settings["options"]["second"]
-    session = datacat.create_session(url, product="trial", version="1", connect_wait=120)
+    session = datacat.create_session(
+        url, product="trial", version="1", connect_wait=120, max_per_minute=EVERY_EXCEPTION
+    )
     session.flush(120)
     if second == "fork" and os.fork() == 0:
         log_as_child(session, accepted, settings)
