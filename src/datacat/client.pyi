@@ -37,6 +37,9 @@ class DatacatClient:
         before_record: BeforeRecord | None = None,
         end_on_signals: tuple[int, ...] | list[int] | None = (),
         disabled: bool | None = None,
+        async_mode: bool | None = None,
+        queue_size: int | None = None,
+        daemon_port: int | str | None = None,
     ) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
@@ -56,6 +59,7 @@ class DatacatClient:
         group: str | None = None,
         labels: Strings | None = None,
         message: str | None = None,
+        stacktrace: Strings | None = None,
     ) -> dict[str, Any] | None: ...
     def log_metric(
         self,
@@ -67,6 +71,7 @@ class DatacatClient:
         unit: str | None = None,
         count: int | None = None,
         metadata: Dict | None = None,
+        metric_type: str | None = None,
     ) -> dict[str, Any] | None: ...
     @overload
     def log_exception(

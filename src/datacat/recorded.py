@@ -88,6 +88,11 @@ class Recording(object):
         """Return the Watchdog, None if there is none."""
         return self._watchdog
 
+    @property
+    def is_watched(self):
+        """Whether heartbeats are expected."""
+        return self._watchdog is not None and not self.is_ended
+
     def flush(self, seconds):
         """Return True: nothing waits."""
         return True
