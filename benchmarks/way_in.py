@@ -60,8 +60,8 @@ def rows(scale):
     found = []
     with subjects.session() as session:
         calls = (
-            ("log_event", lambda: session.log_event(subjects.NAME, subjects.DATA), 18, 575),
-            ("log_metric", lambda: session.log_metric("memory", 1024.5, ["app:x"]), 20, 632),
+            ("log_event", lambda: session.log_event(subjects.NAME, subjects.DATA), 18, 581),
+            ("log_metric", lambda: session.log_metric("memory", 1024.5, ["app:x"]), 20, 638),
             ("update_state", lambda: session.update_state(subjects.STATE), 18, 540),
         )
         for name, call, most, bytecodes in calls:

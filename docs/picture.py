@@ -18,6 +18,7 @@ PACKAGES = (
     "cli",
     "integrations",
     "session",
+    "upstream",
     "recorder",
     "meters",
     "timers",

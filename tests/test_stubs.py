@@ -60,7 +60,7 @@ def documented_keys():
 )
 def test_the_stub_has_every_option_with_its_default(path):
     defaults = dict(settings._DEFAULTS)
-    defaults.update((name, None) for name in FROM_ENVIRONMENT)
+    defaults.update((name, None) for name in FROM_ENVIRONMENT + settings._WITHOUT_EFFECT)
     assert options_of(stub_of(*path)) == defaults
 
 

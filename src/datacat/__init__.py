@@ -30,11 +30,14 @@ from .errors import (
     UnexpectedAnswer,
 )
 from .session import Session, create_session
+from .upstream import AsyncSession, HeartbeatMonitor
 
 __all__ = [
+    "AsyncSession",
     "CutShort",
     "DatacatClient",
     "DatacatError",
+    "HeartbeatMonitor",
     "InvalidArgument",
     "InvalidRecord",
     "InvalidSettings",

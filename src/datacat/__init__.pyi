@@ -22,11 +22,14 @@ from datacat.errors import (
     UnexpectedAnswer,
 )
 from datacat.session import Session, create_session
+from datacat.upstream import AsyncSession, HeartbeatMonitor
 
 __all__ = [
+    "AsyncSession",
     "CutShort",
     "DatacatClient",
     "DatacatError",
+    "HeartbeatMonitor",
     "InvalidArgument",
     "InvalidRecord",
     "InvalidSettings",

@@ -134,26 +134,55 @@ class DatacatClient(object):
         return self._write(session_id, kinds.STATE, build.state(state))
 
     def log_event(
-        self, session_id, name, data=None, category=None, group=None, labels=None, message=None
+        self,
+        session_id,
+        name,
+        data=None,
+        category=None,
+        group=None,
+        labels=None,
+        message=None,
+        stacktrace=None,
     ):
         """Log an event and return the server's answer (dict).
 
-        Takes the arguments of `Session.log_event`, and raises as `update_state` does.
+        Takes these arguments of `Session.log_event`, and raises as `update_state` does.
         """
         fields = build.event(
-            name, data, category=category, group=group, labels=labels, message=message
+            name,
+            data,
+            category=category,
+            group=group,
+            labels=labels,
+            message=message,
+            stacktrace=stacktrace,
         )
         return self._write(session_id, kinds.EVENT, fields)
 
     def log_metric(
-        self, session_id, name, value, tags=None, type=None, unit=None, count=None, metadata=None
+        self,
+        session_id,
+        name,
+        value,
+        tags=None,
+        type=None,
+        unit=None,
+        count=None,
+        metadata=None,
+        metric_type=None,
     ):
         """Log a metric and return the server's answer (dict).
 
-        Takes the arguments of `Session.log_metric`, and raises as `update_state` does.
+        Takes these arguments of `Session.log_metric`, and raises as `update_state` does.
         """
         fields = build.metric(
-            name, value, tags, type=type, unit=unit, count=count, metadata=metadata
+            name,
+            value,
+            tags,
+            type=metric_type if type is None else type,
+            unit=unit,
+            count=count,
+            metadata=metadata,
         )
         return self._write(session_id, kinds.METRIC, fields)
 

@@ -41,6 +41,9 @@ class DatacatClient:
         sample: Shares | None = None,
         end_on_signals: tuple[int, ...] | list[int] | None = (),
         disabled: bool | None = None,
+        async_mode: bool | None = None,
+        queue_size: int | None = None,
+        daemon_port: int | str | None = None,
     ) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
@@ -60,6 +63,7 @@ class DatacatClient:
         group: str | None = None,
         labels: Strings | None = None,
         message: str | None = None,
+        stacktrace: Strings | None = None,
     ) -> dict[str, Any] | None: ...
     def log_metric(
         self,
@@ -71,6 +75,7 @@ class DatacatClient:
         unit: str | None = None,
         count: int | None = None,
         metadata: Dict | None = None,
+        metric_type: str | None = None,
     ) -> dict[str, Any] | None: ...
     @overload
     def log_exception(

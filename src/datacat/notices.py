@@ -21,6 +21,7 @@ _URLLIB3_LOGGERS = tuple(
     for name in ("connection", "connectionpool", "poolmanager", "response", "util.retry")
 )
 _here = threading.local()
+_informed = set()
 
 # A disk at its limit can refuse and recover with every few records.
 _SECONDS_BETWEEN = 60.0
@@ -29,6 +30,13 @@ _SECONDS_BETWEEN = 60.0
 def warn(message):
     """Log a warning; an application's broken handler or filter does not raise here."""
     _log(logging.WARNING, message)
+
+
+def inform_once(message):
+    """Log a message at INFO, once per process; a broken handler or filter does not raise here."""
+    if message not in _informed:
+        _informed.add(message)
+        _log(logging.INFO, message)
 
 
 def report(message):

@@ -94,6 +94,11 @@ class Recording(object):
     def attend(self):
         """Do nothing: there is no keeper."""
 
+    @property
+    def is_watched(self):
+        """Whether heartbeats are expected."""
+        return self._watchdog is not None and not self.is_ended
+
     def flush(self, seconds):
         """Record running totals and what was held back; return True: nothing waits."""
         recording.tell_held_back(self)

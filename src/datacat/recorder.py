@@ -22,7 +22,16 @@ class Recorder(Meters):
     """
 
     def log_event(
-        self, name, data=None, category=None, group=None, labels=None, message=None, source=None
+        self,
+        name,
+        data=None,
+        category=None,
+        group=None,
+        labels=None,
+        message=None,
+        source=None,
+        stacktrace=None,
+        level=None,
     ):
         """Log an event.
 
@@ -30,19 +39,41 @@ class Recorder(Meters):
         :param data: a dict, or None; values that JSON lacks are converted (see the README).
         :param category, group, message: strings or None.
         :param labels: a list, tuple or set of strings, or None.
-        :param source: where it was logged: (file, line, function), or None.  Classic servers get
-            these five in `data` (see `fold_fields` in the README).
+        :param source: where it was logged: (file, line, function), or None.
+        :param stacktrace: a list of strings, or None.  Classic servers get these six in `data`
+            (see `fold_fields` in the README).
+        :param level: another name for `category`.
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
-        given = name, data, category, group, labels, message, source
+        given = (
+            name,
+            data,
+            level if category is None else category,
+            group,
+            labels,
+            message,
+            source,
+            stacktrace,
+        )
         try:
             recording.record(self._membership, kinds.EVENT, build.event, given)
         except Exception:
             if not self._is_finalizing():
                 raise
 
-    def log_metric(self, name, value, tags=None, type=None, unit=None, count=None, metadata=None):
+    def log_metric(
+        self,
+        name,
+        value,
+        tags=None,
+        type=None,
+        unit=None,
+        count=None,
+        metadata=None,
+        metric_type=None,
+        delta=None,
+    ):
         """Log a metric.
 
         :param name: a non-empty string.
@@ -53,10 +84,15 @@ class Recorder(Meters):
         :param count: how many observations `value` sums up (int or None).
         :param metadata: a dict, or None.  Classic servers get this and the three before as tags
             (see `fold_fields` in the README).
+        :param metric_type: another name for `type`.
+        :param delta: what to add to a counter (number): `log_counter(name, delta, tags)`, and no
+            other argument is used; or None.
         :raises InvalidArgument: if an argument has another type, or the record has over 1 MiB
             encoded.
         """
-        given = name, value, tags, type, unit, count, metadata
+        if delta is not None:
+            return self.log_counter(name, delta, tags)
+        given = name, value, tags, metric_type if type is None else type, unit, count, metadata
         try:
             recording.record(self._membership, kinds.METRIC, build.metric, given)
         except Exception:

@@ -12,6 +12,7 @@ from ._compat import monotonic
 from .finalizers import silent_at_shutdown
 from .recorder import Recorder
 from .timers import NoTimer
+from .upstream import HeartbeatMonitor
 
 
 def create_session(base_url=None, product=None, version=None, **options):
@@ -51,9 +52,9 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param sample: which share of events and metrics is kept, 0 to 1 (dict of float by name).
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
     :param disabled: accept everything and do nothing (bool), by default DATACAT_DISABLED.
+    :param async_mode, queue_size, daemon_port: have no effect; datacat's newer client takes them.
     :returns: a `Session`.
-    :raises InvalidSettings: if an option cannot work.
-    :raises TypeError: if an option does not exist.
+    :raises InvalidSettings, TypeError: if an option cannot work; if it does not exist.
     :raises NotAuthorized, RequestRefused: if a datacat server refuses the session, in its own
         words, within `connect_wait`; nothing is kept then.
     """
@@ -84,7 +85,7 @@ def _open(resolved):
 
 @silent_at_shutdown(
     "start_heartbeat_monitor heartbeat pause_heartbeat_monitoring resume_heartbeat_monitoring "
-    "stop_heartbeat_monitor flush stats end close"
+    "stop_heartbeat_monitor flush stats get_stats end shutdown close"
 )
 class Session(Recorder):
     """A session of an application, made by `create_session`.  Every method is thread-safe.
@@ -145,10 +146,12 @@ class Session(Recorder):
         :param timeout: seconds without a heartbeat that make a hang (number).
         :param check_interval: seconds between checks (number), by default 5, or `timeout` if that
             is less.
+        :returns: a `HeartbeatMonitor`.
         :raises InvalidArgument: if one is not a positive finite number, or `check_interval` is
             more than `timeout`.
         """
         self._membership.watch(timeout, check_interval)
+        return HeartbeatMonitor(self, timeout, check_interval)
 
     def heartbeat(self):
         """Report that the application is alive; does nothing after `end` or `close`.
@@ -171,6 +174,10 @@ class Session(Recorder):
         :raises MonitorNotStarted: as `heartbeat` does.
         """
         self._watchdog().resume(monotonic())
+
+    @property
+    def _is_watched(self):
+        return self._membership.is_watched
 
     def _watchdog(self):
         watchdog = self._membership.running_watchdog()
@@ -232,6 +239,17 @@ class Session(Recorder):
         own = {"seen_again": member.sightings.again, "held_back": member.holding.held_back}
         return dict(member.stats(), **own)
 
+    def get_stats(self):
+        """Return `stats()` by fewer and other names (dict).
+
+        sent: records that were delivered (int).
+        dropped: records that the server will never have: `dropped` and `dead` of `stats` (int).
+        queued: records that wait (int).
+        """
+        counts = self.stats()
+        dropped = counts["dropped"] + counts["dead"]
+        return {"sent": counts["sent"], "dropped": dropped, "queued": counts["waiting"]}
+
     def end(self, timeout=5):
         """End the session, and wait until all is delivered, as `flush` does.
 
@@ -245,6 +263,10 @@ class Session(Recorder):
         seconds = checks.timeout(timeout)
         self._membership.end()
         self.flush(seconds)
+
+    def shutdown(self, timeout=5):
+        """Do what `end` does."""
+        self.end(timeout)
 
     def close(self, timeout=5):
         """Release the session without ending it, after a flush.
@@ -262,6 +284,7 @@ class DisabledSession(Session):
     """Accepts everything and does nothing: no file, no thread, no request."""
 
     session_id = local_id = "local-disabled"
+    _is_watched = False
 
     def __init__(self, resolved):
         self._settings = resolved
@@ -282,8 +305,12 @@ class DisabledSession(Session):
 
     log_event = log_metric = log_exception = update_state = _nothing
     log_gauge = log_counter = log_histogram = log_timer = _nothing
-    start_heartbeat_monitor = heartbeat = stop_heartbeat_monitor = _nothing
-    pause_heartbeat_monitoring = resume_heartbeat_monitoring = end = close = _nothing
+    heartbeat = stop_heartbeat_monitor = end = close = _nothing
+    pause_heartbeat_monitoring = resume_heartbeat_monitoring = _nothing
+
+    def start_heartbeat_monitor(self, timeout=60, check_interval=None):
+        """Start nothing, and return a monitor that does not run."""
+        return HeartbeatMonitor(self, timeout, check_interval)
 
     def install_exception_hooks(self, sys=True, threads=True, unraisable=True):
         """Install nothing, and return an object as that of an enabled session."""

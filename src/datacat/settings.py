@@ -15,7 +15,7 @@ import sys
 
 import six
 
-from . import checks, limits, urls
+from . import checks, limits, notices, urls
 from .checks import shown
 from .errors import InvalidSettings
 
@@ -61,6 +61,8 @@ _OF_ONE_SESSION = tuple(
         " max_per_minute sample end_on_signals"
     ).split()
 )
+# What datacat's own newer client takes besides.
+_WITHOUT_EFFECT = ("async_mode", "queue_size", "daemon_port")
 _ENVIRONMENT = (
     ("base_url", "DATACAT_URL"),
     ("api_key", "DATACAT_API_KEY"),
@@ -146,11 +148,13 @@ def resolve(base_url=None, **options):
     An argument of None counts as not given, and so does an empty environment variable.
 
     :param base_url: the server's URL, such as `http://host[:port][/prefix]` (str).
-    :param options: any other field of `Settings`.
+    :param options: any other field of `Settings`; `async_mode`, `queue_size` and `daemon_port`
+        are accepted and have no effect.
     :raises InvalidSettings: if a value cannot work; the message names the option and never shows a
         key.
     :raises TypeError: if an option does not exist.
     """
+    _leave_out(_WITHOUT_EFFECT, options)
     for name in sorted(options):
         if name not in _FIELDS:
             raise TypeError(_unknown(name))
@@ -163,6 +167,15 @@ def resolve(base_url=None, **options):
         fields["product"] = _main_program()
     checked = dict((name, _CHECKS[name](name, fields[name])) for name in _FIELDS)
     return Settings(is_product_given, **checked)
+
+
+def _leave_out(names, options):
+    given = [name for name in names if options.pop(name, None) is not None]
+    if given:
+        notices.inform_once(
+            "not used, because every call is asynchronous here, and there is no daemon: %s"
+            % ", ".join(name + "=" for name in given)
+        )
 
 
 def _unknown(name):

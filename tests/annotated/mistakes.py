@@ -5,7 +5,7 @@ none).
 """
 
 import datacat
-from datacat import DatacatClient, Session, Stats, create_session
+from datacat import AsyncSession, DatacatClient, HeartbeatMonitor, Session, Stats, create_session
 
 
 def options() -> None:
@@ -15,6 +15,7 @@ def options() -> None:
     create_session(proxies="http://proxy")  # arg-type reportArgumentType
     create_session(max_per_minute="60")  # arg-type reportArgumentType
     create_session(sample=0.5)  # arg-type reportArgumentType
+    create_session(queue_size="many")  # arg-type reportArgumentType
     create_session(end_on_signals=15)  # arg-type reportArgumentType
     create_session("http://localhost", "editor", "1", "key")  # call-arg reportCallIssue
     DatacatClient(time_out=5)  # call-arg reportCallIssue
@@ -28,6 +29,8 @@ def hide(kind: str) -> None:
 def calls(session: Session) -> None:
     session.log_event(1)  # arg-type reportArgumentType
     session.log_event("e", ["no", "dict"])  # arg-type reportArgumentType
+    session.log_event("e", "warning")  # arg-type reportArgumentType
+    session.log_event("e", stacktrace="line")  # arg-type reportArgumentType
     session.log_event("e", labels="one")  # arg-type reportArgumentType
     session.log_event("e", severity="info")  # call-arg reportCallIssue
     session.log_metric("m", "1")  # arg-type reportArgumentType
@@ -52,6 +55,8 @@ def stats(session: Session) -> Stats:
 
 
 def client(client: DatacatClient) -> str:
+    HeartbeatMonitor(client)  # arg-type reportArgumentType
+    AsyncSession()  # call-arg reportCallIssue
     client.log_event("e")  # call-arg reportCallIssue
     client.settings.api_key = "key"  # misc reportAttributeAccessIssue
     return client.get_all_sessions()  # return-value reportReturnType

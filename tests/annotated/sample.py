@@ -16,7 +16,15 @@ from typing import Any, Literal
 from typing_extensions import assert_type
 
 import datacat
-from datacat import DatacatClient, DatacatError, Session, Stats, create_session
+from datacat import (
+    AsyncSession,
+    DatacatClient,
+    DatacatError,
+    HeartbeatMonitor,
+    Session,
+    Stats,
+    create_session,
+)
 
 
 def before_record(kind: str, fields: dict[str, Any]) -> dict[str, Any] | None:
@@ -76,7 +84,7 @@ def log(session: Session) -> None:
     session.log_metric("memory", 1024.5, ["app:editor"], "gauge", "MB", 3, {"a": 1})
     session.log_metric("memory", 1.5, tags={"app": "editor"})
     session.start_heartbeat_monitor()
-    session.start_heartbeat_monitor(60, check_interval=2.5)
+    assert_type(session.start_heartbeat_monitor(60, check_interval=2.5), HeartbeatMonitor)
     session.heartbeat()
     session.pause_heartbeat_monitoring()
     session.resume_heartbeat_monitoring()
@@ -104,6 +112,21 @@ def measure(session: Session) -> None:
 
     assert_type(double(3), int)
     fetch(3).close()
+
+
+def as_upstream(url: str) -> None:
+    session = create_session(
+        url, product="game", version="1", async_mode=True, queue_size=20000, daemon_port="auto"
+    )
+    session.log_event("frame", level="debug", data={"n": 1}, stacktrace=["line"])
+    session.log_metric("fps", 60.0, tags=["a"], metric_type="gauge", unit="fps")
+    monitor = HeartbeatMonitor(session, timeout=10).start()
+    assert_type(monitor.is_running(), bool)
+    monitor.stop()
+    assert_type(session.get_stats()["queued"], int)
+    with AsyncSession(session, queue_size=100, drop_on_full=False) as wrapper:
+        wrapper.log_event("frame", data={"n": 2})
+    session.shutdown(timeout=0.5)
 
 
 def log_exceptions(session: Session) -> None:
@@ -183,6 +206,7 @@ def main() -> None:
         log_exceptions(session)
         finish(session)
         direct(session.client)
+    as_upstream("http://localhost:8080")
     hook(create_session())
     direct(DatacatClient("http://localhost:8080", product="editor", disabled=True))
     print(datacat.__version__)

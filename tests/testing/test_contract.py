@@ -13,12 +13,28 @@ import datacat
 from datacat.testing.session import RecordingSession
 
 # checks: whether it refuses what cannot be recorded. keeps: whether `get_details` has the records.
-Kind = collections.namedtuple("Kind", "checks keeps")
+# inherits: whether its class is derived from `Session`.
+Kind = collections.namedtuple("Kind", "checks keeps inherits")
 SESSIONS = {
-    "Session": Kind(checks=True, keeps=True),
-    "DisabledSession": Kind(checks=False, keeps=False),
-    "RecordingSession": Kind(checks=True, keeps=True),
+    "Session": Kind(checks=True, keeps=True, inherits=True),
+    "DisabledSession": Kind(checks=False, keeps=False, inherits=True),
+    "RecordingSession": Kind(checks=True, keeps=True, inherits=True),
+    "AsyncSession": Kind(checks=True, keeps=True, inherits=False),
+    "AsyncSession around another": Kind(checks=False, keeps=True, inherits=False),
 }
+
+
+class Another(object):
+    """Has a session's methods, and is none of the library's."""
+
+    def __init__(self, session):
+        self._session = session
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def __dir__(self):
+        return dir(self._session)
 
 
 @pytest.fixture
@@ -28,7 +44,10 @@ def make(collector, open_session):
     def make_one(kind, **options):
         if kind == "RecordingSession":
             return RecordingSession(**options)
-        return open_session(collector.url, disabled=kind == "DisabledSession", **options)
+        session = open_session(collector.url, disabled=kind == "DisabledSession", **options)
+        if kind == "AsyncSession around another":
+            return datacat.AsyncSession(Another(session))
+        return datacat.AsyncSession(session) if kind == "AsyncSession" else session
 
     return make_one
 
@@ -57,7 +76,7 @@ def raised_by(call, session):
 @each_kind()
 def test_it_is_a_session_with_all_its_names(make, kind):
     session = make(kind)
-    assert isinstance(session, datacat.Session)
+    assert isinstance(session, datacat.Session) is SESSIONS[kind].inherits
     assert set(public_names(datacat.Session)) <= set(public_names(session))
     assert session.session_id and session.local_id.startswith("local-")
     assert set(session.stats()) == set(make("Session").stats())
@@ -66,9 +85,10 @@ def test_it_is_a_session_with_all_its_names(make, kind):
 @each_kind(checks=True)
 def test_its_methods_take_the_same_arguments(make, kind):
     specification = getattr(inspect, "getfullargspec", getattr(inspect, "getargspec", None))
+    session = make(kind)
     for name in public_names(datacat.Session):
-        ours = getattr(type(make(kind)), name)
-        if callable(ours):
+        ours = getattr(session, name)
+        if inspect.ismethod(ours):
             assert specification(ours) == specification(getattr(datacat.Session, name))
 
 
@@ -84,12 +104,12 @@ def test_its_calls_return_what_the_seed_says(make, kind):
             session.log_timer("t", 1, 2, ["t"], "s"),
             session.log_exception(extra_data={"x": 1}),
             session.update_state({"a": 1}),
-            session.start_heartbeat_monitor(timeout=60),
-            session.heartbeat(),
+            session.heartbeat() if session.start_heartbeat_monitor(timeout=60) else "no monitor",
             session.pause_heartbeat_monitoring(),
             session.resume_heartbeat_monitoring(),
             session.stop_heartbeat_monitor(),
             session.end(timeout=60),
+            session.shutdown(timeout=60),
             session.close(timeout=60),
         ]
         assert nothing == [None] * len(nothing)
@@ -105,11 +125,40 @@ def test_its_timers_are_contexts_and_decorators(make, kind):
     assert session.timer("t", 3)(len)("four") == 4
 
 
+@each_kind()
+def test_its_monitor_tells_whether_it_runs(make, kind):
+    session = make(kind)
+    runs = kind != "DisabledSession"
+    monitor = session.start_heartbeat_monitor(timeout=60, check_interval=5)
+    assert isinstance(monitor, datacat.HeartbeatMonitor)
+    assert (monitor.timeout, monitor.check_interval) == (60, 5)
+    assert monitor.session_id == session.session_id and monitor.client
+    assert monitor.is_running() is runs
+    monitor.stop()
+    assert monitor.is_running() is False
+    assert monitor.start() is monitor and monitor.is_running() is runs
+    session.end(timeout=60)
+    assert monitor.is_running() is False
+
+
+@each_kind(keeps=True)
+def test_its_statistics_count_what_it_was_told(make, kind):
+    session = make(kind)
+    session.log_event("e")
+    session.log_metric("m", 1)
+    session.get_details(60)
+    counts = session.get_stats()
+    assert sorted(counts) == ["dropped", "queued", "sent"]
+    assert counts["dropped"] == counts["queued"] == 0 and counts["sent"] >= 2
+
+
 MISTAKES = {
     "no name": lambda session: session.log_event(""),
     "a number as name": lambda session: session.log_event(3),
     "data": lambda session: session.log_event("e", [1]),
+    "a text as data": lambda session: session.log_event("e", "warning"),
     "labels": lambda session: session.log_event("e", labels=[1]),
+    "a text as stacktrace": lambda session: session.log_event("e", stacktrace="Traceback"),
     "a message": lambda session: session.log_event("e", message=1),
     "too much": lambda session: session.log_event("e", {"much": "x" * (1 << 20)}),
     "a text as value": lambda session: session.log_metric("m", "1"),

@@ -32,13 +32,29 @@ _OF_EVENTS = ("name", "data", "category", "group", "labels", "message")
 _SOURCE = ("source_file", "source_line", "source_function")
 _OF_EXCEPTIONS = ("exception_type", "exception_msg", "stacktrace")
 _FIELDS = {
-    kinds.EVENT: _OF_EVENTS + _SOURCE,
+    kinds.EVENT: _OF_EVENTS + _SOURCE + ("stacktrace",),
     kinds.EXCEPTION: _OF_EVENTS + _SOURCE + _OF_EXCEPTIONS,
     kinds.METRIC: ("name", "value", "tags", "type", "unit", "count", "metadata"),
 }
+# Which keywords were likely meant where an argument has the type of another one: datacat's own
+# newer client takes them in another order.
+_MEANT = {
+    "data": (_TEXT, "category= or message="),
+    "unit": (numbers.Number, "count="),
+    "count": (_TEXT, "unit="),
+}
 
 
-def event(name, data=None, category=None, group=None, labels=None, message=None, source=None):
+def event(
+    name,
+    data=None,
+    category=None,
+    group=None,
+    labels=None,
+    message=None,
+    source=None,
+    stacktrace=None,
+):
     """Return the fields of an event.
 
     :param name: a non-empty string.
@@ -48,6 +64,7 @@ def event(name, data=None, category=None, group=None, labels=None, message=None,
     :param labels: a list, tuple or set of strings, or None.
     :param message: a line of text for humans (string or None).
     :param source: where it was logged: (file, line, function), or None.
+    :param stacktrace: a list, tuple or set of strings, or None.
     :returns: a dict; `data` is not copied.
     :raises InvalidArgument: if an argument has another type.
     """
@@ -68,8 +85,8 @@ def event(name, data=None, category=None, group=None, labels=None, message=None,
         fields["labels"] = _strings("labels", labels)
     if message is not None:
         fields["message"] = _text("message", message)
-    if source is not None:
-        fields.update(_source(source))
+    if source is not None or stacktrace is not None:
+        fields.update(_origin(source, stacktrace))
     return fields
 
 
@@ -214,6 +231,13 @@ def _text(argument, given):
     return given
 
 
+def _origin(source, stacktrace):
+    fields = {} if source is None else _source(source)
+    if stacktrace is not None:
+        fields["stacktrace"] = _strings("stacktrace", stacktrace)
+    return fields
+
+
 def _source(given):
     if not is_a(given, (tuple, list)) or len(given) != len(_SOURCE):
         raise invalid("source", "a tuple of file, line and function, or None", given)
@@ -299,6 +323,13 @@ def invalid(argument, wanted, given):
     """Return the InvalidArgument that says what an argument must be, and what it is."""
     shown = jsonable.text_of(repr, given)
     shown = shown if len(shown) <= 80 else shown[:77] + u"..."
-    return InvalidArgument(
-        u"%s must be %s, not %s (%s)" % (argument, wanted, shown, jsonable.name_of(type(given)))
+    words = u"%s must be %s, not %s (%s)" % (
+        argument,
+        wanted,
+        shown,
+        jsonable.name_of(type(given)),
     )
+    kinds_of_another, keywords = _MEANT.get(argument, ((), None))
+    if is_a(given, kinds_of_another):
+        words += u"; was it meant for %s?" % keywords
+    return InvalidArgument(words)

@@ -19,6 +19,7 @@ _OF_EVENTS = (
     u"source_file",
     u"source_line",
     u"source_function",
+    u"stacktrace",
 )
 # An exception's data has its type, its message and, in the traceback, its place.
 _OF_EXCEPTIONS = (u"group", u"labels")
