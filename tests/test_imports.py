@@ -63,7 +63,7 @@ RESERVED = {
     "sqlalchemy": ("collector",),
     "waitress": ("collector",),
     "tqdm": ("cli",),
-    "psutil": ("cli",),
+    "psutil": ("cli", "process.monitor"),
     "pytest": (),
 }
 

@@ -34,6 +34,7 @@ class DatacatClient:
         max_bytes: int | None = 268435456,
         window: int | None = 64,
         rotate_after: int | str | None = None,
+        environment: bool | None = False,
         before_record: BeforeRecord | None = None,
         end_on_signals: tuple[int, ...] | list[int] | None = (),
         disabled: bool | None = None,

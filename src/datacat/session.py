@@ -43,6 +43,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param max_bytes: the size of all outboxes together (int, 256 MiB by default).
     :param window: how many records of a session are on the way at once (int, 1 to 64).
     :param rotate_after: records (int) or bytes (str such as "10 MB") until the next session_id.
+    :param environment: whether the state tells Python, operating system and locale (bool).
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
         every record, the library's own too (README.md lists kinds and fields).
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
@@ -53,22 +54,20 @@ def create_session(base_url=None, product=None, version=None, **options):
     :raises NotAuthorized, RequestRefused: if a datacat server refuses the session, in its own
         words, within `connect_wait`; nothing is kept then.
     """
-    for name, value in (("product", product), ("version", version)):
-        if value is not None:
-            options[name] = value
-    resolved = settings.resolve(base_url, **options)
+    resolved = settings.resolve(base_url, product=product, version=version, **options)
     return DisabledSession(resolved) if resolved.disabled else _open(resolved)
 
 
 def _open(resolved):
     # Imported late, to keep `import datacat` fast.
-    from .process import signals
+    from .process import environment, signals
     from .process.membership import LONGEST_WAIT_FOR_LOCK, Membership
 
     membership = Membership(resolved)
     session = Session(membership)
     membership.belong_to(session)
     membership.join(max(LONGEST_WAIT_FOR_LOCK, resolved.connect_wait))
+    environment.tell(membership)
     try:
         membership.await_id(resolved.connect_wait)
     except errors.DatacatError as refusal:
@@ -283,6 +282,16 @@ class DisabledSession(Session):
         from .process import hooks
 
         return hooks.install(self, None, sys=False, threads=False, unraisable=False)
+
+    def enable_faulthandler(self):
+        """Return False."""
+        return False
+
+    def monitor_process(self, interval=15):
+        """Measure nothing, and return an object as that of an enabled session."""
+        from .process import monitor
+
+        return monitor.ProcessMonitor(None, interval, 0.0)
 
     def flush(self, timeout=5):
         """Return True: nothing waits."""

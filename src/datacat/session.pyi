@@ -32,6 +32,7 @@ def create_session(
     max_bytes: int | None = 268435456,
     window: int | None = 64,
     rotate_after: int | str | None = None,
+    environment: bool | None = False,
     before_record: BeforeRecord | None = None,
     end_on_signals: tuple[int, ...] | list[int] | None = (),
     disabled: bool | None = None,
@@ -41,6 +42,19 @@ class ExceptionHooks(Protocol):
     """What `Session.install_exception_hooks` returns."""
 
     def uninstall(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        __kind: type[BaseException] | None,
+        __error: BaseException | None,
+        __trace: TracebackType | None,
+    ) -> None: ...
+
+@type_check_only
+class ProcessMonitor(Protocol):
+    """What `Session.monitor_process` returns."""
+
+    def stop(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -107,6 +121,8 @@ class Session:
     def install_exception_hooks(
         self, sys: bool = True, threads: bool = True, unraisable: bool = True
     ) -> ExceptionHooks: ...
+    def enable_faulthandler(self) -> bool: ...
+    def monitor_process(self, interval: float = 15) -> ProcessMonitor: ...
     def update_state(self, state: Dict) -> None: ...
     def start_heartbeat_monitor(
         self, timeout: float = 60, check_interval: float | None = None

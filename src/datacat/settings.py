@@ -45,6 +45,7 @@ _DEFAULTS = (
     ("max_bytes", 256 * 1024 * 1024),
     ("window", 64),
     ("rotate_after", None),
+    ("environment", False),
     ("before_record", None),
     ("end_on_signals", ()),
     ("disabled", False),
@@ -52,7 +53,7 @@ _DEFAULTS = (
 _FIELDS = tuple(name for name, _ in _DEFAULTS)
 # What concerns a single session, not how its records are kept and sent.
 _OF_ONE_SESSION = tuple(
-    "version hostname machine_id connect_wait before_record end_on_signals".split()
+    "version hostname machine_id connect_wait environment before_record end_on_signals".split()
 )
 _ENVIRONMENT = (
     ("base_url", "DATACAT_URL"),
@@ -316,6 +317,7 @@ _CHECKS = {
     "max_bytes": checks.size,
     "window": _window,
     "rotate_after": _amount,
+    "environment": checks.flag,
     "before_record": checks.optional_callable,
     "end_on_signals": _signals,
     "disabled": checks.flag,

@@ -26,6 +26,7 @@ class Watched(object):
     """What the keeper needs of a Membership."""
 
     is_watched = True
+    monitor = None
 
     def __init__(self, entry, dog):
         self.place = self

@@ -92,6 +92,20 @@ def test_its_calls_return_what_the_seed_says(make, kind):
         assert session.flush(timeout=60) is True
 
 
+@each_kind()
+def test_a_process_monitor_is_an_object_to_stop(make, kind):
+    if kind != "DisabledSession":
+        pytest.importorskip("psutil")
+    with make(kind).monitor_process(interval=60) as monitor:
+        assert monitor.stop() is None
+
+
+@each_kind()
+def test_enabling_faulthandler_tells_whether_it_is(make, kind):
+    # Pytest's own is left alone; `-p no:faulthandler` turns it off.
+    assert type(make(kind).enable_faulthandler()) is bool
+
+
 MISTAKES = {
     "no name": lambda session: session.log_event(""),
     "a number as name": lambda session: session.log_event(3),
@@ -105,6 +119,7 @@ MISTAKES = {
     "a count": lambda session: session.log_metric("m", 1, count=1.5),
     "a state": lambda session: session.update_state("s"),
     "a monitor": lambda session: session.start_heartbeat_monitor(timeout=0),
+    "a measuring interval": lambda session: session.monitor_process(interval=0),
     "an interval": lambda session: session.start_heartbeat_monitor(1, check_interval=2),
     "no monitor": lambda session: session.heartbeat(),
     "no pause": lambda session: session.pause_heartbeat_monitoring(),

@@ -19,6 +19,7 @@ OWN_EVENTS = frozenset(
         "application_appears_hung",
         "application_recovered",
         "datacat_records_dropped",
+        "forked_process_crashed",
         "session_crash_report",
         "session_crashed_detected",
         "session_ended_offline",

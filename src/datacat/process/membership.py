@@ -39,7 +39,7 @@ from ..outbox.entry import Entry
 from ..records import build, kinds, redaction, sightings
 from ..stack import RecoverableOverflow, try_with_room
 from ..wire import importing
-from . import places, registry, shutdown
+from . import native, places, registry, shutdown
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
 from .watchdog import Watchdog, interval
@@ -71,6 +71,7 @@ class Membership(object):
     :ivar sightings: the exceptions that it has told.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog.
+    :ivar monitor: the ProcessMonitor whose samples the keeper takes, or None.
     :ivar abandoned_at: when (monotonic) the application dropped its Session, or None.
     """
 
@@ -80,7 +81,7 @@ class Membership(object):
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings.before_record, self.warn)
         self.sightings = sightings.Sightings(self.local_id)
-        self.watchdog = self.abandoned_at = self._session = None
+        self.watchdog = self.monitor = self.abandoned_at = self._session = None
         self.is_watched = False
         self._shared_settings = settings.shared()
         # Now, because it needs imports, which fail while the interpreter shuts down.
@@ -260,9 +261,10 @@ class Membership(object):
         # A session that has ended cannot hang any more.
         if self.place.entry.goodbye != places.ENDED:
             self.is_watched = True
-            self._join_for_keeper()
+            self.join_for_keeper()
 
-    def _join_for_keeper(self):
+    def join_for_keeper(self):
+        """Have its pipeline's keeper look at it now."""
         self.join()
         if self.place.pipeline is not None:
             self.place.pipeline.wake_keeper()
@@ -276,7 +278,7 @@ class Membership(object):
         """Make sure that a keeper checks the Watchdog, and return it; None if there is none."""
         here = self.place
         if self.is_watched and (here.process != getpid() or here.pipeline.state is not RUNNING):
-            self._join_for_keeper()
+            self.join_for_keeper()
         return self.watchdog
 
     # Waiting and stats
@@ -342,12 +344,13 @@ class Membership(object):
         redaction.never_dropped(self.redact, kinds.END, {})
 
     def _say_goodbye(self, word, kind=None, body=None):
-        self.is_watched = False
+        self.is_watched, self.monitor = False, None
         if not places.is_said(word, self.place.entry):
             places.report_losses(self._pipeline_here)
             if kind is not None:
                 self.show_end()
             self.keep_in_next_place(word, kind, body)
+        native.release(self)
 
     def close(self, seconds):
         """Flush and release the session without ending it; the last one closes the pipeline."""
