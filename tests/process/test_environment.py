@@ -16,8 +16,8 @@ from datacat.testing.session import RecordingSession
 Uname = collections.namedtuple("Uname", "sysname nodename release version machine")
 
 
-def test_the_state_tells_python_and_system_if_that_is_wanted(any_fresh_collector, open_session):
-    session = open_session(any_fresh_collector.url, environment=True)
+def test_the_state_tells_python_and_system_if_that_is_wanted(fresh_collector, open_session):
+    session = open_session(fresh_collector.url, environment=True)
     session.update_state({"mine": 1})
     state = session.get_details(60)["state"]
     assert state["mine"] == 1

@@ -94,9 +94,9 @@ def test_without_psutil_the_error_says_what_to_install(open_session, monkeypatch
     assert "pip install 'datacat-client[process]'" in str(caught.value)
 
 
-def test_the_gauges_arrive_until_the_session_is_over(any_fresh_collector, open_session):
+def test_the_gauges_arrive_until_the_session_is_over(fresh_collector, open_session):
     pytest.importorskip("psutil")
-    session = open_session(any_fresh_collector.url)
+    session = open_session(fresh_collector.url)
     monitor = session.monitor_process(interval=0.05)
     wait_until(lambda: session.stats()["sent"] > 2 * len(GAUGES))
     session.end()
@@ -109,5 +109,5 @@ def test_the_gauges_arrive_until_the_session_is_over(any_fresh_collector, open_s
     accepted = session.stats()["sent"]
     session.close()
     session.monitor_process(interval=0.01)
-    wait_until(lambda: not pipelines_of(base_url=any_fresh_collector.url))
+    wait_until(lambda: not pipelines_of(base_url=fresh_collector.url))
     assert session.stats()["sent"] == accepted

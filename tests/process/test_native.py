@@ -10,6 +10,7 @@ import signal
 import sys
 
 import pytest
+from inside import pipelines_of
 from programs import UNHURRIED, with_event
 from tools.waiting import wait_until
 
@@ -55,6 +56,8 @@ def test_it_is_enabled_until_the_session_is_over(unused, session, spool, farewel
     getattr(session, farewell)(timeout=0)
     assert not faulthandler.is_enabled() and files_in(spool) == []
     assert session.enable_faulthandler() is False, "the session is over"
+    if farewell == "close":
+        wait_until(lambda: not pipelines_of(spool_dir=str(spool)))
 
 
 @needs_faulthandler

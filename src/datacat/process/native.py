@@ -103,7 +103,9 @@ def enable(membership):
     :param membership: its Membership.
     :returns: whether they will be; if not, a warning says why.
     """
-    if membership.place.process != os.getpid():
+    here = membership.place
+    # A session that is over is not opened again for this.
+    if here.process != os.getpid() and not here.entry.goodbye:
         membership.join()
     outcome = []
     locks.run_holding(_lock(), lambda: outcome.append(_enable(membership)))
