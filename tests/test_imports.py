@@ -68,7 +68,7 @@ RESERVED = {
     "sqlalchemy": ("collector",),
     "waitress": ("collector",),
     "tqdm": ("cli",),
-    "psutil": ("cli",),
+    "psutil": ("cli", "process.monitor"),
     "pytest": (),
 }
 

@@ -35,6 +35,7 @@ class DatacatClient:
         window: int | None = 64,
         rotate_after: int | str | None = None,
         aggregate_seconds: float | None = 5.0,
+        environment: bool | None = False,
         before_record: BeforeRecord | None = None,
         redact: bool | Strings | None = True,
         max_per_minute: PerMinute | None = None,

@@ -11,11 +11,15 @@ from __future__ import absolute_import, division
 import contextlib
 import os
 
+from . import _compat
+
 try:
     import fcntl
 except ImportError:
     fcntl = None
 
+# A process that has so many files open may reuse a number from there on.
+_OUT_OF_THE_WAY = 4096
 _LISTING = "/dev/fd"
 _ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
@@ -83,6 +87,25 @@ def opened(path, flags):
     finally:
         if descriptors.are_ours():
             os.close(descriptor)
+
+
+def out_of_the_way(descriptor):
+    """Return a copy of a descriptor with a high number, and close the original.
+
+    If somebody closes it, the next files that are opened get the lowest numbers, not this one.
+    """
+    if fcntl is None:
+        return descriptor
+    limit = _compat.descriptor_limit() or _OUT_OF_THE_WAY
+    copying = getattr(fcntl, "F_DUPFD_CLOEXEC", fcntl.F_DUPFD)
+    try:
+        copy = fcntl.fcntl(descriptor, copying, min(limit // 2, _OUT_OF_THE_WAY))
+    except EnvironmentError:
+        return descriptor  # none is free up there
+    # Python 2.7 would give it to every program that the application starts.
+    fcntl.fcntl(copy, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    os.close(descriptor)
+    return copy
 
 
 def _may_be(number, path):

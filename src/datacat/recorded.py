@@ -13,7 +13,7 @@ import uuid
 from . import notices, settings
 from ._compat import monotonic
 from .outbox.entry import Entry
-from .process import holding, places, recording
+from .process import environment, holding, places, recording
 from .process.running_totals import RunningTotals
 from .process.watchdog import Watchdog, interval
 from .records import build, kinds, redaction, sightings
@@ -32,7 +32,7 @@ class Recording(object):
     """
 
     is_inherited = False
-    server_id = entry = sleepers = None
+    server_id = sleepers = pipeline = monitor = None
 
     def __init__(self, **options):
         # Disabled: a client that is made of these settings must not send anything, either.
@@ -46,8 +46,9 @@ class Recording(object):
         self.sightings = sightings.Sightings(self.local_id)
         self.totals = RunningTotals(self.settings.aggregate_seconds)
         self._watchdog = None
-        self._entry = Entry(number=0, local_id=self.local_id, opening=b"{}", opened=0)
+        self.entry = Entry(number=0, local_id=self.local_id, opening=b"{}", opened=0)
         self._open()
+        environment.tell(self)
 
     def _open(self):
         chosen = self.settings
@@ -74,7 +75,7 @@ class Recording(object):
 
     def give_up(self, kind):
         """Count a record as dropped, for lack of memory."""
-        self._entry.dropped += 1
+        self.entry.dropped += 1
 
     def note_other_writer(self, server_id):
         """Do nothing: nobody else writes here."""
@@ -118,8 +119,8 @@ class Recording(object):
 
     def stats(self):
         """Return what `Session.stats` does, as if all was delivered at once."""
-        self._entry.sent = len(self.records)
-        return places.stats(None, self._entry, 0, {})
+        self.entry.sent = len(self.records)
+        return places.stats(None, self.entry, 0, {})
 
     def state(self):
         """Return what a v1 server makes of all updates (dict), without product and version."""

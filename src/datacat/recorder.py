@@ -148,3 +148,35 @@ class Recorder(Meters):
         from .process import hooks
 
         return hooks.install(self, self._membership, sys, threads, unraisable)
+
+    def enable_faulthandler(self):
+        """Have the report of a native crash, such as a segfault, carry the stacks of all threads.
+
+        Python's `faulthandler` writes them to a file beside the outbox, and the next run sends
+        them.  It is enabled for one session of a process at a time, until that is ended or closed,
+        and in a forked child from its first log call on.  Undone by `faulthandler.disable()`.
+
+        :returns: whether it is enabled for this session (bool).  If not, a warning says why: the
+            program has enabled it already, another session has, the records are in memory only,
+            the session is over, or this Python has none (2.7).
+        """
+        from .process import native
+
+        return native.enable(self._membership)
+
+    def monitor_process(self, interval=15):
+        """Log what this process uses, every `interval` seconds until the session is over.
+
+        As gauges: `process_cpu` (percent of one processor), `process_memory` (bytes),
+        `process_threads` and `process_descriptors` (on Windows: handles).  A forked child is
+        not measured, unless it calls this itself; its gauges have a tag `process:<id>` then.  A
+        second call replaces the first.
+
+        :param interval: seconds (number); the first gauges come after as many.
+        :returns: an object whose `stop()` ends this; also a context manager that does.
+        :raises InvalidArgument: if `interval` is not a positive finite number.
+        :raises ImportError: if psutil is missing; the extra `process` installs it.
+        """
+        from .process import monitor
+
+        return monitor.start(self._membership, interval)

@@ -45,6 +45,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param window: how many records of a session are on the way at once (int, 1 to 64).
     :param rotate_after: records (int) or bytes (str such as "10 MB") until the next session_id.
     :param aggregate_seconds: how long a running total may stay unwritten (float, 5 by default).
+    :param environment: whether the state tells Python, operating system and locale (bool).
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
         every record, the library's own too (README.md lists kinds and fields).
     :param redact: whether to hide secrets (bool), or more words that their keys end with (tuple).
@@ -66,13 +67,14 @@ def _open(resolved):
     if resolved.disabled:
         return DisabledSession(resolved)
     # Imported late, to keep `import datacat` fast.
-    from .process import signals
+    from .process import environment, signals
     from .process.membership import LONGEST_WAIT_FOR_LOCK, Membership
 
     membership = Membership(resolved)
     session = Session(membership)
     membership.belong_to(session)
     membership.join(max(LONGEST_WAIT_FOR_LOCK, resolved.connect_wait))
+    environment.tell(membership)
     try:
         membership.await_id(resolved.connect_wait)
     except errors.DatacatError as refusal:
@@ -321,6 +323,16 @@ class DisabledSession(Session):
     def timer(self, *_, **__):
         """Return an object that is used as a timer, and measures nothing."""
         return NoTimer()
+
+    def enable_faulthandler(self):
+        """Return False."""
+        return False
+
+    def monitor_process(self, interval=15):
+        """Measure nothing, and return an object as that of an enabled session."""
+        from .process import monitor
+
+        return monitor.ProcessMonitor(None, interval, 0.0)
 
     def flush(self, timeout=5):
         """Return True: nothing waits."""

@@ -46,6 +46,7 @@ def create_session(
     window: int | None = 64,
     rotate_after: int | str | None = None,
     aggregate_seconds: float | None = 5.0,
+    environment: bool | None = False,
     before_record: BeforeRecord | None = None,
     redact: bool | Strings | None = True,
     max_per_minute: PerMinute | None = None,
@@ -82,6 +83,19 @@ class Timer(Protocol):
         __trace: TracebackType | None,
     ) -> None: ...
     def __call__(self, __function: Timed) -> Timed: ...
+
+@type_check_only
+class ProcessMonitor(Protocol):
+    """What `Session.monitor_process` returns."""
+
+    def stop(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        __kind: type[BaseException] | None,
+        __error: BaseException | None,
+        __trace: TracebackType | None,
+    ) -> None: ...
 
 class Session:
     def __init__(self, membership: Never) -> None:
@@ -179,6 +193,8 @@ class Session:
     def install_exception_hooks(
         self, sys: bool = True, threads: bool = True, unraisable: bool = True
     ) -> ExceptionHooks: ...
+    def enable_faulthandler(self) -> bool: ...
+    def monitor_process(self, interval: float = 15) -> ProcessMonitor: ...
     def update_state(self, state: Dict) -> None: ...
     def start_heartbeat_monitor(
         self, timeout: float = 60, check_interval: float | None = None

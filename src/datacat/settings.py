@@ -46,6 +46,7 @@ _DEFAULTS = (
     ("window", 64),
     ("rotate_after", None),
     ("aggregate_seconds", 5.0),
+    ("environment", False),
     ("before_record", None),
     ("redact", True),
     ("max_per_minute", None),
@@ -57,8 +58,8 @@ _FIELDS = tuple(name for name, _ in _DEFAULTS)
 # What concerns a single session, not how its records are kept and sent.
 _OF_ONE_SESSION = tuple(
     (
-        "version hostname machine_id connect_wait aggregate_seconds before_record redact"
-        " max_per_minute sample end_on_signals"
+        "version hostname machine_id connect_wait aggregate_seconds environment"
+        " before_record redact max_per_minute sample end_on_signals"
     ).split()
 )
 # What datacat's own newer client takes besides.
@@ -352,6 +353,7 @@ _CHECKS = {
     "window": _window,
     "rotate_after": _amount,
     "aggregate_seconds": checks.seconds,
+    "environment": checks.flag,
     "before_record": checks.optional_callable,
     "redact": _redact,
     "max_per_minute": limits.max_per_minute,

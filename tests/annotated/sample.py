@@ -153,6 +153,13 @@ def hook(session: Session) -> None:
     sys.excepthook = excepthook
 
 
+def watch(session: Session) -> bool:
+    with session.monitor_process(interval=0.5) as monitor:
+        monitor.stop()
+    session.monitor_process()
+    return session.enable_faulthandler()
+
+
 def tell(stats: Stats) -> str:
     assert_type(stats["waiting"], int)
     assert_type(stats["oldest_age"], "float | None")
@@ -208,6 +215,7 @@ def main() -> None:
         direct(session.client)
     as_upstream("http://localhost:8080")
     hook(create_session())
+    print(watch(create_session(environment=True)))
     direct(DatacatClient("http://localhost:8080", product="editor", disabled=True))
     print(datacat.__version__)
 

@@ -30,6 +30,7 @@ class Watched(object):
 
     is_watched = True
     abandoned_at = None
+    monitor = None
 
     def __init__(self, box, dog):
         self.place = self

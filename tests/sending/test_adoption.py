@@ -17,7 +17,7 @@ from tools.robbery import Robbery
 from tools.sending import Bench
 
 from datacat import _compat
-from datacat.outbox.names import identity_of
+from datacat.outbox.names import identity_of, stacks_of
 from datacat.outbox.refusals import SpoolUnusable
 from datacat.outbox.spool import Spool
 from datacat.records import kinds
@@ -571,3 +571,57 @@ def test_before_record_is_called_for_a_crash_without_a_lock_that_a_fork_waits_fo
     assert alive.server.sessions[left.server_id]["crashed"]
     # The event's and the crash's: the spool's lock, the own outbox's and the adopted one's.
     assert free == [True] * 6
+
+
+# -- what faulthandler wrote
+
+
+def faulted(path, entry, process):
+    """Leave the file of a process that crashed; return its path."""
+    where = stacks_of(path, entry.local_id, process)
+    with open(where, "wb") as stream:
+        stream.write(b"Fatal Python error: Aborted\n\nCurrent thread 0x01:\n  File \"a.py\"")
+    return where
+
+
+@pytest.mark.parametrize("classic", [False, True])
+def test_a_crash_report_carries_the_stacks_and_the_file_is_removed(process, classic):
+    dead = process(classic=classic)
+    left, other = dead.session(), dead.session()
+    stacks = faulted(dead.outbox.path, left, 7)
+    alive = process()
+    dead.die()
+    alive.session()
+    alive.run(10)
+    data = crash_event(alive.server, left.server_id)
+    assert data["reason"] == "native_crash"
+    assert data["stacks"].startswith("Fatal Python error: Aborted\n")
+    assert not os.path.exists(stacks)
+    other_data = crash_event(alive.server, other.server_id)
+    assert other_data["reason"] == "abnormal_termination" and "stacks" not in other_data
+
+
+def test_the_crash_of_a_forked_process_is_told_to_the_session_that_lives_on(process):
+    dead = process()
+    left = dead.session(inherited=1)
+    stacks = faulted(dead.outbox.path, left, 7)
+    alive = process()
+    dead.die()
+    alive.session()
+    alive.run(20)
+    assert alive.server.names(left.server_id) == ["forked_process_crashed"]
+    assert "Aborted" in crash_event(alive.server, left.server_id)["stacks"]
+    assert "ended_at" not in alive.server.sessions[left.server_id]
+    assert not os.path.exists(stacks)
+
+
+def test_stacks_that_nobody_wrote_change_nothing(process):
+    dead, left = process_with(process)
+    stacks = faulted(dead.outbox.path, left, 7)
+    open(stacks, "w").close()
+    alive = process()
+    dead.die()
+    alive.session()
+    alive.run(10)
+    assert crash_event(alive.server, left.server_id)["reason"] == "abnormal_termination"
+    assert not os.path.exists(stacks)

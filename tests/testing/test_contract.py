@@ -152,6 +152,20 @@ def test_its_statistics_count_what_it_was_told(make, kind):
     assert counts["dropped"] == counts["queued"] == 0 and counts["sent"] >= 2
 
 
+@each_kind()
+def test_a_process_monitor_is_an_object_to_stop(make, kind):
+    if kind != "DisabledSession":
+        pytest.importorskip("psutil")
+    with make(kind).monitor_process(interval=60) as monitor:
+        assert monitor.stop() is None
+
+
+@each_kind()
+def test_enabling_faulthandler_tells_whether_it_is(make, kind):
+    # Pytest's own is left alone; `-p no:faulthandler` turns it off.
+    assert type(make(kind).enable_faulthandler()) is bool
+
+
 MISTAKES = {
     "no name": lambda session: session.log_event(""),
     "a number as name": lambda session: session.log_event(3),
@@ -176,6 +190,7 @@ MISTAKES = {
     "a timer's count": lambda session: setattr(session.timer("t"), "count", 1.5),
     "a state": lambda session: session.update_state("s"),
     "a monitor": lambda session: session.start_heartbeat_monitor(timeout=0),
+    "a measuring interval": lambda session: session.monitor_process(interval=0),
     "an interval": lambda session: session.start_heartbeat_monitor(1, check_interval=2),
     "no monitor": lambda session: session.heartbeat(),
     "no pause": lambda session: session.pause_heartbeat_monitoring(),
@@ -305,6 +320,7 @@ def test_what_is_too_much_is_held_back_counted_and_told(make, kind):
 def test_it_counts_what_is_held_back(make, kind):
     session = make(kind, max_per_minute=1, sample={"moved": 0})
     session.log_event("moved")
+    session.flush(60)
     assert session.stats()["held_back"] == (kind != "DisabledSession")
 
 

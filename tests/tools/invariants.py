@@ -20,6 +20,7 @@ OWN_EVENTS = frozenset(
         "application_recovered",
         "datacat_records_dropped",
         "datacat_records_held_back",
+        "forked_process_crashed",
         "session_crash_report",
         "session_crashed_detected",
         "session_ended_offline",

@@ -66,8 +66,7 @@ def _make_private(folder, mode):
     may write there, they could replace an outbox.
     """
     try:
-        found = _listed(folder, mode)
-        if all(names.outbox_of(name) or names.is_learned(name) for name in found):
+        if all(names.is_ours(name) for name in _listed(folder, mode)):
             os.chmod(folder, FOLDER_MODE)
             return
     except OSError as error:

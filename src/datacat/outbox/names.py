@@ -19,6 +19,14 @@ _NAME = re.compile(
 # How the name of the mark of a session's end ends.
 ENDED = ".ended"
 _END_NAME = re.compile(r"^[0-9a-f]{12}\.[0-9A-Za-z-]+%s$" % re.escape(ENDED))
+# How the name of a file ends to which faulthandler writes.
+STACKS = ".stacks"
+_STACKS_NAME = re.compile(
+    r"^(?P<scope>[0-9a-f]{12})\.(?P<session>[0-9A-Za-z-]+)\.(?P<process>[0-9]+)"
+    # Of the process that it was forked from, as in the name of its outbox.
+    r"(\.(?P<parent>[0-9a-f]{12}))?%s$"
+    % re.escape(STACKS)
+)
 # The last part: while it is being written.
 _LEARNED_NAME = re.compile(r"^[0-9a-f]{12}\.\w+%s(-[0-9]+)?$" % re.escape(LEARNED))
 
@@ -114,6 +122,51 @@ def end_of(path, local_id):
 def is_end(name):
     """Return whether a file is the mark of a session's end, by its name without the folder."""
     return _END_NAME.match(name) is not None
+
+
+def stacks_of(path, local_id, process):
+    """Return the file to which faulthandler writes for a session and a process.
+
+    :param path: of the process's outbox; None is returned for one in memory.
+    :param process: the process's id.
+    """
+    scope, parent = scope_of(path), parent_of(path)
+    if scope is None:
+        return None
+    name = "%s.%s.%d%s%s" % (scope, local_id, process, "." + parent if parent else "", STACKS)
+    return os.path.join(os.path.dirname(path), name)
+
+
+def is_stacks(name):
+    """Return whether faulthandler writes to a file, by its name without the folder."""
+    return _STACKS_NAME.match(name) is not None
+
+
+def session_of_stacks(name, path, process):
+    """Return the session of a file to which the owner of an outbox had faulthandler write.
+
+    Forked children have files for the same session: what tells them apart is the outbox that they
+    were forked from, and their process id.
+
+    :param name: the file's name without the folder.
+    :param path: of the outbox.
+    :param process: the id (str) of its last owner, None if that is unknown.
+    :returns: the session's local id; None if the file is none, or another process's.
+    """
+    match = _STACKS_NAME.match(name)
+    if match is None or match.group("scope") != scope_of(path):
+        return None
+    parent = parent_of(path)
+    if match.group("parent") != parent:
+        return None
+    # Without a parent it is this session's only one, whoever had the outbox since.
+    return match.group("session") if parent is None or match.group("process") == process else None
+
+
+def is_ours(path):
+    """Return whether a file is one of those that lie in a folder of outboxes, by its name."""
+    name = os.path.basename(path)
+    return bool(outbox_of(name)) or is_learned(name) or is_end(name) or is_stacks(name)
 
 
 def _part(path, name):

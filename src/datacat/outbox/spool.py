@@ -26,7 +26,7 @@ import os
 import time
 
 from .. import errors, locks
-from . import bounds, file_systems, learned, names, quarantine, replacing, strangers
+from . import bounds, file_systems, learned, names, quarantine, replacing, stacks, strangers
 from .file_locks import PROBE, can_lock
 from .folder import (
     FILE_MODE,
@@ -139,6 +139,7 @@ class Spool(object):
         quarantine.prune(self.folder, self._scope.key, time.time())
         remove_older(self.folder, names.is_learned, learned.BELIEVED_SECONDS, time.time())
         remove_older(self.folder, names.is_end, END_KEPT_SECONDS, time.time())
+        stacks.remove_old(self.folder, time.time())
 
     def report_what_is_left_alone(self):
         """Warn, once, of outboxes that nobody here sends."""

@@ -1,5 +1,7 @@
 """What must not wait for the network: heartbeats, totals, the sync, healing, losses.
 
+It also measures the process for those who asked for that.
+
 Once, it also tidies the folder: a machine may be offline for months.
 
 Belongs here: `Keeper.step(now)`.  Does not: requests, SQL, what becomes of a record, threads.
@@ -10,7 +12,7 @@ from __future__ import absolute_import, division
 from .. import _compat
 from ..outbox.no_store import IN_MEMORY
 from ..records import build, kinds, redaction
-from . import recording, watchdog
+from . import native, recording, watchdog
 
 # A power cut may cost one second; leave time to wake and sync.
 SYNC_SECONDS = 0.75
@@ -43,7 +45,9 @@ class Keeper(object):
 
     def step(self, now):
         """Do what is due; return how many seconds to wait, None if nothing will be due."""
+        native.check()
         waits = self._check_heartbeats(now) + self._write_totals(now) + self._tell_held_back(now)
+        waits.extend(self._measure(now))
         self._keep_safe(now)
         if self.is_alert:
             waits.append(0.0 if self._looked is None else self._looked + SYNC_SECONDS - now)
@@ -90,6 +94,20 @@ class Keeper(object):
                 waits.append(left)
             else:
                 recording.tell_held_back(member)
+        return waits
+
+    def _measure(self, now):
+        """Record what is due of each process monitor; return how long to wait for each."""
+        waits = []
+        for member in list(self._members.values()):
+            monitor = member.monitor
+            if monitor is None or not monitor.is_running:
+                continue
+            for body in monitor.measure(now, member.redact):
+                # Not by a log call, which would open a session again that is just being closed.
+                self._outbox.append(member.place.entry, kinds.METRIC, body)
+                self._nudge()
+            waits.append(monitor.due - now)
         return waits
 
     def _keep_safe(self, now):

@@ -39,7 +39,7 @@ from ..outbox.entry import Entry
 from ..records import build, kinds, redaction, sightings
 from ..stack import RecoverableOverflow, try_with_room
 from ..wire import importing
-from . import holding, places, recording, registry, shutdown
+from . import holding, native, places, recording, registry, shutdown
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
 from .running_totals import RunningTotals
@@ -74,6 +74,7 @@ class Membership(object):
     :ivar totals: its RunningTotals.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog.
+    :ivar monitor: the ProcessMonitor whose samples the keeper takes, or None.
     :ivar abandoned_at: when (monotonic) the application dropped its Session, or None.
     """
 
@@ -85,7 +86,7 @@ class Membership(object):
         self.holding, self.screen = holding.make(self)
         self.sightings = sightings.Sightings(self.local_id)
         self.totals = RunningTotals(settings.aggregate_seconds)
-        self.watchdog = self.abandoned_at = self._session = None
+        self.watchdog = self.monitor = self.abandoned_at = self._session = None
         self.is_watched = False
         self._shared_settings = settings.shared()
         # Now, because it needs imports, which fail while the interpreter shuts down.
@@ -344,7 +345,7 @@ class Membership(object):
         redaction.never_dropped(self.redact, kinds.END, {})
 
     def _say_goodbye(self, word, kind=None, body=None):
-        self.is_watched = False
+        self.is_watched, self.monitor = False, None
         self.totals.write(self)
         recording.tell_held_back(self)
         if not places.is_said(word, self.place.entry):
@@ -352,6 +353,7 @@ class Membership(object):
             if kind is not None:
                 self.show_end()
             self.keep_in_next_place(word, kind, body)
+        native.release(self)
 
     def close(self, seconds):
         """Flush and release the session without ending it; the last one closes the pipeline."""

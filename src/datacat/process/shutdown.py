@@ -9,7 +9,7 @@ import atexit
 
 from .. import notices
 from .._compat import monotonic
-from . import registry
+from . import native, registry
 
 EXIT_SECONDS = 2.0
 
@@ -54,6 +54,7 @@ def finish_all(seconds, when_goodbyes_are_said=None):
     pipelines = registry.pipelines()
     for pipeline in pipelines:
         _guarded(pipeline.say_goodbye, until)
+    native.stop()
     if when_goodbyes_are_said is not None:
         when_goodbyes_are_said()
     for pipeline in pipelines:

@@ -66,8 +66,8 @@ class Watchdog(object):
     )
 
     def __init__(self, timeout, check_interval, now):
-        self.timeout = _positive("timeout", timeout)
-        self.check_interval = _positive("check_interval", check_interval)
+        self.timeout = positive("timeout", timeout)
+        self.check_interval = positive("check_interval", check_interval)
         self._late_beats = collections.deque()
         self._paused = False
         self._beat = self._watched = self._checked = now
@@ -164,7 +164,11 @@ class Watchdog(object):
         self._hung = False
 
 
-def _positive(name, seconds):
+def positive(name, seconds):
+    """Return a number of seconds as it was given.
+
+    :raises InvalidArgument: unless it is positive and finite.
+    """
     number = checks.finite(seconds)
     if number is not None and number > 0:
         return number
@@ -184,10 +188,10 @@ def interval(timeout, check_interval):
 
     :raises InvalidArgument: if `check_interval` was given and is more.
     """
-    timeout = _positive("timeout", timeout)
+    timeout = positive("timeout", timeout)
     if check_interval is None:
         return min(5.0, timeout)
-    if _positive("check_interval", check_interval) > timeout:
+    if positive("check_interval", check_interval) > timeout:
         raise InvalidArgument(
             "check_interval (%g s) must not be more than timeout (%g s): a hang is noticed only "
             "by a check" % (check_interval, timeout)

@@ -9,18 +9,23 @@ from __future__ import absolute_import, division
 import os
 
 from .. import _compat
+from ..outbox import stacks
 from ..outbox.names import identity_of
 from ..outbox.shared import is_marked_ended
 from ..records import build, kinds, redaction
 
 _CRASH = "session_crashed_detected"
 _REPORT = "session_crash_report"
+# Of a process whose session lives on, or has ended elsewhere.
+_FORKED = "forked_process_crashed"
 CRASHED = "crashed"
 LEFT = "left"
 # The v1 servers' own term for an end without a known reason.
 UNKNOWN = "abnormal_termination"
 KILLED_WHILE_HUNG = "killed_while_hung"
 REBOOTED = "machine_restarted"
+# faulthandler has written why.
+NATIVE = "native_crash"
 
 LOOK_SECONDS = 60.0
 MOST_ADOPTED = 8
@@ -101,45 +106,58 @@ def report_crashes(outbox, entries, notes, is_told_by_server):
     """Record the crash of every session among `entries` that did not say goodbye.
 
     A session that the dead process had inherited itself may live on elsewhere, and one that was
-    inherited from it may have ended elsewhere: it is only left.
+    inherited from it may have ended elsewhere: it is only left.  If faulthandler wrote that the
+    process crashed all the same, the session is told so, too.
 
     :param notes: the dead process's notes of itself.
     :param is_told_by_server: whether the server itself writes an event when it is told of a crash
         (v1); ours has another name then.
     """
+    left = stacks.left_by(outbox.path, notes.get("process"))
     for entry in entries:
         if entry.goodbye or not outbox.has(entry):
             continue
-        if entry.inherited or is_marked_ended(outbox.path, entry.local_id):
-            outbox.say_goodbye(entry, LEFT)
-            continue
-        facts = crash_facts(entry, notes, _compat.boot_identity())
+        dump = stacks.read(left.get(entry.local_id))
+        facts = crash_facts(entry, notes, _compat.boot_identity(), dump)
         facts["last_lived_at"] = kinds.rfc3339(outbox.last_lived)
-        event = build.event(
-            _REPORT if is_told_by_server else _CRASH,
-            facts,
-            category="critical",
-            message=facts["reason"],
-        )
-        body = redaction.own_event(entry.redact, event)
-        if body is not None:
-            outbox.append(entry, kinds.EVENT, body)
-        crash = redaction.never_dropped(entry.redact, kinds.CRASH, build.crash(facts["reason"]))
-        outbox.say_goodbye(entry, CRASHED, kinds.CRASH, build.encode(crash))
+        if entry.inherited or is_marked_ended(outbox.path, entry.local_id):
+            if dump is not None:
+                _tell(outbox, entry, _FORKED, facts, dump)
+            outbox.say_goodbye(entry, LEFT)
+        else:
+            _tell(outbox, entry, _REPORT if is_told_by_server else _CRASH, facts, dump)
+            crash = redaction.never_dropped(
+                entry.redact, kinds.CRASH, build.crash(facts["reason"])
+            )
+            outbox.say_goodbye(entry, CRASHED, kinds.CRASH, build.encode(crash))
+        stacks.remove(left.get(entry.local_id))
 
 
-def crash_facts(entry, notes, boot):
+def _tell(outbox, entry, name, facts, dump):
+    """Record the event of a crash."""
+    message = facts["reason"] if dump is None else dump.error
+    event = build.event(name, facts, category="critical", message=message)
+    body = redaction.own_event(entry.redact, event)
+    if body is not None:
+        outbox.append(entry, kinds.EVENT, body)
+
+
+def crash_facts(entry, notes, boot, dump=None):
     """Return what is known about the end of a session without a goodbye.
 
     :param entry: the session's Entry.
     :param notes: its process's notes of itself.
     :param boot: the identity of the machine's current boot, "" if unknown.
+    :param dump: the Dump that faulthandler wrote in its process, or None.
     """
     rebooted = notes["boot"] != boot if boot and notes.get("boot") else None
     reason = REBOOTED if rebooted else KILLED_WHILE_HUNG if entry.hung else UNKNOWN
-    return {
-        "reason": reason,
+    facts = {
+        "reason": reason if dump is None else NATIVE,
         "rebooted": rebooted,
         "hung_before": bool(entry.hung),
         "process": notes.get("process"),
     }
+    if dump is not None:
+        facts["stacks"] = dump.stacks
+    return facts
