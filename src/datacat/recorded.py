@@ -30,8 +30,8 @@ class Recording(object):
     :raises InvalidSettings, TypeError: as `create_session` does.
     """
 
-    is_inherited = False
-    server_id = entry = sleepers = None
+    is_inherited = is_watched = False
+    server_id = entry = sleepers = watchdog = None
 
     def __init__(self, **options):
         # Disabled: a client that is made of these settings must not send anything, either.
@@ -43,6 +43,7 @@ class Recording(object):
         self.redact = redaction.make(self.settings.before_record, self.warn)
         self.sightings = sightings.Sightings(self.local_id)
         self._watchdog = None
+        self.monitors = []
         self._entry = Entry(number=0, local_id=self.local_id, opening=b"{}", opened=0)
         self._open()
 
@@ -83,6 +84,9 @@ class Recording(object):
     def unwatch(self):
         """Accept no heartbeats any more."""
         self._watchdog = None
+
+    def be_watched(self):
+        """Do nothing: nothing checks heartbeats."""
 
     def running_watchdog(self):
         """Return the Watchdog, None if there is none."""

@@ -31,6 +31,7 @@ class Watched(object):
         self.place = self
         self.entry = entry
         self.watchdog = dog
+        self.monitors = []
         self.redact = None
 
 

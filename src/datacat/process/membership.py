@@ -70,7 +70,8 @@ class Membership(object):
     :ivar redact: its `before_record` as a callable (kind, fields), None without one.
     :ivar sightings: the exceptions that it has told.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
-    :ivar is_watched: whether its pipeline's keeper checks the watchdog.
+    :ivar monitors: further Monitors (list).
+    :ivar is_watched: whether its pipeline's keeper checks the watchdog and the monitors.
     :ivar abandoned_at: when (monotonic) the application dropped its Session, or None.
     """
 
@@ -81,7 +82,7 @@ class Membership(object):
         self.redact = redaction.make(settings.before_record, self.warn)
         self.sightings = sightings.Sightings(self.local_id)
         self.watchdog = self.abandoned_at = self._session = None
-        self.is_watched = False
+        self.is_watched, self.monitors = False, []
         self._shared_settings = settings.shared()
         # Now, because it needs imports, which fail while the interpreter shuts down.
         self._scope = scope.of(settings)
@@ -257,26 +258,30 @@ class Membership(object):
     def watch(self, timeout, check_interval):
         """Have its pipeline's keeper check the heartbeats from now on."""
         self.watchdog = Watchdog(timeout, interval(timeout, check_interval), monotonic())
-        # A session that has ended cannot hang any more.
+        self.be_watched()
+
+    def be_watched(self):
+        """Have a keeper check watchdog and monitors, unless the session has ended."""
         if self.place.entry.goodbye != places.ENDED:
             self.is_watched = True
-            self._join_for_keeper()
+            self.join_for_keeper()
 
-    def _join_for_keeper(self):
+    def join_for_keeper(self):
+        """Enter the pipeline, and have its keeper look what to check."""
         self.join()
         if self.place.pipeline is not None:
             self.place.pipeline.wake_keeper()
 
     def unwatch(self):
         """Stop checking the heartbeats."""
-        self.is_watched = False
         self.watchdog = None
+        self.is_watched = self.is_watched and bool(self.monitors)
 
     def running_watchdog(self):
         """Make sure that a keeper checks the Watchdog, and return it; None if there is none."""
         here = self.place
         if self.is_watched and (here.process != getpid() or here.pipeline.state is not RUNNING):
-            self._join_for_keeper()
+            self.join_for_keeper()
         return self.watchdog
 
     # Waiting and stats
