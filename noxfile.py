@@ -105,7 +105,7 @@ def install(session, python, *what):
     session.run(python, "-m", "pip", "install", "--quiet", *what, external=True)
 
 
-def pytest(session, python, *arguments):
+def pytest(session, python, *arguments, under=()):
     if python != "python":
         session.install("-e", ".[collector]")
     env = {
@@ -114,7 +114,7 @@ def pytest(session, python, *arguments):
         "HYPOTHESIS_STORAGE_DIRECTORY": os.path.join(session.virtualenv.location, "hypothesis"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command = [*under, python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     session.run(*command, *arguments, env=env, external=True)
 
 
@@ -288,6 +288,16 @@ def faults_where_no_thread_starts_at_exit(session):
     """The interruptions on Python 3.13: since 3.12, no thread can be started at exit."""
     session.install("-e", ".[test]")
     pytest(session, "python", "tests/faults/test_interruptions.py", *session.posargs)
+
+
+@nox.session
+def gui(session):
+    """Tk and Qt, with each of its bindings; needs xvfb-run, for Tk's display."""
+    session.install("-e", ".[test]", "PySide6-Essentials", "PyQt6", "PyQt5")
+    session.env["TOOLKITS"] = "required"
+    display = ("xvfb-run", "--auto-servernum")
+    tests = ["tests/integrations/test_tk.py", "tests/integrations/test_qt.py"]
+    pytest(session, "python", *(session.posargs or tests), under=display)
 
 
 @nox.session

@@ -45,7 +45,8 @@ class Recording(object):
         self.holding, self.screen = holding.make(self)
         self.sightings = sightings.Sightings(self.local_id)
         self.totals = RunningTotals(self.settings.aggregate_seconds)
-        self._watchdog = None
+        self.watchdog = None
+        self.monitors = []
         self.entry = Entry(number=0, local_id=self.local_id, opening=b"{}", opened=0)
         self._open()
         environment.tell(self)
@@ -82,15 +83,18 @@ class Recording(object):
 
     def watch(self, timeout, check_interval):
         """Accept heartbeats from now on; nothing checks them."""
-        self._watchdog = Watchdog(timeout, interval(timeout, check_interval), monotonic())
+        self.watchdog = Watchdog(timeout, interval(timeout, check_interval), monotonic())
 
     def unwatch(self):
         """Accept no heartbeats any more."""
-        self._watchdog = None
+        self.watchdog = None
+
+    def be_watched(self):
+        """Do nothing: nothing checks heartbeats."""
 
     def running_watchdog(self):
         """Return the Watchdog, None if there is none."""
-        return self._watchdog
+        return self.watchdog
 
     def attend(self):
         """Do nothing: there is no keeper."""
@@ -98,7 +102,7 @@ class Recording(object):
     @property
     def is_watched(self):
         """Whether heartbeats are expected."""
-        return self._watchdog is not None and not self.is_ended
+        return self.watchdog is not None and not self.is_ended
 
     def flush(self, seconds):
         """Record running totals and what was held back; return True: nothing waits."""

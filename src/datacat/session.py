@@ -194,6 +194,25 @@ class Session(Recorder):
         """Stop the monitor; harmless if there is none."""
         self._membership.unwatch()
 
+    def add_heartbeat_monitor(self, name, timeout=60, check_interval=None, is_running=None):
+        """Watch one more thing that can hang, such as an event loop, by heartbeats of its own.
+
+        They are expected from the first one on.  Hangs and recoveries are told like those that
+        `start_heartbeat_monitor` finds, with `monitor`, the name, in their data.
+
+        :param name: of what is watched (a non-empty string).
+        :param timeout: seconds without a heartbeat that make a hang (number).
+        :param check_interval: seconds between checks (number), by default a fifth of `timeout`.
+        :param is_running: a function that returns whether to expect heartbeats now (bool); None:
+            always.  A thread of this library calls it, and it must return at once.
+        :returns: an object with `heartbeat()` and `stop()`, which any thread may call.
+        :raises InvalidArgument: if an argument has another type, or `check_interval` is more than
+            `timeout`.
+        """
+        from .process import monitors
+
+        return monitors.add(self._membership, name, timeout, check_interval, is_running)
+
     # Waiting and ending
 
     def get_details(self, timeout=5):
@@ -333,6 +352,12 @@ class DisabledSession(Session):
         from .process import monitor
 
         return monitor.ProcessMonitor(None, interval, 0.0)
+
+    def add_heartbeat_monitor(self, name, timeout=60, check_interval=None, is_running=None):
+        """Watch nothing, and return an object as that of an enabled session."""
+        from .process import monitors
+
+        return monitors.Monitor(None, name, timeout, check_interval)
 
     def flush(self, timeout=5):
         """Return True: nothing waits."""

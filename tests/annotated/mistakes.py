@@ -6,6 +6,7 @@ none).
 
 import datacat
 from datacat import AsyncSession, DatacatClient, HeartbeatMonitor, Session, Stats, create_session
+from datacat.integrations.asyncio import watch
 
 
 def options() -> None:
@@ -45,6 +46,12 @@ def calls(session: Session) -> None:
     session.flush(timeout="5")  # arg-type reportArgumentType
     session.session_id = "mine"  # misc reportAttributeAccessIssue
     session.send()  # attr-defined reportAttributeAccessIssue
+
+
+def loops(session: Session) -> None:
+    session.add_heartbeat_monitor()  # call-arg reportCallIssue
+    watch(session, timeout="5")  # arg-type reportArgumentType
+    watch(None, session)  # arg-type reportArgumentType
 
 
 def stats(session: Session) -> Stats:

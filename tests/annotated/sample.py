@@ -6,10 +6,12 @@ Checked by check.py: every line is right, and every call has the type that it is
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pathlib
 import signal
 import sys
+import tkinter
 import types
 from typing import Any, Literal
 
@@ -25,6 +27,8 @@ from datacat import (
     Stats,
     create_session,
 )
+from datacat.integrations.asyncio import watch as watch_asyncio
+from datacat.integrations.tk import watch as watch_tk
 
 
 def before_record(kind: str, fields: dict[str, Any]) -> dict[str, Any] | None:
@@ -89,6 +93,21 @@ def log(session: Session) -> None:
     session.pause_heartbeat_monitoring()
     session.resume_heartbeat_monitoring()
     session.stop_heartbeat_monitor()
+    worker = session.add_heartbeat_monitor("worker", 60, check_interval=2.5)
+    worker.heartbeat()
+    worker.stop()
+    session.add_heartbeat_monitor("loop", is_running=lambda: True).stop()
+
+
+def watch_loops(session: Session) -> None:
+    loop = asyncio.new_event_loop()
+    with watch_asyncio(session, loop) as watched:
+        watched.stop()
+    watch_asyncio(session, loop, timeout=None).stop()
+    loop.close()
+    root: tkinter.Tk | None = None
+    if root is not None:
+        watch_tk(root, session, timeout=2.5).stop()
 
 
 def measure(session: Session) -> None:
@@ -211,6 +230,7 @@ def main() -> None:
         log(session)
         measure(session)
         log_exceptions(session)
+        watch_loops(session)
         finish(session)
         direct(session.client)
     as_upstream("http://localhost:8080")

@@ -37,6 +37,7 @@ class Watched(object):
         self.entry = box.entry
         self.append = box.outbox.append
         self.watchdog = dog
+        self.monitors = []
         self.redact = None
         self.totals = RunningTotals(5.0)
         self.holding = Holding(settings.resolve(sample={"moved": 0}))

@@ -108,6 +108,8 @@ def test_its_calls_return_what_the_seed_says(make, kind):
             session.pause_heartbeat_monitoring(),
             session.resume_heartbeat_monitoring(),
             session.stop_heartbeat_monitor(),
+            session.add_heartbeat_monitor("loop", timeout=60).heartbeat(),
+            session.add_heartbeat_monitor("loop").stop(),
             session.end(timeout=60),
             session.shutdown(timeout=60),
             session.close(timeout=60),
@@ -192,6 +194,7 @@ MISTAKES = {
     "a monitor": lambda session: session.start_heartbeat_monitor(timeout=0),
     "a measuring interval": lambda session: session.monitor_process(interval=0),
     "an interval": lambda session: session.start_heartbeat_monitor(1, check_interval=2),
+    "a monitor's name": lambda session: session.add_heartbeat_monitor(""),
     "no monitor": lambda session: session.heartbeat(),
     "no pause": lambda session: session.pause_heartbeat_monitoring(),
     "flush": lambda session: session.flush(timeout=-1),
@@ -344,6 +347,7 @@ def test_heartbeats_after_the_end_are_accepted(make, kind):
     session.end()
     session.heartbeat()
     session.stop_heartbeat_monitor()
+    session.add_heartbeat_monitor("loop").heartbeat()
     with pytest.raises(datacat.MonitorNotStarted):
         session.heartbeat()
 

@@ -12,7 +12,7 @@ from __future__ import absolute_import, division
 from .. import _compat
 from ..outbox.no_store import IN_MEMORY
 from ..records import build, kinds, redaction
-from . import native, recording, watchdog
+from . import monitors, native, recording, watchdog
 
 # A power cut may cost one second; leave time to wake and sync.
 SYNC_SECONDS = 0.75
@@ -57,15 +57,13 @@ class Keeper(object):
         """Check every watchdog that is due; return how long to wait for each."""
         waits, busy = [], self.busy
         for member in list(self._members.values()):
-            dog = member.watchdog
-            if dog is None or not member.is_watched:
-                continue
-            if dog.next_check(now) <= 0:
-                cpu, boot = _compat.process_cpu_seconds(), _compat.boot_clock()
-                for fact in dog.check(watchdog.Readings(now, cpu, boot), busy):
-                    self._record(member, fact)
-                self.busy = 0.0
-            waits.append(dog.next_check(now))
+            for dog in monitors.watched(member):
+                if dog.next_check(now) <= 0:
+                    cpu, boot = _compat.process_cpu_seconds(), _compat.boot_clock()
+                    for fact in dog.check(watchdog.Readings(now, cpu, boot), busy):
+                        self._record(member, fact, dog.name)
+                    self.busy = 0.0
+                waits.append(dog.next_check(now))
         return waits
 
     def _write_totals(self, now):
@@ -73,15 +71,17 @@ class Keeper(object):
         waits = [member.totals.step(member, now) for member in list(self._members.values())]
         return [seconds for seconds in waits if seconds is not None]
 
-    def _record(self, member, fact):
+    def _record(self, member, fact, name):
         is_hang = isinstance(fact, watchdog.Hang)
         event = hang_event(fact) if is_hang else recovery_event(fact)
+        if name is not None:
+            event["data"]["monitor"] = name
         body = redaction.own_event(member.redact, event)
         entry = member.place.entry
         if body is not None:
             self._outbox.append(entry, kinds.EVENT, body)
             self._nudge()
-        self._outbox.update(entry, hung=int(is_hang))
+        self._outbox.update(entry, hung=int(any(dog.is_hung for dog in monitors.watched(member))))
 
     def _tell_held_back(self, now):
         """Tell what each session held back, once a minute is over; return how long to wait."""

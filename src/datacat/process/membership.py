@@ -73,7 +73,8 @@ class Membership(object):
     :ivar sightings: the exceptions that it has told.
     :ivar totals: its RunningTotals.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
-    :ivar is_watched: whether its pipeline's keeper checks the watchdog.
+    :ivar is_watched: whether its pipeline's keeper checks the watchdog and the monitors.
+    :ivar monitors: further Monitors (list).
     :ivar monitor: the ProcessMonitor whose samples the keeper takes, or None.
     :ivar abandoned_at: when (monotonic) the application dropped its Session, or None.
     """
@@ -87,7 +88,7 @@ class Membership(object):
         self.sightings = sightings.Sightings(self.local_id)
         self.totals = RunningTotals(settings.aggregate_seconds)
         self.watchdog = self.monitor = self.abandoned_at = self._session = None
-        self.is_watched = False
+        self.is_watched, self.monitors = False, []
         self._shared_settings = settings.shared()
         # Now, because it needs imports, which fail while the interpreter shuts down.
         self._scope = scope.of(settings)
@@ -254,7 +255,10 @@ class Membership(object):
     def watch(self, timeout, check_interval):
         """Have its pipeline's keeper check the heartbeats from now on."""
         self.watchdog = Watchdog(timeout, interval(timeout, check_interval), monotonic())
-        # A session that has ended cannot hang any more.
+        self.be_watched()
+
+    def be_watched(self):
+        """Have a keeper check watchdog and monitors, unless the session has ended."""
         if self.place.entry.goodbye != places.ENDED:
             self.is_watched = True
             self.attend()
@@ -269,8 +273,8 @@ class Membership(object):
 
     def unwatch(self):
         """Stop checking the heartbeats."""
-        self.is_watched = False
         self.watchdog = None
+        self.is_watched = self.is_watched and bool(self.monitors)
 
     def running_watchdog(self):
         """Make sure that a keeper checks the Watchdog, and return it; None if there is none."""

@@ -51,6 +51,9 @@ class Watchdog(object):
     :raises InvalidArgument: unless timeout and check_interval are positive finite numbers.
     """
 
+    # What is watched, if the session has more such things.
+    name = None
+
     __slots__ = (
         "timeout",
         "check_interval",
@@ -98,6 +101,18 @@ class Watchdog(object):
         self._beat = now
         self._beater = get_ident()
         self._paused = False
+
+    def excuse(self, now):
+        """End the silence so far: no heartbeat was due.  A hang that was reported is over."""
+        if self._hung:
+            self.beat(now)
+        else:
+            self._beat = now
+
+    @property
+    def is_hung(self):
+        """Whether check() has reported a hang and not its end."""
+        return self._hung
 
     def next_check(self, now):
         """Return in how many seconds check() is due, 0.0 if it is due now."""
