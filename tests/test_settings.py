@@ -33,7 +33,9 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
         "spool_dir",
         "cert",
         "proxies",
+        "bandwidth",
         "before_record",
+        "on_status",
     ):
         assert getattr(made, name) is None
 
@@ -250,7 +252,11 @@ def test_the_repr_hides_the_api_key_and_proxy_credentials():
         {"rotate_after": "1e3 MB"},
         {"rotate_after": "10 MB\n"},
         {"rotate_after": ("10", "MB")},
+        {"bandwidth": 0},
+        {"bandwidth": 1000.5},
+        {"bandwidth": "20 kB"},
         {"before_record": "redact"},
+        {"on_status": "show"},
         {"end_on_signals": 15},
         {"end_on_signals": ("TERM",)},
         {"end_on_signals": (15, 999)},

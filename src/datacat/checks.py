@@ -130,6 +130,10 @@ def size(name, value):
     return value
 
 
+def optional_size(name, value):
+    return None if value is None else size(name, value)
+
+
 def flag(name, value):
     if not isinstance(value, bool):
         raise InvalidSettings("%s must be True or False, not %s" % (name, shown(value)))

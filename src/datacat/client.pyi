@@ -3,7 +3,7 @@ from typing import Any, Literal, overload
 
 from typing_extensions import Self
 
-from ._arguments import BeforeRecord, Dict, Path, Raised, Strings
+from ._arguments import BeforeRecord, Dict, OnStatus, Path, Raised, Strings
 from .settings import Settings
 
 class DatacatClient:
@@ -34,7 +34,9 @@ class DatacatClient:
         max_bytes: int | None = 268435456,
         window: int | None = 64,
         rotate_after: int | str | None = None,
+        bandwidth: int | None = None,
         before_record: BeforeRecord | None = None,
+        on_status: OnStatus | None = None,
         end_on_signals: tuple[int, ...] | list[int] | None = (),
         disabled: bool | None = None,
     ) -> None: ...

@@ -31,7 +31,7 @@ class Recording(object):
     """
 
     is_inherited = False
-    server_id = entry = sleepers = None
+    is_online = server_id = entry = sleepers = None
 
     def __init__(self, **options):
         # Disabled: a client that is made of these settings must not send anything, either.
@@ -87,6 +87,11 @@ class Recording(object):
     def running_watchdog(self):
         """Return the Watchdog, None if there is none."""
         return self._watchdog
+
+    def pause_sending(self):
+        """Do nothing: nothing is sent."""
+
+    resume_sending = pause_sending
 
     def flush(self, seconds):
         """Return True: nothing waits."""

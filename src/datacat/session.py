@@ -33,9 +33,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param connect_wait: seconds to wait for the server's id (float, 2 by default; 0: none).
     :param timeout: seconds without a byte after which a request fails (float, 10 by default).
     :param deadline: seconds that a request may take in all (float, 30 by default).
-    :param verify: a bool, or the path of a CA bundle, as in requests.
-    :param cert: a path or a pair of paths, as in requests.
-    :param proxies: a dict of str, as in requests.
+    :param verify, cert, proxies: as in requests.
     :param trust_env: whether to use proxies and CA bundles from the environment (bool).
     :param stamp_late: whether records sent late to a classic server carry `_captured_at` (bool).
     :param fold_fields: whether what a classic server has no field for goes into data, tags and
@@ -43,8 +41,11 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param max_bytes: the size of all outboxes together (int, 256 MiB by default).
     :param window: how many records of a session are on the way at once (int, 1 to 64).
     :param rotate_after: records (int) or bytes (str such as "10 MB") until the next session_id.
+    :param bandwidth: bytes a second that may go out, on average (int; None: any number).
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
         every record, the library's own too (README.md lists kinds and fields).
+    :param on_status: a callable (status), called in a thread of the library's when the server
+        comes or goes and records begin or cease to wait (see the README).
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
     :param disabled: accept everything and do nothing (bool), by default DATACAT_DISABLED.
     :returns: a `Session`.
@@ -53,10 +54,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     :raises NotAuthorized, RequestRefused: if a datacat server refuses the session, in its own
         words, within `connect_wait`; nothing is kept then.
     """
-    for name, value in (("product", product), ("version", version)):
-        if value is not None:
-            options[name] = value
-    resolved = settings.resolve(base_url, **options)
+    resolved = settings.resolve(base_url, product=product, version=version, **options)
     return DisabledSession(resolved) if resolved.disabled else _open(resolved)
 
 
@@ -81,7 +79,7 @@ def _open(resolved):
 
 @silent_at_shutdown(
     "start_heartbeat_monitor heartbeat pause_heartbeat_monitoring resume_heartbeat_monitoring "
-    "stop_heartbeat_monitor flush stats end close"
+    "stop_heartbeat_monitor pause_sending resume_sending flush stats end close"
 )
 class Session(Recorder):
     """A session of an application, made by `create_session`.  Every method is thread-safe.
@@ -182,6 +180,27 @@ class Session(Recorder):
         """Stop the monitor; harmless if there is none."""
         self._membership.unwatch()
 
+    # Sending
+
+    @property
+    def is_online(self):
+        """Whether the server was there when last tried (bool), None while that is unknown."""
+        return self._membership.is_online
+
+    def pause_sending(self):
+        """Send nothing from now on, such as on an expensive line; records are kept.
+
+        This holds for all sessions of this process with the same options, until `resume_sending`
+        or the end of the process.  A request under way is completed.  Meanwhile `flush` returns at
+        once, and neither `end`, `close` nor the exit wait.  Heartbeats to the server stop as well;
+        calls of `client` go out.
+        """
+        self._membership.pause_sending()
+
+    def resume_sending(self):
+        """Send again, and try the server at once; harmless if sending is not paused."""
+        self._membership.resume_sending()
+
     # Waiting and ending
 
     def get_details(self, timeout=5):
@@ -203,7 +222,8 @@ class Session(Recorder):
 
         :param timeout: seconds to wait at most (number, 0 or more).
         :returns: whether none waits (bool): all are delivered, but for those that `stats()` counts
-            as dead (refused by the server) or dropped (for lack of space).
+            as dead (refused by the server) or dropped (for lack of space).  At once while sending
+            is paused.
         :raises InvalidArgument: if `timeout` is not such a number.
         """
         return self._membership.flush(checks.timeout(timeout))
@@ -277,6 +297,8 @@ class DisabledSession(Session):
     log_event = log_metric = log_exception = update_state = _nothing
     start_heartbeat_monitor = heartbeat = stop_heartbeat_monitor = _nothing
     pause_heartbeat_monitoring = resume_heartbeat_monitoring = end = close = _nothing
+    pause_sending = resume_sending = _nothing
+    is_online = None
 
     def install_exception_hooks(self, sys=True, threads=True, unraisable=True):
         """Install nothing, and return an object as that of an enabled session."""

@@ -45,14 +45,16 @@ _DEFAULTS = (
     ("max_bytes", 256 * 1024 * 1024),
     ("window", 64),
     ("rotate_after", None),
+    ("bandwidth", None),
     ("before_record", None),
+    ("on_status", None),
     ("end_on_signals", ()),
     ("disabled", False),
 )
 _FIELDS = tuple(name for name, _ in _DEFAULTS)
 # What concerns a single session, not how its records are kept and sent.
 _OF_ONE_SESSION = tuple(
-    "version hostname machine_id connect_wait before_record end_on_signals".split()
+    "version hostname machine_id connect_wait before_record on_status end_on_signals".split()
 )
 _ENVIRONMENT = (
     ("base_url", "DATACAT_URL"),
@@ -316,7 +318,9 @@ _CHECKS = {
     "max_bytes": checks.size,
     "window": _window,
     "rotate_after": _amount,
+    "bandwidth": checks.optional_size,
     "before_record": checks.optional_callable,
+    "on_status": checks.optional_callable,
     "end_on_signals": _signals,
     "disabled": checks.flag,
 }

@@ -13,6 +13,8 @@ def options() -> None:
     create_session(connect_wait="2")  # arg-type reportArgumentType
     create_session(durability="disk")  # arg-type reportArgumentType
     create_session(proxies="http://proxy")  # arg-type reportArgumentType
+    create_session(bandwidth="20 kB")  # arg-type reportArgumentType
+    create_session(on_status="print")  # arg-type reportArgumentType
     create_session(end_on_signals=15)  # arg-type reportArgumentType
     create_session("http://localhost", "editor", "1", "key")  # call-arg reportCallIssue
     DatacatClient(time_out=5)  # call-arg reportCallIssue

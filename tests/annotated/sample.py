@@ -25,6 +25,10 @@ def before_record(kind: str, fields: dict[str, Any]) -> dict[str, Any] | None:
     return fields
 
 
+def show(status: dict[str, Any]) -> None:
+    print(status["online"], status["waiting"], status["dead"])
+
+
 def sessions() -> list[Session]:
     return [
         create_session(),
@@ -46,7 +50,9 @@ def sessions() -> list[Session]:
             stamp_late=False,
             fold_fields=False,
             max_bytes=2**20,
+            bandwidth=20000,
             before_record=before_record,
+            on_status=show,
             end_on_signals=[signal.SIGTERM, signal.SIGINT],
         ),
         create_session(spool_dir="outboxes", verify=False, cert="both.pem", end_on_signals=(15,)),
@@ -74,6 +80,9 @@ def log(session: Session) -> None:
     session.pause_heartbeat_monitoring()
     session.resume_heartbeat_monitoring()
     session.stop_heartbeat_monitor()
+    session.pause_sending()
+    session.resume_sending()
+    assert_type(session.is_online, bool | None)
 
 
 def log_exceptions(session: Session) -> None:

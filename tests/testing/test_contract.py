@@ -85,11 +85,14 @@ def test_its_calls_return_what_the_seed_says(make, kind):
             session.pause_heartbeat_monitoring(),
             session.resume_heartbeat_monitoring(),
             session.stop_heartbeat_monitor(),
+            session.pause_sending(),
+            session.resume_sending(),
             session.end(timeout=60),
             session.close(timeout=60),
         ]
         assert nothing == [None] * len(nothing)
         assert session.flush(timeout=60) is True
+        assert session.is_online in (True, None)
 
 
 MISTAKES = {

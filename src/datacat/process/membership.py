@@ -40,6 +40,8 @@ from ..records import build, kinds, redaction, sightings
 from ..stack import RecoverableOverflow, try_with_room
 from ..wire import importing
 from . import places, registry, shutdown
+from .announcer import Announcements
+from .control import Control
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
 from .watchdog import Watchdog, interval
@@ -63,12 +65,13 @@ def _first_state(settings, opening):
     return build.encode(state) if state else None
 
 
-class Membership(object):
+class Membership(Control):
     """A session in this process; thread-safe, and safe in signal handlers and finalizers.
 
     :param settings: the session's Settings.
     :ivar redact: its `before_record` as a callable (kind, fields), None without one.
     :ivar sightings: the exceptions that it has told.
+    :ivar announcements: the calls of its `on_status`.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog.
     :ivar abandoned_at: when (monotonic) the application dropped its Session, or None.
@@ -80,6 +83,7 @@ class Membership(object):
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings.before_record, self.warn)
         self.sightings = sightings.Sightings(self.local_id)
+        self.announcements = Announcements(settings.on_status)
         self.watchdog = self.abandoned_at = self._session = None
         self.is_watched = False
         self._shared_settings = settings.shared()
@@ -210,8 +214,7 @@ class Membership(object):
 
     def _was_abandoned(self, _):
         self.abandoned_at = monotonic()
-        if self.place.pipeline is not None:
-            self.place.pipeline.wake_keeper()
+        self.wake_keeper()
 
     @property
     def is_inherited(self):
@@ -264,8 +267,7 @@ class Membership(object):
 
     def _join_for_keeper(self):
         self.join()
-        if self.place.pipeline is not None:
-            self.place.pipeline.wake_keeper()
+        self.wake_keeper()
 
     def unwatch(self):
         """Stop checking the heartbeats."""

@@ -172,6 +172,11 @@ def waiting_in(files):
     return sum(count for path, count in list(files.items()) if os.path.exists(path))
 
 
+def waiting_for(entry):
+    """Return how many records of a session wait, also for server sessions that it has left."""
+    return entry.waiting + sum(each.waiting for each in entry.past)
+
+
 def taken_over(count, paths):
     """Return what to say of records in files that another process took over."""
     return (
@@ -190,8 +195,7 @@ def stats(pipeline, entry, pending, left_behind):
     for name in ("sent", "dead", "dropped", "merged", "possibly_twice", "overtaken"):
         found[name] = getattr(entry, name)
     elsewhere = waiting_in(left_behind)
-    waiting = entry.waiting + sum(each.waiting for each in entry.past)
-    found["waiting"] = waiting + pending + elsewhere
+    found["waiting"] = waiting_for(entry) + pending + elsewhere
     found["in_memory"] += pending
     if elsewhere:
         found["last_error"] = taken_over(elsewhere, sorted(left_behind))
