@@ -60,7 +60,7 @@ def rows(scale):
     found = []
     with subjects.session() as session:
         calls = (
-            ("log_event", lambda: session.log_event(subjects.NAME, subjects.DATA), 17, 517),
+            ("log_event", lambda: session.log_event(subjects.NAME, subjects.DATA), 17, 520),
             ("log_metric", lambda: session.log_metric("memory", 1024.5, ["app:x"]), 19, 580),
             ("update_state", lambda: session.update_state(subjects.STATE), 17, 485),
         )

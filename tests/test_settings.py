@@ -25,7 +25,7 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
     assert made.rotate_after is None
     assert made.durability == "process"
     assert made.end_on_signals == ()
-    assert made.disabled is False
+    assert (made.recording, made.disabled) == (True, False)
     for name in (
         "api_key",
         "hostname",
@@ -257,6 +257,7 @@ def test_the_repr_hides_the_api_key_and_proxy_credentials():
         {"bandwidth": "20 kB"},
         {"before_record": "redact"},
         {"on_status": "show"},
+        {"recording": 0},
         {"end_on_signals": 15},
         {"end_on_signals": ("TERM",)},
         {"end_on_signals": (15, 999)},

@@ -37,6 +37,7 @@ class DatacatClient:
         bandwidth: int | None = None,
         before_record: BeforeRecord | None = None,
         on_status: OnStatus | None = None,
+        recording: bool | None = True,
         end_on_signals: tuple[int, ...] | list[int] | None = (),
         disabled: bool | None = None,
     ) -> None: ...

@@ -26,6 +26,7 @@ class Recording(object):
         requests do nothing.
     :ivar records: a list of pairs (kind, fields), in the order of the calls; kinds are those that
         `before_record` gets, fields are a dict as a v1 server gets it, without the time.
+    :ivar is_recording: whether it takes records (bool).
     :ivar is_ended: whether the session was ended (bool).
     :raises InvalidSettings, TypeError: as `create_session` does.
     """
@@ -44,7 +45,9 @@ class Recording(object):
         self.sightings = sightings.Sightings(self.local_id)
         self._watchdog = None
         self._entry = Entry(number=0, local_id=self.local_id, opening=b"{}", opened=0)
-        self._open()
+        self.is_recording = self.settings.recording
+        if self.is_recording:
+            self._open()
 
     def _open(self):
         chosen = self.settings
@@ -93,6 +96,16 @@ class Recording(object):
 
     resume_sending = pause_sending
 
+    def set_recording(self, on, forget):
+        """Keep records from now on, or keep none; return True."""
+        if forget:
+            del self.records[:]
+        if on and (forget or not self.is_recording):
+            self.is_ended = False
+            self._open()
+        self.is_recording = on
+        return True
+
     def flush(self, seconds):
         """Return True: nothing waits."""
         return True
@@ -102,7 +115,7 @@ class Recording(object):
 
     def end(self):
         """Record the end of the session, once."""
-        if not self.is_ended:
+        if self.is_recording and not self.is_ended:
             self.is_ended = True
             redaction.never_dropped(self.redact, kinds.END, {})
             self.append(None, kinds.END, b"{}")

@@ -46,6 +46,7 @@ def create_session(base_url=None, product=None, version=None, **options):
         every record, the library's own too (README.md lists kinds and fields).
     :param on_status: a callable (status), called in a thread of the library's when the server
         comes or goes and records begin or cease to wait (see the README).
+    :param recording: False: record nothing until `set_recording(True)`, without file or request.
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
     :param disabled: accept everything and do nothing (bool), by default DATACAT_DISABLED.
     :returns: a `Session`.
@@ -66,6 +67,9 @@ def _open(resolved):
     membership = Membership(resolved)
     session = Session(membership)
     membership.belong_to(session)
+    if not resolved.recording:
+        signals.end_on_signals(resolved.end_on_signals)
+        return session
     membership.join(max(LONGEST_WAIT_FOR_LOCK, resolved.connect_wait))
     try:
         membership.await_id(resolved.connect_wait)
@@ -79,7 +83,7 @@ def _open(resolved):
 
 @silent_at_shutdown(
     "start_heartbeat_monitor heartbeat pause_heartbeat_monitoring resume_heartbeat_monitoring "
-    "stop_heartbeat_monitor pause_sending resume_sending flush stats end close"
+    "stop_heartbeat_monitor pause_sending resume_sending set_recording flush stats end close"
 )
 class Session(Recorder):
     """A session of an application, made by `create_session`.  Every method is thread-safe.
@@ -124,8 +128,11 @@ class Session(Recorder):
         """A DatacatClient for the same server, made at the first use.
 
         Writing into this session through it weakens the promise "once" on classic servers, where a
-        record is only known by its position among the others.
+        record is only known by its position among the others.  While nothing is recorded, one
+        that does nothing.
         """
+        if not self._membership.is_recording:
+            return client_module.DatacatClient(self._membership.settings.silenced())
         if self._client is None:
             client = client_module.DatacatClient(self._membership.settings)
             client.before_write = self._membership.note_other_writer
@@ -180,7 +187,7 @@ class Session(Recorder):
         """Stop the monitor; harmless if there is none."""
         self._membership.unwatch()
 
-    # Sending
+    # Sending and recording
 
     @property
     def is_online(self):
@@ -201,10 +208,32 @@ class Session(Recorder):
         """Send again, and try the server at once; harmless if sending is not paused."""
         self._membership.resume_sending()
 
+    def set_recording(self, on, forget=False):
+        """Turn recording on or off, as the user has consented or not.
+
+        While it is off, calls return at once and record nothing, there is no file, thread or
+        request of this session, and the next run reports no crash of it.  What was recorded
+        before is kept, and is sent when recording is on again, in this run or another; or while
+        other sessions of this process with the same options record.  Turned on again, the session
+        is a new one for the server, and gets another `local_id`.
+
+        :param on: whether to record from now on (bool).
+        :param forget: whether to delete first whatever this machine keeps for the same server and
+            product (bool): also what other runs left, but not what other running processes or
+            sessions use.
+        :returns: whether nothing is left that `forget` was to delete (bool); if something is, a
+            warning names it.
+        :raises InvalidArgument: if `on` or `forget` is not a bool.
+        """
+        on, forget = checks.yes_or_no("on", on), checks.yes_or_no("forget", forget)
+        return self._membership.set_recording(on, forget)
+
     # Waiting and ending
 
     def get_details(self, timeout=5):
         """Return what the server has of the session (dict), after delivering all waiting records.
+
+        While nothing is recorded, an empty dict: nothing is asked.
 
         :param timeout: seconds for all of it (number, 0 or more).
         :raises NotDelivered: if not all records were delivered in time.
@@ -212,6 +241,8 @@ class Session(Recorder):
         :raises DatacatError: if the server could not be asked.
         """
         seconds = checks.timeout(timeout)
+        if not self._membership.is_recording:
+            return {}
         until = monotonic() + seconds
         if not self.flush(seconds):
             raise errors.not_delivered(self.stats(), self.session_id, seconds)
@@ -308,6 +339,10 @@ class DisabledSession(Session):
 
     def flush(self, timeout=5):
         """Return True: nothing waits."""
+        return True
+
+    def set_recording(self, on, forget=False):
+        """Return True: nothing is recorded, and nothing left to forget."""
         return True
 
     def get_details(self, timeout=5):

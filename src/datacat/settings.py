@@ -48,13 +48,15 @@ _DEFAULTS = (
     ("bandwidth", None),
     ("before_record", None),
     ("on_status", None),
+    ("recording", True),
     ("end_on_signals", ()),
     ("disabled", False),
 )
 _FIELDS = tuple(name for name, _ in _DEFAULTS)
 # What concerns a single session, not how its records are kept and sent.
 _OF_ONE_SESSION = tuple(
-    "version hostname machine_id connect_wait before_record on_status end_on_signals".split()
+    "version hostname machine_id connect_wait before_record on_status recording "
+    "end_on_signals".split()
 )
 _ENVIRONMENT = (
     ("base_url", "DATACAT_URL"),
@@ -121,6 +123,11 @@ class Settings(object):
         fields = dict(zip(_FIELDS, self._values()))
         defaults = dict(_DEFAULTS)
         fields.update((name, defaults[name]) for name in _OF_ONE_SESSION)
+        return Settings(self._is_product_given, **fields)
+
+    def silenced(self):
+        """Return these settings with `disabled=True`."""
+        fields = dict(zip(_FIELDS, self._values()), disabled=True)
         return Settings(self._is_product_given, **fields)
 
     def given(self):
@@ -321,6 +328,7 @@ _CHECKS = {
     "bandwidth": checks.optional_size,
     "before_record": checks.optional_callable,
     "on_status": checks.optional_callable,
+    "recording": checks.flag,
     "end_on_signals": _signals,
     "disabled": checks.flag,
 }

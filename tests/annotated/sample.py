@@ -53,6 +53,7 @@ def sessions() -> list[Session]:
             bandwidth=20000,
             before_record=before_record,
             on_status=show,
+            recording=False,
             end_on_signals=[signal.SIGTERM, signal.SIGINT],
         ),
         create_session(spool_dir="outboxes", verify=False, cert="both.pem", end_on_signals=(15,)),
@@ -82,6 +83,7 @@ def log(session: Session) -> None:
     session.stop_heartbeat_monitor()
     session.pause_sending()
     session.resume_sending()
+    assert_type(session.set_recording(False, forget=True), bool)
     assert_type(session.is_online, bool | None)
 
 

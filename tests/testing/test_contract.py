@@ -93,6 +93,7 @@ def test_its_calls_return_what_the_seed_says(make, kind):
         assert nothing == [None] * len(nothing)
         assert session.flush(timeout=60) is True
         assert session.is_online in (True, None)
+        assert session.set_recording(False, forget=True) is True
 
 
 MISTAKES = {
@@ -111,6 +112,8 @@ MISTAKES = {
     "an interval": lambda session: session.start_heartbeat_monitor(1, check_interval=2),
     "no monitor": lambda session: session.heartbeat(),
     "no pause": lambda session: session.pause_heartbeat_monitoring(),
+    "consent": lambda session: session.set_recording("yes"),
+    "forgetting": lambda session: session.set_recording(False, forget=None),
     "flush": lambda session: session.flush(timeout=-1),
     "details": lambda session: session.get_details(timeout="5"),
     "end": lambda session: session.end(timeout=float("nan")),

@@ -35,34 +35,14 @@ from os import getpid
 
 from .. import notices, scope
 from .._compat import monotonic
-from ..outbox.entry import Entry
-from ..records import build, kinds, redaction, sightings
+from ..records import kinds, redaction, sightings
 from ..stack import RecoverableOverflow, try_with_room
-from ..wire import importing
 from . import places, registry, shutdown
 from .announcer import Announcements
 from .control import Control
 from .gate import LONGEST_WAIT_FOR_LOCK
 from .pipeline import RUNNING, Pipeline
 from .watchdog import Watchdog, interval
-
-_warn_of_openings = notices.Notices()
-
-
-def _opening(settings):
-    fields = build.opening(
-        settings.product, settings.version, settings.hostname, settings.machine_id
-    )
-    # There is no pipeline yet that warns once.
-    redact = redaction.make(settings.before_record, _warn_of_openings)
-    return redaction.never_dropped(redact, kinds.OPEN, fields)
-
-
-def _first_state(settings, opening):
-    """Return what a classic server would not keep of the opening, as a state, or None."""
-    given = settings.given() if settings.fold_fields else ()
-    state = dict((name, opening[name]) for name in given if name in opening)
-    return build.encode(state) if state else None
 
 
 class Membership(Control):
@@ -78,7 +58,7 @@ class Membership(Control):
     """
 
     def __init__(self, settings):
-        importing.import_unless_it_can_wait()
+        super(Membership, self).__init__()
         self.settings = settings
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings.before_record, self.warn)
@@ -92,11 +72,10 @@ class Membership(Control):
         self._pending = collections.deque()
         # {path: how many records wait in that file, which is another process's}
         self._left_behind = {}
-        opening = _opening(settings)
-        self._first_state = _first_state(settings, opening)
-        entry = Entry(number=0, local_id=self.local_id, opening=build.encode(opening), opened=0)
-        self.place = places.Place(None, entry, None)
-        registry.enrol(self)
+        self._first_state = None
+        self.place = places.nowhere(self.local_id, b"{}")
+        if settings.recording:
+            self.begin()
 
     def warn(self, topic, message):
         """Log a warning once per topic."""
@@ -123,7 +102,8 @@ class Membership(Control):
         :param seconds: how long to wait for the pipeline's lock; after that, whoever has it admits
             this session.
         """
-        while not registry.obtain(self._shared_settings, self._make_pipeline).admit(self, seconds):
+        settings, make = self._shared_settings, self._make_pipeline
+        while self.is_recording and not registry.obtain(settings, make).admit(self, seconds):
             pass
 
     def _make_pipeline(self, inherited):
@@ -135,6 +115,8 @@ class Membership(Control):
 
         :raises MemoryError: if it was not kept.
         """
+        if not self.is_recording:
+            return
         pending = places.Pending(getpid(), word, kind, body, [])
         self._pending.append(pending)
         try:
@@ -167,7 +149,7 @@ class Membership(Control):
             self.watchdog = Watchdog(dog.timeout, dog.check_interval, monotonic())
         pipeline.members[self.local_id] = self
         # Last: until here an interruption leaves the old place, and the next call enters again.
-        self.place = places.Place(pipeline, entry, process)
+        self.place = places.Place(pipeline, entry, process if self.is_recording else None)
 
     def may_return_to(self, pipeline):
         """Return whether an entry with this session's id in a pipeline's outbox is its own."""
@@ -304,7 +286,7 @@ class Membership(Control):
         """
         if self.place.is_foreign and not self._has_pending:
             return True
-        if not self._is_delivered():
+        if self.is_recording and not self._is_delivered():
             if self._has_pending or self.place.process != getpid() or self._is_closed:
                 self.join()
             if self._pipeline_here is not None:
@@ -336,6 +318,8 @@ class Membership(Control):
 
     def end(self):
         """Record the end of the session, once."""
+        if not self.is_recording:
+            return
         self._say_goodbye(places.ENDED, kinds.END, b"{}")
         places.mark_end(self.place, self.local_id)
 

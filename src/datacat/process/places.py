@@ -9,6 +9,7 @@ from __future__ import absolute_import, division
 import collections
 import os
 
+from ..outbox.entry import Entry
 from ..outbox.salvage import UNKNOWN_STATE
 from ..outbox.shared import mark_ended, mark_shared
 from ..records import build, kinds, redaction
@@ -61,6 +62,14 @@ class Place(object):
     def closed(self):
         """Return the place of the same session after the application closed it."""
         return Place(self.pipeline, self.entry, None)
+
+
+def nowhere(local_id, opening):
+    """Return the Place of a session that no pipeline has yet.
+
+    :param opening: the body of its open request, bytes.
+    """
+    return Place(None, Entry(number=0, local_id=local_id, opening=opening, opened=0), None)
 
 
 class Pending(collections.namedtuple("Pending", "process word kind body kept")):

@@ -32,6 +32,8 @@ def record(membership, kind, make, arguments, encode=build.encode, is_first=True
 
     :raises InvalidArgument: if it cannot be recorded.
     """
+    if not membership.is_recording:
+        return
     try:
         fields = make(*arguments)
         if membership.redact is not None:
@@ -61,6 +63,8 @@ def tell(membership, sighting, given, more=NO_MORE, is_explicit=True):
     :param more: (category, group, message) to record instead of those of every exception.
     :param is_explicit: whether what the call brings is recorded if the exception is told already.
     """
+    if not membership.is_recording:
+        return
     try:
         exc_info, extra_data = exceptions.sort_out(*given)
         if not sighting:
