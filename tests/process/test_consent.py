@@ -9,6 +9,8 @@ import pytest
 from tools.waiting import PATIENCE, wait_until
 
 import datacat
+from datacat.process import recording
+from datacat.records import kinds
 
 FOR_EVER = 10 * PATIENCE
 
@@ -289,3 +291,15 @@ def test_a_forked_child_that_turns_it_off_leaves_its_parents_session_alone(
     program.wait()
     (there,) = fresh_collector.sessions()
     assert names(fresh_collector.session(there["id"])) == ["of the parent"]
+
+
+def test_a_call_that_was_on_its_way_when_it_was_turned_off_opens_nothing(open_session, spool):
+    session = open_session("http://127.0.0.1:9", recording=False)
+    member = session._membership
+    recording.keep(member, kinds.EVENT, b"{}")
+    pipeline = member._make_pipeline(None)
+    assert pipeline.admit(member)
+    assert pipeline.outbox is None and not spool.exists()
+    session.set_recording(True)
+    assert session.stats()["waiting"] == 1  # the open
+    session.set_recording(False, forget=True)

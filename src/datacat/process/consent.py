@@ -1,5 +1,15 @@
 """Consent: what turning recording off, and forgetting, means for a session and its files.
 
+1. Turned off, a session says goodbye first, so that no kill from then on is a crash.  Then its
+   flag is cleared: calls ask it before they make a record, before they join a pipeline, and with
+   the pipeline's lock before they open one.  So a call of another thread that was on its way keeps
+   its record before the file is closed, or not at all.
+2. A pipeline that no recording session needs is closed, and is not started again by such a call.
+3. Files are forgotten last, when this process has none of them open any more.  Until then, and for
+   those that another session of this process uses, sessions are deleted in the file.
+4. Turned on again, it is another session with another local id: what waits of the one before,
+   its end too, is sent as that of any session that nobody uses.
+
 Belongs here: the order of the steps.  Does not: whether a call is recorded (see `recording`), and
 which files are deleted (see `outbox.forgetting`).
 """
@@ -49,17 +59,20 @@ def _set_recording(member, on, forget):
 
 
 def _turn_off(member, forget):
-    pipeline = member.stop_recording().pipeline
-    if pipeline is None or not pipeline.is_here:
-        return
-    pipeline.members.pop(member.local_id, None)
-    if forget:
-        _forget_sessions(pipeline)
-    pipeline.close_if_unused(shutdown.EXIT_SECONDS)
+    settings = member.stop_recording()
+    # All that there are: a log call in another thread may be opening one just now.
+    for pipeline in registry.pipelines():
+        if pipeline.settings == settings:
+            pipeline.members.pop(member.local_id, None)
+            if forget:
+                _forget_sessions(pipeline)
+            pipeline.close_if_unused(shutdown.EXIT_SECONDS)
 
 
 def _forget_sessions(pipeline):
     """Forget the sessions in the files of a pipeline, but for those that record."""
+    if pipeline.engine is None:
+        return
     kept = set()
     for member in list(pipeline.members.values()):
         if member.is_recording:
@@ -78,7 +91,7 @@ def _forget_files(member):
     """Delete the files of its scope that nobody has; return whether that was all of them."""
     where = scope.of(member.settings)
     for pipeline in registry.pipelines():
-        if pipeline.engine is not None and scope.of(pipeline.settings) == where:
+        if scope.of(pipeline.settings) == where:
             _forget_sessions(pipeline)
     spool = Spool(member.settings.spool_dir, where, False, member.warn)
     if spool.folder is None:

@@ -47,7 +47,7 @@ class Control(object):
         return consent.set_recording(self, on, forget)
 
     def stop_recording(self):
-        """Record the end of the session, and nothing more; return its Place."""
+        """Record the end of the session, and nothing more; return the settings of its pipeline."""
         if not self.place.is_foreign:
             word = places.CLOSED if self.is_inherited else places.ENDED
             last = () if self.is_inherited else (kinds.END, b"{}")
@@ -55,7 +55,7 @@ class Control(object):
         # In this order: from now on nobody joins a pipeline.
         self.is_recording = False
         self.place = self.place.closed()
-        return self.place
+        return self._shared_settings
 
     def begin(self):
         """Be a session that records, and that no pipeline has yet."""

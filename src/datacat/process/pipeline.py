@@ -109,7 +109,10 @@ class Pipeline(object):
         self._predecessor = predecessor
         self._gate = Gate(self._admit, self._welcome, self._is_inside, self.sleepers)
         self._locked = self._gate.locked
-        self._start_of_threads = Errand(lambda: self._locked(self._run_threads, 0))
+        # Not for a session that has just stopped recording.
+        self._start_of_threads = Errand(
+            lambda: self._is_unused or self._locked(self._run_threads, 0)
+        )
         self._retry_at = 0.0
         self._no_threads = None
 
@@ -154,6 +157,8 @@ class Pipeline(object):
         return self._see_to_admission()
 
     def _admit(self, member):
+        if not member.is_recording:
+            return
         if self.state is NEW:
             self._open()
         if self.outbox.closed:
