@@ -60,9 +60,9 @@ def rows(scale):
     found = []
     with subjects.session() as session:
         calls = (
-            ("log_event", lambda: session.log_event(subjects.NAME, subjects.DATA), 18, 581),
-            ("log_metric", lambda: session.log_metric("memory", 1024.5, ["app:x"]), 20, 638),
-            ("update_state", lambda: session.update_state(subjects.STATE), 18, 540),
+            ("log_event", lambda: session.log_event(subjects.NAME, subjects.DATA), 18, 584),
+            ("log_metric", lambda: session.log_metric("memory", 1024.5, ["app:x"]), 20, 641),
+            ("update_state", lambda: session.update_state(subjects.STATE), 18, 543),
         )
         for name, call, most, bytecodes in calls:
             counter = counted(call)

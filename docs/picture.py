@@ -18,6 +18,7 @@ PACKAGES = (
     "cli",
     "integrations",
     "session",
+    "heartbeats",
     "upstream",
     "recorder",
     "meters",

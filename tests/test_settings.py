@@ -28,8 +28,8 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
     assert made.sample == ()
     assert made.durability == "process"
     assert made.end_on_signals == ()
-    assert made.disabled is False
     assert made.redact is True
+    assert (made.recording, made.disabled) == (True, False)
     for name in (
         "api_key",
         "hostname",
@@ -37,7 +37,9 @@ def test_the_defaults_are_the_documented_ones(monkeypatch):
         "spool_dir",
         "cert",
         "proxies",
+        "bandwidth",
         "before_record",
+        "on_status",
     ):
         assert getattr(made, name) is None
 
@@ -255,6 +257,9 @@ def test_the_repr_hides_the_api_key_and_proxy_credentials():
         {"rotate_after": "1e3 MB"},
         {"rotate_after": "10 MB\n"},
         {"rotate_after": ("10", "MB")},
+        {"bandwidth": 0},
+        {"bandwidth": 1000.5},
+        {"bandwidth": "20 kB"},
         {"before_record": "redact"},
         {"redact": "pin"},
         {"redact": 1},
@@ -278,6 +283,8 @@ def test_the_repr_hides_the_api_key_and_proxy_credentials():
         {"sample": {"": 0.5}},
         {"sample": {3: 0.5}},
         {"environment": "yes"},
+        {"on_status": "show"},
+        {"recording": 0},
         {"end_on_signals": 15},
         {"end_on_signals": ("TERM",)},
         {"end_on_signals": (15, 999)},

@@ -14,6 +14,8 @@ BeforeRecord: TypeAlias = Callable[[str, Fields], Fields | None]
 PerMinute: TypeAlias = int | dict[str, int] | dict[str, int | None]
 # By name.
 Shares: TypeAlias = dict[str, float] | dict[str, int]
+# It gets `online` (bool or None), `waiting` and `dead` (int).
+OnStatus: TypeAlias = Callable[[dict[str, Any]], object]
 # What the calls check for: a Mapping that is no dict is refused, and so is one string for several.
 Dict: TypeAlias = dict[Any, Any]
 Strings: TypeAlias = list[str] | tuple[str, ...] | set[str] | frozenset[str]

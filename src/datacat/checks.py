@@ -52,6 +52,16 @@ def timeout(value):
     raise InvalidArgument("timeout must be a number of seconds, 0 or more, not %s" % shown(value))
 
 
+def yes_or_no(name, value):
+    """Return an argument that is True or False.
+
+    :raises InvalidArgument: if it is something else.
+    """
+    if not isinstance(value, bool):
+        raise InvalidArgument("%s must be True or False, not %s" % (name, shown(value)))
+    return value
+
+
 # Each of the following takes an option's name and value, and returns what to use for it, or raises
 # InvalidSettings.
 
@@ -128,6 +138,10 @@ def size(name, value):
             "%s must be a whole number from 1 to 2**63 - 1, not %s" % (name, shown(value))
         )
     return value
+
+
+def optional_size(name, value):
+    return None if value is None else size(name, value)
 
 
 def flag(name, value):

@@ -3,7 +3,16 @@ from typing import Any, Literal, overload
 
 from typing_extensions import Self
 
-from ._arguments import BeforeRecord, Dict, Path, PerMinute, Raised, Shares, Strings
+from ._arguments import (
+    BeforeRecord,
+    Dict,
+    OnStatus,
+    Path,
+    PerMinute,
+    Raised,
+    Shares,
+    Strings,
+)
 from .settings import Settings
 
 class DatacatClient:
@@ -40,6 +49,9 @@ class DatacatClient:
         redact: bool | Strings | None = True,
         max_per_minute: PerMinute | None = None,
         sample: Shares | None = None,
+        bandwidth: int | None = None,
+        on_status: OnStatus | None = None,
+        recording: bool | None = True,
         end_on_signals: tuple[int, ...] | list[int] | None = (),
         disabled: bool | None = None,
         async_mode: bool | None = None,

@@ -27,12 +27,13 @@ class Recording(object):
         requests do nothing.
     :ivar records: a list of pairs (kind, fields), in the order of the calls; kinds are those that
         `before_record` gets, fields are a dict as a v1 server gets it, without the time.
+    :ivar is_recording: whether it takes records (bool).
     :ivar is_ended: whether the session was ended (bool).
     :raises InvalidSettings, TypeError: as `create_session` does.
     """
 
-    is_inherited = False
-    server_id = sleepers = pipeline = monitor = None
+    is_inherited = is_watched = False
+    is_online = server_id = sleepers = pipeline = monitor = None
 
     def __init__(self, **options):
         # Disabled: a client that is made of these settings must not send anything, either.
@@ -48,14 +49,16 @@ class Recording(object):
         self.watchdog = None
         self.monitors = []
         self.entry = Entry(number=0, local_id=self.local_id, opening=b"{}", opened=0)
-        self._open()
-        environment.tell(self)
+        self.is_recording = self.settings.recording
+        if self.is_recording:
+            self._open()
 
     def _open(self):
         chosen = self.settings
         fields = build.opening(chosen.product, chosen.version, chosen.hostname, chosen.machine_id)
         fields = redaction.never_dropped(self.redact, kinds.OPEN, fields)
         self.append(None, kinds.OPEN, build.encode(fields))
+        environment.tell(self)
 
     # It is its own Place, in every process.
 
@@ -84,13 +87,16 @@ class Recording(object):
     def watch(self, timeout, check_interval):
         """Accept heartbeats from now on; nothing checks them."""
         self.watchdog = Watchdog(timeout, interval(timeout, check_interval), monotonic())
+        self.be_watched()
 
     def unwatch(self):
         """Accept no heartbeats any more."""
         self.watchdog = None
+        self.is_watched = bool(self.monitors)
 
     def be_watched(self):
-        """Do nothing: nothing checks heartbeats."""
+        """Expect heartbeats, unless the session has ended; nothing checks them."""
+        self.is_watched = not self.is_ended
 
     def running_watchdog(self):
         """Return the Watchdog, None if there is none."""
@@ -99,10 +105,20 @@ class Recording(object):
     def attend(self):
         """Do nothing: there is no keeper."""
 
-    @property
-    def is_watched(self):
-        """Whether heartbeats are expected."""
-        return self.watchdog is not None and not self.is_ended
+    def pause_sending(self):
+        """Do nothing: nothing is sent."""
+
+    resume_sending = pause_sending
+
+    def set_recording(self, on, forget):
+        """Keep records from now on, or keep none; return True."""
+        if forget:
+            del self.records[:]
+        if on and (forget or not self.is_recording):
+            self.is_ended = False
+            self._open()
+        self.is_recording = on
+        return True
 
     def flush(self, seconds):
         """Record running totals and what was held back; return True: nothing waits."""
@@ -116,8 +132,8 @@ class Recording(object):
     def end(self):
         """Record the end of the session, once."""
         self.flush(0)
-        if not self.is_ended:
-            self.is_ended = True
+        if self.is_recording and not self.is_ended:
+            self.is_ended, self.is_watched = True, False
             redaction.never_dropped(self.redact, kinds.END, {})
             self.append(None, kinds.END, b"{}")
 

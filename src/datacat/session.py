@@ -1,7 +1,7 @@
 """The public face: `create_session` and `Session`.
 
-Belongs here: a session's life, heartbeats and stats.  Does not: the calls that log (see
-`recorder`), and how a record is kept or sent.
+Belongs here: a session's life, consent and stats.  Does not: the calls that log (see `recorder`),
+heartbeats, and how a record is kept or sent.
 """
 
 from __future__ import absolute_import, division
@@ -10,6 +10,7 @@ from . import checks, errors, settings
 from . import client as client_module
 from ._compat import monotonic
 from .finalizers import silent_at_shutdown
+from .heartbeats import Heartbeats
 from .recorder import Recorder
 from .timers import NoTimer
 from .upstream import HeartbeatMonitor
@@ -34,9 +35,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param connect_wait: seconds to wait for the server's id (float, 2 by default; 0: none).
     :param timeout: seconds without a byte after which a request fails (float, 10 by default).
     :param deadline: seconds that a request may take in all (float, 30 by default).
-    :param verify: a bool, or the path of a CA bundle, as in requests.
-    :param cert: a path or a pair of paths, as in requests.
-    :param proxies: a dict of str, as in requests.
+    :param verify, cert, proxies: as in requests.
     :param trust_env: whether to use proxies and CA bundles from the environment (bool).
     :param stamp_late: whether records sent late to a classic server carry `_captured_at` (bool).
     :param fold_fields: whether what a classic server has no field for goes into data, tags and
@@ -44,6 +43,7 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param max_bytes: the size of all outboxes together (int, 256 MiB by default).
     :param window: how many records of a session are on the way at once (int, 1 to 64).
     :param rotate_after: records (int) or bytes (str such as "10 MB") until the next session_id.
+    :param bandwidth: bytes a second that may go out, on average (int; None: any number).
     :param aggregate_seconds: how long a running total may stay unwritten (float, 5 by default).
     :param environment: whether the state tells Python, operating system and locale (bool).
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
@@ -51,6 +51,9 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param redact: whether to hide secrets (bool), or more words that their keys end with (tuple).
     :param max_per_minute: how many records alike are kept in a minute (int, or dict by kind).
     :param sample: which share of events and metrics is kept, 0 to 1 (dict of float by name).
+    :param on_status: a callable (status), called in a thread of the library's when the server
+        comes or goes and records begin or cease to wait (see the README).
+    :param recording: False: record nothing until `set_recording(True)`, without file or request.
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
     :param disabled: accept everything and do nothing (bool), by default DATACAT_DISABLED.
     :param async_mode, queue_size, daemon_port: have no effect; datacat's newer client takes them.
@@ -73,6 +76,9 @@ def _open(resolved):
     membership = Membership(resolved)
     session = Session(membership)
     membership.belong_to(session)
+    if not resolved.recording:
+        signals.end_on_signals(resolved.end_on_signals)
+        return session
     membership.join(max(LONGEST_WAIT_FOR_LOCK, resolved.connect_wait))
     environment.tell(membership)
     try:
@@ -87,12 +93,13 @@ def _open(resolved):
 
 @silent_at_shutdown(
     "start_heartbeat_monitor heartbeat pause_heartbeat_monitoring resume_heartbeat_monitoring "
-    "stop_heartbeat_monitor flush stats get_stats end shutdown close"
+    "stop_heartbeat_monitor pause_sending resume_sending set_recording flush stats get_stats end "
+    "shutdown close"
 )
-class Session(Recorder):
+class Session(Recorder, Heartbeats):
     """A session of an application, made by `create_session`.  Every method is thread-safe.
 
-    The calls that log are those of `Recorder`.
+    The calls that log are those of `Recorder`, those for heartbeats those of `Heartbeats`.
     """
 
     def __init__(self, membership):
@@ -132,91 +139,64 @@ class Session(Recorder):
         """A DatacatClient for the same server, made at the first use.
 
         Writing into this session through it weakens the promise "once" on classic servers, where a
-        record is only known by its position among the others.
+        record is only known by its position among the others.  While nothing is recorded, one
+        that does nothing.
         """
+        if not self._membership.is_recording:
+            return client_module.DatacatClient(self._membership.settings.silenced())
         if self._client is None:
             client = client_module.DatacatClient(self._membership.settings)
             client.before_write = self._membership.note_other_writer
             self._client = client
         return self._client
 
-    # Heartbeats
-
-    def start_heartbeat_monitor(self, timeout=60, check_interval=None):
-        """Start a monitor, which logs an event when heartbeats stop and when they resume.
-
-        :param timeout: seconds without a heartbeat that make a hang (number).
-        :param check_interval: seconds between checks (number), by default 5, or `timeout` if that
-            is less.
-        :returns: a `HeartbeatMonitor`.
-        :raises InvalidArgument: if one is not a positive finite number, or `check_interval` is
-            more than `timeout`.
-        """
-        self._membership.watch(timeout, check_interval)
-        return HeartbeatMonitor(self, timeout, check_interval)
-
-    def heartbeat(self):
-        """Report that the application is alive; does nothing after `end` or `close`.
-
-        :raises MonitorNotStarted: before `start_heartbeat_monitor`, and after
-            `stop_heartbeat_monitor`.
-        """
-        self._watchdog().beat(monotonic())
-
-    def pause_heartbeat_monitoring(self):
-        """Expect no heartbeats until `resume_heartbeat_monitoring`, such as during long work.
-
-        :raises MonitorNotStarted: as `heartbeat` does.
-        """
-        self._watchdog().pause(monotonic())
-
-    def resume_heartbeat_monitoring(self):
-        """Expect heartbeats again.
-
-        :raises MonitorNotStarted: as `heartbeat` does.
-        """
-        self._watchdog().resume(monotonic())
+    # Sending and recording
 
     @property
-    def _is_watched(self):
-        return self._membership.is_watched
+    def is_online(self):
+        """Whether the server was there when last tried (bool), None while that is unknown."""
+        return self._membership.is_online
 
-    def _watchdog(self):
-        watchdog = self._membership.running_watchdog()
-        if watchdog is None:
-            raise errors.MonitorNotStarted(
-                "the heartbeat monitor of this session is not started: call "
-                "start_heartbeat_monitor() first"
-            )
-        return watchdog
+    def pause_sending(self):
+        """Send nothing from now on, such as on an expensive line; records are kept.
 
-    def stop_heartbeat_monitor(self):
-        """Stop the monitor; harmless if there is none."""
-        self._membership.unwatch()
-
-    def add_heartbeat_monitor(self, name, timeout=60, check_interval=None, is_running=None):
-        """Watch one more thing that can hang, such as an event loop, by heartbeats of its own.
-
-        They are expected from the first one on.  Hangs and recoveries are told like those that
-        `start_heartbeat_monitor` finds, with `monitor`, the name, in their data.
-
-        :param name: of what is watched (a non-empty string).
-        :param timeout: seconds without a heartbeat that make a hang (number).
-        :param check_interval: seconds between checks (number), by default a fifth of `timeout`.
-        :param is_running: a function that returns whether to expect heartbeats now (bool); None:
-            always.  A thread of this library calls it, and it must return at once.
-        :returns: an object with `heartbeat()` and `stop()`, which any thread may call.
-        :raises InvalidArgument: if an argument has another type, or `check_interval` is more than
-            `timeout`.
+        This holds for all sessions of this process with the same options, until `resume_sending`
+        or the end of the process.  A request under way is completed.  Meanwhile `flush` returns at
+        once, and neither `end`, `close` nor the exit wait.  Heartbeats to the server stop as well;
+        calls of `client` go out.
         """
-        from .process import monitors
+        self._membership.pause_sending()
 
-        return monitors.add(self._membership, name, timeout, check_interval, is_running)
+    def resume_sending(self):
+        """Send again, and try the server at once; harmless if sending is not paused."""
+        self._membership.resume_sending()
+
+    def set_recording(self, on, forget=False):
+        """Turn recording on or off, as the user has consented or not.
+
+        While it is off, calls return at once and record nothing, there is no file, thread or
+        request of this session, and the next run reports no crash of it.  What was recorded
+        before is kept, and is sent when recording is on again, in this run or another; or while
+        other sessions of this process with the same options record.  Turned on again, the session
+        is a new one for the server, and gets another `local_id`.
+
+        :param on: whether to record from now on (bool).
+        :param forget: whether to delete first whatever this machine keeps for the same server and
+            product (bool): also what other runs left, but not what other running processes or
+            sessions use.
+        :returns: whether nothing is left that `forget` was to delete (bool); if something is, a
+            warning names it.
+        :raises InvalidArgument: if `on` or `forget` is not a bool.
+        """
+        on, forget = checks.yes_or_no("on", on), checks.yes_or_no("forget", forget)
+        return self._membership.set_recording(on, forget)
 
     # Waiting and ending
 
     def get_details(self, timeout=5):
         """Return what the server has of the session (dict), after delivering all waiting records.
+
+        While nothing is recorded, an empty dict: nothing is asked.
 
         :param timeout: seconds for all of it (number, 0 or more).
         :raises NotDelivered: if not all records were delivered in time.
@@ -224,6 +204,8 @@ class Session(Recorder):
         :raises DatacatError: if the server could not be asked.
         """
         seconds = checks.timeout(timeout)
+        if not self._membership.is_recording:
+            return {}
         until = monotonic() + seconds
         if not self.flush(seconds):
             raise errors.not_delivered(self.stats(), self.session_id, seconds)
@@ -234,7 +216,8 @@ class Session(Recorder):
 
         :param timeout: seconds to wait at most (number, 0 or more).
         :returns: whether none waits (bool): all are delivered, but for those that `stats()` counts
-            as dead (refused by the server) or dropped (for lack of space).
+            as dead (refused by the server) or dropped (for lack of space).  At once while sending
+            is paused.
         :raises InvalidArgument: if `timeout` is not such a number.
         """
         return self._membership.flush(checks.timeout(timeout))
@@ -328,6 +311,8 @@ class DisabledSession(Session):
     log_gauge = log_counter = log_histogram = log_timer = _nothing
     heartbeat = stop_heartbeat_monitor = end = close = _nothing
     pause_heartbeat_monitoring = resume_heartbeat_monitoring = _nothing
+    pause_sending = resume_sending = _nothing
+    is_online = None
 
     def start_heartbeat_monitor(self, timeout=60, check_interval=None):
         """Start nothing, and return a monitor that does not run."""
@@ -361,6 +346,10 @@ class DisabledSession(Session):
 
     def flush(self, timeout=5):
         """Return True: nothing waits."""
+        return True
+
+    def set_recording(self, on, forget=False):
+        """Return True: nothing is recorded, and nothing left to forget."""
         return True
 
     def get_details(self, timeout=5):

@@ -8,6 +8,7 @@ from ._arguments import (
     BeforeRecord,
     Bounds,
     Dict,
+    OnStatus,
     Path,
     PerMinute,
     Raised,
@@ -52,6 +53,9 @@ def create_session(
     redact: bool | Strings | None = True,
     max_per_minute: PerMinute | None = None,
     sample: Shares | None = None,
+    bandwidth: int | None = None,
+    on_status: OnStatus | None = None,
+    recording: bool | None = True,
     end_on_signals: tuple[int, ...] | list[int] | None = (),
     disabled: bool | None = None,
     async_mode: bool | None = None,
@@ -218,6 +222,11 @@ class Session:
         check_interval: float | None = None,
         is_running: Callable[[], object] | None = None,
     ) -> Monitor: ...
+    @property
+    def is_online(self) -> bool | None: ...
+    def pause_sending(self) -> None: ...
+    def resume_sending(self) -> None: ...
+    def set_recording(self, on: bool, forget: bool = False) -> bool: ...
     def get_details(self, timeout: float = 5) -> dict[str, Any]: ...
     def flush(self, timeout: float = 5) -> bool: ...
     def stats(self) -> Stats: ...

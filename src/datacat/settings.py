@@ -51,6 +51,9 @@ _DEFAULTS = (
     ("redact", True),
     ("max_per_minute", None),
     ("sample", None),
+    ("bandwidth", None),
+    ("on_status", None),
+    ("recording", True),
     ("end_on_signals", ()),
     ("disabled", False),
 )
@@ -59,7 +62,7 @@ _FIELDS = tuple(name for name, _ in _DEFAULTS)
 _OF_ONE_SESSION = tuple(
     (
         "version hostname machine_id connect_wait aggregate_seconds environment"
-        " before_record redact max_per_minute sample end_on_signals"
+        " before_record redact max_per_minute sample on_status recording end_on_signals"
     ).split()
 )
 # What datacat's own newer client takes besides.
@@ -129,6 +132,11 @@ class Settings(object):
         fields = dict(zip(_FIELDS, self._values()))
         defaults = dict(_DEFAULTS)
         fields.update((name, defaults[name]) for name in _OF_ONE_SESSION)
+        return Settings(self._is_product_given, **fields)
+
+    def silenced(self):
+        """Return these settings with `disabled=True`."""
+        fields = dict(zip(_FIELDS, self._values()), disabled=True)
         return Settings(self._is_product_given, **fields)
 
     def given(self):
@@ -358,6 +366,9 @@ _CHECKS = {
     "redact": _redact,
     "max_per_minute": limits.max_per_minute,
     "sample": limits.sample,
+    "bandwidth": checks.optional_size,
+    "on_status": checks.optional_callable,
+    "recording": checks.flag,
     "end_on_signals": _signals,
     "disabled": checks.flag,
 }

@@ -17,6 +17,8 @@ def options() -> None:
     create_session(max_per_minute="60")  # arg-type reportArgumentType
     create_session(sample=0.5)  # arg-type reportArgumentType
     create_session(queue_size="many")  # arg-type reportArgumentType
+    create_session(bandwidth="20 kB")  # arg-type reportArgumentType
+    create_session(on_status="print")  # arg-type reportArgumentType
     create_session(end_on_signals=15)  # arg-type reportArgumentType
     create_session("http://localhost", "editor", "1", "key")  # call-arg reportCallIssue
     DatacatClient(time_out=5)  # call-arg reportCallIssue

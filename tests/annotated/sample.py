@@ -37,6 +37,10 @@ def before_record(kind: str, fields: dict[str, Any]) -> dict[str, Any] | None:
     return fields
 
 
+def show(status: dict[str, Any]) -> None:
+    print(status["online"], status["waiting"], status["dead"])
+
+
 def sessions() -> list[Session]:
     return [
         create_session(),
@@ -59,8 +63,11 @@ def sessions() -> list[Session]:
             fold_fields=False,
             aggregate_seconds=0.5,
             max_bytes=2**20,
+            bandwidth=20000,
             before_record=before_record,
             redact=("pin", "iban"),
+            on_status=show,
+            recording=False,
             end_on_signals=[signal.SIGTERM, signal.SIGINT],
         ),
         create_session(spool_dir="outboxes", verify=False, cert="both.pem", end_on_signals=(15,)),
@@ -97,6 +104,10 @@ def log(session: Session) -> None:
     worker.heartbeat()
     worker.stop()
     session.add_heartbeat_monitor("loop", is_running=lambda: True).stop()
+    session.pause_sending()
+    session.resume_sending()
+    assert_type(session.set_recording(False, forget=True), bool)
+    assert_type(session.is_online, bool | None)
 
 
 def watch_loops(session: Session) -> None:

@@ -14,6 +14,8 @@ from datacat.records.sightings import Sightings
 class Member(object):
     """What a call needs of a session's Membership; it keeps the bodies of records."""
 
+    is_recording = True
+
     redact = screen = entry = sleepers = None
 
     def __init__(self):

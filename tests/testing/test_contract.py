@@ -110,12 +110,16 @@ def test_its_calls_return_what_the_seed_says(make, kind):
             session.stop_heartbeat_monitor(),
             session.add_heartbeat_monitor("loop", timeout=60).heartbeat(),
             session.add_heartbeat_monitor("loop").stop(),
+            session.pause_sending(),
+            session.resume_sending(),
             session.end(timeout=60),
             session.shutdown(timeout=60),
             session.close(timeout=60),
         ]
         assert nothing == [None] * len(nothing)
         assert session.flush(timeout=60) is True
+        assert session.is_online in (True, None)
+        assert session.set_recording(False, forget=True) is True
 
 
 @each_kind()
@@ -197,6 +201,8 @@ MISTAKES = {
     "a monitor's name": lambda session: session.add_heartbeat_monitor(""),
     "no monitor": lambda session: session.heartbeat(),
     "no pause": lambda session: session.pause_heartbeat_monitoring(),
+    "consent": lambda session: session.set_recording("yes"),
+    "forgetting": lambda session: session.set_recording(False, forget=None),
     "flush": lambda session: session.flush(timeout=-1),
     "details": lambda session: session.get_details(timeout="5"),
     "end": lambda session: session.end(timeout=float("nan")),

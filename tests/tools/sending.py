@@ -57,6 +57,7 @@ class Bench(object):
     :param folder: the folder of outboxes (text).
     :param adopts: whether it adopts the outboxes of dead processes.
     :param claim: whether it continues a free outbox, as a starting process does.
+    :ivar is_paused: whether the application wants nothing to be sent.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Bench(object):
         self.outbox = Outbox(self.store, 256 * 1024 * 1024, self.warnings, wall=self.world.wall)
         self.steps = 0
         self.redact = None
+        self.is_paused = False
         self._adopts = adopts
         self._settings = settings.resolve("http://server", product="p", version="1", **options)
         self.employ(self.outbox.entries(), predecessor)
@@ -101,6 +103,7 @@ class Bench(object):
             wall=self.world.wall,
             chance=self.chance,
             clock=self.world.clock,
+            is_paused=lambda: self.is_paused,
         )
         self.link = self.sender.server.link
         self.looks = Looks(self.sender.server, self.warnings, self.world.clock, learned)

@@ -75,7 +75,7 @@ class Spool(object):
     def claim(self):
         """Return the store of a free outbox of this scope, or else of a new one."""
         prepare(self.folder)
-        for path in self._paths():
+        for path in self.paths():
             # One with an old name, which only this host's name finds, is drained, not continued.
             is_drained = names.machine_of(path) is None
             store = None if is_drained else self.open_if_free(path)
@@ -127,7 +127,7 @@ class Spool(object):
         """
         prepare(self.folder)
         self._remove_what_is_too_old()
-        return [path for path in self._paths() if path not in mine and not has_owner(path)]
+        return [path for path in self.paths() if path not in mine and not has_owner(path)]
 
     def tidy(self):
         """Remove what is too old, and warn of what nobody here sends; opens no outbox."""
@@ -159,7 +159,7 @@ class Spool(object):
 
         :param mine: paths of the outboxes that this process has open, which are no heirs.
         """
-        heirs = [path for path in self._paths() if parent_of(path) == identity]
+        heirs = [path for path in self.paths() if parent_of(path) == identity]
         return any(path not in mine and self._is_owned(path) for path in heirs)
 
     def _is_owned(self, path):
@@ -253,7 +253,8 @@ class Spool(object):
             self._warn("owner", _ONE_PROOF % (self.folder, store.ownership.missing))
         return store
 
-    def _paths(self):
+    def paths(self):
+        """Return the paths of all outboxes of this scope, whoever has them."""
         any_machine = self._is_local()
         return [path for path in self._outboxes() if names.is_of(path, self._scope, any_machine)]
 

@@ -216,6 +216,11 @@ class Upkeep(object):
         oldest = now - bounds.DEAD_SECONDS * 1000000
         self._disk.attempt(self._disk.store.forget_dead, oldest, bounds.DEAD_BYTES)
 
+    @with_lock
+    def forget_all_letters(self):
+        """Delete all dead letters."""
+        self._disk.attempt(self._disk.store.forget_dead, 0, 0)
+
     def after_settling(self):
         """Heal or checkpoint, if due, while records are delivered; the caller has the lock."""
         disk = self._disk

@@ -7,6 +7,7 @@ stop, which sessions there are, locks.
 from __future__ import absolute_import, division
 
 import collections
+import functools
 
 import six
 
@@ -19,6 +20,8 @@ from ..sending import adoption
 from ..sending.sender import Sender
 from ..wire import dialects, importing
 from ..wire.transport import Transport
+from . import pauses
+from .announcer import Announcer
 from .keeper import Keeper
 from .loop import Loop, shortest
 from .places import ENDED
@@ -30,6 +33,9 @@ NEW_SESSION_SECONDS = 1.0
 # For how long it is remembered that calls waited in vain.
 VAIN_SECONDS = 10.0
 _GLANCE_SECONDS = 0.25
+# How long to wait for a sender that the application has paused, but that is still in a request.
+_PAUSED_SECONDS = 0.05
+_PAUSED = u"sending is paused until resume_sending() is called"
 
 
 class Progress(object):
@@ -140,6 +146,7 @@ class Engine(object):
         self._tend = pipeline.tend
         self._progress = Progress()
         self._attempts = Attempts()
+        self._is_paused = functools.partial(pauses.is_on, settings)
         # Read before they are replaced: a crash is reported with the previous owner's notes.
         notes = outbox.notes()
         outbox.note(**adoption.describe_owner())
@@ -154,6 +161,7 @@ class Engine(object):
             predecessor=notes,
             redact=pipeline.redact,
             learned=Learned(learned_of(outbox.path)),
+            is_paused=self._is_paused,
         )
         self.sending = Loop(
             "datacat-sender",
@@ -163,6 +171,7 @@ class Engine(object):
             pipeline.sleepers,
             GATHER_SECONDS,
         )
+        self._announcer = Announcer(pipeline.members)
         self._keeper = Keeper(outbox, spool, pipeline.members, self.sending.nudge)
         # Before the threads run: a program that becomes a daemon closes all descriptors early on.
         self._keeper.tidy_once()
@@ -176,25 +185,35 @@ class Engine(object):
 
     def _send_step(self, now):
         self._attempts.begin(now)
+        link = self.sender.server.link
+        online = link.online
         try:
             pause = self.sender.step(now)
         finally:
-            link = self.sender.server.link
             self._attempts.end(link.ever_up and not link.failures)
         self._progress.made()
         if self.outbox.unsynced or not self.sending.is_running:
             # Wake the keeper: settles need a sync, a drained file can shrink, a closing pipeline
             # can close.
             self.keeping.nudge()
+        if link.online is not online:
+            # Not nudged: the keeper may be just about to sleep.
+            self.keeping.wake()
         return pause
 
     def _keep_step(self, now):
-        return shortest([self._keeper.step(now), self._tend(now)])
+        waits = [self._keeper.step(now), self._announcer.step(now), self._tend(now)]
+        return shortest(waits)
 
     def start(self):
         """Start the threads that do not run; return None, or why one cannot be started."""
         errors = [self.sending.start(), self.keeping.start()]
         return errors[0] or errors[1]
+
+    def hurry(self):
+        """Have the sender try the server at once."""
+        self.sender.hurry()
+        self.sending.wake()
 
     # Waiting and stats
 
@@ -204,21 +223,21 @@ class Engine(object):
         if link.failures and monotonic() - link.failed_at >= NEW_SESSION_SECONDS:
             self.sender.hurry()
         self.sending.wake()
-        if self.sending.is_running:
+        if self.sending.is_running and not self._is_paused():
             self._progress.wait(seconds, lambda: entry.server_id or entry.refusal or link.failures)
 
     def flush(self, is_done, seconds):
         """Try the server at once, and wait until `is_done()` holds, for `seconds` at most.
 
         If the server is away, return as soon as a fresh attempt has failed; if earlier calls have
-        waited in vain for the attempt under way, what they have waited counts.
+        waited in vain for the attempt under way, what they have waited counts.  While sending is
+        paused, return at once.
         """
-        if is_done() or not self.sending.is_running:
+        if is_done() or not self.sending.is_running or self._is_paused():
             return
         link, wait = self.sender.server.link, self._attempts.wait(monotonic())
         failures = link.failures if link.online is False else None
-        self.sender.hurry()
-        self.sending.wake()
+        self.hurry()
         if not self._attempts.left(wait, seconds, wait.began):
             return
         if failures is not None:
@@ -242,7 +261,7 @@ class Engine(object):
     def _wait(self, wait, seconds, is_over):
         left = self._attempts.left(wait, seconds, monotonic())
         if left:
-            self._progress.wait(left, is_over)
+            self._progress.wait(left, lambda: is_over() or self._is_paused())
 
     def wait_until_stopped(self, seconds):
         """Wait until the sender has stopped; return whether it has.
@@ -250,6 +269,8 @@ class Engine(object):
         What earlier calls have waited for its attempt counts, as for `flush`.
         """
         wait = self._attempts.wait(monotonic())
+        if self._is_paused():
+            seconds = min(seconds, _PAUSED_SECONDS)
         left = self._attempts.left(wait, seconds, wait.began)
         is_stopped = self.sending.wait_until_stopped(left)
         if left and not is_stopped:
@@ -261,6 +282,8 @@ class Engine(object):
         outbox, server = self.outbox, self.sender.server
         head = None if outbox.closed else outbox.head(entry)
         last_error = server.link.last_error or outbox.refusal
+        if self._is_paused():
+            last_error = _PAUSED
         return {
             "in_memory": outbox.in_memory,
             "oldest_age": None if head is None else max(0.0, self.sender.age(head)),

@@ -35,36 +35,19 @@ from os import getpid
 
 from .. import notices, scope
 from .._compat import monotonic
-from ..outbox.entry import Entry
-from ..records import build, kinds, redaction, sightings
+from ..records import kinds, redaction, sightings
 from ..stack import RecoverableOverflow, try_with_room
-from ..wire import importing
 from . import holding, native, places, recording, registry, shutdown
+from .announcer import Announcements
+from .control import Control
 from .gate import LONGEST_WAIT_FOR_LOCK
-from .pipeline import RUNNING, Pipeline
+from .pipeline import Pipeline
 from .running_totals import RunningTotals
-from .watchdog import Watchdog, interval
-
-_warn_of_openings = notices.Notices()
-
-
-def _opening(settings):
-    fields = build.opening(
-        settings.product, settings.version, settings.hostname, settings.machine_id
-    )
-    # There is no pipeline yet that warns once.
-    redact = redaction.make(settings, _warn_of_openings)
-    return redaction.never_dropped(redact, kinds.OPEN, fields)
+from .watchdog import Watchdog
+from .watched import Watched
 
 
-def _first_state(settings, opening):
-    """Return what a classic server would not keep of the opening, as a state, or None."""
-    given = settings.given() if settings.fold_fields else ()
-    state = dict((name, opening[name]) for name in given if name in opening)
-    return build.encode(state) if state else None
-
-
-class Membership(object):
+class Membership(Control, Watched):
     """A session in this process; thread-safe, and safe in signal handlers and finalizers.
 
     :param settings: the session's Settings.
@@ -72,6 +55,7 @@ class Membership(object):
     :ivar holding, screen: what it holds back, and what its records pass through (see `holding`).
     :ivar sightings: the exceptions that it has told.
     :ivar totals: its RunningTotals.
+    :ivar announcements: the calls of its `on_status`.
     :ivar watchdog: takes its heartbeats; None if no monitor was started.
     :ivar is_watched: whether its pipeline's keeper checks the watchdog and the monitors.
     :ivar monitors: further Monitors (list).
@@ -80,13 +64,14 @@ class Membership(object):
     """
 
     def __init__(self, settings):
-        importing.import_unless_it_can_wait()
+        super(Membership, self).__init__()
         self.settings = settings
         self.local_id = "local-" + uuid.uuid4().hex
         self.redact = redaction.make(settings, self.warn)
         self.holding, self.screen = holding.make(self)
         self.sightings = sightings.Sightings(self.local_id)
         self.totals = RunningTotals(settings.aggregate_seconds)
+        self.announcements = Announcements(settings.on_status)
         self.watchdog = self.monitor = self.abandoned_at = self._session = None
         self.is_watched, self.monitors = False, []
         self._shared_settings = settings.shared()
@@ -95,11 +80,10 @@ class Membership(object):
         self._pending = collections.deque()
         # {path: how many records wait in that file, which is another process's}
         self._left_behind = {}
-        opening = _opening(settings)
-        self._first_state = _first_state(settings, opening)
-        entry = Entry(number=0, local_id=self.local_id, opening=build.encode(opening), opened=0)
-        self.place = places.Place(None, entry, None)
-        registry.enrol(self)
+        self._first_state = None
+        self.place = places.nowhere(self.local_id, b"{}")
+        if settings.recording:
+            self.begin()
 
     def warn(self, topic, message):
         """Log a warning once per topic."""
@@ -126,7 +110,8 @@ class Membership(object):
         :param seconds: how long to wait for the pipeline's lock; after that, whoever has it admits
             this session.
         """
-        while not registry.obtain(self._shared_settings, self._make_pipeline).admit(self, seconds):
+        settings, make = self._shared_settings, self._make_pipeline
+        while self.is_recording and not registry.obtain(settings, make).admit(self, seconds):
             pass
 
     def _make_pipeline(self, inherited):
@@ -138,6 +123,8 @@ class Membership(object):
 
         :raises MemoryError: if it was not kept.
         """
+        if not self.is_recording:
+            return
         pending = places.Pending(getpid(), word, kind, body, [])
         self._pending.append(pending)
         try:
@@ -170,7 +157,7 @@ class Membership(object):
             self.watchdog = Watchdog(dog.timeout, dog.check_interval, monotonic())
         pipeline.members[self.local_id] = self
         # Last: until here an interruption leaves the old place, and the next call enters again.
-        self.place = places.Place(pipeline, entry, process)
+        self.place = places.Place(pipeline, entry, process if self.is_recording else None)
 
     def may_return_to(self, pipeline):
         """Return whether an entry with this session's id in a pipeline's outbox is its own."""
@@ -207,8 +194,7 @@ class Membership(object):
 
     def _was_abandoned(self, _):
         self.abandoned_at = monotonic()
-        if self.place.pipeline is not None:
-            self.place.pipeline.wake_keeper()
+        self.wake_keeper()
 
     @property
     def is_inherited(self):
@@ -250,39 +236,6 @@ class Membership(object):
         pipeline = self.place.pipeline
         return pipeline is not None and not (pipeline.is_here or pipeline.is_foreign)
 
-    # Heartbeats
-
-    def watch(self, timeout, check_interval):
-        """Have its pipeline's keeper check the heartbeats from now on."""
-        self.watchdog = Watchdog(timeout, interval(timeout, check_interval), monotonic())
-        self.be_watched()
-
-    def be_watched(self):
-        """Have a keeper check watchdog and monitors, unless the session has ended."""
-        if self.place.entry.goodbye != places.ENDED:
-            self.is_watched = True
-            self.attend()
-
-    def attend(self):
-        """Have its pipeline's keeper look at this session now."""
-        here = self.place
-        if here.process != getpid() or here.pipeline.state is not RUNNING:
-            self.join()
-        if self.place.pipeline is not None:
-            self.place.pipeline.wake_keeper()
-
-    def unwatch(self):
-        """Stop checking the heartbeats."""
-        self.watchdog = None
-        self.is_watched = self.is_watched and bool(self.monitors)
-
-    def running_watchdog(self):
-        """Make sure that a keeper checks the Watchdog, and return it; None if there is none."""
-        here = self.place
-        if self.is_watched and (here.process != getpid() or here.pipeline.state is not RUNNING):
-            self.attend()
-        return self.watchdog
-
     # Waiting and stats
 
     def await_id(self, seconds):
@@ -308,7 +261,7 @@ class Membership(object):
         recording.tell_held_back(self)
         if self.place.is_foreign and not self._has_pending:
             return is_written
-        if not self._is_delivered():
+        if self.is_recording and not self._is_delivered():
             if self._has_pending or self.place.process != getpid() or self._is_closed:
                 self.join()
             if self._pipeline_here is not None:
@@ -341,6 +294,8 @@ class Membership(object):
 
     def end(self):
         """Record the end of the session, once."""
+        if not self.is_recording:
+            return
         self._say_goodbye(places.ENDED, kinds.END, b"{}")
         places.mark_end(self.place, self.local_id)
 

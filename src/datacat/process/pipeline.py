@@ -50,10 +50,10 @@ import functools
 import os
 
 from .. import locks
-from .._compat import ESCAPED, monotonic
+from .._compat import monotonic
 from ..notices import Notices
 from ..outbox.outbox import Outbox
-from . import claiming, recording, registry, running_totals, shutdown
+from . import claiming, registry, running_totals, shutdown
 from .engine import Engine
 from .gate import LONGEST_WAIT_FOR_LOCK, Errand, Gate
 from .loop import Sleepers, shortest
@@ -109,7 +109,10 @@ class Pipeline(object):
         self._predecessor = predecessor
         self._gate = Gate(self._admit, self._welcome, self._is_inside, self.sleepers)
         self._locked = self._gate.locked
-        self._start_of_threads = Errand(lambda: self._locked(self._run_threads, 0))
+        # Not for a session that has just stopped recording.
+        self._start_of_threads = Errand(
+            lambda: self._is_unused or self._locked(self._run_threads, 0)
+        )
         self._retry_at = 0.0
         self._no_threads = None
 
@@ -154,6 +157,8 @@ class Pipeline(object):
         return self._see_to_admission()
 
     def _admit(self, member):
+        if not member.is_recording:
+            return
         if self.state is NEW:
             self._open()
         if self.outbox.closed:
@@ -355,7 +360,7 @@ class Pipeline(object):
         if self.engine is not None:
             members = list(self.members.values())
             running_totals.write_all(members, until)
-            _show_ends(self.outbox, members)
+            shutdown.show_ends(self.outbox, members)
             own = set(member.place.entry for member in members)
             self._locked(lambda: self.engine.say_goodbyes(own), until - monotonic())
             self.sleepers.wake()
@@ -371,21 +376,6 @@ class Pipeline(object):
             # Even if the sender is still busy: Python 2.7 clears modules while threads use them.
             self._locked(lambda: self._stop_keeper(is_last=True))
             self.engine.keeping.wait_until_stopped(STOPPING_SECONDS)
-
-
-def _show_ends(outbox, members):
-    """Have `before_record` see, at exit, what is about to be recorded with the lock.
-
-    Before that, tell what sessions have held back.
-    """
-    ending = [each for each in members if not (each.is_inherited or each.place.entry.goodbye)]
-    steps = [functools.partial(recording.tell_held_back, member) for member in members]
-    for show in steps + [outbox.report_drops] + [member.show_end for member in ending]:
-        try:
-            show()
-        except ESCAPED:
-            # Such as sys.exit(), during an exit: the ends are recorded all the same.
-            pass
 
 
 def _sort(entries, pipeline):

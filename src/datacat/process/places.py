@@ -9,6 +9,7 @@ from __future__ import absolute_import, division
 import collections
 import os
 
+from ..outbox.entry import Entry
 from ..outbox.salvage import UNKNOWN_STATE
 from ..outbox.shared import mark_ended, mark_shared
 from ..records import build, kinds, redaction
@@ -61,6 +62,14 @@ class Place(object):
     def closed(self):
         """Return the place of the same session after the application closed it."""
         return Place(self.pipeline, self.entry, None)
+
+
+def nowhere(local_id, opening):
+    """Return the Place of a session that no pipeline has yet.
+
+    :param opening: the body of its open request, bytes.
+    """
+    return Place(None, Entry(number=0, local_id=local_id, opening=opening, opened=0), None)
 
 
 class Pending(collections.namedtuple("Pending", "process word kind body kept")):
@@ -185,6 +194,11 @@ def waiting_in(files):
     return sum(count for path, count in list(files.items()) if os.path.exists(path))
 
 
+def waiting_for(entry):
+    """Return how many records of a session wait, also for server sessions that it has left."""
+    return entry.waiting + sum(each.waiting for each in entry.past)
+
+
 def taken_over(count, paths):
     """Return what to say of records in files that another process took over."""
     return (
@@ -203,8 +217,7 @@ def stats(pipeline, entry, pending, left_behind):
     for name in ("sent", "dead", "dropped", "merged", "possibly_twice", "overtaken"):
         found[name] = getattr(entry, name)
     elsewhere = waiting_in(left_behind)
-    waiting = entry.waiting + sum(each.waiting for each in entry.past)
-    found["waiting"] = waiting + pending + elsewhere
+    found["waiting"] = waiting_for(entry) + pending + elsewhere
     found["in_memory"] += pending
     if elsewhere:
         found["last_error"] = taken_over(elsewhere, sorted(left_behind))

@@ -33,6 +33,8 @@ def record(membership, kind, make, arguments, encode=build.encode, is_first=True
 
     :raises InvalidArgument: if it cannot be recorded.
     """
+    if not membership.is_recording:
+        return
     try:
         fields, screen = make(*arguments), membership.screen
         body = encode(fields) if screen is None else screen(kind, fields, encode)
@@ -60,6 +62,8 @@ def tell(membership, sighting, given, more=NO_MORE, is_explicit=True):
     :param more: (category, group, message) to record instead of those of every exception.
     :param is_explicit: whether what the call brings is recorded if the exception is told already.
     """
+    if not membership.is_recording:
+        return
     try:
         exc_info, extra_data = exceptions.sort_out(*given)
         if not sighting:

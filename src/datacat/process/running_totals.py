@@ -49,6 +49,8 @@ def count(member, make, arguments, is_first=True):
     :param member: the session's Membership.
     :raises InvalidArgument: if it cannot be recorded.
     """
+    if not member.is_recording:
+        return
     try:
         member.totals.add(member, make(*arguments))
     except MemoryError:

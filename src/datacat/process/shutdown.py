@@ -6,10 +6,11 @@ Belongs here: the order of these, and the time for them.  Does not: what a pipel
 from __future__ import absolute_import, division
 
 import atexit
+import functools
 
 from .. import notices
-from .._compat import monotonic
-from . import native, registry
+from .._compat import ESCAPED, monotonic
+from . import native, recording, registry
 
 EXIT_SECONDS = 2.0
 
@@ -67,3 +68,18 @@ def _guarded(step, until):
         step(until)
     except Exception:
         notices.report("bug in datacat, please report it (the process ends normally)")
+
+
+def show_ends(outbox, members):
+    """Have `before_record` see, at exit, what is about to be recorded with the lock.
+
+    Before that, tell what sessions have held back.
+    """
+    ending = [each for each in members if not (each.is_inherited or each.place.entry.goodbye)]
+    steps = [functools.partial(recording.tell_held_back, member) for member in members]
+    for show in steps + [outbox.report_drops] + [member.show_end for member in ending]:
+        try:
+            show()
+        except ESCAPED:
+            # Such as sys.exit(), during an exit: the ends are recorded all the same.
+            pass

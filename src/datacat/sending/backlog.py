@@ -44,16 +44,17 @@ class Backlog(object):
         return self._growths >= 2
 
 
-def complaint(waiting, largest, window, server):
+def complaint(busy, settings, server):
     """Return what to say about a backlog.
 
-    :param waiting: how many records wait.
-    :param largest: how many records the largest session has had delivered.
-    :param window: the setting of that name.
+    :param busy: the entries of sessions that have records waiting, one at least.
+    :param settings: the pipeline's Settings.
     :param server: the Server.
     """
+    waiting = sum(entry.waiting for entry in busy)
+    largest = max(entry.events + entry.metrics for entry in busy)
     if server.link.online and server.pace.seconds is not None:
-        why = cause(server.pace, largest, window)
+        why = cause(server.pace, largest, settings.window, settings.bandwidth)
     else:
         why = "the last error was: %s" % server.link.last_error
     return "for ten minutes more has been logged than delivered; %d records wait: %s" % (
@@ -62,13 +63,16 @@ def complaint(waiting, largest, window, server):
     )
 
 
-def cause(pace, largest, window):
+def cause(pace, largest, window, bandwidth=None):
     """Return why a server that answers does not get records faster, and what to do.
 
     :param pace: the Pace of recent requests.
     :param largest: how many records the largest session has had delivered.
     :param window: how many records of a session may be on the way at once, by the settings.
+    :param bandwidth: bytes a second that may go out, by the settings; None: any number.
     """
+    if bandwidth is not None and bandwidth < pace.rate:
+        return "bandwidth=%d lets no more through: log less, or allow more" % bandwidth
     go_one_by_one = pace.together < _SEVERAL
     # Longer than the way there and back, and with fewer bytes than the line has carried.
     is_slower = pace.seconds > 2 * pace.quickest

@@ -43,12 +43,13 @@ from ..records import build, kinds
 from ..wire import dialects, verdicts
 from . import decisions, doubt
 from .acts import Acts, is_late
+from .allowance import at_once
 from .doubt import Doubt
 from .looks import NOTHING_FOUND, Looks
 from .merged import merged_state
 from .order import Order
 from .rotation import Rotation
-from .width import Width
+from .width import BYTES, Width
 from .windows import STATE_BYTES, Windows, can_be_found
 
 DISK_SECONDS = 1.0
@@ -76,7 +77,7 @@ class Delivery(object):
         self._acts = acts = Acts(server, warn, clock, wall, chance)
         self._looks = looks = Looks(server, warn, clock, learned)
         self._rotation = rotation = Rotation(settings.rotate_after)
-        width = Width(settings.window)
+        width = Width(settings.window, at_once(settings.bandwidth, BYTES))
         self._windows = Windows(
             server,
             width,

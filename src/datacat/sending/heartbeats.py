@@ -22,6 +22,8 @@ import collections
 import six
 
 from ..wire import dialects
+from .allowance import at_once
+from .server import HEARTBEAT_BYTES
 
 HEARTBEAT_SECONDS = 15.0
 LONGEST_SECONDS = 45.0
@@ -47,6 +49,9 @@ class Heartbeats(object):
         self._server = server
         self._inherited = inherited
         self._looked_at = looked_at
+        self._at_once = (
+            at_once(server.allowance.rate, _AT_ONCE * HEARTBEAT_BYTES) // HEARTBEAT_BYTES
+        )
         # When the next one of each living session is due, the earliest first.
         self._dues = collections.OrderedDict()
         self._latest = 0.0
@@ -113,7 +118,7 @@ class Heartbeats(object):
         :param record_is_next: whether a record is sent right after, which shows more.
         """
         self._had_turn = True
-        some = self.riders(now, _AT_ONCE)
+        some = self.riders(now, self._at_once)
         if some:
             answered, get_through = self._server.beat(some, record_is_next)
             self.went(some[:answered], get_through, now)

@@ -16,6 +16,7 @@ from ..outbox.outbox import Outbox
 from ..outbox.refusals import SpoolUnusable
 from . import adoption
 from .acts import age
+from .allowance import Allowance
 from .backlog import Backlog, complaint
 from .delivery import Delivery
 from .heartbeats import Heartbeats
@@ -41,6 +42,7 @@ class Sender(object):
     :param wall: a callable that returns seconds since the epoch.
     :param chance: a callable that returns a float in [0, 1).
     :param clock: a callable that returns monotonic seconds, on the clock of `step`'s `now`.
+    :param is_paused: a callable that returns whether the application wants nothing to be sent.
 
     `step` is for one thread; `hurry` and the attributes may be used by any.
     """
@@ -59,17 +61,18 @@ class Sender(object):
         wall=wall_clock,
         chance=random.random,
         clock=monotonic,
+        is_paused=lambda: False,
     ):
         learned = learned or Learned(None, wall)
-        self.server = Server(transport, warn, chance, clock, wall, learned)
+        allowance = Allowance(settings.bandwidth, is_paused)
+        self.server = Server(transport, warn, chance, clock, wall, learned, allowance)
         self._lanes = Lanes()
         self._inherited = set(inherited)
         self._heartbeats = Heartbeats(self.server, self._inherited, self._lanes.looked_at)
         self._delivery = Delivery(
             self.server, self._heartbeats, settings, warn, clock, wall, chance, learned
         )
-        self._max_bytes = settings.max_bytes
-        self._window = settings.window
+        self._settings = settings
         self._outboxes = [outbox]
         self._predecessor = predecessor
         self._redact = redact
@@ -118,7 +121,8 @@ class Sender(object):
 
     def listens(self, now):
         """Return whether a new record is a reason for a step: not in a pause, if others wait."""
-        return self.server.link.due <= now or not self._lanes.busy()
+        server = self.server
+        return not server.is_paused() and (server.may_try(now) or not self._lanes.busy())
 
     def hurry(self):
         """Have the next step try the server at once, unless it asked to be left alone."""
@@ -238,12 +242,9 @@ class Sender(object):
         )
 
     def _is_adoption_due(self, now):
-        leftovers = self._leftovers
-        return (
-            leftovers is not None
-            and bool(self.server.link.online)
-            and leftovers.is_due(now, len(self._outboxes) - 1)
-        )
+        if self._leftovers is None or not self.server.link.online:
+            return False
+        return self._leftovers.is_due(now, len(self._outboxes) - 1)
 
     def _adopt(self, now):
         """Look for outboxes that other processes left when they died, or adopt one of them."""
@@ -304,7 +305,7 @@ class Sender(object):
             store = self._leftovers.take(self._paths())
             if store is None:
                 return None
-            outbox = Outbox(store, self._max_bytes, self._warn)
+            outbox = Outbox(store, self._settings.max_bytes, self._warn)
             try:
                 for entry in outbox.entries():
                     entry.redact = self._redact
@@ -321,11 +322,9 @@ class Sender(object):
         return [outbox.path for outbox in self._outboxes]
 
     def _watch_backlog(self, now):
-        busy = [lane.entry for lane in self._lanes.busy()]
-        waiting = sum(entry.waiting for entry in busy)
-        if self._backlog.grows(waiting, now):
-            largest = max(entry.events + entry.metrics for entry in busy)
-            self._warn("backlog", complaint(waiting, largest, self._window, self.server))
+        busy = [] if self.server.is_paused() else [lane.entry for lane in self._lanes.busy()]
+        if self._backlog.grows(sum(entry.waiting for entry in busy), now):
+            self._warn("backlog", complaint(busy, self._settings, self.server))
 
 
 def _report_bug(warn):

@@ -8,7 +8,9 @@ from __future__ import absolute_import, division
 
 from .. import errors
 from ..wire import answers, backoff, dialects, verdicts
+from .allowance import Allowance
 from .link import Link
+from .metering import MeteredTransport
 from .outage import Outage
 from .pace import HEAD_BYTES, Pace
 
@@ -30,7 +32,10 @@ class Server(object):
     :param clock: a callable that returns monotonic seconds.
     :param wall: a callable that returns seconds since the epoch.
     :param learned: what is known of it, a Learned.
-    :ivar transport: the same.
+    :param allowance: what may go out to it, an Allowance; None: anything.
+    :ivar transport: the same, or one that counts what goes out.
+    :ivar allowance: the Allowance.
+    :ivar is_paused: a callable that returns whether nothing may go out for now.
     :ivar link: the Link.
     :ivar outage: the Outage.
     :ivar pace: the Pace of the requests that `exchange` and `exchange_all` sent.
@@ -39,7 +44,11 @@ class Server(object):
     :ivar recognised: whether it answered that as a datacat server does.
     """
 
-    def __init__(self, transport, warn, chance, clock, wall, learned):
+    def __init__(self, transport, warn, chance, clock, wall, learned, allowance=None):
+        self.allowance = allowance = allowance or Allowance()
+        if allowance.rate is not None:
+            transport = MeteredTransport(transport, allowance, clock)
+        self.is_paused = allowance.is_paused
         self.link = Link()
         self.outage = Outage()
         self.pace = Pace()
@@ -146,7 +155,9 @@ class Server(object):
 
         :param is_waiting: whether there is a record that an earlier attempt would help.
         """
-        link = self.link
+        link, allowed = self.link, self.allowance.due(now)
+        if allowed > max(now, link.due):
+            return allowed - now
         if not is_waiting:
             return link.due - now
         if now >= link.look_due:
@@ -214,7 +225,11 @@ class Server(object):
         """Return when the server may be tried, also by what other processes were asked to wait."""
         if now >= self._next_look:
             self._heed_others(now)
-        return self.link.due
+        return max(self.link.due, self.allowance.due(now))
+
+    def may_try(self, now):
+        """Return whether it may be tried, by what is known."""
+        return max(self.link.due, self.allowance.due(now)) <= now
 
     def _heed_others(self, now):
         self._next_look = now + OTHERS_SECONDS

@@ -10,6 +10,7 @@ Belongs here: how the width of windows grows and shrinks.  Does not: sending the
    narrower than at first.  A refusal makes it 1 for a while, and longer each time.
 4. If the server applies requests out of order, it is 1 for good.
 5. A window takes about two seconds on the line, by the rate at which earlier ones went through.
+   On a metered line it is no larger than what may go out at once.
 """
 
 from __future__ import absolute_import, division
@@ -32,12 +33,14 @@ class Width(object):
     """How many records, and how many bytes, a window to one server may have.
 
     :param limit: the largest number of records; 1 turns windows off.
+    :param most_bytes: the largest number of bytes.
     :ivar limit: the same.
     :ivar is_checked: whether the server was seen to apply requests in order.
     """
 
-    def __init__(self, limit):
+    def __init__(self, limit, most_bytes=BYTES):
         self.limit = limit
+        self._most_bytes = most_bytes
         self._records = min(NARROW, limit)
         self._rate = None
         self._singles = 0
@@ -54,8 +57,8 @@ class Width(object):
     def bytes(self):
         """How many bytes a window may have."""
         if self._rate is None:
-            return _FIRST_BYTES
-        return int(max(1024, min(BYTES, SECONDS * self._rate)))
+            return min(_FIRST_BYTES, self._most_bytes)
+        return int(max(1024, min(self._most_bytes, SECONDS * self._rate)))
 
     @property
     def rate(self):
