@@ -41,6 +41,13 @@ def use_all(session):
     session.log_exception(ValueError("v"))
     session.start_heartbeat_monitor(timeout=60)
     session.heartbeat()
+    session.add_heartbeat_monitor("loop").heartbeat()
+    session.log_gauge("g", 1)
+    session.log_counter("c")
+    session.log_histogram("h", 1)
+    with session.timer("t"):
+        pass
+    assert session.enable_faulthandler() is False
     session.pause_sending()
     session.resume_sending()
     with session.install_exception_hooks():
@@ -291,6 +298,40 @@ def test_a_forked_child_that_turns_it_off_leaves_its_parents_session_alone(
     program.wait()
     (there,) = fresh_collector.sessions()
     assert names(fresh_collector.session(there["id"])) == ["of the parent"]
+
+
+def test_what_is_counted_while_it_is_off_never_arrives(fresh_collector, open_session):
+    session = open_session(fresh_collector.url, connect_wait=PATIENCE, environment=True)
+    session.log_counter("clicks", 5)
+    session.set_recording(False)
+    session.log_counter("clicks", 100)
+    session.set_recording(True)
+    session.log_counter("clicks", 1)
+    there = session.get_details(PATIENCE)
+    assert [metric["value"] for metric in there["metrics"]] == [1]
+    assert there["state"]["environment"]["python"]
+
+    def values():
+        there = [fresh_collector.session(each["id"]) for each in fresh_collector.sessions()]
+        return sorted(metric["value"] for each in there for metric in each["metrics"])
+
+    # What was recorded before is sent later, in its own session.
+    wait_until(lambda: len(values()) > 1)
+    assert values() == [1, 5]
+
+
+def test_no_file_for_native_crashes_is_left_when_it_is_turned_off(run_program, spool):
+    """In a program of its own: pytest has enabled faulthandler here."""
+    program = run_program(
+        u"import datacat\n"
+        u"session = datacat.create_session('http://127.0.0.1:9', connect_wait=0)\n"
+        u"print(session.enable_faulthandler())\n"
+        u"session.set_recording(False, forget=True)\n"
+        u"print(session.enable_faulthandler())\n"
+    )
+    program.wait()
+    assert program.output.split()[-1] == "False"
+    assert files(spool) == []
 
 
 def test_a_call_that_was_on_its_way_when_it_was_turned_off_opens_nothing(open_session, spool):
