@@ -10,6 +10,8 @@ import pytest
 from tools import faults
 from tools.waiting import PATIENCE, wait_until
 
+from datacat.process import announcer
+from datacat.process import statuses as statuses_module
 from datacat.process.statuses import SHORTEST_SECONDS, Status, Told
 
 NOTHING, WAITS, AWAY = Status(None, 0, 0), Status(None, 2, 0), Status(False, 2, 0)
@@ -56,7 +58,10 @@ class Statuses(list):
 
 
 @pytest.fixture
-def statuses():
+def statuses(monkeypatch):
+    """What is told, up to ten times a second."""
+    for module in (announcer, statuses_module):
+        monkeypatch.setattr(module, "SHORTEST_SECONDS", 0.1)
     return Statuses()
 
 
