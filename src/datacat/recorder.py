@@ -158,7 +158,7 @@ class Recorder(Meters):
 
         :returns: whether it is enabled for this session (bool).  If not, a warning says why: the
             program has enabled it already, another session has, the records are in memory only,
-            the session is over, or this Python has none (2.7).
+            recording is off, the session is over, or this Python has none (2.7).
         """
         from .process import native
 

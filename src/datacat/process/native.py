@@ -130,6 +130,8 @@ def _obstacle(membership):
     """Return why it cannot be enabled for a session, None if it can or is."""
     if faulthandler is None:
         return "this Python has no module faulthandler"
+    if not membership.is_recording:
+        return "recording is off: call it again when it is on"
     if _path_for(membership) is None:
         return "the session's records are in memory only, so there is no folder for its file"
     if membership.place.entry.goodbye:

@@ -126,7 +126,7 @@ def _event(untold, seconds):
     others = count - sum(number for _, number in most)
     if others:
         data["others"] = others
-    text = u"%d records were held back, by max_per_minute or sample" % count
+    text = u"held back by max_per_minute or sample: %d" % count
     return build.event("datacat_records_held_back", data, message=text)
 
 
