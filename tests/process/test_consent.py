@@ -320,6 +320,22 @@ def test_what_is_counted_while_it_is_off_never_arrives(fresh_collector, open_ses
     assert values() == [1, 5]
 
 
+def test_turned_on_again_it_counts_from_the_beginning(fresh_collector, open_session):
+    session = open_session(fresh_collector.url, max_per_minute={"event": 2})
+    error = ValueError("v")
+    for _ in range(5):
+        session.log_event("e")
+        session.log_exception(error)
+    assert session.stats()["held_back"] == 3 and session.stats()["seen_again"] == 4
+    session.set_recording(False)
+    session.set_recording(True)
+    session.log_event("e")
+    assert delivered(session) == ["e"]
+    counts = session.stats()
+    # The open and the event.
+    assert (counts["sent"], counts["held_back"], counts["seen_again"]) == (2, 0, 0)
+
+
 def test_no_file_for_native_crashes_is_left_when_it_is_turned_off(run_program, spool):
     """In a program of its own: pytest has enabled faulthandler here."""
     program = run_program(

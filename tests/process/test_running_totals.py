@@ -415,7 +415,7 @@ def test_a_forked_child_counts_from_0_under_a_tag_of_its_own(fresh_collector, ru
 def work():
     session.log_counter("c", 2, ["t"])
     assert session.flush(PATIENCE)
-    print("child %d" % os.getpid())
+    print("child:%d" % os.getpid())
     sys.stdout.flush()
     os._exit(5)
 session.log_counter("c", 10, ["t"])
@@ -427,7 +427,7 @@ session.log_counter("c", 1, ["t"])
         fresh_collector.url,
     )
     program.wait()
-    child = int(program.output.split("child ")[1].split()[0])
+    child = int(program.output.split("child:")[1].split()[0])
     there = the_one(fresh_collector)
     assert totals_of(there) == [2, 11]
     assert tags_of(there) == [["t", "process:%d" % child], ["t"]]

@@ -11,7 +11,7 @@ import uuid
 from .. import notices
 from ..records import build, kinds, redaction, sightings
 from ..wire import importing
-from . import consent, environment, pauses, places, registry
+from . import consent, environment, holding, pauses, places, registry
 from .running_totals import RunningTotals
 from .statuses import Status
 
@@ -74,6 +74,7 @@ class Control(object):
             self.local_id = "local-" + uuid.uuid4().hex
             self.sightings = sightings.Sightings(self.local_id)
             self.totals = RunningTotals(self.settings.aggregate_seconds)
+            self.holding, self.screen = holding.make(self)
             self._pending.clear()
             self._left_behind = {}
         self.begin()
