@@ -57,7 +57,7 @@ def memory_rows(scale):
             "memory of an application that logs, beyond `import requests`",
             (logging - bare) / 1e6,
             "MB",
-            6,
+            7,
         ),
         plain("memory of `import requests`", bare / 1e6, "MB"),
     ]
