@@ -66,6 +66,16 @@ def run_holding(lock, step, seconds=None):
         raise
 
 
+def of_this_process(made):
+    """Return this process's RLock, made when it is first asked for.
+
+    A process does not use its parent's: a thread of the parent may have held it at the fork.
+
+    :param made: {process id: RLock}, a dict that only this function uses.
+    """
+    return made.setdefault(os.getpid(), RLock())
+
+
 def release_if_owned(lock):
     """Release an RLock completely if this thread holds it.
 

@@ -26,7 +26,8 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param product: the application's name (str), by default DATACAT_PRODUCT or the main program's.
     :param version: its version (str), by default DATACAT_VERSION or "unknown".
     :param api_key: sent as `Authorization: Bearer` (str), by default DATACAT_API_KEY.
-    :param hostname, machine_id: sent only if given (str); a classic server gets hostname as state.
+    :param hostname, machine_id: sent only if given (str); classic servers get the host name in the
+        state.
     :param machine: tells this machine from others that share its outboxes' file system (str), by
         default DATACAT_MACHINE or the system's machine id.
     :param spool_dir: the folder of the outboxes (path), by default DATACAT_SPOOL_DIR or a folder
@@ -35,7 +36,9 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param connect_wait: seconds to wait for the server's id (float, 2 by default; 0: none).
     :param timeout: seconds without a byte after which a request fails (float, 10 by default).
     :param deadline: seconds that a request may take in all (float, 30 by default).
-    :param verify, cert, proxies: as in requests.
+    :param verify: a bool, or the path of a CA bundle, as in requests.
+    :param cert: a path or a pair of paths, as in requests.
+    :param proxies: a dict of str, as in requests.
     :param trust_env: whether to use proxies and CA bundles from the environment (bool).
     :param stamp_late: whether records sent late to a classic server carry `_captured_at` (bool).
     :param fold_fields: whether what a classic server has no field for goes into data, tags and
@@ -48,22 +51,23 @@ def create_session(base_url=None, product=None, version=None, **options):
     :param environment: whether the state tells Python, operating system and locale (bool).
     :param before_record: a callable (kind, fields) -> fields, or None to drop the record; it sees
         every record, the library's own too (README.md lists kinds and fields).
-    :param redact: whether to hide secrets (bool), or more words that their keys end with (tuple).
+    :param redact: whether to hide secrets (bool), or a tuple of words that the keys of more
+        secrets end with.
     :param max_per_minute: how many records alike are kept in a minute (int, or dict by kind).
     :param sample: which share of events and metrics is kept, 0 to 1 (dict of float by name).
     :param on_status: a callable (status), called in a thread of the library's when the server
-        comes or goes and records begin or cease to wait (see the README).
+        comes or goes, records begin or cease to wait, or one is refused for good.
     :param recording: False: record nothing until `set_recording(True)`, without file or request.
     :param end_on_signals: numbers of signals that end all sessions (tuple of int).
     :param disabled: accept everything and do nothing (bool), by default DATACAT_DISABLED.
     :param async_mode, queue_size, daemon_port: have no effect; datacat's newer client takes them.
     :returns: a `Session`.
-    :raises InvalidSettings, TypeError: if an option cannot work; if it does not exist.
+    :raises InvalidSettings: if an option cannot work.
+    :raises TypeError: if an option does not exist.
     :raises NotAuthorized, RequestRefused: if a datacat server refuses the session, in its own
         words, within `connect_wait`; nothing is kept then.
     """
-    resolved = settings.resolve(base_url, product=product, version=version, **options)
-    return DisabledSession(resolved) if resolved.disabled else _open(resolved)
+    return _open(settings.resolve(base_url, product=product, version=version, **options))
 
 
 def _open(resolved):

@@ -16,8 +16,6 @@ which files are deleted (see `outbox.forgetting`).
 
 from __future__ import absolute_import, division
 
-import os
-
 from .. import locks, scope
 from ..outbox import forgetting
 from ..outbox.spool import Spool
@@ -27,9 +25,6 @@ _LEFT = (
     "%d outboxes in %s were not deleted, because running programs use them: %s; end these, and "
     "call set_recording(False, forget=True) again"
 )
-
-
-# {process id: its lock}.  A forked child makes its own: its parent's may be held for ever there.
 _locks = {}
 
 
@@ -42,7 +37,7 @@ def set_recording(member, on, forget):
     :returns: whether nothing is left that was to be deleted.
     """
     done = []
-    lock = _locks.setdefault(os.getpid(), locks.RLock())
+    lock = locks.of_this_process(_locks)
     locks.run_holding(lock, lambda: done.append(_set_recording(member, on, forget)))
     return done[0]
 

@@ -200,8 +200,7 @@ def _stop():
 
 
 def _lock():
-    # One per process: another thread of the parent may have held this at the fork.
-    return _locks.setdefault(os.getpid(), locks.RLock())
+    return locks.of_this_process(_locks)
 
 
 def _hook_forks():

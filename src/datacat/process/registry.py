@@ -5,7 +5,6 @@ Belongs here: finding, adding and removing them.  Does not: what they do.
 
 from __future__ import absolute_import, division
 
-import os
 import weakref
 
 from .. import locks
@@ -17,8 +16,7 @@ _locks = {}
 
 def lock():
     """Return the lock over the list of pipelines; held briefly, for list operations only."""
-    # One per process: another thread of the parent may have held this at the fork.
-    return _locks.setdefault(os.getpid(), locks.RLock())
+    return locks.of_this_process(_locks)
 
 
 def pipelines():

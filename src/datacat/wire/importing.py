@@ -26,7 +26,7 @@ import sys
 import six
 
 from .. import _compat
-from ..locks import RLock
+from ..locks import of_this_process
 
 _imported = []
 # {process id: its lock}.  A forked child makes its own: its parent's may be held for ever there.
@@ -46,7 +46,7 @@ class _Process(object):
 
 def lock():
     """Return this process's lock, an RLock, which is held while requests is imported late."""
-    return _locks.setdefault(os.getpid(), RLock())
+    return of_this_process(_locks)
 
 
 def cut_off():
